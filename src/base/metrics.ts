@@ -1,0 +1,222 @@
+/**
+ * Metrics with a cheap write side: children are plain numbers bound when configuration changes,
+ * prom-client reads them only when somebody scrapes.
+ * Promise: label values come from configuration; a family never holds more children than its limit.
+ */
+import { Registry } from "prom-client";
+
+export interface Counter {
+  inc(by?: number): void;
+}
+export interface Gauge {
+  set(value: number): void;
+  add(by: number): void;
+}
+export interface Histogram {
+  observe(value: number): void;
+}
+
+/** Children by label values, in the order of the label names. Unlabelled families have one child: `child()`. */
+export interface Family<Child> {
+  child(...labels: string[]): Child;
+  /** Forgets all children whose label `name` has this value, as when a route is deleted. */
+  forget(name: string, value: string): void;
+}
+
+export interface Metrics {
+  counter(name: string, help: string, labels?: readonly string[]): Family<Counter>;
+  gauge(name: string, help: string, labels?: readonly string[]): Family<Gauge>;
+  /** @param buckets upper bounds, ascending, without +Inf */
+  histogram(name: string, help: string, buckets: readonly number[], labels?: readonly string[]): Family<Histogram>;
+  /** A gauge whose value is asked for at scrape time; called again for the same name it replaces the former. */
+  gaugeOf(name: string, help: string, labels: readonly string[], read: () => readonly Sample[]): void;
+  /** A counter kept elsewhere, read at scrape time. */
+  counterOf(name: string, help: string, labels: readonly string[], read: () => readonly Sample[]): void;
+  readonly registry: Registry;
+}
+
+export interface Sample {
+  readonly labels: readonly string[];
+  readonly value: number;
+}
+
+/** Beyond this many children a family counts into one child whose labels are all "other". */
+const MAX_CHILDREN = 20_000;
+
+type MetricType = "counter" | "gauge" | "histogram";
+interface PromValue {
+  labels: Record<string, string | number>;
+  value: number;
+  metricName?: string;
+}
+
+abstract class BoundFamily<Child> implements Family<Child> {
+  readonly name: string;
+  readonly help: string;
+  readonly type: MetricType;
+  readonly aggregator = "sum";
+  readonly labelNames: readonly string[];
+  protected readonly children = new Map<string, { readonly labels: readonly string[]; readonly child: Child }>();
+
+  constructor(type: MetricType, name: string, help: string, labelNames: readonly string[]) {
+    this.type = type;
+    this.name = name;
+    this.help = help;
+    this.labelNames = labelNames;
+  }
+
+  child(...labels: string[]): Child {
+    if (labels.length !== this.labelNames.length)
+      throw new TypeError(`${this.name} has labels ${this.labelNames.join(", ")}`);
+    const key = labels.join("\u0000");
+    const known = this.children.get(key);
+    if (known) return known.child;
+    if (this.children.size >= MAX_CHILDREN) return this.child(...labels.map(() => "other"));
+    const child = this.make();
+    this.children.set(key, { labels, child });
+    return child;
+  }
+
+  forget(name: string, value: string): void {
+    const at = this.labelNames.indexOf(name);
+    if (at < 0) return;
+    for (const [key, { labels }] of this.children) if (labels[at] === value) this.children.delete(key);
+  }
+
+  reset(): void {
+    this.children.clear();
+  }
+
+  /** Called by prom-client on each scrape. */
+  async get(): Promise<{ name: string; help: string; type: MetricType; aggregator: string; values: PromValue[] }> {
+    const values: PromValue[] = [];
+    for (const { labels, child } of this.children.values()) {
+      const named: Record<string, string | number> = {};
+      for (const [i, name] of this.labelNames.entries()) named[name] = labels[i] ?? "";
+      this.write(child, named, values);
+    }
+    return { name: this.name, help: this.help, type: this.type, aggregator: this.aggregator, values };
+  }
+
+  protected abstract make(): Child;
+  protected abstract write(child: Child, labels: Record<string, string | number>, values: PromValue[]): void;
+}
+
+class NumberChild implements Counter, Gauge {
+  value = 0;
+  inc(by = 1): void {
+    this.value += by;
+  }
+  set(value: number): void {
+    this.value = value;
+  }
+  add(by: number): void {
+    this.value += by;
+  }
+}
+
+class NumberFamily extends BoundFamily<NumberChild> {
+  protected make(): NumberChild {
+    return new NumberChild();
+  }
+  protected write(child: NumberChild, labels: Record<string, string | number>, values: PromValue[]): void {
+    values.push({ labels, value: child.value });
+  }
+}
+
+class HistogramChild implements Histogram {
+  readonly bounds: Float64Array;
+  readonly counts: Float64Array;
+  sum = 0;
+
+  constructor(bounds: Float64Array) {
+    this.bounds = bounds;
+    this.counts = new Float64Array(bounds.length + 1);
+  }
+
+  observe(value: number): void {
+    const bounds = this.bounds;
+    let i = 0;
+    while (i < bounds.length && value > (bounds[i] as number)) i++;
+    this.counts[i] = (this.counts[i] as number) + 1;
+    this.sum += value;
+  }
+}
+
+class HistogramFamily extends BoundFamily<HistogramChild> {
+  readonly #bounds: Float64Array;
+
+  constructor(name: string, help: string, labelNames: readonly string[], buckets: readonly number[]) {
+    super("histogram", name, help, labelNames);
+    this.#bounds = Float64Array.from(buckets);
+  }
+
+  protected make(): HistogramChild {
+    return new HistogramChild(this.#bounds);
+  }
+
+  protected write(child: HistogramChild, labels: Record<string, string | number>, values: PromValue[]): void {
+    let total = 0;
+    for (let i = 0; i <= child.bounds.length; i++) {
+      total += child.counts[i] as number;
+      const le = i === child.bounds.length ? "+Inf" : (child.bounds[i] as number);
+      values.push({ labels: { ...labels, le }, value: total, metricName: `${this.name}_bucket` });
+    }
+    values.push({ labels, value: child.sum, metricName: `${this.name}_sum` });
+    values.push({ labels, value: total, metricName: `${this.name}_count` });
+  }
+}
+
+class ReadFamily extends BoundFamily<NumberChild> {
+  readonly #read: () => readonly Sample[];
+
+  constructor(
+    type: MetricType,
+    name: string,
+    help: string,
+    labelNames: readonly string[],
+    read: () => readonly Sample[],
+  ) {
+    super(type, name, help, labelNames);
+    this.#read = read;
+  }
+
+  protected make(): NumberChild {
+    return new NumberChild();
+  }
+
+  protected write(child: NumberChild, labels: Record<string, string | number>, values: PromValue[]): void {
+    values.push({ labels, value: child.value });
+  }
+
+  override async get(): ReturnType<BoundFamily<NumberChild>["get"]> {
+    this.children.clear();
+    for (const { labels, value } of this.#read()) this.child(...labels).set(value);
+    return super.get();
+  }
+}
+
+/** Opens an empty set of metrics. */
+export function openMetrics(): Metrics {
+  const registry = new Registry();
+  const families = new Map<string, BoundFamily<unknown>>();
+  const add = <F extends BoundFamily<unknown>>(family: F): F => {
+    families.set(family.name, family);
+    registry.removeSingleMetric(family.name);
+    // True: prom-client asks registered metrics only for `name` and `get()`.
+    registry.registerMetric(family as unknown as Parameters<Registry["registerMetric"]>[0]);
+    return family;
+  };
+  // Asked for twice, a family is shared: plugins are compiled many times.
+  const known = <F>(name: string, make: () => BoundFamily<unknown>): F =>
+    (families.get(name) ?? add(make())) as unknown as F;
+  return {
+    registry,
+    counter: (name, help, labels = []) => known(name, () => new NumberFamily("counter", name, help, labels)),
+    gauge: (name, help, labels = []) => known(name, () => new NumberFamily("gauge", name, help, labels)),
+    histogram: (name, help, buckets, labels = []) =>
+      known(name, () => new HistogramFamily(name, help, labels, buckets)),
+    gaugeOf: (name, help, labels, read) => void add(new ReadFamily("gauge", name, help, labels, read)),
+    counterOf: (name, help, labels, read) => void add(new ReadFamily("counter", name, help, labels, read)),
+  };
+}

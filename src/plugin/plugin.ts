@@ -1,0 +1,148 @@
+/**
+ * The plugin contract: a plugin is one file that describes its configuration and compiles it, when configuration
+ * changes, into plain functions that run per request. It never knows which lane carries the request.
+ */
+import type { Static, TSchema } from "typebox";
+import type { Clock } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
+import type { Metrics } from "../base/metrics.ts";
+import type { Answer } from "./answer.ts";
+import type { Consumer, CredentialTable } from "./consumer.ts";
+import type { RequestView } from "./request-view.ts";
+import type { ResponseView } from "./response-view.ts";
+
+export type PhaseResult = Answer | undefined | Promise<Answer | undefined>;
+/** Return an answer to end the request, undefined to go on; a promise only when something is truly waited for. */
+export type PhaseHandler = (view: RequestView) => PhaseResult;
+
+/** What a compiled plugin does in each phase; absent phases cost nothing. Functions must not depend on `this`. */
+export interface PluginPhases {
+  /** Before access: authentication, rewriting, early answers. */
+  readonly rewrite?: PhaseHandler;
+  readonly access?: PhaseHandler;
+  /** Before each try, retries included. */
+  readonly beforeProxy?: (view: RequestView) => void;
+  /** Once, when the head of the response is known (gateway-made answers too). */
+  readonly headerFilter?: (view: RequestView, response: ResponseView) => void;
+  /** After the last byte, or after the client went away; must not throw. */
+  readonly log?: (view: RequestView) => void;
+  /** Called when the unit that holds this plugin is no longer used: give back counted state. */
+  readonly close?: () => void;
+}
+
+/** Which record carries the configuration being compiled. */
+export interface ResourceFacts {
+  readonly kind: "route" | "service" | "plugin_config" | "global_rule" | "consumer" | "consumer_group";
+  readonly id: string;
+}
+
+/** An API of a plugin that is served only through the public-api plugin. */
+export interface InternalApi {
+  readonly methods: readonly string[];
+  readonly path: string;
+  handle(view: RequestView): Answer | Promise<Answer>;
+}
+
+/** Shared state that outlives configuration changes, keyed by what it depends on, closed when nobody holds it. */
+export interface StateRegistry {
+  /** Returns the state under `key`, making it on first use; `release` gives it back. */
+  hold<T>(key: string, make: () => T, close?: (state: T) => void): { readonly state: T; release(): void };
+}
+
+/** What one node offers to all its plugins. */
+export interface NodeEnv {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly states: StateRegistry;
+  /** Settings that plugins may read. */
+  readonly settings: PluginSettings;
+  /** All credentials of a plugin; the same object every time. */
+  credentials<Data>(plugin: string): CredentialTable<Data>;
+  /** A consumer by name, as of now. */
+  consumer(username: string): Consumer | undefined;
+  /** The plugin's metadata record with defaults filled, or undefined; read it per request only if it is cheap to. */
+  metadata(plugin: string): unknown;
+  /** The internal API at this path, if a loaded plugin offers one. */
+  internalApi(path: string): InternalApi | undefined;
+}
+
+export interface PluginSettings {
+  readonly compat: "default" | "apisix-3.5" | "strict";
+  /** `Server` header and the product name in generated headers. */
+  readonly serverName: string;
+  /** Plain text environment for `$ENV://`; holds secrets, never log it. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Port of the TLS listener, if any (http_to_https redirects). */
+  readonly httpsPort: number | undefined;
+}
+
+/** What a plugin is given when one configuration of it is compiled. */
+export interface CompileEnv extends NodeEnv {
+  readonly resource: ResourceFacts;
+  /** Compiles another plugin's configuration (multi-auth, workflow). Throws CONFIG_INVALID for an unknown one. */
+  plugin(name: string, conf: unknown): PluginPhases;
+  /** An opaque handle for `view.upstreamChoice`: an inline upstream object or an upstream id. */
+  upstream(choice: { readonly upstream?: unknown; readonly upstreamId?: string }): unknown;
+}
+
+/** The consumer side of an authentication plugin. */
+export interface CredentialDefinition<S extends TSchema = TSchema, Data = unknown> {
+  readonly schema: S;
+  /** The member whose value identifies the credential: unique over all consumers. */
+  readonly keyAttribute: string;
+  /** Members stored encrypted when a keyring is set; dotted paths. */
+  readonly encryptFields?: readonly string[];
+  /** Rules beyond the schema; returns the exact error text. Secret references must be let through. */
+  check?(conf: Static<S>): string | undefined;
+  /** Completes what an admin wrote before it is checked and stored (jwt-auth makes or keeps a secret). */
+  prepare?(conf: Record<string, unknown>, previous: Record<string, unknown> | undefined): Record<string, unknown>;
+  /** Called with every reference resolved and defaults filled; throws GatewayError RECORD_INVALID when unusable. */
+  compile(conf: Static<S>, env: NodeEnv): Data;
+}
+
+export interface PluginDefinition<S extends TSchema = TSchema, C extends TSchema = TSchema, Data = unknown> {
+  readonly name: string;
+  /** Plugin version shown by the Admin API. */
+  readonly version: number;
+  /** Higher runs first. */
+  readonly priority: number;
+  readonly schema: S;
+  readonly metadataSchema?: TSchema;
+  readonly encryptFields?: readonly string[];
+  /** Makes this an authentication plugin. */
+  readonly credential?: CredentialDefinition<C, Data>;
+  /** True: skipped in a global rule when the route has it too (prometheus). */
+  readonly preferRoute?: boolean;
+  /** Rules beyond the schema, at write and before compile; returns the exact error text. */
+  check?(conf: Static<S>): string | undefined;
+  /** Called when configuration changes, with defaults filled; throw CONFIG_INVALID for what `check` cannot know. */
+  compile(conf: Static<S>, env: CompileEnv): PluginPhases;
+  /** APIs reachable through public-api only. */
+  internalApis?(env: NodeEnv): readonly InternalApi[];
+}
+
+/** A plugin of any configuration type, as registries hold it. */
+// The variance of `compile` and `check` makes a plain union impossible; the registry always validates before calling.
+export interface Plugin extends Omit<PluginDefinition, "check" | "compile" | "credential"> {
+  readonly credential?: AnyCredential;
+  check?(conf: unknown): string | undefined;
+  compile(conf: unknown, env: CompileEnv): PluginPhases;
+}
+
+export interface AnyCredential extends Omit<CredentialDefinition, "check" | "compile"> {
+  check?(conf: unknown): string | undefined;
+  compile(conf: unknown, env: NodeEnv): unknown;
+}
+
+/**
+ * Declares a plugin; the type of its configuration follows from the schema.
+ * Throws TypeError for a name that is not lower-case-with-dashes, which is a programmer's error.
+ */
+export function definePlugin<S extends TSchema, C extends TSchema = TSchema, Data = unknown>(
+  definition: PluginDefinition<S, C, Data>,
+): Plugin {
+  if (!/^[a-z][a-z0-9-]{0,63}$/.test(definition.name)) throw new TypeError(`not a plugin name: ${definition.name}`);
+  // True by the registry's promise: conf is checked against `schema` before compile or check is called.
+  return Object.freeze(definition) as unknown as Plugin;
+}

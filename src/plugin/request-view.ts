@@ -1,0 +1,152 @@
+/**
+ * One request as the pipeline and the plugins see it; both lanes make one, neither is visible from here.
+ * Promise: `path` is the one path policy sees and the upstream gets; edits of `headers`, `method`, `query`,
+ * `upstreamPath` and `upstreamHost` go upstream, nothing else does.
+ */
+import type { RequestBody } from "./body.ts";
+import type { Consumer } from "./consumer.ts";
+import type { HeaderList } from "./headers.ts";
+import type { ResponseView } from "./response-view.ts";
+
+/** Facts of the client's connection; one object serves all its requests. */
+export interface Connection {
+  /** Textual IP of the peer, IPv4 never in mapped IPv6 form; "unix:" for unix sockets. */
+  readonly peerAddress: string;
+  readonly peerPort: number;
+  readonly localAddress: string;
+  readonly localPort: number;
+  readonly scheme: "http" | "https";
+  /** Server name of the TLS handshake, lower case. */
+  readonly sni: string | undefined;
+}
+
+/** What the matched route says about itself to plugins, logs and metrics. */
+export interface RouteFacts {
+  readonly id: string;
+  readonly name: string;
+  readonly serviceId: string;
+  readonly serviceName: string;
+  /** The pattern that matched, as configured. */
+  readonly matchedUri: string;
+  readonly matchedHost: string;
+}
+
+export interface RequestHead {
+  readonly method: string;
+  /** Origin-form target exactly as received. */
+  readonly target: string;
+  /** Normalised and decoded once, without query; see base/path.ts. */
+  readonly path: string;
+  /** `path` escaped again for the wire. */
+  readonly escapedPath: string;
+  /** Raw query without "?"; undefined when the target has no "?". */
+  readonly query: string | undefined;
+  /** Host header as received. */
+  readonly hostHeader: string;
+  /** Host in lower case without port and trailing dot. */
+  readonly host: string;
+  readonly httpVersion: "1.0" | "1.1" | "2.0";
+  readonly headers: HeaderList;
+  readonly connection: Connection;
+  readonly body: RequestBody;
+  /** Client's protocol upgrade token in lower case ("websocket"), if any. */
+  readonly upgrade: string | undefined;
+  /** Monotonic milliseconds when the head was complete. */
+  readonly startedMs: number;
+}
+
+/** A place for facts of one upstream attempt; filled by the lane. */
+export interface UpstreamFacts {
+  /** "host:port" of the last target tried. */
+  node: string;
+  address: string;
+  port: number;
+  /** Status of each try in order; 0 where none arrived. */
+  readonly statuses: number[];
+  connectMs: number;
+  /** Monotonic milliseconds; 0 until it happened. */
+  sentMs: number;
+  headMs: number;
+  endMs: number;
+}
+
+export class RequestView {
+  readonly head: RequestHead;
+  readonly headers: HeaderList;
+  readonly connection: Connection;
+  readonly body: RequestBody;
+  readonly startedMs: number;
+  /** Path that policy sees; never changes. */
+  readonly path: string;
+  /** Host that policy sees; never changes. */
+  readonly host: string;
+
+  /** Method sent upstream. */
+  method: string;
+  /** Raw query sent upstream, without "?". */
+  query: string | undefined;
+  /** Escaped path sent upstream. */
+  upstreamPath: string;
+  /** Host sent upstream whatever pass_host says; undefined leaves it to the upstream's pass_host. */
+  upstreamHost: string | undefined = undefined;
+  /** Client address after real-ip; what limits, lists and `remote_addr` mean. */
+  clientAddress: string;
+  clientPort: number;
+  /** The route that matched; undefined before matching and on a 404. */
+  route: RouteFacts | undefined = undefined;
+  /** Parameters captured by the path pattern. */
+  uriParams: ReadonlyMap<string, string> | undefined = undefined;
+  consumer: Consumer | undefined = undefined;
+  /** Id of the credential that authenticated; undefined when the consumer itself did. */
+  credentialId: string | undefined = undefined;
+  /** An upstream chosen by a plugin (traffic-split); opaque handle made by CompileEnv.upstream. */
+  upstreamChoice: unknown = undefined;
+  /** The answer of whichever phase ended the request; undefined when the upstream answers. */
+  reason = "";
+  /** The response as far as it is known; set before header filters run. */
+  response: ResponseView | undefined = undefined;
+  readonly upstream: UpstreamFacts = {
+    node: "",
+    address: "",
+    port: 0,
+    statuses: [],
+    connectMs: 0,
+    sentMs: 0,
+    headMs: 0,
+    endMs: 0,
+  };
+  /** Bytes of request and response, counted by the lane. */
+  receivedBytes = 0;
+  sentBytes = 0;
+  #store: Map<string, unknown> | undefined;
+
+  constructor(head: RequestHead) {
+    this.head = head;
+    this.headers = head.headers;
+    this.connection = head.connection;
+    this.body = head.body;
+    this.startedMs = head.startedMs;
+    this.path = head.path;
+    this.host = head.host;
+    this.method = head.method;
+    this.query = head.query;
+    this.upstreamPath = head.escapedPath;
+    this.clientAddress = head.connection.peerAddress;
+    this.clientPort = head.connection.peerPort;
+  }
+
+  /** First value of a request header. @param lower the name in lower case */
+  header(lower: string): string | undefined {
+    return this.headers.get(lower);
+  }
+
+  /** Notes of plugins to each other for the length of this request, e.g. `jwt_auth_payload`. */
+  note(name: string): unknown {
+    return this.#store?.get(name);
+  }
+
+  setNote(name: string, value: unknown): void {
+    this.#store ??= new Map();
+    this.#store.set(name, value);
+  }
+}
