@@ -1,0 +1,171 @@
+/**
+ * Reads JSON that strangers send (admin bodies, expressions): strict UTF-8, bounded depth, no numbers that lose
+ * precision, no member names that could reach a prototype. Errors are worded as lua-cjson words them.
+ * Source: spec/admin-api.md section 3.
+ */
+export type JsonResult =
+  | { readonly ok: true; readonly value: unknown }
+  | { readonly ok: false; readonly error: string };
+
+export const JSON_DEPTH_MAX = 64;
+
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+export function parseJson(input: string | Uint8Array): JsonResult {
+  let text: string;
+  try {
+    text = typeof input === "string" ? input : decoder.decode(input);
+  } catch {
+    return { ok: false, error: "invalid UTF-8" };
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return { ok: false, error: new Locator(text).locate() };
+  }
+  const error = findForbidden(value, 1);
+  return error === undefined ? { ok: true, value } : { ok: false, error };
+}
+
+function findForbidden(value: unknown, depth: number): string | undefined {
+  if (typeof value === "number") {
+    if (!Number.isFinite(value)) return "Found a number that is out of range";
+    return Number.isInteger(value) && !Number.isSafeInteger(value) ? "Found an integer beyond 2^53" : undefined;
+  }
+  if (typeof value !== "object" || value === null) return undefined;
+  if (depth > JSON_DEPTH_MAX) return `Found too many nested data structures (${depth})`;
+  if (Array.isArray(value)) {
+    for (const item of value) {
+      const error = findForbidden(item, depth + 1);
+      if (error !== undefined) return error;
+    }
+    return undefined;
+  }
+  for (const [name, member] of Object.entries(value)) {
+    if (name === "__proto__" || (name === "constructor" && hasPrototype(member))) {
+      return `Found a forbidden object key: ${name}`;
+    }
+    const error = findForbidden(member, depth + 1);
+    if (error !== undefined) return error;
+  }
+  return undefined;
+}
+
+function hasPrototype(value: unknown): boolean {
+  return typeof value === "object" && value !== null && Object.hasOwn(value, "prototype");
+}
+
+interface Token {
+  readonly kind: "{" | "}" | "[" | "]" | ":" | "," | "string" | "number" | "boolean" | "null" | "end" | "bad";
+  readonly at: number;
+  /** What the message calls it. */
+  readonly name: string;
+}
+
+const PUNCTUATION: Readonly<Record<string, string>> = {
+  "{": "T_OBJ_BEGIN",
+  "}": "T_OBJ_END",
+  "[": "T_ARR_BEGIN",
+  "]": "T_ARR_END",
+  ":": "T_COLON",
+  ",": "T_COMMA",
+};
+
+/** Finds where a text that JSON.parse refused stops being JSON. Iterative, so depth costs nothing. */
+class Locator {
+  readonly #text: string;
+  #at = 0;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  locate(): string {
+    const open: ("{" | "[")[] = [];
+    let state: "value" | "key" | "keyOrEnd" | "valueOrEnd" | "after" = "value";
+    for (;;) {
+      let token = this.#next();
+      if (state === "keyOrEnd" || state === "key") {
+        if (token.kind === "}" && state === "keyOrEnd") {
+          open.pop();
+          state = "after";
+          continue;
+        }
+        if (token.kind !== "string") return expected("object key string", token);
+        token = this.#next();
+        if (token.kind !== ":") return expected("colon", token);
+        state = "value";
+      } else if (state === "after") {
+        const inside = open.at(-1);
+        if (inside === undefined)
+          return token.kind === "end"
+            ? "Expected value but found invalid token at character 1"
+            : expected("the end", token);
+        if (token.kind === (inside === "{" ? "}" : "]")) open.pop();
+        else if (token.kind !== ",")
+          return expected(inside === "{" ? "comma or object end" : "comma or array end", token);
+        else state = inside === "{" ? "key" : "value";
+      } else if (token.kind === "]" && state === "valueOrEnd") {
+        open.pop();
+        state = "after";
+      } else if (token.kind === "{" || token.kind === "[") {
+        open.push(token.kind);
+        state = token.kind === "{" ? "keyOrEnd" : "valueOrEnd";
+      } else if (["string", "number", "boolean", "null"].includes(token.kind)) state = "after";
+      else return expected("value", token);
+    }
+  }
+
+  #next(): Token {
+    const text = this.#text;
+    while (/[ \t\r\n]/.test(text[this.#at] ?? "")) this.#at++;
+    const at = this.#at;
+    const first = text[at];
+    if (first === undefined) return { kind: "end", at, name: "T_END" };
+    const name = PUNCTUATION[first];
+    if (name !== undefined) {
+      this.#at++;
+      return { kind: first as "{", at, name };
+    }
+    if (first === '"') return this.#string(at);
+    return (
+      this.#word(/-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y, "number", "T_NUMBER") ??
+      this.#word(/true|false/y, "boolean", "T_BOOLEAN") ??
+      this.#word(/null/y, "null", "T_NULL") ?? { kind: "bad", at, name: "invalid token" }
+    );
+  }
+
+  #word(pattern: RegExp, kind: Token["kind"], name: string): Token | undefined {
+    const at = this.#at;
+    pattern.lastIndex = at;
+    if (!pattern.test(this.#text)) return undefined;
+    this.#at = pattern.lastIndex;
+    return { kind, at, name };
+  }
+
+  #string(at: number): Token {
+    const text = this.#text;
+    for (let i = at + 1; i < text.length; i++) {
+      const char = text[i] as string;
+      if (char === '"') {
+        this.#at = i + 1;
+        return { kind: "string", at, name: "T_STRING" };
+      }
+      if (char < " ") return { kind: "bad", at: i, name: "invalid token" };
+      if (char !== "\\") continue;
+      i++;
+      const escaped = text[i] ?? "";
+      if (escaped === "u") {
+        if (!/^[0-9a-fA-F]{4}$/.test(text.slice(i + 1, i + 5)))
+          return { kind: "bad", at: i - 1, name: "invalid unicode escape code" };
+      } else if (escaped !== "" && !'"\\/bfnrt'.includes(escaped))
+        return { kind: "bad", at: i - 1, name: "invalid escape code" };
+    }
+    return { kind: "bad", at: text.length, name: "unexpected end of string" };
+  }
+}
+
+function expected(what: string, found: Token): string {
+  return `Expected ${what} but found ${found.name} at character ${found.at + 1}`;
+}
