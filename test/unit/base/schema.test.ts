@@ -9,8 +9,15 @@ const object = (properties: Record<string, object>, rest: object = {}): object =
   ...rest,
 });
 
+interface Row {
+  readonly says: string;
+  readonly schema: object;
+  readonly value: unknown;
+  readonly want: string;
+}
+
 describe("the first error is worded as APISIX words it", () => {
-  test.each([
+  test.each<Row>([
     {
       says: "a wrong type is named as Lua names it",
       schema: { type: "string" },
