@@ -1,0 +1,147 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { escapePath, normalisePath, splitTarget } from "../../../src/base/path.ts";
+
+test.each([
+  { says: "a plain path is its own normal form", raw: "/a/b", path: "/a/b", escaped: "/a/b" },
+  { says: "an encoded slash is a slash", raw: "/a%2Fb", path: "/a/b", escaped: "/a/b" },
+  { says: "doubled slashes merge", raw: "//a///b//", path: "/a/b/", escaped: "/a/b/" },
+  { says: "slashes merge after decoding", raw: "/a/%2f/b", path: "/a/b", escaped: "/a/b" },
+  { says: "a dot segment goes away", raw: "/a/./b", path: "/a/b", escaped: "/a/b" },
+  { says: "a last dot segment leaves its slash", raw: "/a/.", path: "/a/", escaped: "/a/" },
+  { says: "two dots take the segment before", raw: "/a/b/../c", path: "/a/c", escaped: "/a/c" },
+  { says: "two dots at the end leave a slash", raw: "/a/b/..", path: "/a/", escaped: "/a/" },
+  { says: "two dots may lead to the root", raw: "/a/..", path: "/", escaped: "/" },
+  { says: "merged slashes are no segment for two dots", raw: "/a//../b", path: "/b", escaped: "/b" },
+  { says: "encoded dots are dots", raw: "/a/%2e%2E/b", path: "/b", escaped: "/b" },
+  { says: "three dots are a name", raw: "/a/.../b", path: "/a/.../b", escaped: "/a/.../b" },
+  { says: "a hidden file is a name", raw: "/.well-known/x", path: "/.well-known/x", escaped: "/.well-known/x" },
+  { says: "a double encoding is decoded once", raw: "/a%252Fb", path: "/a%2Fb", escaped: "/a%252Fb" },
+  {
+    says: "space, #, ? and % are escaped again",
+    raw: "/a%20b%23c%3fd%25",
+    path: "/a b#c?d%",
+    escaped: "/a%20b%23c%3Fd%25",
+  },
+  { says: "UTF-8 is decoded, escaped in upper case", raw: "/%c3%a9", path: "/é", escaped: "/%C3%A9" },
+  { says: "raw bytes above ASCII are UTF-8", raw: "/\u00c3\u00a9", path: "/é", escaped: "/%C3%A9" },
+  { says: "letters that were encoded are not escaped again", raw: "/%61%7e", path: "/a~", escaped: "/a~" },
+  { says: "plus is a plus", raw: "/a+b", path: "/a+b", escaped: "/a+b" },
+  { says: "a backslash is a character", raw: "/a\\..\\b", path: "/a\\..\\b", escaped: "/a\\..\\b" },
+])("$says", ({ raw, path, escaped }) => {
+  expect(normalisePath(raw)).toEqual({ path, escapedPath: escaped, matchPath: path });
+});
+
+test.each([
+  ["/.."],
+  ["/../a"],
+  ["/a/../../b"],
+  ["/%2e%2e/"],
+  ["/a%00"],
+  ["/a%0a"],
+  ["/a%7f"],
+  ["/a\u0001"],
+  ["/a b"],
+  ["/a%zz"],
+  ["/a%4"],
+  ["/a%"],
+  ["/%c3"],
+  ["/%c0%af"],
+  ["/%ed%a0%80"],
+  ["/\u00ff"],
+  ["/\u20ac"],
+  ["/a#b"],
+  ["/a?b"],
+  ["a"],
+  [""],
+  ["*"],
+])("the path %j is refused", (raw) => {
+  expect(normalisePath(raw)).toBeUndefined();
+});
+
+test.each([
+  { raw: "/a%2Fb", want: undefined },
+  { raw: "/a%5cb", want: undefined },
+  { raw: "/a\\b", want: undefined },
+  { raw: "/a%252Fb", want: undefined },
+  { raw: "/a%20b", want: "/a b" },
+  { raw: "/a%25", want: "/a%" },
+])("strict reads $raw as $want", ({ raw, want }) => {
+  expect(normalisePath(raw, { strict: true })?.path).toBe(want);
+});
+
+test.each([
+  { raw: "/a/", path: "/a", escaped: "/a/" },
+  { raw: "/", path: "/", escaped: "/" },
+  { raw: "/a", path: "/a", escaped: "/a" },
+])("delete_uri_tail_slash reads $raw as $path and sends $escaped", ({ raw, path, escaped }) => {
+  expect(normalisePath(raw, { deleteTailSlash: true })).toEqual({ path, escapedPath: escaped, matchPath: path });
+});
+
+test.each([
+  { raw: "/a;x=1/b;y", path: "/a/b" },
+  { raw: "/a/;x", path: "/a/" },
+  { raw: "/a/;x/b", path: undefined },
+  { raw: "/a/.;x/b", path: undefined },
+  { raw: "/a/..;x/b", path: undefined },
+  { raw: "/a/%252e%252e/b", path: undefined },
+  { raw: "/a/.%252E;x", path: undefined },
+])("like a servlet $raw is $path", ({ raw, path }) => {
+  const normal = normalisePath(raw, { likeServlet: true });
+  expect(normal?.path).toBe(path);
+  if (normal) expect(normal.escapedPath).toBe(raw);
+});
+
+test.each([
+  { raw: "/a%2fb/c", match: "/a%2Fb/c" },
+  { raw: "/a%2fb/../c", match: "/a/c" },
+  { raw: "/a%2f/b", match: "/a/b" },
+  { raw: "/a%20b", match: "/a b" },
+  { raw: "/%c3%a9%2F%c3%a9", match: "/é%2Fé" },
+])("with match_uri_encoded_slash $raw is matched as $match", ({ raw, match }) => {
+  const normal = normalisePath(raw, { matchEncodedSlash: true });
+  expect(normal?.matchPath).toBe(match);
+  expect(normal?.path).toBe(normalisePath(raw)?.path);
+});
+
+test("the escaped path normalises to the same path, whatever came in", () => {
+  const piece = fc.constantFrom(
+    "/",
+    "/",
+    "a",
+    "b",
+    ".",
+    "..",
+    "%2f",
+    "%2e",
+    "%25",
+    "%20",
+    "%c3%a9",
+    "%3F",
+    "\u00c3\u00a9",
+    ";",
+    "\\",
+  );
+  fc.assert(
+    fc.property(fc.array(piece, { maxLength: 20 }), (pieces) => {
+      const normal = normalisePath(`/${pieces.join("")}`);
+      if (!normal) return;
+      expect(normal.path).not.toMatch(/\/\/|\/\.\.?(\/|$)/);
+      expect(escapePath(normal.path)).toBe(normal.escapedPath);
+      expect(normalisePath(normal.escapedPath)).toEqual(normal);
+    }),
+  );
+});
+
+test.each([
+  { target: "/a?b=c?d", want: { rawPath: "/a", query: "b=c?d" } },
+  { target: "/a?", want: { rawPath: "/a", query: "" } },
+  { target: "/a", want: { rawPath: "/a", query: undefined } },
+  { target: "/a#b", want: undefined },
+  { target: "/a?b#c", want: undefined },
+  { target: "http://h/a", want: undefined },
+  { target: "*", want: undefined },
+  { target: "", want: undefined },
+])("the target $target splits into $want", ({ target, want }) => {
+  expect(splitTarget(target)).toEqual(want);
+});
