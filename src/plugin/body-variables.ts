@@ -1,0 +1,123 @@
+/**
+ * Variables that need the request body: `post_arg_<name>`, `post_arg.<path>`, `graphql_<fact>`.
+ * Whoever compiled one of them (see `needsBody`) calls `loadBodyVariables` before it reads them; the body is parsed at
+ * most once per request and kind, and still goes upstream.
+ */
+import { parseJson } from "../base/json.ts";
+import { decodeFormText, firstArg, type Variable, type VariableValue } from "./args.ts";
+import { type GraphqlFacts, parseGraphql } from "./graphql.ts";
+import type { RequestView } from "./request-view.ts";
+
+const BODY_LIMIT_BYTES = 1024 * 1024; // APISIX's graphql.max_size; a body above it has no variables
+
+/** Whether a variable can only be read after `loadBodyVariables`. */
+export function needsBody(name: string): boolean {
+  return name.startsWith("post_arg_") || name.startsWith("post_arg.") || name.startsWith("graphql_");
+}
+
+/**
+ * Reads the body so that variables can look into it.
+ * @returns undefined when there is nothing to wait for; never rejects for a body that is too large, which has no variables
+ */
+export function loadBodyVariables(view: RequestView): Promise<void> | undefined {
+  if (view.note(NOTE) !== undefined) return undefined;
+  const length = view.body.length;
+  if (length === 0 || (length ?? 0) > BODY_LIMIT_BYTES) {
+    view.setNote(NOTE, new ReadBody(""));
+    return undefined;
+  }
+  return view.body.read(BODY_LIMIT_BYTES).then(
+    (bytes) => view.setNote(NOTE, new ReadBody(bytes.toString())),
+    // Too large or gone: whoever sends the request on meets the same fault and answers it.
+    () => view.setNote(NOTE, new ReadBody("")),
+  );
+}
+
+/** Compiled by `compileVariable`; undefined until the body was loaded. */
+export function compileBodyVariable(name: string): Variable {
+  const read = compileRead(name);
+  return (view) => {
+    const body = view.note(NOTE);
+    return body instanceof ReadBody ? read(body, view) : undefined;
+  };
+}
+
+const NOTE = "body_variables";
+
+class ReadBody {
+  readonly text: string;
+  #json: unknown = NOT_YET;
+  #graphql: GraphqlFacts | undefined | typeof NOT_YET = NOT_YET;
+
+  constructor(text: string) {
+    this.text = text;
+  }
+
+  get json(): unknown {
+    if (this.#json === NOT_YET) {
+      const parsed = parseJson(this.text);
+      this.#json = parsed.ok ? parsed.value : undefined;
+    }
+    return this.#json;
+  }
+
+  graphql(view: RequestView): GraphqlFacts | undefined {
+    if (this.#graphql === NOT_YET) {
+      const query = this.#graphqlText(view);
+      this.#graphql = typeof query === "string" ? parseGraphql(query) : undefined;
+    }
+    return this.#graphql;
+  }
+
+  #graphqlText(view: RequestView): unknown {
+    if (view.head.method === "GET") return firstArg(view.query, "query");
+    return isType(view, "application/json") ? memberOf(this.json, "query") : this.text;
+  }
+}
+
+const NOT_YET = Symbol("not parsed yet");
+
+function compileRead(name: string): (body: ReadBody, view: RequestView) => VariableValue {
+  if (name.startsWith("graphql_")) {
+    const fact = name.slice("graphql_".length);
+    return (body, view) => {
+      const facts = body.graphql(view);
+      return fact === "operation" || fact === "name" || fact === "root_fields" ? facts?.[fact] : undefined;
+    };
+  }
+  const rest = name.slice("post_arg_".length);
+  if (name.startsWith("post_arg_")) return (body, view) => (isType(view, FORM) ? firstArg(body.text, rest) : undefined);
+  const path = rest.replaceAll(/\[(\d+)\]/g, ".$1").split(".");
+  return (body, view) => {
+    if (isType(view, FORM)) return firstArg(body.text, rest);
+    if (isType(view, "multipart/form-data")) return multipartField(body.text, view.header("content-type") ?? "", rest);
+    return asValue(path.reduce(memberOf, body.json));
+  };
+}
+
+const FORM = "application/x-www-form-urlencoded";
+
+function isType(view: RequestView, type: string): boolean {
+  return view.header("content-type")?.toLowerCase().startsWith(type) === true;
+}
+
+function memberOf(value: unknown, name: string): unknown {
+  if (typeof value !== "object" || value === null || !Object.hasOwn(value, name)) return undefined;
+  return (value as Readonly<Record<string, unknown>>)[name];
+}
+
+function asValue(value: unknown): VariableValue {
+  if (typeof value === "string" || typeof value === "number" || typeof value === "boolean") return value;
+  return Array.isArray(value) ? value.map(String) : undefined;
+}
+
+function multipartField(text: string, contentType: string, name: string): string | undefined {
+  const boundary = /boundary="?([^";]+)"?/i.exec(contentType)?.[1];
+  if (boundary === undefined) return undefined;
+  for (const part of text.split(`--${boundary}`)) {
+    const blank = part.indexOf("\r\n\r\n");
+    const field = /content-disposition:[^\r\n]*;\s*name="([^"]*)"/i.exec(part.slice(0, Math.max(0, blank)))?.[1];
+    if (field !== undefined && decodeFormText(field) === name) return part.slice(blank + 4).replace(/\r\n$/, "");
+  }
+  return undefined;
+}
