@@ -1,0 +1,1 @@
+export function start(options?: { base?: number; vault?: number; host?: string }): Promise<{ close(): void }>;
