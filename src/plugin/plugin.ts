@@ -86,6 +86,11 @@ export interface CompileEnv extends NodeEnv {
   upstream(choice: { readonly upstream?: unknown; readonly upstreamId?: string }): unknown;
 }
 
+/** How an admin writes; absent where a stored record is read. */
+export interface WriteContext {
+  readonly compat: PluginSettings["compat"];
+}
+
 /** The consumer side of an authentication plugin. */
 export interface CredentialDefinition<S extends TSchema = TSchema, Data = unknown> {
   readonly schema: S;
@@ -93,10 +98,20 @@ export interface CredentialDefinition<S extends TSchema = TSchema, Data = unknow
   readonly keyAttribute: string;
   /** Members stored encrypted when a keyring is set; dotted paths. */
   readonly encryptFields?: readonly string[];
-  /** Rules beyond the schema; returns the exact error text. Secret references must be let through. */
-  check?(conf: Static<S>): string | undefined;
-  /** Completes what an admin wrote before it is checked and stored (jwt-auth makes or keeps a secret). */
-  prepare?(conf: Record<string, unknown>, previous: Record<string, unknown> | undefined): Record<string, unknown>;
+  /**
+   * Rules beyond the schema; returns the exact error text. Secret references must be let through.
+   * @param write given when an admin writes: rules may then depend on the compatibility mode
+   */
+  check?(conf: Static<S>, write?: WriteContext): string | undefined;
+  /**
+   * Completes what an admin wrote before it is checked and stored (jwt-auth makes or keeps a secret).
+   * @param previous what is stored under the same id, decrypted
+   */
+  prepare?(
+    conf: Record<string, unknown>,
+    previous: Record<string, unknown> | undefined,
+    write?: WriteContext,
+  ): Record<string, unknown>;
   /** Called with every reference resolved and defaults filled; throws GatewayError RECORD_INVALID when unusable. */
   compile(conf: Static<S>, env: NodeEnv): Data;
 }
@@ -131,7 +146,7 @@ export interface Plugin extends Omit<PluginDefinition, "check" | "compile" | "cr
 }
 
 export interface AnyCredential extends Omit<CredentialDefinition, "check" | "compile"> {
-  check?(conf: unknown): string | undefined;
+  check?(conf: unknown, write?: WriteContext): string | undefined;
   compile(conf: unknown, env: NodeEnv): unknown;
 }
 
