@@ -1,0 +1,112 @@
+/**
+ * What must hold between settings: in any process, and for the role that one plays.
+ * Promise: a setting that would be ignored, or that would open the cluster to anyone, stops the start with a sentence
+ * that says what to do. Messages hold no secret.
+ */
+import { type Address, formatAddress, isLoopback } from "./setting-kinds.ts";
+import type { Settings } from "./settings-schema.ts";
+
+/** What a process is: everything on one machine, one admin node, or one gateway node. */
+export type Role = "all" | "admin" | "gateway";
+
+/** Keys that every APISIX 3.9 and older was shipped with: anyone knows them. */
+const FAMOUS_KEYS = ["edd1c9f034335f136f87ad84b625c8f1", "4054f7cf07e344346cd3f287985e76a2"];
+
+/** Contradictions that are wrong in every role. @returns one sentence per problem */
+export function checkSettings(settings: Settings): readonly string[] {
+  const { etcd, admin, encryption } = settings;
+  const problems: string[] = [];
+  const pairs: readonly (readonly [string, unknown, string, unknown])[] = [
+    ["etcd.user", etcd.user, "etcd.password", etcd.password],
+    ["etcd.cert", etcd.cert, "etcd.key", etcd.key],
+    ["admin.tls.cert", admin.tls.cert, "admin.tls.key", admin.tls.key],
+  ];
+  for (const [one, first, other, second] of pairs) {
+    if ((first === undefined) !== (second === undefined)) {
+      problems.push(first === undefined ? `${other} needs ${one} as well` : `${one} needs ${other} as well`);
+    }
+  }
+  if (admin.tls.clientCa !== undefined && admin.tls.cert === undefined) {
+    problems.push("admin.tls.client_ca needs admin.tls.cert and admin.tls.key as well");
+  }
+  if (etcd.hosts === undefined) {
+    for (const name of ["user", "ca", "cert"] as const) {
+      if (etcd[name] !== undefined) problems.push(`etcd.${name} has no effect without etcd.hosts (--etcd)`);
+    }
+  } else if (new Set(etcd.hosts.map((host) => new URL(host).protocol)).size > 1) {
+    problems.push("etcd.hosts: all members must be http or all https");
+  } else if (etcd.hosts.length === 0) problems.push("etcd.hosts: at least one member is needed");
+  if (encryption.format === "aes-cbc" && encryption.keyring.some((key) => key.length !== 16 && key.length !== 32)) {
+    problems.push("encryption.keyring: keys must have 16 or 32 characters when encryption.format is aes-cbc");
+  }
+  return [...problems, ...checkKeys(settings)];
+}
+
+/** What a process needs to play its role. @returns one sentence per problem */
+export function checkRole(role: Role, settings: Settings): readonly string[] {
+  const { etcd, admin } = settings;
+  if (role !== "all" && etcd.hosts === undefined) {
+    return [`jotgate ${role} needs --etcd (or JOTGATE_ETCD); only jotgate start runs on the embedded store`];
+  }
+  const problems = checkListeners(role, settings);
+  if (role === "gateway") return problems;
+  const keys = [admin.key, ...admin.keys.map(({ key }) => key)].filter((key) => key !== undefined);
+  const hasAdmin = admin.key !== undefined || admin.keys.some((key) => key.role === "admin");
+  if (etcd.hosts !== undefined && !hasAdmin) {
+    problems.push("admin.key (--admin-key, JOTGATE_ADMIN_KEY) is needed with etcd: several admin nodes share it");
+  }
+  const open = [...keys, admin.viewerKey].some((key) => key !== undefined && FAMOUS_KEYS.includes(key));
+  if (open && !isLoopback(admin.listen)) {
+    problems.push(
+      `an admin key that APISIX was shipped with is refused while admin.listen is ${formatAddress(admin.listen)}: everybody knows it`,
+    );
+  }
+  return problems;
+}
+
+function checkKeys({ admin }: Settings): readonly string[] {
+  const named: readonly { readonly name: string; readonly key: string | undefined }[] = [
+    { name: "admin", key: admin.key },
+    { name: "viewer", key: admin.viewerKey },
+    ...admin.keys,
+  ];
+  const given = named.filter(({ key }) => key !== undefined);
+  const problems: string[] = [];
+  if (new Set(named.map(({ name }) => name)).size < named.length) {
+    problems.push("admin.keys: names must differ from each other and from admin and viewer");
+  }
+  if (new Set(given.map(({ key }) => key)).size < given.length) {
+    problems.push("admin.key, admin.viewer_key and admin.keys: no key may be given twice");
+  }
+  return problems;
+}
+
+/** Two listeners of one process on the same port would only fail later, with a worse message. */
+function checkListeners(role: Role, settings: Settings): string[] {
+  const { gateway, admin, status, control } = settings;
+  const listeners: readonly (readonly [string, Address | undefined])[] = [
+    ...(role === "admin"
+      ? []
+      : ([
+          ["gateway.listen", gateway.listen],
+          ["gateway.tls.listen", gateway.tls.listen],
+        ] as const)),
+    ...(role === "gateway" ? [] : ([["admin.listen", admin.listen]] as const)),
+    ["status.listen", status.listen],
+    ["control.listen", control.listen],
+  ];
+  const problems: string[] = [];
+  for (const [at, [name, one]] of listeners.entries()) {
+    for (const [otherName, other] of listeners.slice(at + 1)) {
+      if (one && other && one.port !== 0 && one.port === other.port && overlaps(one.host, other.host)) {
+        problems.push(`${name} and ${otherName} are both ${formatAddress(one)}`);
+      }
+    }
+  }
+  return problems;
+}
+
+function overlaps(one: string, other: string): boolean {
+  const everywhere = ["0.0.0.0", "::"];
+  return one === other || everywhere.includes(one) || everywhere.includes(other);
+}
