@@ -1,8 +1,9 @@
 /**
  * One measured burst of load: wrk pinned to core 1 against a server whose CPU time is read before and after.
  */
-import { spawnSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { usageOf } from "./machine.ts";
 
 export interface Burst {
@@ -31,12 +32,12 @@ export interface Measured {
 }
 
 /** Throws when the load generator printed no result: a crash until explained, never a zero. */
-export function measure(burst: Burst): Measured {
+export async function measure(burst: Burst): Promise<Measured> {
   const before = usageOf(burst.pid);
   const args = ["-c", "1", "wrk", "-t", "1", "-c", String(burst.connections ?? 64), "-d", `${burst.seconds}s`];
   args.push("--timeout", "5s", "-s", join(import.meta.dirname, "wrk/requests.lua"), burst.url, "--");
   args.push(burst.requests, burst.method ?? "GET", String(burst.bodyBytes ?? 0));
-  const done = spawnSync("taskset", args, { encoding: "utf8" });
+  const done = await promisify(execFile)("taskset", args, { encoding: "utf8" });
   const after = usageOf(burst.pid);
   const result = /^RESULT (\d+) (\d+) (\d+) (\d+) (\d+) (\d+) (\d+)$/m.exec(done.stdout);
   if (!result) throw new Error(`wrk gave no result for ${burst.url}: ${done.stdout}${done.stderr}`);
