@@ -1,0 +1,71 @@
+/**
+ * The two forms of PATCH: a recursive merge, and a value put at a sub path.
+ * Promise: the stored value given is not changed; only own members are read or written, whatever they are called.
+ * Source: spec/admin-api.md section 5.3.
+ */
+type Members = Record<string, unknown>;
+
+/**
+ * Lays `patch` over `value`: null removes a member, objects merge, arrays and empty objects replace.
+ * Both must be objects (the caller has checked).
+ */
+export function mergePatch(value: Readonly<Members>, patch: Readonly<Members>): Members {
+  const merged = new Map(Object.entries(value));
+  for (const [name, wanted] of Object.entries(patch)) {
+    const existing = merged.get(name);
+    if (wanted === null) merged.delete(name);
+    else if (isFullObject(existing) && isFullObject(wanted)) merged.set(name, mergePatch(existing, wanted));
+    else merged.set(name, wanted);
+  }
+  return Object.fromEntries(merged);
+}
+
+export type PatchResult =
+  | { readonly ok: true; readonly value: unknown }
+  | { readonly ok: false; readonly error: string };
+
+/**
+ * Puts `wanted` at a path of member names ("upstream/nodes"; in arrays, positions from 1 as tools of APISIX count).
+ * Missing objects on the way are made; a scalar on the way is an error.
+ */
+export function patchAt(value: Readonly<Members>, subPath: string, wanted: unknown): PatchResult {
+  const names = subPath.split("/");
+  if (names.at(-1) === "") names.pop();
+  const root = structuredClone(value);
+  let at: unknown = root;
+  for (const [depth, name] of names.slice(0, -1).entries()) {
+    const next = readMember(at, name) ?? {};
+    if (typeof next !== "object")
+      return { ok: false, error: `invalid sub-path: /${names.slice(0, depth + 1).join("/")}` };
+    writeMember(at, name, next);
+    at = next;
+  }
+  const last = names.at(-1);
+  if (last === undefined) return { ok: true, value: wanted };
+  writeMember(at, last, wanted);
+  return { ok: true, value: root };
+}
+
+function readMember(holder: unknown, name: string): unknown {
+  if (Array.isArray(holder)) return holder[positionOf(name)];
+  const members = holder as Members;
+  return Object.hasOwn(members, name) ? members[name] : undefined;
+}
+
+function writeMember(holder: unknown, name: string, value: unknown): void {
+  if (Array.isArray(holder)) {
+    const position = positionOf(name);
+    if (position >= 0 && position <= holder.length) holder[position] = value;
+    return;
+  }
+  // defineProperty rather than assignment: "__proto__" becomes a member like any other (and is refused by the schema).
+  Object.defineProperty(holder, name, { value, enumerable: true, configurable: true, writable: true });
+}
+
+function positionOf(name: string): number {
+  return /^[1-9]\d{0,6}$/.test(name) ? Number(name) - 1 : -1;
+}
+
+function isFullObject(value: unknown): value is Members {
+  return typeof value === "object" && value !== null && !Array.isArray(value) && Object.keys(value).length > 0;
+}

@@ -1,0 +1,44 @@
+/**
+ * Reads a stored value as a record: tolerant, because real APISIX nodes of any 3.x may have written it.
+ * Promise: what comes back has its id from the key, is an object, and satisfies the kind's tolerant schema.
+ * Source: spec/etcd-layout.md sections 2 and 4.
+ */
+
+import type { RecordKey } from "./keys.ts";
+import { KINDS, tolerantValidator } from "./kinds.ts";
+
+export type StoredValue = Readonly<Record<string, unknown>>;
+
+export type RecordRead =
+  | { readonly ok: true; readonly value: StoredValue }
+  | { readonly ok: false; readonly problem: string };
+
+/** Literal text of a placeholder; never a record. */
+export const PLACEHOLDER = "init_dir";
+
+/** @param text the value's bytes as UTF-8 */
+export function readRecord(key: RecordKey, text: string): RecordRead {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch {
+    return { ok: false, problem: "not JSON" };
+  }
+  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
+    return { ok: false, problem: "not a JSON object" };
+  }
+  if (text.includes("__proto__")) return { ok: false, problem: "holds a forbidden object key: __proto__" };
+  const value = withId(key, parsed as Record<string, unknown>);
+  const error = tolerantValidator(KINDS[key.kind], key.id).check(value);
+  return error === undefined ? { ok: true, value } : { ok: false, problem: error };
+}
+
+/** The tail of the key always wins over what the value says of itself. */
+function withId(key: RecordKey, value: Record<string, unknown>): StoredValue {
+  // A user name may be longer than an id, so consumers carry theirs only as `username`.
+  if (key.kind === "consumer") {
+    value["username"] = key.id;
+    delete value["id"];
+  } else value["id"] = key.credential ?? key.id;
+  return value;
+}

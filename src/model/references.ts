@@ -1,0 +1,71 @@
+/**
+ * Which records a record points to, for checks on write, on delete and for warnings.
+ * Promise: reads values as they are, also those that would not validate; never throws.
+ * Source: spec/admin-api.md sections 5.5 and 5.6.
+ */
+import type { KindName } from "./kinds.ts";
+
+export interface RecordReference {
+  readonly kind: KindName;
+  readonly id: string;
+  /** Words of the error message: "upstream", "service", "plugin config", "consumer group", "ssl". */
+  readonly word: string;
+}
+
+type Members = Readonly<Record<string, unknown>>;
+
+const MEMBERS: Readonly<Partial<Record<KindName, readonly (readonly [string, KindName, string])[]>>> = {
+  route: [
+    ["upstream_id", "upstream", "upstream"],
+    ["service_id", "service", "service"],
+    ["plugin_config_id", "plugin_config", "plugin config"],
+  ],
+  service: [["upstream_id", "upstream", "upstream"]],
+  consumer: [["group_id", "consumer_group", "consumer group"]],
+  stream_route: [
+    ["upstream_id", "upstream", "upstream"],
+    ["service_id", "service", "service"],
+  ],
+};
+
+/** What must exist when the record is written, in the order in which it is checked. */
+export function referencesOf(kind: KindName, value: Members): RecordReference[] {
+  const found: RecordReference[] = [];
+  const certificate = idIn(membersIn(kind === "upstream" ? value : value["upstream"])["tls"], "client_cert_id");
+  if (certificate !== undefined) found.push({ kind: "ssl", id: certificate, word: "ssl" });
+  for (const [member, target, word] of MEMBERS[kind] ?? []) {
+    const id = idIn(value, member);
+    if (id !== undefined) found.push({ kind: target, id, word });
+  }
+  return found;
+}
+
+/** What plugins point to: upstreams of traffic-split, the definition of grpc-transcode. Not checked on write. */
+export function pluginReferencesOf(value: Members): RecordReference[] {
+  const plugins = membersIn(value["plugins"]);
+  const found: RecordReference[] = [];
+  for (const rule of listIn(membersIn(plugins["traffic-split"])["rules"])) {
+    for (const target of listIn(membersIn(rule)["weighted_upstreams"])) {
+      const id = idIn(target, "upstream_id");
+      if (id !== undefined) found.push({ kind: "upstream", id, word: "upstream" });
+    }
+  }
+  const proto = idIn(plugins["grpc-transcode"], "proto_id");
+  if (proto !== undefined) found.push({ kind: "proto", id: proto, word: "proto" });
+  return found;
+}
+
+function idIn(holder: unknown, name: string): string | undefined {
+  const id = membersIn(holder)[name];
+  return typeof id === "string" || typeof id === "number" ? String(id) : undefined;
+}
+
+function membersIn(value: unknown): Members {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Members) : NOTHING;
+}
+
+const NOTHING: Members = Object.freeze(Object.create(null) as Members);
+
+function listIn(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}

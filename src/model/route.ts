@@ -1,0 +1,113 @@
+/**
+ * Routes, stream routes and services.
+ * Source: spec/resources.md "Route" and "Service" (APISIX 3.18).
+ */
+import { type Static, Type } from "typebox";
+import { HOST_PATTERN, Host, Id, Ip, Method, metadata, Plugins, Status, Timeout } from "./shared-schema.ts";
+import { Upstream } from "./upstream.ts";
+
+const Script = Type.String({ minLength: 10, maxLength: 102_400 });
+const hosts = Type.Optional(Type.Array(Host, { minItems: 1, uniqueItems: true }));
+const websocket = Type.Optional(Type.Boolean({ description: "enable websocket for request" }));
+
+const either = (one: string, other: string): object => ({
+  oneOf: [{ not: { anyOf: [{ required: [one] }, { required: [other] }] } }, { required: [one] }, { required: [other] }],
+});
+
+export const Route = Type.Object(
+  {
+    ...metadata,
+    uri: Type.Optional(Type.String({ minLength: 1, maxLength: 4096 })),
+    uris: Type.Optional(Type.Array(Type.String({ description: "HTTP uri" }), { minItems: 1, uniqueItems: true })),
+    priority: Type.Optional(Type.Integer({ default: 0 })),
+    methods: Type.Optional(Type.Array(Method, { uniqueItems: true })),
+    host: Type.Optional(Host),
+    hosts,
+    remote_addr: Type.Optional(Ip),
+    remote_addrs: Type.Optional(Type.Array(Ip, { minItems: 1, uniqueItems: true })),
+    timeout: Type.Optional(Timeout),
+    vars: Type.Optional(Type.Array(Type.Unknown())),
+    filter_func: Type.Optional(Type.String({ minLength: 10, pattern: "^function" })),
+    script: Type.Optional(Script),
+    script_id: Type.Optional(Id),
+    plugins: Type.Optional(Plugins),
+    plugin_config_id: Type.Optional(Id),
+    upstream: Type.Optional(Upstream),
+    service_id: Type.Optional(Id),
+    upstream_id: Type.Optional(Id),
+    enable_websocket: websocket,
+    status: Type.Optional(Status),
+  },
+  {
+    allOf: [
+      { oneOf: [{ required: ["uri"] }, { required: ["uris"] }] },
+      either("host", "hosts"),
+      either("remote_addr", "remote_addrs"),
+    ],
+    anyOf: [
+      { required: ["plugins", "uri"] },
+      { required: ["upstream", "uri"] },
+      { required: ["upstream_id", "uri"] },
+      { required: ["service_id", "uri"] },
+      { required: ["plugins", "uris"] },
+      { required: ["upstream", "uris"] },
+      { required: ["upstream_id", "uris"] },
+      { required: ["service_id", "uris"] },
+      { required: ["script", "uri"] },
+      { required: ["script", "uris"] },
+    ],
+    not: { anyOf: [{ required: ["script", "plugins"] }, { required: ["script", "plugin_config_id"] }] },
+    additionalProperties: false,
+  },
+);
+export type Route = Static<typeof Route>;
+
+export const Service = Type.Object(
+  {
+    ...metadata,
+    plugins: Type.Optional(Plugins),
+    upstream: Type.Optional(Upstream),
+    upstream_id: Type.Optional(Id),
+    script: Type.Optional(Script),
+    enable_websocket: websocket,
+    hosts,
+  },
+  { additionalProperties: false },
+);
+export type Service = Static<typeof Service>;
+
+/** Stored and listed for the sake of tools; nothing here forwards TCP or UDP. */
+export const StreamRoute = Type.Object(
+  {
+    ...metadata,
+    remote_addr: Type.Optional(Ip),
+    server_addr: Type.Optional(Ip),
+    server_port: Type.Optional(Type.Integer({ minimum: 1, maximum: 65_535 })),
+    sni: Type.Optional(Type.String({ pattern: HOST_PATTERN })),
+    upstream: Type.Optional(Upstream),
+    upstream_id: Type.Optional(Id),
+    service_id: Type.Optional(Id),
+    plugins: Type.Optional(Plugins),
+    protocol: Type.Optional(
+      Type.Object({
+        name: Type.String(),
+        superior_id: Type.Optional(Id),
+        conf: Type.Optional(Type.Unsafe<Readonly<Record<string, unknown>>>({ type: "object" })),
+        logger: Type.Optional(
+          Type.Array(
+            Type.Object(
+              {
+                name: Type.Optional(Type.String()),
+                filter: Type.Optional(Type.Array(Type.Unknown())),
+                conf: Type.Optional(Type.Unsafe<Readonly<Record<string, unknown>>>({ type: "object" })),
+              },
+              { dependencies: { name: ["conf"] }, additionalProperties: false },
+            ),
+          ),
+        ),
+      }),
+    ),
+  },
+  { additionalProperties: false },
+);
+export type StreamRoute = Static<typeof StreamRoute>;

@@ -1,0 +1,64 @@
+/**
+ * Certificates and private keys: that they parse.
+ * Pure: no I/O. A private key that is not PEM is taken as encrypted and handed to `DecryptKey` first.
+ * Source: spec/admin-api.md sections 5.8 and 5.14.
+ */
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import { isReference } from "../base/reference.ts";
+import { compileSchema } from "../base/schema.ts";
+import { Ssl } from "./secret.ts";
+
+/** Plain text of an encrypted private key, or undefined when no key of the ring opens it. */
+export type DecryptKey = (text: string) => string | undefined;
+
+const SCHEMA = compileSchema(Ssl, { references: true });
+
+/** @returns the first error as the Admin API words it, schema errors with their prefix included. */
+export function checkSsl(value: unknown, decryptKey: DecryptKey): string | undefined {
+  const error = SCHEMA.check(value);
+  if (error !== undefined) return `invalid configuration: ${error}`;
+  const ssl = value as Ssl;
+  const first = pairError(ssl.cert ?? "", ssl.key, decryptKey);
+  if (first !== undefined || ssl.type === "client") return first;
+  const certs = ssl.certs ?? [];
+  const keys = ssl.keys ?? [];
+  if (certs.length !== keys.length) return "mismatched number of certs and keys";
+  for (const [at, cert] of certs.entries()) {
+    const wrong = pairError(cert, keys[at], decryptKey);
+    if (wrong !== undefined) return `failed to handle cert-key pair[${at + 1}]: ${wrong}`;
+  }
+  if (!ssl.client || isReference(ssl.client.ca)) return undefined;
+  const wrong = certificateError(ssl.client.ca);
+  return wrong === undefined ? undefined : `failed to validate client_cert: ${wrong}`;
+}
+
+/** Why a certificate and its key cannot be used; nothing is said about those that are references. */
+export function pairError(cert: string, key: string | undefined, decryptKey: DecryptKey): string | undefined {
+  if (isReference(cert)) return undefined;
+  const wrong = certificateError(cert);
+  if (wrong !== undefined || key === undefined || isReference(key)) return wrong;
+  const pem = key.startsWith("---") ? key : decryptKey(key);
+  if (pem === undefined) return "failed to decrypt previous encrypted key";
+  try {
+    // Whether key and certificate belong together is not asked, as in APISIX: renewals often come one after the other.
+    createPrivateKey(pem);
+    return undefined;
+  } catch (error) {
+    return `failed to parse key: ${reasonOf(error)}`;
+  }
+}
+
+function certificateError(cert: string): string | undefined {
+  try {
+    new X509Certificate(cert);
+    return undefined;
+  } catch (error) {
+    return `failed to parse cert: ${reasonOf(error)}`;
+  }
+}
+
+/** OpenSSL's reason alone: its message never quotes what was parsed, but nothing else is passed on either. */
+function reasonOf(error: unknown): string {
+  const reason = (error as { readonly reason?: unknown }).reason;
+  return typeof reason === "string" ? reason : "not PEM";
+}

@@ -1,0 +1,155 @@
+/**
+ * The upstream resource, which also stands inline in routes and services.
+ * Source: spec/resources.md "Upstream" and "checks" (APISIX 3.18).
+ */
+import { type Static, Type } from "typebox";
+import { Certificate, Host, Id, METHODS, metadata, PrivateKey, Timeout } from "./shared-schema.ts";
+
+const statuses = (normal: number[]) =>
+  Type.Optional(
+    Type.Array(Type.Integer({ minimum: 200, maximum: 599 }), { minItems: 1, uniqueItems: true, default: normal }),
+  );
+const count = (minimum: number, normal: number) =>
+  Type.Optional(Type.Integer({ minimum, maximum: 254, default: normal }));
+const interval = Type.Optional(Type.Integer({ minimum: 1, default: 1 }));
+const checkType = Type.Optional(
+  Type.Unsafe<"http" | "https" | "tcp">({ type: "string", enum: ["http", "https", "tcp"], default: "http" }),
+);
+
+export const ActiveCheck = Type.Object({
+  type: checkType,
+  timeout: Type.Optional(Type.Number({ default: 1 })),
+  concurrency: Type.Optional(Type.Integer({ default: 10 })),
+  host: Type.Optional(Host),
+  port: Type.Optional(Type.Integer({ minimum: 1, maximum: 65_535 })),
+  http_method: Type.Optional(Type.Unsafe<string>({ type: "string", enum: METHODS, default: "GET" })),
+  http_path: Type.Optional(Type.String({ default: "/" })),
+  http_req_body: Type.Optional(Type.String({ default: "" })),
+  https_verify_certificate: Type.Optional(Type.Boolean({ default: true })),
+  healthy: Type.Optional(Type.Object({ interval, http_statuses: statuses([200, 302]), successes: count(1, 2) })),
+  unhealthy: Type.Optional(
+    Type.Object({
+      interval,
+      http_statuses: statuses([429, 404, 500, 501, 502, 503, 504, 505]),
+      http_failures: count(1, 5),
+      tcp_failures: count(1, 2),
+      timeouts: count(1, 3),
+    }),
+  ),
+  req_headers: Type.Optional(Type.Array(Type.String(), { minItems: 1 })),
+});
+export type ActiveCheck = Static<typeof ActiveCheck>;
+
+export const PassiveCheck = Type.Object({
+  type: checkType,
+  healthy: Type.Optional(
+    Type.Object({
+      http_statuses: statuses([
+        200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 300, 301, 302, 303, 304, 305, 306, 307, 308,
+      ]),
+      successes: count(0, 5),
+    }),
+  ),
+  unhealthy: Type.Optional(
+    Type.Object({
+      http_statuses: statuses([429, 500, 503]),
+      tcp_failures: count(0, 2),
+      timeouts: count(0, 7),
+      http_failures: count(0, 5),
+    }),
+  ),
+});
+export type PassiveCheck = Static<typeof PassiveCheck>;
+
+export const Checks = Type.Object(
+  { active: Type.Optional(ActiveCheck), passive: Type.Optional(PassiveCheck) },
+  { anyOf: [{ required: ["active"] }, { required: ["active", "passive"] }] },
+);
+export type Checks = Static<typeof Checks>;
+
+export const Node = Type.Object({
+  host: Host,
+  port: Type.Optional(Type.Integer({ minimum: 1, maximum: 65_535, description: "port of node" })),
+  weight: Type.Integer({ minimum: 0, description: "weight of node" }),
+  priority: Type.Optional(Type.Integer({ default: 0, description: "priority of node" })),
+  metadata: Type.Optional(Type.Unsafe<Readonly<Record<string, unknown>>>({ type: "object" })),
+});
+export type Node = Static<typeof Node>;
+
+/** `{"host:port": weight}` or a list of nodes. */
+export const Nodes = Type.Unsafe<Readonly<Record<string, number>> | readonly Node[]>({
+  anyOf: [
+    {
+      type: "object",
+      patternProperties: { ".*": { type: "integer", minimum: 0, description: "weight of node" } },
+    },
+    { type: "array", items: Node },
+  ],
+});
+
+export const UpstreamTls = Type.Object(
+  {
+    client_cert_id: Type.Optional(Id),
+    client_cert: Type.Optional(Certificate),
+    client_key: Type.Optional(PrivateKey),
+    verify: Type.Optional(Type.Boolean({ default: false })),
+  },
+  {
+    dependencies: {
+      client_cert: { required: ["client_key"] },
+      client_key: { required: ["client_cert"] },
+      client_cert_id: { not: { required: ["client_cert", "client_key"] } },
+    },
+  },
+);
+
+/** Balancing algorithms. Not an enum of the schema: records with others, as APISIX accepts, must stay readable. */
+export const BALANCERS = ["roundrobin", "chash", "ewma", "least_conn"] as const;
+
+export const Upstream = Type.Object(
+  {
+    ...metadata,
+    nodes: Type.Optional(Nodes),
+    retries: Type.Optional(Type.Integer({ minimum: 0 })),
+    retry_timeout: Type.Optional(Type.Number({ minimum: 0 })),
+    timeout: Type.Optional(Timeout),
+    tls: Type.Optional(UpstreamTls),
+    keepalive_pool: Type.Optional(
+      Type.Object({
+        size: Type.Optional(Type.Integer({ default: 320, minimum: 1 })),
+        idle_timeout: Type.Optional(Type.Number({ default: 60, minimum: 0 })),
+        requests: Type.Optional(Type.Integer({ default: 1000, minimum: 1 })),
+      }),
+    ),
+    type: Type.Optional(Type.String({ default: "roundrobin", description: "algorithms of load balancing" })),
+    checks: Type.Optional(Checks),
+    hash_on: Type.Optional(
+      Type.Unsafe<"vars" | "header" | "cookie" | "consumer" | "vars_combinations">({
+        type: "string",
+        default: "vars",
+        enum: ["vars", "header", "cookie", "consumer", "vars_combinations"],
+      }),
+    ),
+    key: Type.Optional(Type.String({ description: "the key of chash for dynamic load balancing" })),
+    scheme: Type.Optional(
+      Type.Unsafe<"grpc" | "grpcs" | "http" | "https" | "tcp" | "tls" | "udp" | "kafka">({
+        default: "http",
+        enum: ["grpc", "grpcs", "http", "https", "tcp", "tls", "udp", "kafka"],
+      }),
+    ),
+    discovery_type: Type.Optional(Type.String()),
+    discovery_args: Type.Optional(
+      Type.Object({ namespace_id: Type.Optional(Type.String()), group_name: Type.Optional(Type.String()) }),
+    ),
+    pass_host: Type.Optional(
+      Type.Unsafe<"pass" | "node" | "rewrite">({ type: "string", enum: ["pass", "node", "rewrite"], default: "pass" }),
+    ),
+    upstream_host: Type.Optional(Host),
+    service_name: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })),
+  },
+  {
+    oneOf: [{ required: ["nodes"] }, { required: ["service_name", "discovery_type"] }],
+    additionalProperties: false,
+  },
+);
+export type Upstream = Static<typeof Upstream>;
