@@ -20,6 +20,7 @@ const CODES = {
   STORE_DENIED: { status: 500, source: "internal", retryable: false },
   STORE_TOO_LARGE: { status: 400, source: "downstream", retryable: false },
   STORE_COMPACTED: { status: 503, source: "internal", retryable: true },
+  STORE_LEASE_GONE: { status: 503, source: "internal", retryable: true },
   STORE_CLOSED: { status: 503, source: "internal", retryable: false },
   STORE_BAD_REVISION: { status: 500, source: "internal", retryable: false },
   SECRET_UNRESOLVED: { status: 503, source: "internal", retryable: true },

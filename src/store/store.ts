@@ -72,6 +72,8 @@ export interface GetResult {
   readonly kv: KeyValue | undefined;
   /** The store's head when it answered. */
   readonly revision: Revision;
+  /** What the store calls itself; a wiped etcd member started with the same flags says the same. */
+  readonly clusterId?: string;
 }
 
 export interface ListOptions {

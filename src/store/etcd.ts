@@ -1,0 +1,203 @@
+/**
+ * The store port on etcd. A call goes to one member and is never repeated once it can have reached it;
+ * only a call that certainly was not sent is offered to the next member.
+ */
+
+import type { Etcd3 } from "etcd3";
+import type { Clock } from "../base/clock.ts";
+import { GatewayError, isGatewayError } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import { deadlineIn, type EtcdAccess, openEtcd } from "./etcd-client.ts";
+import { type CallKind, translate } from "./etcd-errors.ts";
+import { toKeyValue, toTxnRequest, toTxnResult } from "./etcd-values.ts";
+import { watchEtcd } from "./etcd-watch.ts";
+import { checkTxn } from "./limits.ts";
+import type {
+  GetResult,
+  KeyRange,
+  LeaseId,
+  ListOptions,
+  ListPage,
+  Revision,
+  Store,
+  StoreSource,
+  Txn,
+  TxnResult,
+  WatchEnd,
+  WatchSink,
+} from "./store.ts";
+
+export interface EtcdSettings extends EtcdAccess {
+  /** `http://host:port` of each member; all http or all https. */
+  readonly hosts: readonly string[];
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Deadline of each unary call; default 5 s. */
+  readonly rpcMs?: number;
+}
+
+const RPC_MS = 5_000;
+const PAGE_SIZE = 1_000;
+
+/** @throws GatewayError SETTINGS_INVALID without members */
+export function openEtcdSource(settings: EtcdSettings): StoreSource {
+  const { hosts } = settings;
+  if (hosts.length === 0) throw new GatewayError("SETTINGS_INVALID", { message: "no etcd address given" });
+  return {
+    kind: "etcd",
+    open: () => new EtcdStore(settings, hosts),
+    openMember: (turn) => new EtcdStore(settings, hosts.slice(turn % hosts.length, (turn % hosts.length) + 1)),
+  };
+}
+
+class EtcdStore implements Store {
+  readonly kind = "etcd";
+  readonly #settings: EtcdSettings;
+  readonly #hosts: readonly string[];
+  readonly #rpcMs: number;
+  readonly #clients = new Map<string, Etcd3>();
+  readonly #closing = new AbortController();
+  /** The member calls go to; moves on when it proves useless. */
+  #turn: number;
+
+  constructor(settings: EtcdSettings, hosts: readonly string[]) {
+    this.#settings = settings;
+    this.#hosts = hosts;
+    this.#rpcMs = settings.rpcMs ?? RPC_MS;
+    this.#turn = Math.floor(Math.random() * hosts.length);
+  }
+
+  async get(key: string, signal?: AbortSignal): Promise<GetResult> {
+    const response = await this.#call(
+      "read",
+      (client) => client.kv.range({ key: Buffer.from(key, "utf8"), limit: 1 }),
+      signal,
+    );
+    const kv = response.kvs[0];
+    return {
+      kv: kv === undefined ? undefined : toKeyValue(kv),
+      revision: BigInt(response.header.revision),
+      clusterId: response.header.cluster_id,
+    };
+  }
+
+  async *list(range: KeyRange, options: ListOptions = {}): AsyncGenerator<ListPage> {
+    const end = Buffer.from(range.end, "utf8");
+    let start = Buffer.from(range.start, "utf8");
+    let revision = options.revision ?? 0n;
+    for (let first = true; ; first = false) {
+      const request = {
+        key: start,
+        range_end: end,
+        limit: options.pageSize ?? PAGE_SIZE,
+        revision: revision.toString(),
+        keys_only: options.keysOnly ?? false,
+        serializable: !first && this.#hosts.length === 1, // pinned, same member: same answer without a quorum trip
+      };
+      const response = await this.#call("read", (client) => client.kv.range(request), options.signal);
+      if (revision === 0n) revision = BigInt(response.header.revision);
+      yield { revision, kvs: response.kvs.map(toKeyValue), more: response.more };
+      const last = response.kvs.at(-1);
+      if (!response.more || last === undefined) return;
+      start = Buffer.concat([last.key, Buffer.of(0)]);
+    }
+  }
+
+  async txn(txn: Txn): Promise<TxnResult> {
+    checkTxn(txn);
+    const request = toTxnRequest(txn);
+    return toTxnResult(txn, await this.#call("write", (client) => client.kv.txn(request)));
+  }
+
+  async watch(range: KeyRange, after: Revision, sink: WatchSink, signal: AbortSignal): Promise<WatchEnd> {
+    if (this.#closing.signal.aborted) return { kind: "stopped" };
+    const either = AbortSignal.any([signal, this.#closing.signal]);
+    const end = await watchEtcd(this.#client(), this.#settings.clock, range, after, sink, either);
+    if (end.kind === "broken") this.#turn++;
+    return end;
+  }
+
+  async grantLease(ttlSeconds: number): Promise<LeaseId> {
+    const response = await this.#call("write", (client) =>
+      client.leaseClient.leaseGrant({ TTL: Math.ceil(ttlSeconds) }),
+    );
+    return BigInt(response.ID);
+  }
+
+  keepAlive(lease: LeaseId): Promise<number> {
+    return this.#call("read", (client) => keepAliveOnce(client, lease, this.#rpcMs)); // repeating it does no harm
+  }
+
+  async revokeLease(lease: LeaseId): Promise<void> {
+    try {
+      await this.#call("write", (client) => client.leaseClient.leaseRevoke({ ID: lease.toString() }));
+    } catch (error) {
+      if (!isGatewayError(error, "STORE_LEASE_GONE")) throw error; // gone is what was asked for
+    }
+  }
+
+  async compact(revision: Revision): Promise<void> {
+    await this.#call("write", (client) => client.kv.compact({ revision: revision.toString() }));
+  }
+
+  async close(): Promise<void> {
+    if (this.#closing.signal.aborted) return;
+    this.#closing.abort();
+    for (const client of this.#clients.values()) client.close();
+    this.#clients.clear();
+  }
+
+  async #call<T>(kind: CallKind, run: (client: Etcd3) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      if (this.#closing.signal.aborted) throw new GatewayError("STORE_CLOSED", { message: "the store is closed" });
+      const turn = this.#turn;
+      try {
+        return await this.#bounded(run(this.#client()), signal);
+      } catch (thrown) {
+        const { error, sent, memberAtFault } = translate(thrown, kind);
+        if (memberAtFault && this.#turn === turn) this.#turn++;
+        if (sent || !memberAtFault || attempt >= this.#hosts.length || signal?.aborted) throw error;
+      }
+    }
+  }
+
+  /** etcd3 authenticates again for ever when a token is refused again and again; the caller need not wait for that. */
+  #bounded<T>(call: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const give = (message: string): void => reject(new Error(message));
+      const guard = this.#settings.clock.after(2 * this.#rpcMs + 1_000, () => give("no answer in time"));
+      const stop = (): void => give("stopped by the caller");
+      if (signal?.aborted) stop();
+      signal?.addEventListener("abort", stop, { once: true });
+      call.then(resolve, reject).finally(() => {
+        guard.cancel();
+        signal?.removeEventListener("abort", stop);
+      });
+    });
+  }
+
+  #client(): Etcd3 {
+    const host = this.#hosts[this.#turn % this.#hosts.length] ?? "";
+    let client = this.#clients.get(host);
+    if (client === undefined) {
+      client = openEtcd(host, this.#settings, this.#rpcMs);
+      this.#clients.set(host, client);
+    }
+    return client;
+  }
+}
+
+/** One keep-alive on a stream of its own; etcd3's Lease loop retries every 100 ms without back-off. */
+async function keepAliveOnce(client: Etcd3, lease: LeaseId, rpcMs: number): Promise<number> {
+  const stream = await client.leaseClient.leaseKeepAlive({ deadline: deadlineIn(rpcMs) });
+  try {
+    return await new Promise<number>((resolve, reject) => {
+      stream.on("data", (response) => resolve(Math.max(0, Number(response.TTL))));
+      stream.on("error", reject);
+      stream.on("end", () => reject(new Error("etcd ended the keep-alive")));
+      stream.write({ ID: lease.toString() });
+    });
+  } finally {
+    stream.cancel();
+  }
+}
