@@ -129,19 +129,31 @@ export interface PluginDefinition<S extends TSchema = TSchema, C extends TSchema
   readonly credential?: CredentialDefinition<C, Data>;
   /** True: skipped in a global rule when the route has it too (prometheus). */
   readonly preferRoute?: boolean;
-  /** Rules beyond the schema, at write and before compile; returns the exact error text. */
-  check?(conf: Static<S>): string | undefined;
+  /**
+   * Rules beyond the schema, at write and before compile; returns the exact error text.
+   * @param find the loaded plugins, for plugins that hold configurations of others (multi-auth)
+   */
+  check?(conf: Static<S>, find?: FindPlugin): string | undefined;
+  /**
+   * Called at write with each other configuration of this plugin that is stored: rules between two of them
+   * (limit-count groups). Both have defaults filled. Returns the exact error text.
+   */
+  conflict?(conf: Static<S>, other: Static<S>): string | undefined;
   /** Called when configuration changes, with defaults filled; throw CONFIG_INVALID for what `check` cannot know. */
   compile(conf: Static<S>, env: CompileEnv): PluginPhases;
   /** APIs reachable through public-api only. */
   internalApis?(env: NodeEnv): readonly InternalApi[];
 }
 
+/** A loaded plugin by name. */
+export type FindPlugin = (name: string) => Plugin | undefined;
+
 /** A plugin of any configuration type, as registries hold it. */
 // The variance of `compile` and `check` makes a plain union impossible; the registry always validates before calling.
-export interface Plugin extends Omit<PluginDefinition, "check" | "compile" | "credential"> {
+export interface Plugin extends Omit<PluginDefinition, "check" | "conflict" | "compile" | "credential"> {
   readonly credential?: AnyCredential;
-  check?(conf: unknown): string | undefined;
+  check?(conf: unknown, find?: FindPlugin): string | undefined;
+  conflict?(conf: unknown, other: unknown): string | undefined;
   compile(conf: unknown, env: CompileEnv): PluginPhases;
 }
 
