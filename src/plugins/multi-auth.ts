@@ -1,0 +1,82 @@
+/**
+ * multi-auth: several authentication plugins, of which one must accept the caller; the first that does wins.
+ * Promise: the caller never learns which of them refused, or why. Source: spec/jwt-auth.md section 8, APISIX 3.18.
+ */
+import { Type } from "typebox";
+import { compileSchema } from "../base/schema.ts";
+import { withDefaults } from "../base/schema-defaults.ts";
+import { type Answer, jsonAnswer } from "../plugin/answer.ts";
+import { definePlugin, type FindPlugin, type PhaseHandler, type PluginPhases } from "../plugin/plugin.ts";
+import type { RequestView } from "../plugin/request-view.ts";
+
+const schema = Type.Object(
+  {
+    auth_plugins: Type.Unsafe<readonly Readonly<Record<string, unknown>>[]>({
+      type: "array",
+      minItems: 2,
+      items: { type: "object" },
+    }),
+  },
+  { title: "work with route or service object" },
+);
+
+export const multiAuth = definePlugin({
+  name: "multi-auth",
+  version: 0.1,
+  priority: 2600,
+  schema,
+  check(conf, find) {
+    if (!find) return undefined;
+    for (const one of conf.auth_plugins)
+      for (const [name, inner] of Object.entries(one)) {
+        const error = innerError(name, inner, find);
+        if (error !== undefined) return error;
+      }
+    return undefined;
+  },
+  compile(conf, env) {
+    const compiled: PluginPhases[] = [];
+    for (const one of conf.auth_plugins)
+      for (const [name, inner] of Object.entries(one)) compiled.push(env.plugin(name, inner));
+    const tries = compiled.flatMap((phases) => (phases.rewrite ? [phases.rewrite] : []));
+    return {
+      rewrite: (view) => tryFrom(tries, 0, view, undefined),
+      close() {
+        for (const phases of compiled) phases.close?.();
+      },
+    };
+  },
+});
+
+function innerError(name: string, conf: unknown, find: FindPlugin): string | undefined {
+  const plugin = find(name);
+  if (!plugin) return `${name} plugin did not found`; // APISIX's words
+  if (!plugin.credential) return `${name} plugin is not supported`;
+  const error =
+    compileSchema(plugin.schema, { references: true }).check(conf) ??
+    plugin.check?.(withDefaults(plugin.schema, conf), find);
+  return error === undefined ? undefined : `plugin ${name} check schema failed: ${error}`;
+}
+
+function tryFrom(tries: readonly PhaseHandler[], from: number, view: RequestView, last: Answer | undefined) {
+  let refusal = last;
+  for (let at = from; at < tries.length; at++) {
+    const result = tries[at]?.(view);
+    if (result === undefined) return undefined;
+    if (result instanceof Promise)
+      return result.then((answer): Answer | undefined | Promise<Answer | undefined> =>
+        answer === undefined ? undefined : tryFrom(tries, at + 1, view, answer),
+      );
+    refusal = result;
+  }
+  return failed(refusal);
+}
+
+/** Carries the challenge of the plugin that was asked last. */
+function failed(last: Answer | undefined): Answer {
+  const challenge: string[] = [];
+  const lines = last?.headers ?? [];
+  for (let i = 0; i < lines.length; i += 2)
+    if (lines[i] === "WWW-Authenticate") challenge.push("WWW-Authenticate", lines[i + 1] ?? "");
+  return jsonAnswer(401, { message: "Authorization Failed" }, "multi_auth_failed", challenge);
+}
