@@ -233,7 +233,7 @@ const checkAnyOf: Check = (schema, value, references) => {
   if (branches.some((inner) => explain(inner, value, references) === undefined)) return undefined;
   const wants = branches.flatMap((inner) => {
     const required = (inner as JsonSchema)["required"];
-    return required === undefined || Object.hasOwn(inner as JsonSchema, "properties") ? [] : [JSON.stringify(required)];
+    return required === undefined ? [] : [JSON.stringify(required)];
   });
   return `object matches none of the required${wants.length > 0 ? `: ${wants.join(" or ")}` : ""}`;
 };
