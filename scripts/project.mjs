@@ -1,0 +1,119 @@
+/**
+ * What `npm start`, `npm run build` and `npm test` share: install when needed, build when needed, say what is going on.
+ * Plain Node, no dependencies: it runs before there are any.
+ */
+import { spawn, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const DIST = join(ROOT, "dist");
+const STAMP = join(DIST, ".build");
+
+/** Runs a command to its end. @returns the exit code; 1 when it could not be started or was ended by a signal */
+export function run(command, args, options = {}) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { cwd: ROOT, stdio: "inherit", ...options });
+    child.on("error", (error) => {
+      console.error(`${command}: ${error.message}`);
+      resolve(1);
+    });
+    child.on("close", (code) => resolve(code ?? 1));
+  });
+}
+
+/** Whether a program can be started here. */
+export function has(program, ...args) {
+  return spawnSync(program, args.length > 0 ? args : ["--version"], { stdio: "ignore" }).error === undefined;
+}
+
+/** Runs npm with what started us, so that the version is the user's own. */
+export function npm(...args) {
+  const cli = process.env.npm_execpath;
+  return cli?.endsWith(".js")
+    ? run(process.execPath, [cli, ...args])
+    : run("npm", args, { shell: process.platform === "win32" });
+}
+
+/** Prints that a long step is still going on, where nothing else would show it. @returns what ends the printing */
+export function progress(what) {
+  const begin = Date.now();
+  console.log(`${what} ...`);
+  const tick = () => console.log(`${what} ... ${Math.round((Date.now() - begin) / 1000)} s`);
+  const timer = process.stdout.isTTY ? undefined : setInterval(tick, 5_000);
+  return () => {
+    clearInterval(timer);
+    return `${((Date.now() - begin) / 1000).toFixed(1)} s`;
+  };
+}
+
+/** Whether node_modules holds what package-lock.json asks for (packages for other platforms aside). */
+export function isInstalled() {
+  const installed = readJson("node_modules/.package-lock.json")?.packages;
+  const wanted = readJson("package-lock.json")?.packages;
+  if (!installed || !wanted) return false;
+  return Object.entries(wanted).every(([path, { version, optional, link }]) => {
+    if (path === "" || optional || link) return true;
+    return installed[path]?.version === version;
+  });
+}
+
+export async function installIfNeeded() {
+  if (isInstalled()) return;
+  const done = progress("Installing packages (first start, or the list of packages changed)");
+  const code = await npm(existsSync(join(ROOT, "package-lock.json")) ? "ci" : "install", "--no-audit", "--no-fund");
+  if (code !== 0) throw new Error("npm could not install the packages; its output above says why");
+  console.log(`Packages installed in ${done()}.`);
+}
+
+/** A text that changes whenever the build would: the sources, how they are compiled, and by what. */
+function sourceState() {
+  const hash = createHash("sha256");
+  const files = readdirSync(join(ROOT, "src"), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+    .sort();
+  const settings = ["tsconfig.json", "tsconfig.build.json", "node_modules/typescript/package.json"];
+  for (const file of [...files, ...settings.map((name) => join(ROOT, name))]) {
+    hash.update(file.slice(ROOT.length)).update("\0").update(readFileSync(file)).update("\0");
+  }
+  return hash.digest("hex");
+}
+
+export function isBuilt() {
+  return existsSync(STAMP) && readFileSync(STAMP, "utf8") === sourceState();
+}
+
+/** Compiles src to dist. The old build stays until the new one is complete, and when the new one fails. */
+export async function build() {
+  const next = `${DIST}.${process.pid}`;
+  const former = `${next}.former`;
+  const state = sourceState();
+  const compiler = join(ROOT, "node_modules/typescript/bin/tsc");
+  try {
+    const code = await run(process.execPath, [compiler, "-p", "tsconfig.build.json", "--outDir", next]);
+    if (code !== 0) throw new Error("the sources do not compile; the messages above say where");
+    writeFileSync(join(next, ".build"), state);
+    if (existsSync(DIST)) renameSync(DIST, former);
+    renameSync(next, DIST);
+  } finally {
+    for (const folder of [next, former]) rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+export async function buildIfNeeded() {
+  if (isBuilt()) return;
+  const done = progress("Building");
+  await build();
+  console.log(`Built in ${done()}.`);
+}
+
+function readJson(path) {
+  try {
+    return JSON.parse(readFileSync(join(ROOT, path), "utf8"));
+  } catch {
+    return undefined; // not there yet
+  }
+}

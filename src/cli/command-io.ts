@@ -1,0 +1,28 @@
+/**
+ * What commands touch of the world outside, and how they end. Tests give their own.
+ */
+export interface CommandIo {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** A line for the person who asked, on stdout. */
+  readonly print: (text: string) => void;
+  /** A line about what is wrong, on stderr. */
+  readonly complain: (text: string) => void;
+}
+
+export const EXIT_DONE = 0;
+/** Something failed while running. */
+export const EXIT_FAILED = 1;
+/** Wrong usage or settings. */
+export const EXIT_USAGE = 2;
+
+/** The io of a real process. */
+export function processIo(): CommandIo {
+  // A reader that went away (`jotgate start | head`) is no reason to end a gateway.
+  process.stdout.on("error", () => {});
+  process.stderr.on("error", () => {});
+  return {
+    env: process.env,
+    print: (text) => void process.stdout.write(`${text}\n`),
+    complain: (text) => void process.stderr.write(`jotgate: ${text.replaceAll("\n", "\njotgate: ")}\n`),
+  };
+}
