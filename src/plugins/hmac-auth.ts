@@ -8,11 +8,12 @@ import { Type } from "typebox";
 import { isGatewayError } from "../base/errors.ts";
 import { type Answer, jsonAnswer } from "../plugin/answer.ts";
 import type { Credential } from "../plugin/consumer.ts";
+import { Defaulted } from "../plugin/defaulted.ts";
 import { attachConsumer, openRefusals } from "../plugin/identity.ts";
 import { definePlugin } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { digestMatches, parseHttpDate, parseSignature, type Signature, signingText } from "./hmac-signature.ts";
-import { AnonymousConsumer, Defaulted, Realm, Words } from "./schema-parts.ts";
+import { AnonymousConsumer, Realm, Words } from "./schema-parts.ts";
 
 const ALGORITHMS = ["hmac-sha1", "hmac-sha256", "hmac-sha512"] as const;
 

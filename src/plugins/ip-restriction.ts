@@ -6,8 +6,8 @@ import { Type } from "typebox";
 import { compileIpSet, ipListError } from "../base/ip.ts";
 import { Ip } from "../model/shared-schema.ts";
 import { jsonAnswer } from "../plugin/answer.ts";
+import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin } from "../plugin/plugin.ts";
-import { Defaulted } from "./schema-parts.ts";
 
 const schema = Type.Object(
   {

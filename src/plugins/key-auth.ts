@@ -6,11 +6,12 @@
 import { Type } from "typebox";
 import type { Answer } from "../plugin/answer.ts";
 import type { Credential } from "../plugin/consumer.ts";
+import { Defaulted } from "../plugin/defaulted.ts";
 import { attachConsumer, openRefusals } from "../plugin/identity.ts";
 import { definePlugin } from "../plugin/plugin.ts";
 import { findArgument, removeArgument } from "../plugin/query.ts";
 import type { RequestView } from "../plugin/request-view.ts";
-import { AnonymousConsumer, Defaulted, Realm } from "./schema-parts.ts";
+import { AnonymousConsumer, Realm } from "./schema-parts.ts";
 
 const schema = Type.Object({
   header: Defaulted(Type.String({ default: "apikey" })),

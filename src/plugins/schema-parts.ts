@@ -2,11 +2,8 @@
  * Pieces of configuration schemas that several plugins share.
  * Shapes, limits and defaults are those of APISIX 3.18; refusals are worded by base/schema.ts.
  */
-import { type TSchema, Type } from "typebox";
-
-/** A member with a default: optional on the wire, present once defaults are filled in. */
-// True: plugins are compiled after `withDefaults`, so the static type has the member.
-export const Defaulted = <S extends TSchema>(schema: S): S => Type.Optional(schema) as unknown as S;
+import { Type } from "typebox";
+import { Defaulted } from "../plugin/defaulted.ts";
 
 /** One of some words. */
 export function Words<const W extends string>(words: readonly W[], options: Readonly<Record<string, unknown>> = {}) {

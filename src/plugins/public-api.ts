@@ -1,0 +1,25 @@
+/**
+ * public-api: answers with an API of a loaded plugin, such as jwt-auth's signing endpoint; no upstream is called.
+ * Plugins of higher priority on the same route run first, and so protect it. Source: spec/plugins.md section 3.
+ */
+import { Type } from "typebox";
+import { bareAnswer } from "../plugin/answer.ts";
+import { definePlugin } from "../plugin/plugin.ts";
+
+const NOT_FOUND = bareAnswer(404, "no_such_api");
+
+export const publicApi = definePlugin({
+  name: "public-api",
+  version: 0.1,
+  priority: 501,
+  schema: Type.Object({
+    /** The API's path; absent: the path of the request. */
+    uri: Type.Optional(Type.String()),
+  }),
+  compile: (conf, env) => ({
+    access(view) {
+      const api = env.internalApi(conf.uri ?? view.path);
+      return api?.methods.includes(view.method) ? api.handle(view) : NOT_FOUND;
+    },
+  }),
+});

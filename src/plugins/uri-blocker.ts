@@ -1,0 +1,37 @@
+/**
+ * uri-blocker: refuses requests whose normalised path or query matches a pattern.
+ * Promise: what is tested is the path that policy sees and the upstream gets, decoded once (CVE-2021-43557).
+ * Source: APISIX 3.18 uri-blocker.
+ */
+import { Type } from "typebox";
+import { bareAnswer, jsonAnswer } from "../plugin/answer.ts";
+import { Defaulted } from "../plugin/defaulted.ts";
+import { definePlugin } from "../plugin/plugin.ts";
+import { compileVariable } from "../plugin/variables.ts";
+import { compileAnyPattern, patternListError } from "./pattern-list.ts";
+import { RejectedMessage } from "./schema-parts.ts";
+
+const schema = Type.Object({
+  block_rules: Type.Array(Type.String({ minLength: 1, maxLength: 4096 }), { uniqueItems: true }),
+  rejected_code: Defaulted(Type.Integer({ minimum: 200, default: 403 })),
+  rejected_msg: RejectedMessage,
+  case_insensitive: Defaulted(Type.Boolean({ default: false })),
+});
+
+const requestUri = compileVariable("request_uri");
+
+export const uriBlocker = definePlugin({
+  name: "uri-blocker",
+  version: 0.1,
+  priority: 2900,
+  schema,
+  check: (conf) => patternListError(conf.block_rules),
+  compile(conf) {
+    const blocked = compileAnyPattern(conf.block_rules, { caseInsensitive: conf.case_insensitive });
+    const refused =
+      conf.rejected_msg === undefined
+        ? bareAnswer(conf.rejected_code, "uri_blocked")
+        : jsonAnswer(conf.rejected_code, { error_msg: conf.rejected_msg }, "uri_blocked");
+    return { rewrite: (view) => (blocked(String(requestUri(view))) ? refused : undefined) };
+  },
+});
