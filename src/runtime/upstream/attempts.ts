@@ -1,0 +1,134 @@
+/**
+ * One request's tries: which target is next, whether another is allowed, and how each ended.
+ * Promise: per request one small object and, from the second try on, two short lists; nothing is tried twice unless
+ * the upstream has a single node. Source: spec proxy.md section 4.
+ */
+import type { Clock } from "../../base/clock.ts";
+import type { RequestView } from "../../plugin/request-view.ts";
+import type { AttemptOutcome, Attempts, Target } from "../upstream-unit.ts";
+import type { Balancer, Choice } from "./balancer.ts";
+import type { Node } from "./node.ts";
+
+/** How an upstream chooses at this moment; a request keeps the plan it began with. */
+export interface Plan {
+  /** One balancer per priority, highest first. */
+  readonly groups: readonly Balancer<Node>[];
+  /** The only node that ever gets requests: it needs no balancer, and is tried again. */
+  readonly only: Node | undefined;
+}
+
+/** What the record says about retries. */
+export interface RetryRules {
+  /** Tries a request may make, the first included. */
+  readonly tries: number;
+  /** Since the first try; 0 is no limit. */
+  readonly timeoutMs: number;
+}
+
+const ABORTED: AttemptOutcome = { kind: "aborted" };
+const NONE: readonly Target[] = Object.freeze([]);
+
+export class RequestAttempts implements Attempts, Choice<Node> {
+  readonly view: RequestView;
+  ringAt = -1;
+  readonly #plan: Plan;
+  readonly #rules: RetryRules;
+  readonly #clock: Clock;
+  readonly #deadlineMs: number;
+  #group = 0;
+  #count = 0;
+  /** The node chosen last. */
+  #node: Node | undefined = undefined;
+  /** Nodes chosen before that. */
+  #earlier: Node[] | undefined = undefined;
+  /** Whether the last try has not been reported yet. */
+  #isOpen = false;
+  #first: Target | undefined = undefined;
+  #tried: Target[] | undefined = undefined;
+
+  constructor(view: RequestView, plan: Plan, rules: RetryRules, clock: Clock) {
+    this.view = view;
+    this.#plan = plan;
+    this.#rules = rules;
+    this.#clock = clock;
+    this.#deadlineMs = rules.timeoutMs > 0 ? clock.monotonicMs() + rules.timeoutMs : Number.POSITIVE_INFINITY;
+  }
+
+  get tried(): readonly Target[] {
+    if (this.#first === undefined) return NONE;
+    this.#tried ??= [this.#first];
+    return this.#tried;
+  }
+
+  next(): Target | undefined | Promise<Target | undefined> {
+    this.report(ABORTED);
+    if (this.#count >= this.#rules.tries) return undefined;
+    const node = this.#choose();
+    if (!node) return undefined;
+    const target = node.take();
+    return target ? this.#begin(node, target) : this.#wait(node);
+  }
+
+  mayRetry(): "yes" | "exhausted" | "late" {
+    if (this.#count >= this.#rules.tries) return "exhausted";
+    return this.#rules.timeoutMs > 0 && this.#clock.monotonicMs() > this.#deadlineMs ? "late" : "yes";
+  }
+
+  report(outcome: AttemptOutcome): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    this.#node?.end(outcome);
+  }
+
+  get anyTried(): boolean {
+    return this.#node !== undefined;
+  }
+
+  isTried(node: Node): boolean {
+    return node === this.#node || this.#earlier?.includes(node) === true;
+  }
+
+  #choose(): Node | undefined {
+    const { groups, only } = this.#plan;
+    if (only) return only;
+    for (; this.#group < groups.length; this.#group++) {
+      const node = groups[this.#group]?.pick(this);
+      if (node) return node;
+      this.ringAt = -1;
+    }
+    return undefined;
+  }
+
+  #begin(node: Node, target: Target): Target {
+    this.#remember(node);
+    this.#isOpen = true;
+    if (this.#count++ === 0) this.#first = target;
+    else {
+      this.#tried ??= this.#first ? [this.#first] : [];
+      this.#tried.push(target);
+    }
+    node.begin();
+    return target;
+  }
+
+  #remember(node: Node): void {
+    if (this.#node !== undefined) {
+      this.#earlier ??= [];
+      this.#earlier.push(this.#node);
+    }
+    this.#node = node;
+  }
+
+  /** A node whose name cannot be looked up is passed over; that is no try. */
+  async #wait(first: Node): Promise<Target | undefined> {
+    let node: Node | undefined = first;
+    while (node) {
+      await node.lookUp();
+      const target = node.take();
+      if (target) return this.#begin(node, target);
+      this.#remember(node);
+      node = this.#plan.only ? undefined : this.#choose();
+    }
+    return undefined;
+  }
+}

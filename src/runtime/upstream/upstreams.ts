@@ -1,0 +1,86 @@
+/**
+ * All upstreams of one process: compiles records to units and tells how their targets are.
+ * Promise: a unit that replaces another of the same key goes on with its health, counts and turns, provided it is
+ * compiled before the former is closed.
+ */
+import type { Clock } from "../../base/clock.ts";
+import type { Log } from "../../base/log.ts";
+import type { Metrics, Sample } from "../../base/metrics.ts";
+import type { StateRegistry } from "../../plugin/plugin.ts";
+import type { UpstreamUnit } from "../upstream-unit.ts";
+import type { Dns } from "./dns.ts";
+import type { CertificatePair } from "./facts.ts";
+import type { Probe } from "./node-health.ts";
+import type { UpstreamRecord } from "./record.ts";
+import { type UnitEnv, Upstream, type UpstreamHealth, type UpstreamIds } from "./unit.ts";
+
+export interface UpstreamsEnv {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly states: StateRegistry;
+  readonly dns: Dns;
+  readonly probe: Probe;
+  /** PEM texts of the client certificate in an ssl record (`client_cert_id`); its units must be compiled again when it changes. */
+  certificate(id: string): CertificatePair | undefined;
+  /** In [0, 1); default Math.random. */
+  readonly random?: () => number;
+}
+
+export type CompiledUpstream = UpstreamUnit & {
+  /** Gives shared state back; requests under way may finish. */
+  close(): void;
+};
+
+export interface Upstreams {
+  /**
+   * Cost: proportional to the nodes; the ring of chash is placed at the first request.
+   * @throws GatewayError CONFIG_INVALID for what the schema cannot know
+   */
+  compile(record: UpstreamRecord, ids: UpstreamIds): CompiledUpstream;
+  /** Upstreams with checks that had a request, as `/v1/healthcheck` lists them; plain JSON. */
+  healthStatus(): readonly UpstreamHealth[];
+  /** Closes every unit that is still open. */
+  close(): void;
+}
+
+export function openUpstreams(env: UpstreamsEnv): Upstreams {
+  const open = new Set<Upstream>();
+  const probes = env.metrics.counter("jotgate_upstream_probes_total", "Active health checks by outcome", ["outcome"]);
+  const unitEnv: UnitEnv = {
+    ...env,
+    certificate: env.certificate.bind(env),
+    random: env.random ?? Math.random,
+    probes,
+  };
+  const healthStatus = (): readonly UpstreamHealth[] => {
+    // While a unit is being replaced both are open: the newer one speaks for the resource.
+    const byName = new Map<string, UpstreamHealth>();
+    for (const unit of open) {
+      const health = unit.health();
+      if (health) byName.set(health.name, health);
+    }
+    return [...byName.values()];
+  };
+  env.metrics.gaugeOf(
+    "jotgate_upstream_healthy",
+    "Whether health checks let a target have traffic (1) or not (0)",
+    ["upstream", "target"],
+    () => [...open].flatMap(sampleTargets),
+  );
+  return {
+    compile(record, ids) {
+      const unit = new Upstream(record, ids, unitEnv, (closed) => open.delete(closed));
+      open.add(unit);
+      return unit;
+    },
+    healthStatus,
+    close() {
+      for (const unit of open) unit.close();
+    },
+  };
+}
+
+function sampleTargets(unit: Upstream): readonly Sample[] {
+  return unit.targets().map(({ id, isHealthy }) => ({ labels: [unit.key, id], value: isHealthy ? 1 : 0 }));
+}
