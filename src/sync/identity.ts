@@ -1,0 +1,61 @@
+/**
+ * Which store this is, and whether what it shows may replace what a node holds.
+ * Pure. A wiped etcd member started with the same flags shows the same cluster id, so that id proves nothing; hence a record of our own.
+ */
+import type { Revision } from "../store/store.ts";
+
+export interface StoreIdentity {
+  readonly id: string;
+  /** Raised by the operator to say: this older store is right. */
+  readonly epoch: number;
+}
+
+/** What a node holds. */
+export interface Held {
+  readonly identity: StoreIdentity | undefined;
+  readonly applied: Revision;
+}
+
+/** What a store says of itself. */
+export interface Claim {
+  readonly identity: StoreIdentity | undefined;
+  readonly head: Revision;
+}
+
+export type Verdict =
+  | { readonly kind: "same" }
+  /** Ours again after the operator's word; everything has to be compared. */
+  | { readonly kind: "raised" }
+  | { readonly kind: "foreign"; readonly reason: string };
+
+export function parseIdentity(value: Buffer | undefined): StoreIdentity | undefined {
+  if (value === undefined) return undefined;
+  try {
+    const parsed: unknown = JSON.parse(value.toString("utf8"));
+    if (typeof parsed !== "object" || parsed === null) return undefined;
+    const { id, epoch } = parsed as Record<string, unknown>;
+    return typeof id === "string" && typeof epoch === "number" && Number.isSafeInteger(epoch)
+      ? { id, epoch }
+      : undefined;
+  } catch {
+    return undefined; // not ours: the same as none
+  }
+}
+
+/** @param held of a node that holds records; a node that holds none takes any store */
+export function judge(held: Held, claim: Claim): Verdict {
+  const ours = held.identity;
+  const theirs = claim.identity;
+  if (ours !== undefined && theirs === undefined) return foreign("its identity record is gone");
+  if (ours !== undefined && theirs !== undefined) {
+    if (ours.id !== theirs.id) return foreign(`it is store ${theirs.id}, not ${ours.id}`);
+    if (theirs.epoch > ours.epoch) return { kind: "raised" };
+    if (theirs.epoch < ours.epoch) return foreign(`its epoch went back from ${ours.epoch} to ${theirs.epoch}`);
+  }
+  if (claim.head < held.applied) return foreign(`its revision went back from ${held.applied} to ${claim.head}`);
+  return { kind: "same" };
+}
+
+function foreign(reason: string): Verdict {
+  return { kind: "foreign", reason };
+}

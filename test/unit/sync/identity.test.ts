@@ -1,0 +1,76 @@
+import { expect, test } from "vitest";
+import { judge, parseIdentity } from "../../../src/sync/identity.ts";
+
+const ID = { id: "one", epoch: 1 };
+
+test.each([
+  {
+    says: "the same store further on is ours",
+    held: { identity: ID, applied: 5n },
+    claim: { identity: ID, head: 9n },
+    want: "same",
+  },
+  {
+    says: "the same store at the same revision is ours",
+    held: { identity: ID, applied: 5n },
+    claim: { identity: ID, head: 5n },
+    want: "same",
+  },
+  {
+    says: "the same store at an older revision is foreign",
+    held: { identity: ID, applied: 5n },
+    claim: { identity: ID, head: 4n },
+    want: "foreign",
+  },
+  {
+    says: "another id is foreign, however far it is",
+    held: { identity: ID, applied: 5n },
+    claim: { identity: { id: "two", epoch: 9 }, head: 99n },
+    want: "foreign",
+  },
+  {
+    says: "a lost identity is foreign",
+    held: { identity: ID, applied: 5n },
+    claim: { identity: undefined, head: 99n },
+    want: "foreign",
+  },
+  {
+    says: "a raised epoch is ours even at an older revision",
+    held: { identity: ID, applied: 5n },
+    claim: { identity: { id: "one", epoch: 2 }, head: 2n },
+    want: "raised",
+  },
+  {
+    says: "a lowered epoch is foreign",
+    held: { identity: { id: "one", epoch: 2 }, applied: 5n },
+    claim: { identity: ID, head: 99n },
+    want: "foreign",
+  },
+  {
+    says: "a store that got its identity since is ours",
+    held: { identity: undefined, applied: 5n },
+    claim: { identity: ID, head: 9n },
+    want: "same",
+  },
+  {
+    says: "without identities, going on is ours",
+    held: { identity: undefined, applied: 5n },
+    claim: { identity: undefined, head: 5n },
+    want: "same",
+  },
+  {
+    says: "without identities, going back is foreign",
+    held: { identity: undefined, applied: 5n },
+    claim: { identity: undefined, head: 4n },
+    want: "foreign",
+  },
+])("$says", ({ held, claim, want }) => {
+  expect(judge(held, claim).kind).toBe(want);
+});
+
+test.each(["", "{}", "null", "[]", '{"id":1,"epoch":1}', '{"id":"a","epoch":"1"}', '{"id":"a","epoch":1.5}', "{"])(
+  "an identity record of %j counts as none",
+  (text) => {
+    expect(parseIdentity(Buffer.from(text))).toBeUndefined();
+  },
+);
