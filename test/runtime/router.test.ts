@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { compileIpSet } from "../../src/base/ip.ts";
+import { compileCondition } from "../../src/plugin/condition.ts";
 import { makeView } from "../../src/plugin/testkit-view.ts";
-import { compileCondition } from "../../src/runtime/condition.ts";
 import { openRouter, type Router, type RouterMode, type Rule } from "../../src/runtime/router.ts";
 
 interface RouteInput {
