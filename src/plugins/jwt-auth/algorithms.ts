@@ -1,0 +1,200 @@
+/**
+ * The 13 signature algorithms: which key fits each, and how to verify and sign with a key made ready once.
+ * Promise: a key of another type, curve or of less than 2048 RSA bits is refused here, so that no request ever meets
+ * one; verifying never throws. Sources: RFC 7518 section 3, RFC 8037, spec/jwt-auth.md section 4.
+ */
+import {
+  constants,
+  createHmac,
+  createPrivateKey,
+  createPublicKey,
+  createSecretKey,
+  type KeyObject,
+  sign as signBytes,
+  timingSafeEqual,
+  verify as verifyBytes,
+} from "node:crypto";
+import { GatewayError } from "../../base/errors.ts";
+
+export const HMAC_ALGORITHMS = ["HS256", "HS384", "HS512"] as const;
+export const KEY_PAIR_ALGORITHMS = [
+  "RS256",
+  "RS384",
+  "RS512",
+  "ES256",
+  "ES384",
+  "ES512",
+  "PS256",
+  "PS384",
+  "PS512",
+  "EdDSA",
+] as const;
+export const ALGORITHMS = [...HMAC_ALGORITHMS, ...KEY_PAIR_ALGORITHMS] as const;
+
+export type HmacAlgorithm = (typeof HMAC_ALGORITHMS)[number];
+export type KeyPairAlgorithm = (typeof KEY_PAIR_ALGORITHMS)[number];
+export type Algorithm = (typeof ALGORITHMS)[number];
+
+/** Whether `signature` is one of this key over the text `input` (ASCII). Never throws. */
+export type Verify = (input: string, signature: Buffer) => boolean;
+
+export interface Signer {
+  /** The same input gives the same signature. */
+  readonly deterministic: boolean;
+  /** RSA is signed on the thread pool, as it takes a good part of a millisecond; the rest at once. */
+  sign(input: string): Buffer | Promise<Buffer>;
+}
+
+/** What OpenSSL needs to know beside the key. */
+interface Method {
+  readonly hash: string | null;
+  /** Which keys fit. */
+  readonly types: readonly string[];
+  readonly curve?: string;
+  /** Length of a signature where the algorithm fixes it. */
+  readonly signatureBytes?: number;
+  readonly padding?: number;
+}
+
+const RSA = { types: ["rsa"], padding: constants.RSA_PKCS1_PADDING } as const;
+const PSS = { types: ["rsa", "rsa-pss"], padding: constants.RSA_PKCS1_PSS_PADDING } as const;
+const METHODS: Readonly<Record<KeyPairAlgorithm, Method>> = {
+  RS256: { hash: "sha256", ...RSA },
+  RS384: { hash: "sha384", ...RSA },
+  RS512: { hash: "sha512", ...RSA },
+  PS256: { hash: "sha256", ...PSS },
+  PS384: { hash: "sha384", ...PSS },
+  PS512: { hash: "sha512", ...PSS },
+  ES256: { hash: "sha256", types: ["ec"], curve: "prime256v1", signatureBytes: 64 },
+  ES384: { hash: "sha384", types: ["ec"], curve: "secp384r1", signatureBytes: 96 },
+  ES512: { hash: "sha512", types: ["ec"], curve: "secp521r1", signatureBytes: 132 },
+  EdDSA: { hash: null, types: ["ed25519", "ed448"] },
+};
+const RSA_LEAST_BITS = 2048;
+
+export function isHmac(algorithm: Algorithm): algorithm is HmacAlgorithm {
+  return algorithm.startsWith("HS");
+}
+
+/** @param secret at least one byte */
+export function hmacKey(secret: Buffer): KeyObject {
+  if (secret.length === 0) throw unusable("the secret is empty");
+  return createSecretKey(secret);
+}
+
+/**
+ * The public key of a PEM text: SPKI, PKCS#1 or a certificate.
+ * @throws GatewayError RECORD_INVALID, saying what does not fit; the text never holds key material
+ */
+export function publicKey(algorithm: KeyPairAlgorithm, pem: string): KeyObject {
+  const text = pem.trim();
+  // OpenSSL would derive a public key from a private one, and the signing endpoint would then publish the private one.
+  if (!/^-----BEGIN (?:PUBLIC KEY|RSA PUBLIC KEY|CERTIFICATE)-----/.test(text)) {
+    throw unusable("public_key is not a PEM public key or certificate");
+  }
+  return fitting(algorithm, "public_key", () => createPublicKey(text));
+}
+
+/** The private key of a PEM text: PKCS#8, PKCS#1 or SEC1. Throws as `publicKey` does. */
+export function privateKey(algorithm: KeyPairAlgorithm, pem: string): KeyObject {
+  return fitting(algorithm, "private_key", () => createPrivateKey(pem.trim()));
+}
+
+/** Whether both are halves of one pair. */
+export function isPair(priv: KeyObject, pub: KeyObject): boolean {
+  return createPublicKey(priv).equals(pub);
+}
+
+export function hmacVerify(algorithm: HmacAlgorithm, key: KeyObject): Verify {
+  const hash = hashOf(algorithm);
+  return (input, signature) => {
+    const wanted = createHmac(hash, key).update(input, "latin1").digest();
+    return signature.length === wanted.length && timingSafeEqual(signature, wanted);
+  };
+}
+
+export function keyPairVerify(algorithm: KeyPairAlgorithm, key: KeyObject): Verify {
+  const { hash } = METHODS[algorithm];
+  const bytes = signatureBytes(algorithm, key);
+  const options = optionsOf(algorithm, key);
+  return (input, signature) => {
+    if (signature.length !== bytes) return false;
+    try {
+      return verifyBytes(hash, Buffer.from(input, "latin1"), options, signature);
+    } catch {
+      // OpenSSL throws instead of saying no for some malformed signatures.
+      return false;
+    }
+  };
+}
+
+export function hmacSigner(algorithm: HmacAlgorithm, key: KeyObject): Signer {
+  const hash = hashOf(algorithm);
+  return { deterministic: true, sign: (input) => createHmac(hash, key).update(input, "latin1").digest() };
+}
+
+export function keyPairSigner(algorithm: KeyPairAlgorithm, key: KeyObject): Signer {
+  const { hash, padding } = METHODS[algorithm];
+  const options = optionsOf(algorithm, key);
+  const deterministic = padding === constants.RSA_PKCS1_PADDING || algorithm === "EdDSA";
+  if (padding === undefined) {
+    return { deterministic, sign: (input) => signBytes(hash, Buffer.from(input, "latin1"), options) };
+  }
+  return {
+    deterministic,
+    sign: (input) =>
+      new Promise((resolve, reject) => {
+        signBytes(hash, Buffer.from(input, "latin1"), options, (error, made) =>
+          error ? reject(error) : resolve(made),
+        );
+      }),
+  };
+}
+
+function hashOf(algorithm: HmacAlgorithm): string {
+  return `sha${algorithm.slice(2)}`;
+}
+
+function optionsOf(algorithm: KeyPairAlgorithm, key: KeyObject) {
+  const { padding, curve } = METHODS[algorithm];
+  if (curve !== undefined) return { key, dsaEncoding: "ieee-p1363" as const };
+  if (padding === undefined) return { key };
+  const isPss = padding === constants.RSA_PKCS1_PSS_PADDING;
+  return isPss ? { key, padding, saltLength: constants.RSA_PSS_SALTLEN_DIGEST } : { key, padding };
+}
+
+function signatureBytes(algorithm: KeyPairAlgorithm, key: KeyObject): number {
+  const fixed = METHODS[algorithm].signatureBytes;
+  if (fixed !== undefined) return fixed;
+  if (algorithm === "EdDSA") return key.asymmetricKeyType === "ed448" ? 114 : 64;
+  return Math.ceil((key.asymmetricKeyDetails?.modulusLength ?? 0) / 8);
+}
+
+function fitting(algorithm: KeyPairAlgorithm, member: string, read: () => KeyObject): KeyObject {
+  let key: KeyObject;
+  try {
+    key = read();
+  } catch {
+    // The cause is left out on purpose: OpenSSL's texts may quote the input.
+    throw unusable(`${member} cannot be read as a PEM key`);
+  }
+  const method = METHODS[algorithm];
+  const type = key.asymmetricKeyType ?? "unknown";
+  const details = key.asymmetricKeyDetails ?? {};
+  if (!method.types.includes(type)) throw unusable(`${member} is of type ${type}, which ${algorithm} cannot use`);
+  if (method.curve !== undefined && details.namedCurve !== method.curve) {
+    throw unusable(`${member} is on curve ${details.namedCurve}, ${algorithm} needs ${method.curve}`);
+  }
+  if (method.padding === undefined) return key;
+  const bits = details.modulusLength ?? 0;
+  if (bits < RSA_LEAST_BITS) throw unusable(`${member} has ${bits} bits, RSA needs at least ${RSA_LEAST_BITS}`);
+  if ((details.publicExponent ?? 0n) < 3n) throw unusable(`${member} has a public exponent below 3`);
+  if (details.hashAlgorithm !== undefined && details.hashAlgorithm !== method.hash) {
+    throw unusable(`${member} is bound to ${details.hashAlgorithm}, which ${algorithm} cannot use`);
+  }
+  return key;
+}
+
+function unusable(message: string): GatewayError {
+  return new GatewayError("RECORD_INVALID", { message });
+}

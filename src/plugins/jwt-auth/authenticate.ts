@@ -1,0 +1,117 @@
+/**
+ * Who is calling, by token: the pure core of jwt-auth. Looks the token up, else verifies it in the order
+ * parse, key, algorithm, signature, claims, revocation; then attaches the consumer or refuses.
+ * Promise: nothing a caller sends makes it throw; no key is touched before the algorithm is the credential's; a hit
+ * awaits nothing. Source: spec/jwt-auth.md section 4, newest column.
+ */
+import { randomBytes } from "node:crypto";
+import type { Answer } from "../../plugin/answer.ts";
+import type { Credential, CredentialTable } from "../../plugin/consumer.ts";
+import { attachConsumer, type Refusals } from "../../plugin/identity.ts";
+import type { PhaseHandler, PhaseResult } from "../../plugin/plugin.ts";
+import type { RequestView } from "../../plugin/request-view.ts";
+import { hmacKey, hmacVerify, type Verify } from "./algorithms.ts";
+import { type ClaimRules, checkClaims } from "./claims.ts";
+import type { JwtCredential } from "./credential.ts";
+import type { Outcomes, Refusal } from "./outcomes.ts";
+import type { Claims, ParsedToken, ParseToken } from "./token.ts";
+import type { TokenCache, VerifiedToken } from "./token-cache.ts";
+import type { TakeToken } from "./token-source.ts";
+
+/** Tokens that are withdrawn before they expire. Asked on every use of a token, remembered or new. */
+export interface Revocations {
+  isRevoked(payload: Claims, credential: Credential<JwtCredential>): boolean;
+}
+
+export interface AuthenticationParts {
+  readonly table: CredentialTable<JwtCredential>;
+  readonly cache: TokenCache;
+  readonly parse: ParseToken;
+  readonly take: TakeToken;
+  readonly rules: ClaimRules;
+  readonly keyClaim: string;
+  readonly storeInCtx: boolean;
+  readonly refusals: Refusals;
+  readonly outcomes: Outcomes;
+  readonly revocations: Revocations | undefined;
+  /** Spend the time of a signature check on unknown keys too. */
+  readonly decoy: boolean;
+  nowMs(): number;
+}
+
+export function compileAuthentication(parts: AuthenticationParts): PhaseHandler {
+  const { table, cache, parse, take, rules, keyClaim, outcomes, revocations } = parts;
+  const decoy = parts.decoy ? openDecoy() : undefined;
+
+  const refuse = (view: RequestView, why: Refusal): Answer | undefined => {
+    outcomes.count(why);
+    const answer = parts.refusals.authenticationFailed(view, outcomes.answer(why));
+    if (answer === undefined) outcomes.count("anonymous");
+    return answer;
+  };
+
+  const settle = (view: RequestView, { credential, payload }: VerifiedToken): Refusal | undefined => {
+    const nowSeconds = Math.floor(parts.nowMs() / 1000);
+    const failure = checkClaims(payload, rules, nowSeconds, credential.data.graceSeconds);
+    if (failure !== undefined) return failure;
+    if (revocations?.isRevoked(payload, credential)) return "revoked";
+    attachConsumer(view, credential.consumer, credential.credentialId);
+    if (parts.storeInCtx) view.setNote("jwt_auth_payload", payload);
+    outcomes.count("ok");
+    return undefined;
+  };
+
+  const verify = (view: RequestView, token: string, parsed: ParsedToken, key: string): Answer | undefined => {
+    const credential = table.get(key);
+    if (!credential) {
+      decoy?.(parsed.signingInput, parsed.signature);
+      return refuse(view, "unknown_key");
+    }
+    const { data } = credential;
+    if (data.verify === undefined) return refuse(view, "unusable_key");
+    if (parsed.algorithm !== data.algorithm) return refuse(view, "wrong_algorithm");
+    if (!data.verify(parsed.signingInput, parsed.signature)) return refuse(view, "bad_signature");
+    const verified: VerifiedToken = Object.freeze({ credential, payload: freezeDeep(parsed.payload) });
+    const failure = settle(view, verified);
+    if (failure !== undefined) return refuse(view, failure);
+    cache.remember(token, keyClaim, verified);
+    return undefined;
+  };
+
+  return (view): PhaseResult => {
+    const token = take(view);
+    if (token === undefined) return refuse(view, "missing");
+    const known = cache.get(token, keyClaim);
+    if (known) {
+      const failure = settle(view, known);
+      return failure === undefined ? undefined : refuse(view, failure);
+    }
+    const parsed = parse(token);
+    if (!parsed) return refuse(view, "malformed");
+    const { payload } = parsed;
+    const key = Object.hasOwn(payload, keyClaim) ? payload[keyClaim] : undefined;
+    if (key === undefined || key === false) return refuse(view, "no_key_claim");
+    if (typeof key !== "string") return refuse(view, "unknown_key");
+    const pending = table.get(key) ? undefined : table.resolvePending();
+    if (pending === undefined) return verify(view, token, parsed, key);
+    const verifyThen = () => verify(view, token, parsed, key);
+    // A reference that cannot be resolved leaves the key unknown.
+    return pending.then(verifyThen, verifyThen);
+  };
+}
+
+/** A check that always fails and takes as long as a real one. */
+function openDecoy(): Verify {
+  return hmacVerify("HS256", hmacKey(randomBytes(32)));
+}
+
+/** The payload is handed to other plugins and to later requests with the same token: nobody may edit it. */
+function freezeDeep(claims: Claims): Claims {
+  freeze(claims);
+  return claims;
+}
+
+function freeze(value: object): void {
+  Object.freeze(value);
+  for (const member of Object.values(value)) if (typeof member === "object" && member !== null) freeze(member);
+}

@@ -1,0 +1,201 @@
+/**
+ * The consumer side of jwt-auth: schema, rules, the secret that is made when none is given, and the compiled credential.
+ * Promise: the algorithm is the credential's; its key is a typed KeyObject before any request sees it.
+ * Source: spec/jwt-auth.md sections 1 and 9; weak keys are refused beyond it (docs/plugins/jwt-auth.md).
+ */
+import { randomBytes } from "node:crypto";
+import { type Static, Type } from "typebox";
+import { GatewayError, isGatewayError, messageOf } from "../../base/errors.ts";
+import { isReference } from "../../base/reference.ts";
+import { Defaulted } from "../../plugin/defaulted.ts";
+import type { CredentialDefinition, NodeEnv, WriteContext } from "../../plugin/plugin.ts";
+import {
+  ALGORITHMS,
+  type Algorithm,
+  HMAC_ALGORITHMS,
+  hmacKey,
+  hmacSigner,
+  hmacVerify,
+  isHmac,
+  isPair,
+  KEY_PAIR_ALGORITHMS,
+  type KeyPairAlgorithm,
+  keyPairSigner,
+  keyPairVerify,
+  privateKey,
+  publicKey,
+  type Signer,
+  type Verify,
+} from "./algorithms.ts";
+
+const ConsumerConf = Type.Object(
+  {
+    key: Type.String({ minLength: 1 }),
+    secret: Type.Optional(Type.String({ minLength: 1 })),
+    algorithm: Defaulted(Type.Unsafe<Algorithm>({ type: "string", enum: ALGORITHMS, default: "HS256" })),
+    exp: Defaulted(Type.Integer({ minimum: 1, default: 86_400 })),
+    base64_secret: Defaulted(Type.Boolean({ default: false })),
+    lifetime_grace_period: Defaulted(Type.Integer({ minimum: 0, default: 0 })),
+    public_key: Type.Optional(Type.String()),
+    private_key: Type.Optional(Type.String()),
+  },
+  {
+    dependencies: {
+      algorithm: {
+        oneOf: [
+          { properties: { algorithm: { enum: HMAC_ALGORITHMS } } },
+          {
+            properties: { public_key: { type: "string" }, algorithm: { enum: KEY_PAIR_ALGORITHMS } },
+            required: ["public_key"],
+          },
+        ],
+      },
+    },
+  },
+);
+type ConsumerConf = Static<typeof ConsumerConf>;
+
+/** A credential ready to verify and sign with. */
+export interface JwtCredential {
+  readonly algorithm: Algorithm;
+  /** Seconds; `lifetime_grace_period`. */
+  readonly graceSeconds: number;
+  /** Seconds a signed token lives; `exp`. */
+  readonly lifetimeSeconds: number;
+  /** undefined when the secret turned out to be no base64: no token can ever be right. */
+  readonly verify: Verify | undefined;
+  /** "incomplete": a key or a decodable secret is missing; "unusable": the private key cannot be used. */
+  readonly signer: Signer | "incomplete" | "unusable";
+  /** The public key as configured, for the header of RS and ES tokens. */
+  readonly publicKeyText: string | undefined;
+}
+
+export const jwtCredential: CredentialDefinition<typeof ConsumerConf, JwtCredential> = {
+  schema: ConsumerConf,
+  keyAttribute: "key",
+  encryptFields: ["secret", "private_key"],
+  check: checkConf,
+  prepare: prepareConf,
+  compile: compileConf,
+};
+
+const GENERATED_SECRET_BYTES = 32;
+const NO_BASE64 = "base64_secret required but the secret is not in base64 format";
+/** RFC 7518 section 3.2: a key is at least as long as the hash. */
+const LEAST_SECRET_BYTES: Readonly<Record<string, number>> = { HS256: 32, HS384: 48, HS512: 64 };
+
+function checkConf(conf: ConsumerConf, write?: WriteContext): string | undefined {
+  const { secret, public_key: pem } = conf;
+  const algorithm = conf.algorithm ?? "HS256";
+  if (isReference(algorithm)) return undefined;
+  if (secret !== undefined && !isReference(secret)) {
+    const bytes = secretBytes(secret, conf.base64_secret);
+    if (!bytes) return NO_BASE64;
+    if (isHmac(algorithm)) {
+      if (bytes.length === 0) return "the secret is empty";
+      if (write?.compat === "strict" && isShort(algorithm, bytes)) return shortText(algorithm, bytes);
+    }
+  }
+  if (isHmac(algorithm)) {
+    return secret === undefined ? 'property "secret" is required when using HS based algorithms' : undefined;
+  }
+  if (pem === undefined || isReference(pem)) return undefined;
+  try {
+    publicKey(algorithm, pem);
+    return undefined;
+  } catch (error) {
+    if (isGatewayError(error)) return error.message;
+    throw error;
+  }
+}
+
+/** Gives an HMAC consumer without secret the one it had, or a new one of 44 base64 characters; not in `strict`. */
+function prepareConf(
+  conf: Record<string, unknown>,
+  previous: Record<string, unknown> | undefined,
+  write?: WriteContext,
+): Record<string, unknown> {
+  const { algorithm = "HS256", secret } = conf;
+  if (secret !== undefined || write?.compat === "strict") return conf;
+  if (typeof algorithm !== "string" || !HMAC_ALGORITHMS.some((name) => name === algorithm)) return conf;
+  const kept = previous?.["secret"];
+  const fits =
+    typeof kept === "string" &&
+    kept !== "" &&
+    (isReference(kept) || secretBytes(kept, conf["base64_secret"] === true) !== undefined);
+  return { ...conf, secret: fits ? kept : randomBytes(GENERATED_SECRET_BYTES).toString("base64") };
+}
+
+function compileConf(conf: ConsumerConf, env: NodeEnv): JwtCredential {
+  const { algorithm } = conf;
+  const facts = { algorithm, graceSeconds: conf.lifetime_grace_period, lifetimeSeconds: conf.exp };
+  if (isHmac(algorithm)) {
+    const bytes = secretBytes(conf.secret ?? "", conf.base64_secret);
+    if (!bytes) {
+      warn(env, NO_BASE64);
+      return Object.freeze({ ...facts, verify: undefined, signer: "incomplete", publicKeyText: undefined });
+    }
+    const key = hmacKey(bytes);
+    if (isShort(algorithm, bytes)) {
+      const message = shortText(algorithm, bytes);
+      if (env.settings.compat === "strict") throw new GatewayError("RECORD_INVALID", { message });
+      warn(env, message);
+    }
+    const signer = hmacSigner(algorithm, key);
+    return Object.freeze({ ...facts, verify: hmacVerify(algorithm, key), signer, publicKeyText: undefined });
+  }
+  const pem = conf.public_key ?? "";
+  const verify = keyPairVerify(algorithm, publicKey(algorithm, pem));
+  return Object.freeze({ ...facts, verify, signer: compileSigner(algorithm, conf, env), publicKeyText: pem });
+}
+
+function compileSigner(algorithm: KeyPairAlgorithm, conf: ConsumerConf, env: NodeEnv): JwtCredential["signer"] {
+  if (conf.private_key === undefined || conf.private_key === "") return "incomplete";
+  try {
+    const key = privateKey(algorithm, conf.private_key);
+    if (isPair(key, publicKey(algorithm, conf.public_key ?? ""))) return keyPairSigner(algorithm, key);
+    warn(env, "private_key does not belong to public_key");
+  } catch (error) {
+    // Verifying does not need it, so the credential stays of use.
+    warn(env, messageOf(error));
+  }
+  return "unusable";
+}
+
+/** @returns undefined when it should be base64 and is not. Read as nginx reads it: padding may be missing. */
+function secretBytes(secret: string, isBase64: boolean | undefined): Buffer | undefined {
+  if (isBase64 !== true) return Buffer.from(secret, "utf8");
+  const digits = secret.replace(/=+$/, "");
+  return /^[A-Za-z0-9+/]*$/.test(digits) && digits.length % 4 !== 1 ? Buffer.from(digits, "base64") : undefined;
+}
+
+function isShort(algorithm: Algorithm, bytes: Buffer): boolean {
+  return bytes.length < (LEAST_SECRET_BYTES[algorithm] ?? 0);
+}
+
+function shortText(algorithm: Algorithm, bytes: Buffer): string {
+  return `the secret has ${bytes.length} bytes, ${algorithm} needs at least ${LEAST_SECRET_BYTES[algorithm]}`;
+}
+
+/** A million consumers may share one fault: a node says so this often in a minute, then only how often more. */
+const WARNINGS_PER_MINUTE = 10;
+
+interface Warnings {
+  sinceMs: number;
+  count: number;
+}
+
+// Keyed by what lives as long as the node, so that nothing is shared between nodes of one process.
+const warnings = new WeakMap<NodeEnv["states"], Warnings>();
+
+function warn(env: NodeEnv, message: string): void {
+  const nowMs = env.clock.monotonicMs();
+  let seen = warnings.get(env.states);
+  if (!seen || nowMs - seen.sinceMs >= 60_000) {
+    const left = (seen?.count ?? 0) - WARNINGS_PER_MINUTE;
+    if (left > 0) env.log.warn({ plugin: "jwt-auth", left }, "more credentials had warnings");
+    seen = { sinceMs: nowMs, count: 0 };
+    warnings.set(env.states, seen);
+  }
+  if (++seen.count <= WARNINGS_PER_MINUTE) env.log.warn({ plugin: "jwt-auth" }, message);
+}

@@ -1,0 +1,119 @@
+/**
+ * jwt-auth: authenticates callers by JSON Web Token and offers the signing endpoint.
+ * The consumer side is in credential.ts, the verification in authenticate.ts, the endpoint in sign.ts.
+ * Promise: routes with the same configuration share one compiled authentication. Source: spec/jwt-auth.md.
+ */
+import { type Static, Type } from "typebox";
+import { Defaulted } from "../../plugin/defaulted.ts";
+import { openRefusals } from "../../plugin/identity.ts";
+import { type CompileEnv, definePlugin, type NodeEnv, type PhaseHandler, type Plugin } from "../../plugin/plugin.ts";
+import { compileAuthentication, type Revocations } from "./authenticate.ts";
+import { compileClaimRules } from "./claims.ts";
+import { type JwtCredential, jwtCredential } from "./credential.ts";
+import { openOutcomes } from "./outcomes.ts";
+import { openSignApi } from "./sign.ts";
+import { openTokenParser, type ParseToken } from "./token.ts";
+import { TokenCache } from "./token-cache.ts";
+import { compileTokenSource } from "./token-source.ts";
+
+const RouteConf = Type.Object({
+  header: Defaulted(Type.String({ default: "authorization" })),
+  query: Defaulted(Type.String({ default: "jwt" })),
+  cookie: Defaulted(Type.String({ default: "jwt" })),
+  hide_credentials: Defaulted(Type.Boolean({ default: false })),
+  key_claim_name: Defaulted(Type.String({ minLength: 1, default: "key" })),
+  store_in_ctx: Defaulted(Type.Boolean({ default: false })),
+  anonymous_consumer: Type.Optional(Type.String({ minLength: 1 })),
+  realm: Defaulted(
+    Type.String({ minLength: 1, maxLength: 128, pattern: "^[\\x20-\\x21\\x23-\\x5b\\x5d-\\x7e]+$", default: "jwt" }),
+  ),
+  claims_to_verify: Type.Optional(
+    Type.Unsafe<readonly ("exp" | "nbf")[]>({
+      type: "array",
+      uniqueItems: true,
+      items: { type: "string", enum: ["exp", "nbf"] },
+    }),
+  ),
+});
+type RouteConf = Static<typeof RouteConf>;
+
+export interface JwtAuthOptions {
+  /** Asked on every use of a token; default: nothing is ever revoked. */
+  readonly revocations?: Revocations;
+}
+
+/** The plugin with a place for revocation. */
+export function createJwtAuth(options: JwtAuthOptions = {}): Plugin {
+  return definePlugin({
+    name: "jwt-auth",
+    version: 0.1,
+    priority: 2510,
+    schema: RouteConf,
+    credential: jwtCredential,
+    internalApis: (env) => [openSignApi(env)],
+    compile(conf, env) {
+      const key = `jwt-auth/conf/${JSON.stringify(conf)}`;
+      const shared = env.states.hold(
+        key,
+        () => openAuthentication(conf, env, options),
+        (state) => state.close(),
+      );
+      return { rewrite: shared.state.rewrite, close: shared.release };
+    },
+  });
+}
+
+export const jwtAuth: Plugin = createJwtAuth();
+
+interface Authentication {
+  readonly rewrite: PhaseHandler;
+  close(): void;
+}
+
+function openAuthentication(conf: RouteConf, env: CompileEnv, options: JwtAuthOptions): Authentication {
+  const table = env.credentials<JwtCredential>("jwt-auth");
+  const strict = env.settings.compat === "strict";
+  const refusals = openRefusals(env, {
+    challenge: `Bearer realm="${conf.realm}"`,
+    anonymousConsumer: conf.anonymous_consumer,
+  });
+  const tokens = holdTokens(env);
+  const rewrite = compileAuthentication({
+    table,
+    cache: tokens.state.cache,
+    parse: tokens.state.parse,
+    take: compileTokenSource({
+      header: conf.header,
+      query: conf.query,
+      cookie: conf.cookie,
+      hide: conf.hide_credentials,
+      strict,
+    }),
+    rules: compileClaimRules(conf.claims_to_verify),
+    keyClaim: conf.key_claim_name,
+    storeInCtx: conf.store_in_ctx,
+    refusals,
+    outcomes: openOutcomes(refusals, env.metrics),
+    revocations: options.revocations,
+    decoy: strict,
+    nowMs: () => env.clock.nowMs(),
+  });
+  return { rewrite, close: tokens.release };
+}
+
+interface Tokens {
+  readonly parse: ParseToken;
+  readonly cache: TokenCache;
+}
+
+/** What all jwt-auth configurations of this process share. */
+function holdTokens(env: NodeEnv): { readonly state: Tokens; release(): void } {
+  return env.states.hold(
+    "jwt-auth/tokens",
+    () => ({
+      parse: openTokenParser(),
+      cache: new TokenCache(env.credentials<JwtCredential>("jwt-auth"), env.metrics),
+    }),
+    (tokens) => tokens.cache.clear(),
+  );
+}

@@ -1,0 +1,160 @@
+/**
+ * The signing endpoint of APISIX 3.5: GET /apisix/plugin/jwt/sign?key=…&payload=…, reachable through public-api only.
+ * Promise: `key` and `exp` are the gateway's, whatever the payload says; RSA signs off the main thread; a token is
+ * signed once per second where signatures are deterministic. Source: spec/jwt-auth.md section 9; in `strict` it wants
+ * POST and an authenticated caller, and no registered claim comes from the payload.
+ */
+import { LRUCache } from "lru-cache";
+import { type Answer, bareAnswer, jsonAnswer, textAnswer } from "../../plugin/answer.ts";
+import { decodeFormText } from "../../plugin/args.ts";
+import type { Credential } from "../../plugin/consumer.ts";
+import type { InternalApi, NodeEnv } from "../../plugin/plugin.ts";
+import { type Argument, findArgument } from "../../plugin/query.ts";
+import type { RequestView } from "../../plugin/request-view.ts";
+import type { Signer } from "./algorithms.ts";
+import type { JwtCredential } from "./credential.ts";
+import { type Claims, parseObject } from "./token.ts";
+
+const PATH = "/apisix/plugin/jwt/sign";
+/** Together with the header this stays well below what a token may measure when it comes back. */
+const PAYLOAD_MAX_BYTES = 8192;
+const MEMO_ENTRIES = 1024;
+const MEMO_PAYLOAD_MAX_CHARS = 512;
+/** RSA signatures under way; at 0.4 ms each this is a queue of a fifth of a second on one thread. */
+const SIGNING_MAX = 512;
+const STRICT_RESERVED = ["nbf", "iat", "jti", "iss", "aud"];
+
+const FAILED = "failed to sign jwt";
+const NO_KEY = bareAnswer(400, "sign_no_key");
+const NOT_FOUND = bareAnswer(404, "sign_not_found");
+const TOO_LARGE = bareAnswer(413, "sign_payload_too_large");
+const INCOMPLETE = textAnswer(503, FAILED, "sign_incomplete_key");
+const UNUSABLE = textAnswer(500, FAILED, "sign_unusable_key");
+const BUSY = textAnswer(503, FAILED, "sign_busy");
+const UNAUTHENTICATED = jsonAnswer(401, { message: "Invalid user authorization" }, "sign_unauthenticated");
+const NO_STORE: readonly string[] = ["Cache-Control", "no-store"];
+
+interface Memo {
+  readonly credential: Credential<JwtCredential>;
+  readonly second: number;
+  readonly answer: Answer | Promise<Answer>;
+}
+
+/** The endpoint of one node. */
+export function openSignApi(env: NodeEnv): InternalApi {
+  const strict = env.settings.compat === "strict";
+  const methods = [strict ? "POST" : "GET"];
+  const notJson = bareAnswer(strict ? 400 : 500, "sign_bad_payload");
+  const table = env.credentials<JwtCredential>("jwt-auth");
+  const memo = new LRUCache<string, Memo>({ max: MEMO_ENTRIES });
+  const signed = env.metrics.counter("jotgate_jwt_sign_total", "Answers of the signing endpoint", ["outcome"]);
+  let underWay = 0;
+  let warned = false;
+
+  const signNow = (credential: Credential<JwtCredential>, signer: Signer, payload: Claims, second: number) => {
+    const input = signingInput(credential, payload, second);
+    const made = signer.sign(input);
+    if (!(made instanceof Promise)) return tokenAnswer(input, made);
+    underWay++;
+    return made
+      .then((signature) => tokenAnswer(input, signature))
+      .catch(() => UNUSABLE)
+      .finally(() => {
+        underWay--;
+      });
+  };
+
+  const sign = (credential: Credential<JwtCredential>, argument: Argument | undefined): Answer | Promise<Answer> => {
+    const { signer } = credential.data;
+    if (signer === "incomplete") return INCOMPLETE;
+    if (signer === "unusable") return UNUSABLE;
+    const text = payloadText(argument);
+    if (text === undefined) return notJson;
+    const second = Math.floor(env.clock.nowMs() / 1000);
+    const slot = signer.deterministic && text.length <= MEMO_PAYLOAD_MAX_CHARS ? slotOf(credential, text) : undefined;
+    const known = slot === undefined ? undefined : memo.get(slot);
+    if (known && known.second === second && known.credential === credential) return known.answer;
+    const payload = readPayload(text, strict);
+    if (payload === undefined) return notJson;
+    if (payload === "too large") return TOO_LARGE;
+    if (underWay >= SIGNING_MAX) return BUSY;
+    const answer = signNow(credential, signer, payload, second);
+    // Copied, as a slice of the query would keep the request's whole head alive.
+    if (slot !== undefined) memo.set(Buffer.from(slot, "utf8").toString("utf8"), { credential, second, answer });
+    return answer;
+  };
+
+  const answerFor = (view: RequestView): Answer | Promise<Answer> => {
+    if (!methods.includes(view.method)) return NOT_FOUND;
+    if (strict && view.consumer === undefined) return UNAUTHENTICATED;
+    if (!warned && view.consumer === undefined) {
+      warned = true;
+      env.log.warn({ plugin: "jwt-auth", api: PATH }, "tokens are signed for callers that no auth plugin has checked");
+    }
+    const key = findArgument(view.query, "key");
+    if (!key) return NO_KEY;
+    if (key.repeated || key.valueless || key.value === "") return NOT_FOUND;
+    const argument = findArgument(view.query, "payload");
+    const found = table.get(key.value);
+    if (found) return sign(found, argument);
+    const pending = table.resolvePending();
+    if (pending === undefined) return NOT_FOUND;
+    const signThen = () => {
+      const resolved = table.get(key.value);
+      return resolved ? sign(resolved, argument) : NOT_FOUND;
+    };
+    return pending.then(signThen, signThen);
+  };
+
+  return {
+    methods,
+    path: PATH,
+    handle(view) {
+      const answer = answerFor(view);
+      if (!(answer instanceof Promise)) {
+        signed.child(answer.reason).inc();
+        return answer;
+      }
+      return answer.then((settled) => {
+        signed.child(settled.reason).inc();
+        return settled;
+      });
+    },
+  };
+}
+
+function slotOf(credential: Credential<JwtCredential>, payloadText: string): string {
+  return `${credential.key.length} ${credential.key}${payloadText}`;
+}
+
+/** The text of an empty object when there is no argument; undefined when there is none of the two. */
+function payloadText(argument: Argument | undefined): string | undefined {
+  if (argument === undefined) return "{}";
+  // Decoded a second time, as APISIX does.
+  return argument.repeated || argument.valueless ? undefined : decodeFormText(argument.value);
+}
+
+function readPayload(text: string, strict: boolean): Claims | "too large" | undefined {
+  const bytes = Buffer.from(text, "utf8");
+  if (bytes.length > PAYLOAD_MAX_BYTES) return "too large";
+  const payload = parseObject(bytes);
+  if (!payload || !strict) return payload;
+  return Object.fromEntries(Object.entries(payload).filter(([name]) => !STRICT_RESERVED.includes(name)));
+}
+
+function signingInput(credential: Credential<JwtCredential>, payload: Claims, second: number): string {
+  const { algorithm, lifetimeSeconds, publicKeyText } = credential.data;
+  const isCertified = algorithm.startsWith("RS") || algorithm.startsWith("ES");
+  // Not an X.509 chain in base64 as RFC 7515 has it, but the PEM text: that is what APISIX puts there.
+  const header = { typ: "JWT", alg: algorithm, ...(isCertified ? { x5c: [publicKeyText] } : {}) };
+  const claims = { ...payload, key: credential.key, exp: second + lifetimeSeconds };
+  return `${encode(header)}.${encode(claims)}`;
+}
+
+function encode(value: object): string {
+  return Buffer.from(JSON.stringify(value), "utf8").toString("base64url");
+}
+
+function tokenAnswer(input: string, signature: Buffer): Answer {
+  return textAnswer(200, `${input}.${signature.toString("base64url")}`, "jwt_signed", NO_STORE);
+}

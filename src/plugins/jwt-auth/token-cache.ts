@@ -1,0 +1,79 @@
+/**
+ * Tokens that were verified, by their text: what a second look at the same token would find out again.
+ * Promise: an entry counts only while its credential is the one the table gives for its key; failures are never
+ * remembered; memory is bounded by entries and by bytes. Time and revocation are not looked at here.
+ */
+import { LRUCache } from "lru-cache";
+import type { Counter, Metrics } from "../../base/metrics.ts";
+import type { Credential, CredentialTable } from "../../plugin/consumer.ts";
+import type { JwtCredential } from "./credential.ts";
+import { type Claims, ownCopy } from "./token.ts";
+
+export interface VerifiedToken {
+  readonly credential: Credential<JwtCredential>;
+  readonly payload: Claims;
+}
+
+export interface TokenCacheLimits {
+  readonly entries: number;
+  readonly bytes: number;
+}
+
+const LIMITS: TokenCacheLimits = { entries: 50_000, bytes: 32 * 1024 * 1024 };
+/** What an entry costs beside its texts, as measured: map slot, list links, the pair, the payload object. */
+const ENTRY_BYTES = 320;
+
+export class TokenCache {
+  readonly #table: CredentialTable<JwtCredential>;
+  readonly #entries: LRUCache<string, VerifiedToken>;
+  readonly #hits: Counter;
+  readonly #misses: Counter;
+
+  constructor(table: CredentialTable<JwtCredential>, metrics: Metrics, limits: TokenCacheLimits = LIMITS) {
+    this.#table = table;
+    this.#entries = new LRUCache({ max: limits.entries, maxSize: limits.bytes });
+    const asked = metrics.counter("jotgate_token_cache_total", "Look-ups of verified tokens", ["result"]);
+    this.#hits = asked.child("hit");
+    this.#misses = asked.child("miss");
+    metrics.gaugeOf("jotgate_token_cache_entries", "Verified tokens remembered", [], () => [
+      { labels: [], value: this.#entries.size },
+    ]);
+    metrics.gaugeOf("jotgate_token_cache_bytes", "Estimated size of the verified tokens remembered", [], () => [
+      { labels: [], value: this.#entries.calculatedSize },
+    ]);
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** @param claim the claim that names the credential's key: under another one the same text means another caller */
+  get(token: string, claim: string): VerifiedToken | undefined {
+    const slot = slotOf(token, claim);
+    const found = this.#entries.get(slot);
+    if (found) {
+      const { credential } = found;
+      if (credential.current && this.#table.get(credential.key) === credential) {
+        this.#hits.inc();
+        return found;
+      }
+      this.#entries.delete(slot);
+    }
+    this.#misses.inc();
+    return undefined;
+  }
+
+  remember(token: string, claim: string, verified: VerifiedToken): void {
+    // The payload's texts are parts of the token, so its length covers them about three times over.
+    this.#entries.set(slotOf(ownCopy(token), claim), verified, { size: ENTRY_BYTES + 4 * token.length });
+  }
+
+  clear(): void {
+    this.#entries.clear();
+  }
+}
+
+function slotOf(token: string, claim: string): string {
+  // A token has no blank, so no claim and token can be mistaken for another pair.
+  return claim === "key" ? token : `${claim} ${token}`;
+}

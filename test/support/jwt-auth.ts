@@ -1,0 +1,53 @@
+/**
+ * A node with jwt-auth and one consumer `jack` whose key is `jack-key`, and one-line calls to it.
+ */
+import type { Answer } from "../../src/plugin/answer.ts";
+import type { RequestView } from "../../src/plugin/request-view.ts";
+import { bodyText, type EnvInput, makeEnv, runPhases, type TestEnv } from "../../src/plugin/testkit.ts";
+import { makeView, type ViewInput } from "../../src/plugin/testkit-view.ts";
+import { createJwtAuth, type JwtAuthOptions } from "../../src/plugins/jwt-auth/jwt-auth.ts";
+import { type AnyAlgorithm, keyOf } from "./jwt.ts";
+
+export interface JwtNode {
+  readonly env: TestEnv;
+  /** Replaces jack's consumer-side configuration. */
+  jack(conf: Readonly<Record<string, unknown>>): void;
+  /** One request; `status` 200 means that it went on. */
+  call(input: ViewInput): Promise<Called>;
+  /** One request with the token in the Authorization header. */
+  callWith(token: string): Promise<Called>;
+}
+
+export interface Called {
+  readonly status: number;
+  /** The `message` of the answer; "" when the request went on. */
+  readonly message: string;
+  readonly answer: Answer | undefined;
+  readonly view: RequestView;
+}
+
+export interface JwtNodeInput {
+  readonly algorithm?: AnyAlgorithm;
+  /** Members of jack's consumer-side configuration beside `key`, `algorithm` and the keys. */
+  readonly jack?: Readonly<Record<string, unknown>>;
+  readonly route?: Readonly<Record<string, unknown>>;
+  readonly settings?: EnvInput["settings"];
+  readonly options?: JwtAuthOptions;
+}
+
+export function openJwtNode(input: JwtNodeInput = {}): JwtNode {
+  const plugin = createJwtAuth(input.options);
+  const env = makeEnv({ plugins: [plugin], ...(input.settings ? { settings: input.settings } : {}) });
+  const algorithm = input.algorithm ?? "HS256";
+  const jack = (conf: Readonly<Record<string, unknown>>): void =>
+    env.setConsumer({ username: "jack", auth: { "jwt-auth": { key: "jack-key", ...conf } } });
+  jack({ algorithm, ...keyOf(algorithm).conf, ...input.jack });
+  const phases = env.compile(plugin, input.route ?? {});
+  const call = async (made: ViewInput): Promise<Called> => {
+    const view = makeView(made);
+    const answer = await runPhases(phases, view);
+    const message = answer === undefined ? "" : (JSON.parse(bodyText(answer)) as { message: string }).message;
+    return { status: answer?.status ?? 200, message, answer, view };
+  };
+  return { env, jack, call, callWith: (token) => call({ headers: { Authorization: token } }) };
+}
