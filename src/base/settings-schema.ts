@@ -57,6 +57,11 @@ const etcd = group("The store that all nodes share. Without it, one machine keep
 
 const gateway = group("The listener for callers.", {
   listen: setting(address, "0.0.0.0:9080", "Where plain HTTP is served."),
+  show_upstream_status: setting(
+    onOff,
+    "off",
+    "Send `X-APISIX-Upstream-Status` with every proxied response, not only when the upstream answered 5xx.",
+  ),
   tls: group("The TLS listener; its certificates are the `ssls` of the Admin API.", {
     listen: switchable(address, "off", "Where HTTPS is served, such as 0.0.0.0:9443."),
     http2: setting(onOff, "on", "Offer HTTP/2 on the TLS listener."),
@@ -105,6 +110,7 @@ const limits = group("Bounds on what one client may ask for.", {
     "4096",
     "Most client connections from one address, `trusted_addresses` excepted.",
   ),
+  upstream_connections: setting(integer(1, 1_000_000), "16384", "Most connections of one worker to upstream nodes."),
 });
 
 export const SettingsSchema = Type.Object({
@@ -166,7 +172,7 @@ export const SettingsSchema = Type.Object({
       "X-Real-IP",
       "Header that carries the client's address.",
     ),
-    trusted: setting(listOf(ipRangeOrUnix), "127.0.0.1,unix:", "Peers whose header is believed."),
+    trusted: setting(listOf(ipRangeOrUnix), "127.0.0.1,::1,unix:", "Peers whose header is believed."),
     recursive: setting(onOff, "off", "Take the last address of the header that is not itself trusted."),
   }),
   router: group("How routes are matched.", {

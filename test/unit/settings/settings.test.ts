@@ -48,7 +48,7 @@ describe("defaults", () => {
     expect(settings.dataDir).toBe("./data");
     expect(settings.compat).toBe("default");
     expect(settings.router.mode).toBe("radixtree_host_uri");
-    expect(settings.realIp).toEqual({ header: "X-Real-IP", trusted: ["127.0.0.1", "unix:"], recursive: false });
+    expect(settings.realIp).toEqual({ header: "X-Real-IP", trusted: ["127.0.0.1", "::1", "unix:"], recursive: false });
     expect(settings.fastLane).toBe(true);
     expect(settings.maxStaleMs).toBeUndefined();
     expect(settings.drainTimeMs).toBe(30_000);

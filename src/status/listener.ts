@@ -1,0 +1,48 @@
+/**
+ * What the status and the control listener have in common: a small, bounded Fastify server for operators.
+ * Promise: an error tells nothing of the inside; stopping ends open requests at once.
+ */
+import { type FastifyInstance, fastify } from "fastify";
+import type { Address } from "../base/setting-kinds.ts";
+
+const HEAD_BYTES_MAX = 8_192;
+const BODY_BYTES_MAX = 1_024; // nothing here reads a body
+const CONNECTIONS_MAX = 512; // scrapers, probes and long polls of other nodes
+const HEAD_TIMEOUT_MS = 10_000;
+
+export interface Listener {
+  /** Where it listens, the port resolved. */
+  readonly address: Address;
+  stop(): Promise<void>;
+}
+
+/** A server without routes; `notFound` is what an unknown path is told. */
+export function createServer(notFound: object): FastifyInstance {
+  const server = fastify({
+    logger: false,
+    bodyLimit: BODY_BYTES_MAX,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 256 },
+    requestTimeout: HEAD_TIMEOUT_MS,
+    // Errors before routing, such as a target that cannot be decoded.
+    frameworkErrors: (_error, _request, reply) => reply.code(400).send({ error_msg: "bad request" }),
+    http: { maxHeaderSize: HEAD_BYTES_MAX, headersTimeout: HEAD_TIMEOUT_MS },
+  });
+  server.server.maxConnections = CONNECTIONS_MAX;
+  server.removeAllContentTypeParsers();
+  server.addContentTypeParser("*", (_request, _payload, done) => done(null));
+  server.setNotFoundHandler((_request, reply) => reply.code(404).send(notFound));
+  server.setErrorHandler((error: { readonly statusCode?: number }, _request, reply) => {
+    const status = error.statusCode ?? 500;
+    return reply.code(status).send({ error_msg: status < 500 ? "bad request" : "internal error" });
+  });
+  return server;
+}
+
+/** Starts listening. Rejects with the system's error (EADDRINUSE, EACCES) when that is impossible. */
+export async function listen(server: FastifyInstance, at: Address): Promise<Listener> {
+  await server.listen({ host: at.host, port: at.port });
+  const bound = server.server.address();
+  const port = typeof bound === "object" && bound !== null ? bound.port : at.port;
+  return { address: { host: at.host, port }, stop: () => server.close() };
+}

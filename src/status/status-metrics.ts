@@ -1,0 +1,85 @@
+/**
+ * The metrics that tell how a node itself is doing; the numbers are asked for at scrape time.
+ * Promise: labels are words of this program and record kinds; their number is bounded.
+ */
+import { collectDefaultMetrics } from "prom-client";
+import type { Metrics, Sample } from "../base/metrics.ts";
+import type { ConfigFacts, NodeFacts, RecordProblem } from "./facts.ts";
+
+/** Process metrics (memory, CPU, event loop, descriptors) of this process. */
+export function collectProcessMetrics(metrics: Metrics): void {
+  collectDefaultMetrics({ register: metrics.registry });
+}
+
+/** Configuration and node metrics; in the primary process only. */
+export function collectNodeMetrics(metrics: Metrics, facts: NodeFacts): void {
+  const gauge = (name: string, help: string, read: (config: ConfigFacts) => number | undefined): void =>
+    metrics.gaugeOf(name, help, [], () => one(read(facts.config())));
+
+  gauge("jotgate_config_applied_revision", "Store revision that every worker has applied.", (config) =>
+    Number(config.appliedRevision),
+  );
+  gauge("jotgate_config_store_head_revision", "Newest revision the store was seen at.", (config) =>
+    Number(config.storeHeadRevision),
+  );
+  gauge("jotgate_config_loaded", "1 when a configuration was loaded.", (config) => Number(config.loaded));
+  gauge("jotgate_config_fresh", "1 when the configuration is proven to be what the store holds.", (config) =>
+    Number(config.fresh),
+  );
+  gauge("jotgate_config_connected", "1 when the store was heard of within seconds.", (config) =>
+    Number(config.connected),
+  );
+  gauge(
+    "jotgate_config_staleness_seconds",
+    "Seconds since the watch last showed a sign of life.",
+    (config) => config.stalenessSeconds,
+  );
+  gauge("jotgate_config_records", "Records held.", (config) => config.records);
+  gauge("jotgate_config_propagation_seconds", "From the writing of the last beat to its arrival here.", (config) =>
+    config.beat ? (config.beat.receivedMs - config.beat.writtenMs) / 1_000 : undefined,
+  );
+  gauge("jotgate_etcd_reachable", "1 when the store answered last time.", (config) => Number(config.reachable));
+  metrics.gaugeOf("jotgate_config_problems", "Records that cannot be used, by kind.", ["kind"], () =>
+    countByKind(facts.config().problems),
+  );
+  metrics.counterOf("jotgate_config_watch_epochs_total", "Watches that ended, by reason.", ["end"], () =>
+    samples(facts.config().epochs),
+  );
+  metrics.counterOf("jotgate_config_lists_total", "Complete lists read from the store, by reason.", ["why"], () =>
+    samples(facts.config().lists),
+  );
+  metrics.counterOf(
+    "jotgate_config_audit_differences_total",
+    "Differences an audit found between the store and this node.",
+    [],
+    () => one(facts.config().auditDifferences),
+  );
+  metrics.gaugeOf("jotgate_node_info", "1; the labels say what runs here.", ["version", "role", "store"], () => [
+    { labels: [facts.version, facts.role, facts.store], value: 1 },
+  ]);
+  metrics.gaugeOf("jotgate_node_draining", "1 while the node stops.", [], () => one(Number(facts.draining())));
+  metrics.gaugeOf("jotgate_node_start_time_seconds", "When the node started, in seconds since 1970.", [], () =>
+    one(facts.startedAtMs / 1_000),
+  );
+  metrics.gaugeOf("jotgate_node_workers", "Worker processes, by state.", ["state"], () => countByState(facts));
+}
+
+function one(value: number | undefined): readonly Sample[] {
+  return value === undefined ? [] : [{ labels: [], value }];
+}
+
+function samples(counts: Readonly<Record<string, number>>): readonly Sample[] {
+  return Object.entries(counts).map(([label, value]) => ({ labels: [label], value }));
+}
+
+function countByKind(problems: readonly RecordProblem[]): readonly Sample[] {
+  const counts: Record<string, number> = {};
+  for (const { kind } of problems) counts[kind] = (counts[kind] ?? 0) + 1;
+  return samples(counts);
+}
+
+function countByState(facts: NodeFacts): readonly Sample[] {
+  const counts: Record<string, number> = {};
+  for (const { state } of facts.workers()) counts[state] = (counts[state] ?? 0) + 1;
+  return samples(counts);
+}

@@ -1,0 +1,134 @@
+/**
+ * The status listener: probes for load balancers, metrics for Prometheus, configuration facts for other nodes and a
+ * page for people. Read-only; nothing it says is secret, yet it belongs on an inner network.
+ * Source of shapes: design of the cluster barrier (`/applied`), APISIX's `/status/ready`.
+ */
+import type { FastifyReply } from "fastify";
+import type { Address } from "../base/setting-kinds.ts";
+import { type NodeFacts, notReady } from "./facts.ts";
+import { createServer, type Listener, listen } from "./listener.ts";
+import { CONTENT_SECURITY_POLICY, statusPage } from "./status-page.ts";
+
+export interface StatusOptions {
+  readonly listen: Address;
+  readonly facts: NodeFacts;
+  /** All metrics of the node in Prometheus' text format, workers merged. */
+  readonly metrics: () => Promise<string>;
+  readonly metricsType: string;
+  readonly nowMs: () => number;
+}
+
+/** Longest list of problems in an answer; the number of all is beside it. */
+const PROBLEMS_MAX = 100;
+const WAIT_MAX_MS = 60_000;
+/** Beyond this many, a long poll is answered at once. */
+const WAITING_MAX = 256;
+
+export async function openStatus(options: StatusOptions): Promise<Listener> {
+  const { facts } = options;
+  const server = createServer({ error_msg: "not found" });
+  let waiting = 0;
+
+  server.get("/live", async () => ({ status: "ok" }));
+
+  const ready = async (_request: unknown, reply: FastifyReply): Promise<object> => {
+    const reason = notReady(facts);
+    if (reason === undefined) return { status: "ok" };
+    void reply.code(503);
+    return { status: "error", error: reason };
+  };
+  server.get("/ready", ready);
+  server.get("/status/ready", ready);
+
+  const metrics = async (_request: unknown, reply: FastifyReply): Promise<FastifyReply> =>
+    reply.type(options.metricsType).send(await options.metrics());
+  server.get("/metrics", metrics);
+  server.get("/apisix/prometheus/metrics", metrics);
+
+  server.get("/config", async () => configAnswer(facts, options.nowMs()));
+
+  server.get("/applied", async (request, reply) => {
+    const { min, wait } = request.query as { readonly min?: unknown; readonly wait?: unknown };
+    const wanted = readNumber(min ?? "0");
+    const waitMs = readNumber(wait ?? "0");
+    if (wanted === undefined || waitMs === undefined) {
+      return reply.code(400).send({ error_msg: "min must be a revision and wait a number of milliseconds" });
+    }
+    let applied = facts.config().appliedRevision >= wanted;
+    if (!applied && waitMs > 0n && waiting < WAITING_MAX) {
+      waiting++;
+      try {
+        applied = await facts.waitApplied(wanted, Math.min(Number(waitMs), WAIT_MAX_MS));
+      } finally {
+        waiting--;
+      }
+    }
+    return { applied, revision: number(facts.config().appliedRevision) };
+  });
+
+  server.get("/status", async (request, reply) => {
+    if (!(request.headers.accept ?? "").includes("text/html")) return nodeAnswer(facts, options.nowMs());
+    return reply
+      .header("content-security-policy", CONTENT_SECURITY_POLICY)
+      .type("text/html; charset=utf-8")
+      .send(statusPage(facts, options.nowMs()));
+  });
+
+  return listen(server, options.listen);
+}
+
+/** What `/config` says. Ages are seconds. */
+function configAnswer(facts: NodeFacts, nowMs: number): object {
+  const config = facts.config();
+  return {
+    revision: number(config.appliedRevision),
+    store_head_revision: number(config.storeHeadRevision),
+    loaded: config.loaded,
+    fresh: config.fresh,
+    connected: config.connected,
+    staleness_seconds: round(config.stalenessSeconds),
+    age_seconds: config.changedAtMs === undefined ? null : round((nowMs - config.changedAtMs) / 1_000),
+    hash: config.hash,
+    records: config.records,
+    store_problem: config.problem ? { code: config.problem.code, text: config.problem.text } : null,
+    problems_total: config.problems.length,
+    problems: config.problems.slice(0, PROBLEMS_MAX).map((problem) => ({
+      key: problem.key,
+      kind: problem.kind,
+      revision: number(problem.revision),
+      reason: problem.reason,
+    })),
+  };
+}
+
+/** What `/status` says to programs. */
+function nodeAnswer(facts: NodeFacts, nowMs: number): object {
+  const reason = notReady(facts);
+  return {
+    status: reason === undefined ? "ok" : "error",
+    ...(reason === undefined ? {} : { error: reason }),
+    id: facts.id,
+    role: facts.role,
+    version: facts.version,
+    store: facts.store,
+    started: Math.floor(facts.startedAtMs / 1_000),
+    draining: facts.draining(),
+    workers: facts.workers().map((worker) => ({ ...worker, appliedRevision: number(worker.appliedRevision) })),
+    listeners: facts.listeners(),
+    config: configAnswer(facts, nowMs),
+  };
+}
+
+/** Revisions and milliseconds: digits only. */
+function readNumber(text: unknown): bigint | undefined {
+  return typeof text === "string" && /^\d{1,19}$/.test(text) ? BigInt(text) : undefined;
+}
+
+/** Revisions stay far below 2^53; one that does not is sent as text rather than rounded. */
+function number(value: bigint): number | string {
+  return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : String(value);
+}
+
+function round(seconds: number): number {
+  return Math.round(seconds * 1_000) / 1_000;
+}
