@@ -25,7 +25,10 @@ export function createServer(notFound: object): FastifyInstance {
     routerOptions: { maxParamLength: 256 },
     requestTimeout: HEAD_TIMEOUT_MS,
     // Errors before routing, such as a target that cannot be decoded.
-    frameworkErrors: (_error, _request, reply) => reply.code(400).send({ error_msg: "bad request" }),
+    frameworkErrors: (_error, _request, reply) => {
+      // True: a reply of whatever route types is a reply; Fastify's generic one cannot be written to.
+      void (reply as unknown as FastifyReply).code(400).send({ error_msg: "bad request" });
+    },
     http: { maxHeaderSize: HEAD_BYTES_MAX, headersTimeout: HEAD_TIMEOUT_MS },
   });
   server.server.maxConnections = CONNECTIONS_MAX;
