@@ -1,0 +1,74 @@
+/**
+ * Facts of one client connection, made once and shared by all its requests, with what can be remembered between them.
+ */
+import type { Socket } from "node:net";
+import { type HostAndPort, parseHost } from "../base/host.ts";
+import type { Connection } from "../plugin/request-view.ts";
+import type { GatewaySettings } from "./gateway-settings.ts";
+
+export class ClientConnection implements Connection {
+  readonly peerAddress: string;
+  readonly peerPort: number;
+  readonly localAddress: string;
+  readonly localPort: number;
+  readonly scheme: "http" | "https";
+  readonly sni: string | undefined;
+  /** X-Forwarded-* of this peer are believed: "unset" when no trusted addresses are configured. */
+  readonly forwardedTrust: "yes" | "no" | "unset";
+  /** The real-ip header of this peer is believed. */
+  readonly realIpTrusted: boolean;
+  #hostHeader = "";
+  #host: HostAndPort | undefined;
+  /** Lines this gateway adds upstream, for the last client address and Host header. */
+  #tail = "";
+  #tailAddress = "";
+  #tailHost: string | undefined;
+
+  constructor(socket: Socket, scheme: "http" | "https", settings: GatewaySettings, sni: string | undefined) {
+    this.peerAddress = plainAddress(socket.remoteAddress);
+    this.peerPort = socket.remotePort ?? 0;
+    this.localAddress = plainAddress(socket.localAddress);
+    this.localPort = socket.localPort ?? 0;
+    this.scheme = scheme;
+    this.sni = sni;
+    this.realIpTrusted = settings.realIpTrusted(this.peerAddress);
+    if (!settings.trustedAddresses) this.forwardedTrust = "unset";
+    else this.forwardedTrust = settings.trustedAddresses(this.peerAddress) ? "yes" : "no";
+  }
+
+  /** Reads a Host header; the last one of this connection is remembered. @returns undefined when it is no host */
+  readHost(header: string): HostAndPort | undefined {
+    if (header !== this.#hostHeader) {
+      this.#host = parseHost(header);
+      this.#hostHeader = header;
+    }
+    return this.#host;
+  }
+
+  /**
+   * X-Real-IP, X-Forwarded-For, -Proto, -Host and -Port for a request that brought none of them, as head lines.
+   * @param hostHeader as received; its port, if any, is the forwarded one
+   */
+  forwardedTail(clientAddress: string, hostHeader: string): string {
+    if (clientAddress !== this.#tailAddress || hostHeader !== this.#tailHost) {
+      this.#tailAddress = clientAddress;
+      this.#tailHost = hostHeader;
+      this.#tail =
+        `X-Real-IP: ${clientAddress}\r\nX-Forwarded-For: ${clientAddress}\r\n` +
+        `X-Forwarded-Proto: ${this.scheme}\r\nX-Forwarded-Host: ${hostHeader}\r\n` +
+        `X-Forwarded-Port: ${this.forwardedPort(hostHeader)}\r\n`;
+    }
+    return this.#tail;
+  }
+
+  /** The port callers used: that of the Host header, else the listener's. */
+  forwardedPort(hostHeader: string): number {
+    return this.readHost(hostHeader)?.port ?? this.localPort;
+  }
+}
+
+/** IPv4 is never in mapped form; a unix socket has no address. */
+function plainAddress(address: string | undefined): string {
+  if (address === undefined || address === "") return "unix:";
+  return address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
+}

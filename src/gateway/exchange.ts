@@ -1,0 +1,347 @@
+/**
+ * The life of one request, the same on every lane: match, global rules, rewrite, consumer, access, upstream, filters, log.
+ * Promise: exactly one response or a broken connection, exactly one log phase; whatever a plugin throws ends this
+ * request and nothing else. Nothing here waits where nothing is to be waited for.
+ */
+import { isGatewayError, messageOf } from "../base/errors.ts";
+import type { Answer } from "../plugin/answer.ts";
+import { HeaderList } from "../plugin/headers.ts";
+import type { PhaseHandler } from "../plugin/plugin.ts";
+import type { RequestView } from "../plugin/request-view.ts";
+import { ResponseView } from "../plugin/response-view.ts";
+import type { Pipeline, RouteUnit } from "../runtime/route-unit.ts";
+import { Forwarding } from "./forwarding.ts";
+import type { GatewayContext } from "./gateway-context.ts";
+import {
+  GROUP_MISSING,
+  PLUGIN_CONFIG_MISSING,
+  PLUGIN_FAILED,
+  pageAnswer,
+  pageOf,
+  ROUTE_NOT_FOUND,
+  SERVICE_MISSING,
+  TEXT_TYPE,
+  UPSTREAM_MISSING,
+  UPSTREAM_NONE,
+} from "./gateway-pages.ts";
+import { FRAMING_NONE, type Reply } from "./reply.ts";
+import type { IncomingBody } from "./request-body.ts";
+import { applyBodyFilters, dropUnsendable } from "./response-edit.ts";
+
+const GLOBAL_REWRITE = 0;
+const ROUTE_REWRITE = 1;
+const CONSUMER_REWRITE = 2;
+const GLOBAL_ACCESS = 3;
+const ROUTE_ACCESS = 4;
+const FORWARD = 5;
+
+const NOTHING: readonly PhaseHandler[] = Object.freeze([]);
+const CLIENT_CLOSED = 499;
+
+export class Exchange {
+  readonly context: GatewayContext;
+  readonly view: RequestView;
+  readonly body: IncomingBody;
+  readonly reply: Reply;
+  readonly global: Pipeline;
+  /** The route's pipeline, merged with the consumer's once there is one. */
+  pipeline: Pipeline | undefined = undefined;
+  route: RouteUnit | undefined = undefined;
+  /** True once the log phase ran. */
+  over = false;
+  readonly #matchPath: string;
+  #stage = GLOBAL_REWRITE;
+  #handlers: readonly PhaseHandler[] = NOTHING;
+  #at = 0;
+  #answered = false;
+  #forwarding: Forwarding | undefined;
+
+  constructor(context: GatewayContext, view: RequestView, matchPath: string, body: IncomingBody, reply: Reply) {
+    this.context = context;
+    this.view = view;
+    this.body = body;
+    this.reply = reply;
+    this.global = context.routing.globalPipeline();
+    this.#matchPath = matchPath;
+    context.metrics.inFlight.add(1);
+  }
+
+  /** Begins; the response may be complete when this returns. */
+  run(): void {
+    try {
+      const route = this.context.routing.match(this.view, this.#matchPath);
+      if (route) {
+        this.route = route;
+        this.pipeline = route.pipeline;
+        this.view.route = route.facts;
+        if (route.broken !== undefined) {
+          this.answerSelf(route.broken === 404 ? SERVICE_MISSING : PLUGIN_CONFIG_MISSING);
+          return;
+        }
+      }
+      this.#handlers = this.global.rewrite;
+      this.#advance();
+    } catch (error) {
+      this.crash(error);
+    }
+  }
+
+  /** The gateway itself answers an error. */
+  answerSelf(answer: Answer): void {
+    this.context.metrics.error(answer.reason);
+    this.answer(answer);
+  }
+
+  /** Ends the request with this answer; header filters see it, the body of the client is not waited for. */
+  answer(answer: Answer): void {
+    if (this.#answered || this.over) return;
+    this.view.reason = answer.reason;
+    const { status } = answer;
+    const headers = new HeaderList(answer.headers.slice());
+    const page = answer.body === undefined && status >= 400;
+    let bytes = toBytes(page ? pageOf(status) : (answer.body ?? ""));
+    if (!headers.has("content-type")) {
+      if (page) headers.append("Content-Type", "application/json");
+      else if (bytes.length > 0) headers.append("Content-Type", TEXT_TYPE);
+    }
+    const response = new ResponseView(status, headers, "gateway");
+    this.filterHead(response);
+    this.#answered = true;
+    bytes = this.#filterBody(response, response.replacement ?? bytes);
+    this.sendWhole(response, bytes, headers.has("date"));
+  }
+
+  /** Adds what every response carries and runs the header filters. */
+  filterHead(response: ResponseView): void {
+    const { context, view } = this;
+    view.response = response;
+    response.headers.append("Server", context.settings.serverHeader);
+    const statuses = this.#forwarding?.shownStatuses;
+    if (statuses !== undefined && (response.status >= 500 || context.settings.showUpstreamStatus)) {
+      response.headers.append("X-APISIX-Upstream-Status", statuses);
+    }
+    const global = this.global.headerFilter;
+    const own = this.pipeline?.headerFilter;
+    if (global.length === 0 && (own === undefined || own.length === 0) && response.source === "upstream") return;
+    try {
+      for (const filter of global) filter(view, response);
+      if (own) for (const filter of own) filter(view, response);
+    } catch (error) {
+      // The response is known and stays; only what this filter would have done to it is missing.
+      this.#logCrash(error, "header filter failed");
+    }
+    dropUnsendable(response, context.metrics.droppedHeaders);
+  }
+
+  /** Sends head and body in one go and ends the exchange. */
+  sendWhole(response: ResponseView, bytes: Buffer, hasDate: boolean): void {
+    const { reply } = this;
+    const { status } = response;
+    const bodiless = status === 204 || status === 304;
+    const lines = response.headers.lines;
+    if (bodiless) reply.head(status, lines, FRAMING_NONE, hasDate);
+    else if (this.view.head.method === "HEAD") {
+      lines.push("Content-Length", String(bytes.length));
+      reply.head(status, lines, FRAMING_NONE, hasDate);
+    } else {
+      reply.head(status, lines, bytes.length, hasDate);
+      if (bytes.length > 0) reply.data(bytes, true);
+    }
+    this.close();
+  }
+
+  /** The response is complete. */
+  close(): void {
+    if (this.over) return;
+    if (!this.body.complete) this.body.discard();
+    this.reply.end();
+    this.reply.flush();
+    this.#finish(this.view.response?.status ?? 0);
+  }
+
+  /** The response cannot be completed. */
+  breakOff(reason: string): void {
+    if (this.over) return;
+    this.view.reason = reason;
+    this.context.metrics.error(reason);
+    this.reply.destroy();
+    this.#finish(this.view.response?.status ?? 0);
+  }
+
+  /** Lane: the client went away. */
+  clientGone(): void {
+    if (this.over) return;
+    this.view.reason = "client_aborted";
+    this.#finish(CLIENT_CLOSED);
+  }
+
+  /** Lane: the client can take more. */
+  clientDrained(): void {
+    this.#forwarding?.clientDrained();
+  }
+
+  /** Lane: the request itself turned out to be broken or late; answered when that is still possible. */
+  refuse(answer: Answer): void {
+    if (this.over) return;
+    this.reply.closeAfter();
+    this.#forwarding?.cancel();
+    if (this.reply.headSent || this.#answered) this.breakOff(answer.reason);
+    else this.answerSelf(answer);
+  }
+
+  /** A phase or this program threw. */
+  crash(error: unknown): void {
+    if (this.over) return;
+    if (isGatewayError(error) && error.code === "CLIENT_ABORTED") {
+      this.clientGone();
+      this.reply.destroy();
+      return;
+    }
+    if (!isGatewayError(error) || error.status >= 500) this.#logCrash(error, "a phase failed");
+    this.#forwarding?.cancel();
+    if (this.reply.headSent || this.#answered) this.breakOff(PLUGIN_FAILED.reason);
+    else this.answerSelf(isGatewayError(error) ? pageAnswer(error.status, error.code.toLowerCase()) : PLUGIN_FAILED);
+  }
+
+  #filterBody(response: ResponseView, bytes: Buffer): Buffer {
+    try {
+      return applyBodyFilters(response, bytes) ?? bytes;
+    } catch (error) {
+      this.#logCrash(error, "body filter failed");
+      return bytes;
+    }
+  }
+
+  #advance(): void {
+    const { view } = this;
+    for (;;) {
+      const handlers = this.#handlers;
+      while (this.#at < handlers.length) {
+        const handler = handlers[this.#at++] as PhaseHandler;
+        const result = handler(view);
+        if (result === undefined) continue;
+        if (result instanceof Promise) {
+          this.#await(result);
+          return;
+        }
+        this.answer(result);
+        return;
+      }
+      this.#at = 0;
+      this.#stage++;
+      if (!this.#enter()) return;
+    }
+  }
+
+  #await(pending: Promise<Answer | undefined>): void {
+    pending.then(
+      (answer) => {
+        if (this.over) return;
+        try {
+          if (answer === undefined) this.#advance();
+          else this.answer(answer);
+        } catch (error) {
+          this.crash(error);
+        }
+      },
+      (error: unknown) => this.crash(error),
+    );
+  }
+
+  /** Sets the handlers of the stage just reached. @returns false when the phases are over */
+  #enter(): boolean {
+    switch (this.#stage) {
+      case ROUTE_REWRITE:
+        this.#handlers = this.pipeline?.rewrite ?? NOTHING;
+        return true;
+      case CONSUMER_REWRITE:
+        return this.#mergeConsumer();
+      case GLOBAL_ACCESS:
+        this.#handlers = this.global.access;
+        return true;
+      case ROUTE_ACCESS:
+        if (!this.route) {
+          this.answerSelf(ROUTE_NOT_FOUND);
+          return false;
+        }
+        this.#handlers = this.pipeline?.access ?? NOTHING;
+        return true;
+      case FORWARD:
+        this.#forward();
+        return false;
+      default:
+        return false;
+    }
+  }
+
+  #mergeConsumer(): boolean {
+    this.#handlers = NOTHING;
+    const { consumer } = this.view;
+    if (!consumer || !this.route) return true;
+    const merged = this.route.pipelineFor(consumer);
+    if (merged === "group_missing") {
+      this.answerSelf(GROUP_MISSING);
+      return false;
+    }
+    if (merged === this.pipeline) return true;
+    this.pipeline = merged;
+    this.#handlers = merged.rewrite;
+    return true;
+  }
+
+  #forward(): void {
+    const route = this.route as RouteUnit; // true: without a route the request was answered 404
+    const choice = route.upstream(this.view);
+    if (choice.kind !== "upstream") {
+      this.answerSelf(choice.kind === "none" ? UPSTREAM_NONE : UPSTREAM_MISSING);
+      return;
+    }
+    const attempts = choice.unit.start(this.view);
+    if (!attempts) {
+      this.answerSelf(UPSTREAM_NONE);
+      return;
+    }
+    this.#forwarding = new Forwarding(this, choice.unit, attempts, route.timeouts ?? choice.unit.timeouts);
+    this.reply.forward(this.#forwarding);
+  }
+
+  #finish(status: number): void {
+    this.over = true;
+    const { context, reply, view } = this;
+    this.#forwarding?.ended(status === CLIENT_CLOSED);
+    if (!this.body.complete) this.body.discard();
+    view.sentBytes = reply.sentBytes;
+    const endMs = context.clock.monotonicMs();
+    view.upstream.endMs = endMs;
+    this.#runLog(this.global.log);
+    if (this.pipeline) this.#runLog(this.pipeline.log);
+    const metrics = context.metrics.route(view.route);
+    metrics.count(status);
+    metrics.duration.observe((endMs - view.startedMs) / 1000);
+    if (view.upstream.headMs > 0) metrics.upstream.observe((view.upstream.headMs - view.upstream.sentMs) / 1000);
+    context.metrics.inFlight.add(-1);
+  }
+
+  #runLog(handlers: Pipeline["log"]): void {
+    for (const handler of handlers) {
+      try {
+        handler(this.view);
+      } catch (error) {
+        this.#logCrash(error, "a log phase failed");
+      }
+    }
+  }
+
+  #logCrash(error: unknown, message: string): void {
+    const fields = { route: this.view.route?.id, error: messageOf(error), stack: stackOf(error) };
+    this.context.errors.error(isGatewayError(error) ? error.code.toLowerCase() : PLUGIN_FAILED.reason, fields, message);
+  }
+}
+
+function stackOf(error: unknown): string | undefined {
+  return error instanceof Error ? error.stack : undefined;
+}
+
+function toBytes(body: string | Buffer): Buffer {
+  return typeof body === "string" ? Buffer.from(body, "utf8") : body;
+}

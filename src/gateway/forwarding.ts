@@ -1,0 +1,295 @@
+/**
+ * Sends one request upstream: tries targets, decides what may be tried again, streams the request's body.
+ * Promise: a try is repeated only when nothing was sent or the method is idempotent and the body is still here; never
+ * after a response head. Each target is reported once. Source: spec/proxy.md section 4.
+ */
+import type { Answer } from "../plugin/answer.ts";
+import type { Attempts, Target, Timeouts, UpstreamUnit } from "../runtime/upstream-unit.ts";
+import type { Exchange } from "./exchange.ts";
+import { pageAnswer, UPSTREAM_EXHAUSTED, UPSTREAM_LATE, UPSTREAM_OVERLOADED } from "./gateway-pages.ts";
+import { Relay } from "./relay.ts";
+import type { Runnable } from "./reply.ts";
+import type { BodySink } from "./request-body.ts";
+import { refusal } from "./request-head.ts";
+import type { ResponseHead } from "./response-head.ts";
+import type { FailureKind, UpstreamCall, UpstreamFailure } from "./upstream-call.ts";
+import type { UpstreamConnection } from "./upstream-connection.ts";
+import { CHUNKED_BODY, NO_BODY, serverNameOf, upstreamHost, writeUpstreamHead } from "./upstream-head.ts";
+
+const FAILED: Readonly<Record<FailureKind, Answer>> = {
+  connect: pageAnswer(502, "upstream_connect_failed"),
+  connect_timeout: pageAnswer(504, "upstream_connect_timeout"),
+  send_timeout: pageAnswer(504, "upstream_send_timeout"),
+  read_timeout: pageAnswer(504, "upstream_read_timeout"),
+  reset: pageAnswer(502, "upstream_reset"),
+  bad_response: pageAnswer(502, "upstream_bad_response"),
+};
+
+/** Bodies up to this size go out in one piece with the head. */
+const JOINED_BYTES = 8192;
+
+export class Forwarding implements UpstreamCall, BodySink, Runnable {
+  readonly method: string;
+  readonly wantsUpgrade: boolean;
+  /** Statuses of the tries as X-APISIX-Upstream-Status shows them; undefined before the first result. */
+  shownStatuses: string | undefined = undefined;
+  readonly #exchange: Exchange;
+  readonly #unit: UpstreamUnit;
+  readonly #attempts: Attempts;
+  readonly #timeouts: Timeouts;
+  #target: Target | undefined;
+  #host = "";
+  #connection: UpstreamConnection | undefined;
+  #relay: Relay | undefined;
+  #startMs = 0;
+  #streamed = false;
+  #chunked = false;
+  #reported = true;
+
+  constructor(exchange: Exchange, unit: UpstreamUnit, attempts: Attempts, timeouts: Timeouts) {
+    this.#exchange = exchange;
+    this.#unit = unit;
+    this.#attempts = attempts;
+    this.#timeouts = timeouts;
+    this.method = exchange.view.method;
+    this.wantsUpgrade = exchange.view.head.upgrade !== undefined && exchange.route?.websocket === true;
+  }
+
+  /** Begins: small bodies are read first, so that they can be sent again. */
+  run(): void {
+    const { body, context } = this.#exchange;
+    const { bufferedBodyBytes } = context.settings;
+    const announced = body.length;
+    const pending =
+      announced !== undefined && announced > bufferedBodyBytes ? undefined : body.prepare(bufferedBodyBytes);
+    if (pending === undefined) this.#begin();
+    else void pending.then(() => this.#begin());
+  }
+
+  /** The client can take more. */
+  clientDrained(): void {
+    this.#connection?.resume();
+  }
+
+  /** The exchange is over. @param aborted by the client */
+  ended(aborted: boolean): void {
+    const { view } = this.#exchange;
+    if (!this.#reported) {
+      this.#reported = true;
+      const { headMs, sentMs, statuses } = view.upstream;
+      const status = statuses.at(-1);
+      if (headMs > 0 && status !== undefined && status > 0) {
+        this.#attempts.report({ kind: "response", status, latencyMs: headMs - sentMs });
+      } else this.#attempts.report(aborted ? { kind: "aborted" } : { kind: "refused" });
+    }
+    this.cancel();
+  }
+
+  /** Stops talking to the upstream. */
+  cancel(): void {
+    const connection = this.#connection;
+    this.#connection = undefined;
+    connection?.abandon();
+  }
+
+  onConnected(connection: UpstreamConnection): void {
+    this.#connection = connection;
+    const { body, context, view } = this.#exchange;
+    const nowMs = context.clock.monotonicMs();
+    view.upstream.connectMs = nowMs - this.#startMs;
+    view.upstream.sentMs = nowMs;
+    const bytes = body.bytes;
+    const upgrade = this.wantsUpgrade ? view.head.upgrade : undefined;
+    const length = bytes ? bodyLength(bytes.length, view.method) : (body.length ?? CHUNKED_BODY);
+    const head = writeUpstreamHead(view, this.#host, length, upgrade, context.metrics.droppedHeaders);
+    if (head === undefined) {
+      this.#exchange.crash(new TypeError("a plugin set a method or host that cannot be sent"));
+      return;
+    }
+    if (!bytes) {
+      this.#streamed = true;
+      this.#chunked = length === CHUNKED_BODY;
+      connection.write(head);
+      body.stream(this);
+      return;
+    }
+    if (bytes.length === 0) connection.write(head);
+    else if (bytes.length <= JOINED_BYTES) connection.write(head + bytes.toString("latin1"));
+    else {
+      connection.cork();
+      connection.write(head);
+      connection.write(bytes);
+      connection.uncork();
+    }
+    connection.finish();
+  }
+
+  onBody(chunk: Buffer): boolean {
+    const connection = this.#connection;
+    if (!connection || chunk.length === 0) return true;
+    if (!this.#chunked) return connection.write(chunk);
+    connection.cork();
+    connection.write(`${chunk.length.toString(16)}\r\n`);
+    connection.write(chunk);
+    const flowing = connection.write("\r\n");
+    connection.uncork();
+    return flowing;
+  }
+
+  onBodyEnd(): void {
+    const connection = this.#connection;
+    if (!connection) return;
+    if (this.#chunked) connection.write("0\r\n\r\n");
+    connection.finish();
+  }
+
+  onDrain(): void {
+    if (this.#relay?.isTunnel) this.#relay.upstreamDrained();
+    else if (this.#streamed) this.#exchange.body.resume();
+  }
+
+  onInterim(head: ResponseHead): void {
+    this.#exchange.reply.interim(head.status, head.lines);
+  }
+
+  onHead(head: ResponseHead): void {
+    const { context, view } = this.#exchange;
+    view.upstream.headMs = context.clock.monotonicMs();
+    this.#note(head.status, head.status);
+    try {
+      this.#startRelay(head);
+    } catch (error) {
+      this.#exchange.crash(error);
+    }
+  }
+
+  onData(chunk: Buffer, owned: boolean): void {
+    this.#relay?.data(chunk, owned);
+  }
+
+  onEnd(): void {
+    this.#connection = undefined;
+    try {
+      this.#relay?.end();
+    } catch (error) {
+      this.#exchange.crash(error);
+    }
+  }
+
+  onFlush(): void {
+    if (this.#relay) this.#exchange.reply.flush();
+  }
+
+  onFailed(failure: UpstreamFailure): void {
+    this.#connection = undefined;
+    if (this.#exchange.over) return;
+    if (this.#relay) {
+      this.#relay.broken(FAILED[failure.kind]);
+      this.#logFailure(failure);
+      return;
+    }
+    try {
+      this.#failed(failure);
+    } catch (error) {
+      this.#exchange.crash(error);
+    }
+  }
+
+  #begin(): void {
+    const exchange = this.#exchange;
+    const { body, reply } = exchange;
+    if (exchange.over) return;
+    try {
+      if (body.error) {
+        reply.closeAfter();
+        exchange.answerSelf(refusal(body.error.status, body.error.code.toLowerCase()));
+      } else this.#next();
+    } catch (error) {
+      exchange.crash(error);
+    }
+  }
+
+  #next(): void {
+    const next = this.#attempts.next();
+    if (!(next instanceof Promise)) this.#try(next);
+    else next.then((target) => this.#try(target)).catch((error: unknown) => this.#exchange.crash(error));
+  }
+
+  #try(target: Target | undefined): void {
+    if (this.#exchange.over) return;
+    if (!target) {
+      this.#exchange.answerSelf(UPSTREAM_EXHAUSTED);
+      return;
+    }
+    this.#target = target;
+    this.#reported = false;
+    const { upstream } = this.#exchange.view;
+    upstream.node = target.id;
+    upstream.address = target.address;
+    upstream.port = target.port;
+    this.#send(target, false);
+  }
+
+  #send(target: Target, fresh: boolean): void {
+    const { context, global, pipeline, view } = this.#exchange;
+    for (const handler of global.beforeProxy) handler(view);
+    if (pipeline) for (const handler of pipeline.beforeProxy) handler(view);
+    this.#host = upstreamHost(view, this.#unit, target);
+    this.#startMs = context.clock.monotonicMs();
+    const serverName = this.#unit.tls || this.#unit.scheme !== "http" ? serverNameOf(this.#host) : "";
+    const connection = context.client.call(this.#unit, target, serverName, this.#timeouts, fresh, this);
+    if (connection) this.#connection ??= connection;
+    else this.#exchange.answerSelf(UPSTREAM_OVERLOADED);
+  }
+
+  #failed(failure: UpstreamFailure): void {
+    const target = this.#target as Target; // true: a call was made
+    const repeatable = !this.#streamed && (!failure.sent || isIdempotent(this.#exchange.view.method));
+    if (repeatable && failure.reused && !failure.answered && failure.kind === "reset") {
+      // The keep-alive race: the upstream closed while we wrote. Says nothing about the target.
+      this.#send(target, true);
+      return;
+    }
+    const timedOut = failure.kind.endsWith("timeout");
+    this.#note(0, timedOut ? 504 : 502);
+    this.#logFailure(failure);
+    this.#reported = true;
+    this.#attempts.report({ kind: timedOut ? "timeout" : "refused" });
+    const verdict = repeatable ? this.#attempts.mayRetry() : "exhausted";
+    if (verdict === "yes") {
+      this.#exchange.context.metrics.retries.inc();
+      this.#next();
+    } else this.#exchange.answerSelf(verdict === "late" ? UPSTREAM_LATE : FAILED[failure.kind]);
+  }
+
+  #startRelay(head: ResponseHead): void {
+    const connection = this.#connection as UpstreamConnection; // true: the head came over it
+    const { body, reply } = this.#exchange;
+    // An early reply: the rest of the body goes nowhere, so the client's connection must not be used again.
+    if (!body.complete && head.status !== 101) reply.closeAfter();
+    const relay = new Relay(this.#exchange, connection, this.method);
+    this.#relay = relay;
+    relay.head(head);
+  }
+
+  #note(status: number, shown: number): void {
+    this.#exchange.view.upstream.statuses.push(status);
+    this.shownStatuses = this.shownStatuses === undefined ? String(shown) : `${this.shownStatuses}, ${shown}`;
+  }
+
+  #logFailure(failure: UpstreamFailure): void {
+    const { context, view } = this.#exchange;
+    const fields = { route: view.route?.id, node: this.#target?.id, address: this.#target?.address };
+    context.errors.warn(FAILED[failure.kind].reason, fields, failure.message);
+  }
+}
+
+/** nginx's rule: these are not sent twice (proxy_next_upstream, non_idempotent). */
+function isIdempotent(method: string): boolean {
+  return method !== "POST" && method !== "PATCH" && method !== "LOCK";
+}
+
+/** Methods that are expected to have a body say so even when it is empty (RFC 9110 section 8.6). */
+function bodyLength(bytes: number, method: string): number {
+  return bytes === 0 && method !== "POST" && method !== "PUT" && method !== "PATCH" ? NO_BODY : bytes;
+}

@@ -1,0 +1,30 @@
+/**
+ * What all exchanges of one gateway share, and the narrow view of the live configuration they need.
+ */
+import type { Clock } from "../base/clock.ts";
+import type { RequestView } from "../plugin/request-view.ts";
+import type { Pipeline, RouteUnit } from "../runtime/route-unit.ts";
+import type { ErrorLog } from "./error-log.ts";
+import type { GatewayMetrics } from "./gateway-metrics.ts";
+import type { GatewaySettings } from "./gateway-settings.ts";
+import type { TimerWheel } from "./timer-wheel.ts";
+import type { UpstreamClient } from "./upstream-client.ts";
+
+/** The part of the live configuration that requests look at; both answers may differ from one call to the next. */
+export interface Routing {
+  /** @param matchPath what patterns are compared with when it differs from `view.path` */
+  match(view: RequestView, matchPath?: string): RouteUnit | undefined;
+  globalPipeline(): Pipeline;
+}
+
+export interface GatewayContext {
+  readonly routing: Routing;
+  readonly settings: GatewaySettings;
+  readonly metrics: GatewayMetrics;
+  readonly clock: Clock;
+  readonly errors: ErrorLog;
+  readonly wheel: TimerWheel;
+  readonly client: UpstreamClient;
+  /** True: every response asks the client to close. */
+  draining: boolean;
+}

@@ -1,0 +1,119 @@
+/**
+ * The metrics of the gateway; children are bound once per route and status, so a request adds to plain numbers.
+ * Promise: labels are route ids and words of this program, never anything a client sent.
+ */
+import type { Counter, Family, Gauge, Histogram, Metrics } from "../base/metrics.ts";
+import type { RouteFacts } from "../plugin/request-view.ts";
+
+const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+/** Label of requests that matched no route. */
+const NO_ROUTE = "none";
+
+/** What one route counts into. */
+export class RouteMetrics {
+  readonly #requests: Family<Counter>;
+  readonly #route: string;
+  readonly #byStatus: (Counter | undefined)[] = [];
+  readonly duration: Histogram;
+  readonly upstream: Histogram;
+
+  constructor(requests: Family<Counter>, route: string, duration: Histogram, upstream: Histogram) {
+    this.#requests = requests;
+    this.#route = route;
+    this.duration = duration;
+    this.upstream = upstream;
+  }
+
+  count(status: number): void {
+    let counter = this.#byStatus[status];
+    if (!counter) {
+      counter = this.#requests.child(this.#route, String(status));
+      this.#byStatus[status] = counter;
+    }
+    counter.inc();
+  }
+}
+
+export class GatewayMetrics {
+  readonly #requests: Family<Counter>;
+  readonly #duration: Family<Histogram>;
+  readonly #upstream: Family<Histogram>;
+  readonly #errors: Family<Counter>;
+  readonly #routes = new WeakMap<RouteFacts, RouteMetrics>();
+  readonly #errorChildren = new Map<string, Counter>();
+  readonly unmatched: RouteMetrics;
+  readonly inFlight: Gauge;
+  readonly connections: Gauge;
+  readonly retries: Counter;
+  readonly droppedHeaders: Counter;
+  readonly fast: Counter;
+  readonly general: Counter;
+  readonly handedOver: Counter;
+
+  constructor(metrics: Metrics) {
+    this.#requests = metrics.counter("jotgate_http_requests_total", "Requests answered, by route and status.", [
+      "route",
+      "status",
+    ]);
+    this.#duration = metrics.histogram(
+      "jotgate_http_request_duration_seconds",
+      "From the request head to the last byte of the response.",
+      SECONDS,
+      ["route"],
+    );
+    this.#upstream = metrics.histogram(
+      "jotgate_upstream_duration_seconds",
+      "From the request being sent upstream to the head of its response.",
+      SECONDS,
+      ["route"],
+    );
+    this.#errors = metrics.counter("jotgate_gateway_errors_total", "Errors the gateway answered itself, by reason.", [
+      "reason",
+    ]);
+    const lanes = metrics.counter("jotgate_lane_requests_total", "Requests by the lane that carried them.", ["lane"]);
+    this.fast = lanes.child("fast");
+    this.general = lanes.child("general");
+    this.handedOver = metrics
+      .counter("jotgate_lane_handovers_total", "Connections the fast lane handed to the general lane.")
+      .child();
+    this.inFlight = metrics.gauge("jotgate_http_requests_in_flight", "Requests begun and not yet answered.").child();
+    this.connections = metrics.gauge("jotgate_client_connections", "Open connections of clients.").child();
+    this.retries = metrics
+      .counter("jotgate_upstream_retries_total", "Tries after the first, over all requests.")
+      .child();
+    this.droppedHeaders = metrics
+      .counter("jotgate_dropped_headers_total", "Headers left out because their value cannot stand in a header.")
+      .child();
+    this.unmatched = this.#make(NO_ROUTE);
+  }
+
+  /** Children of a route; made when its facts are first seen, then one look-up. */
+  route(facts: RouteFacts | undefined): RouteMetrics {
+    if (!facts) return this.unmatched;
+    let known = this.#routes.get(facts);
+    if (!known) {
+      known = this.#make(facts.id);
+      this.#routes.set(facts, known);
+    }
+    return known;
+  }
+
+  /** Counts an error the gateway made. @param reason a snake_case word of this program or a plugin's answer */
+  error(reason: string): void {
+    let counter = this.#errorChildren.get(reason);
+    if (!counter) {
+      counter = this.#errors.child(reason);
+      this.#errorChildren.set(reason, counter);
+    }
+    counter.inc();
+  }
+
+  /** Forgets the children of a route that was deleted. */
+  forgetRoute(id: string): void {
+    for (const family of [this.#requests, this.#duration, this.#upstream]) family.forget("route", id);
+  }
+
+  #make(route: string): RouteMetrics {
+    return new RouteMetrics(this.#requests, route, this.#duration.child(route), this.#upstream.child(route));
+  }
+}

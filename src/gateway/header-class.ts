@@ -1,0 +1,103 @@
+/**
+ * What a header name means to a proxy, told by length and first letter before anything is compared.
+ * Promise: spellings differ in case only, except for names that stand for identity, forwarding or framing: those are
+ * known in every spelling a back end may read as the same (`X_Consumer_Username`, `Content_Length`).
+ * Sources: RFC 9110 section 7.6.1, RFC 9112 section 6, spec/proxy.md section 1.
+ */
+export const PLAIN = 0;
+/** Hop-by-hop: never passed on. */
+export const HOP = 1;
+export const CONNECTION = 2;
+export const HOST = 3;
+export const CONTENT_LENGTH = 4;
+export const TRANSFER_ENCODING = 5;
+export const UPGRADE = 6;
+export const EXPECT = 7;
+export const AUTHORIZATION = 8;
+/** X-Consumer-*, X-Credential-Identifier in any spelling. */
+export const IDENTITY = 9;
+export const X_REAL_IP = 10;
+export const X_FORWARDED_FOR = 11;
+export const X_FORWARDED_PROTO = 12;
+export const X_FORWARDED_HOST = 13;
+export const X_FORWARDED_PORT = 14;
+export const FORWARDED = 15;
+/** A spelling of a framing or forwarding name that is not the name itself. */
+export const ALIAS = 16;
+
+/** The names above by their lower-case spelling with dashes. */
+const KNOWN: ReadonlyMap<string, number> = new Map([
+  ["te", HOP],
+  ["trailer", HOP],
+  ["keep-alive", HOP],
+  ["proxy-connection", HOP],
+  ["http2-settings", HOP],
+  ["connection", CONNECTION],
+  ["host", HOST],
+  ["content-length", CONTENT_LENGTH],
+  ["transfer-encoding", TRANSFER_ENCODING],
+  ["upgrade", UPGRADE],
+  ["expect", EXPECT],
+  ["authorization", AUTHORIZATION],
+  ["x-real-ip", X_REAL_IP],
+  ["x-forwarded-for", X_FORWARDED_FOR],
+  ["x-forwarded-proto", X_FORWARDED_PROTO],
+  ["x-forwarded-host", X_FORWARDED_HOST],
+  ["x-forwarded-port", X_FORWARDED_PORT],
+  ["forwarded", FORWARDED],
+]);
+
+/** Bit n set: a name of length n beginning with that letter needs a closer look. */
+const LOOK = buildLook();
+
+function buildLook(): Uint32Array {
+  const look = new Uint32Array(128);
+  for (const name of KNOWN.keys()) {
+    const code = name.charCodeAt(0);
+    look[code] = ((look[code] as number) | (1 << name.length)) >>> 0;
+  }
+  return look;
+}
+
+/** The class of a header name in any case. Cost: a few comparisons for most names. */
+export function classifyHeader(name: string): number {
+  const first = name.charCodeAt(0) | 0x20;
+  if (first === 0x78) return classifyX(name);
+  if (name.length > 31 || ((LOOK[first & 0x7f] as number) & (1 << name.length)) === 0) return PLAIN;
+  const lower = name.toLowerCase();
+  const known = KNOWN.get(lower);
+  if (known !== undefined) return known;
+  const folded = KNOWN.get(foldName(lower));
+  return folded === CONTENT_LENGTH || folded === TRANSFER_ENCODING ? ALIAS : PLAIN;
+}
+
+/** Names beginning with X: the second letter decides in most cases. */
+function classifyX(name: string): number {
+  const third = name.charCodeAt(2) | 0x20;
+  // c(onsumer), c(redential), f(orwarded), r(eal)
+  if (third !== 0x63 && third !== 0x66 && third !== 0x72) return PLAIN;
+  const lower = name.toLowerCase();
+  const known = KNOWN.get(lower);
+  if (known !== undefined) return known;
+  const folded = foldName(lower);
+  if (folded.startsWith("x-consumer-") || folded === "x-credential-identifier") return IDENTITY;
+  return KNOWN.has(folded) ? ALIAS : PLAIN;
+}
+
+/** CGI-like back ends read every character that is no letter or digit alike. */
+function foldName(lower: string): string {
+  return lower.replace(/[^a-z0-9]/g, "-");
+}
+
+/** The tokens of Connection values in lower case; undefined when they are only "close" and "keep-alive". */
+export function connectionTokens(value: string, into: Set<string> | undefined): Set<string> | undefined {
+  if (value === "keep-alive" || value === "close" || value === "Keep-Alive") return into;
+  let tokens = into;
+  for (const part of value.split(",")) {
+    const token = part.trim().toLowerCase();
+    if (token === "" || token === "close" || token === "keep-alive") continue;
+    tokens ??= new Set();
+    tokens.add(token);
+  }
+  return tokens;
+}

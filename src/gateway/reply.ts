@@ -1,0 +1,51 @@
+/**
+ * The client's side of an exchange as the request's life sees it; each lane has its own.
+ * Promise of every lane: one head, then data, then end, or `destroy`; after `end` or `destroy` nothing more is sent.
+ */
+
+/** Response without a body, whatever its headers say: HEAD, 204, 304. */
+export const FRAMING_NONE = -2;
+/** Length not known: chunked, or until close for HTTP/1.0. */
+export const FRAMING_UNKNOWN = -1;
+
+export interface Reply {
+  /**
+   * @param lines   flat [name, value, …], sendable, without framing and hop-by-hop headers; owned by the lane from now on
+   * @param framing body length, FRAMING_UNKNOWN or FRAMING_NONE
+   * @param hasDate false: the lane adds Date
+   */
+  head(status: number, lines: string[], framing: number, hasDate: boolean): void;
+  /**
+   * @param owned false: the bytes are valid during this call only
+   * @returns false when the client is slow: wait for `Exchange.clientDrained`
+   */
+  data(chunk: Buffer, owned: boolean): boolean;
+  end(): void;
+  /** A good moment to write what was held back. */
+  flush(): void;
+  /** Breaks the connection, so that the client knows the response is incomplete. */
+  destroy(): void;
+  /** A 1xx for clients that can take it. */
+  interim(status: number, lines: string[]): void;
+  /** The connection is not used for another request. */
+  closeAfter(): void;
+  /** The request is going upstream: called once, before anything is sent; the lane calls `run` when it is ready. */
+  forward(run: Runnable): void;
+  /** Sends the 101 and turns the connection into a tunnel: bytes of the client go to `sink`. */
+  tunnel(lines: string[], protocol: string, sink: TunnelSink): void;
+  /** More bytes of the client are wanted. */
+  resumeTunnel(): void;
+  readonly headSent: boolean;
+  /** Bytes of this response so far, head included. */
+  readonly sentBytes: number;
+}
+
+export interface Runnable {
+  run(): void;
+}
+
+export interface TunnelSink {
+  /** @returns false when no more is wanted until `resumeTunnel` */
+  onTunnelData(chunk: Buffer): boolean;
+  onTunnelEnd(): void;
+}

@@ -1,0 +1,140 @@
+/**
+ * Reads the head of an upstream's response and says how its body is framed (RFC 9112 sections 4, 5 and 6.3).
+ * Promise: strict. Whatever two readers could take differently (folded or bare line ends, repeated lengths, a length
+ * beside a coding, unknown codings) is no response at all. Hop-by-hop headers never leave this file.
+ */
+import {
+  ALIAS,
+  CONNECTION,
+  CONTENT_LENGTH,
+  classifyHeader,
+  connectionTokens,
+  EXPECT,
+  HOP,
+  TRANSFER_ENCODING,
+  UPGRADE,
+} from "./header-class.ts";
+
+/** status-line and field-lines; a field value is visible characters, blanks and bytes above ASCII. */
+const SHAPE =
+  /^HTTP\/1\.[01] [1-9]\d\d(?: [\t\x20-\x7e\x80-\xff]*)?(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*)*$/;
+const STATUS_AT = 9;
+const LENGTH = /^\d{1,15}$/;
+
+export class ResponseHead {
+  readonly status: number;
+  /** End-to-end headers, flat [name, value, …], without Content-Length and Server. */
+  readonly lines: string[];
+  /** Content-Length; -1 when there is none. */
+  readonly length: number;
+  readonly chunked: boolean;
+  /** The upstream keeps the connection open after this response. */
+  readonly keepAlive: boolean;
+  readonly hasDate: boolean;
+  /** Upgrade header of a 101. */
+  readonly upgrade: string | undefined;
+
+  constructor(
+    status: number,
+    lines: string[],
+    length: number,
+    chunked: boolean,
+    keepAlive: boolean,
+    hasDate: boolean,
+    upgrade: string | undefined,
+  ) {
+    this.status = status;
+    this.lines = lines;
+    this.length = length;
+    this.chunked = chunked;
+    this.keepAlive = keepAlive;
+    this.hasDate = hasDate;
+    this.upgrade = upgrade;
+  }
+}
+
+/**
+ * @param text      latin1 text from the status line to the last header line, without the final CRLF CRLF
+ * @param linesMax  more header lines than this are refused
+ * @returns what is wrong, as a text for the log, when this is no acceptable response head
+ */
+export function readResponseHead(text: string, linesMax: number): ResponseHead | string {
+  if (!SHAPE.test(text)) return "malformed response head";
+  const http10 = text.charCodeAt(7) === 0x30;
+  const status = Number(text.slice(STATUS_AT, STATUS_AT + 3));
+  const lines: string[] = [];
+  let length = -1;
+  let chunked = false;
+  let coded = false;
+  let keepAlive = !http10;
+  let hasDate = false;
+  let upgrade: string | undefined;
+  let named: Set<string> | undefined;
+  let count = 0;
+  for (let at = text.indexOf("\r\n"); at >= 0; ) {
+    const start = at + 2;
+    at = text.indexOf("\r\n", start);
+    const end = at < 0 ? text.length : at;
+    const colon = text.indexOf(":", start);
+    const name = text.slice(start, colon);
+    const value = trimBlanks(text, colon + 1, end);
+    if (++count > linesMax) return "too many response header lines";
+    switch (classifyHeader(name)) {
+      case CONTENT_LENGTH:
+        if (length >= 0 || !LENGTH.test(value)) return "bad Content-Length in response";
+        length = Number(value);
+        break;
+      case TRANSFER_ENCODING:
+        if (coded || value.toLowerCase() !== "chunked") return "unsupported Transfer-Encoding in response";
+        coded = true;
+        chunked = true;
+        break;
+      case CONNECTION: {
+        const lower = value.toLowerCase();
+        if (lower.includes("close")) keepAlive = false;
+        else if (http10 && lower.includes("keep-alive")) keepAlive = true;
+        named = connectionTokens(value, named);
+        break;
+      }
+      case UPGRADE:
+        upgrade = value;
+        break;
+      case HOP:
+      case EXPECT:
+      case ALIAS:
+        break;
+      default:
+        if (name.length === 4 && name.toLowerCase() === "date") hasDate = true;
+        else if (name.length === 6 && name.toLowerCase() === "server") break;
+        lines.push(name, value);
+    }
+  }
+  if (coded && (length >= 0 || http10)) return "ambiguous framing of response";
+  if (named) dropNamed(lines, named);
+  return new ResponseHead(status, lines, length, chunked, keepAlive, hasDate, upgrade);
+}
+
+/** Removes blanks around a value (OWS, RFC 9110 section 5.6.3). */
+export function trimBlanks(text: string, start: number, end: number): string {
+  let from = start;
+  let to = end;
+  while (from < to && isBlank(text.charCodeAt(from))) from++;
+  while (to > from && isBlank(text.charCodeAt(to - 1))) to--;
+  return text.slice(from, to);
+}
+
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09;
+}
+
+/** Removes headers that Connection named (RFC 9110 section 7.6.1). */
+export function dropNamed(lines: string[], named: ReadonlySet<string>): void {
+  let kept = 0;
+  for (let i = 0; i < lines.length; i += 2) {
+    if (named.has((lines[i] as string).toLowerCase())) continue;
+    lines[kept] = lines[i] as string;
+    lines[kept + 1] = lines[i + 1] as string;
+    kept += 2;
+  }
+  lines.length = kept;
+}

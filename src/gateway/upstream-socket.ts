@@ -1,0 +1,62 @@
+/**
+ * Opens sockets to upstreams, plain or TLS, and feeds what they read to their connection.
+ * Plain sockets read into one shared buffer, so a small response costs no allocation; a long body gets buffers of its own.
+ */
+import { connect as connectPlain, isIP } from "node:net";
+import { connect as connectTls, type SecureContext } from "node:tls";
+import type { UpstreamConnection } from "./upstream-connection.ts";
+
+export interface TlsOptions {
+  /** Server name sent and verified; an IP literal is verified but not sent (RFC 6066 section 3). */
+  readonly serverName: string;
+  readonly verify: boolean;
+  readonly context: SecureContext;
+}
+
+export interface ConnectOptions {
+  /** IP literal. */
+  readonly address: string;
+  readonly port: number;
+  readonly tls: TlsOptions | undefined;
+}
+
+const READ_BYTES = 65_536;
+/** All reads into it are looked at before the next one happens, whoever reads. */
+const shared = Buffer.allocUnsafeSlow(READ_BYTES);
+
+export function openUpstreamSocket(options: ConnectOptions, connection: UpstreamConnection): void {
+  if (options.tls) openTls(options, options.tls, connection);
+  else openPlain(options, connection);
+}
+
+function openPlain(options: ConnectOptions, connection: UpstreamConnection): void {
+  const socket = connectPlain({
+    host: options.address,
+    port: options.port,
+    noDelay: true,
+    onread: {
+      buffer: shared,
+      callback: (bytes, buffer) => {
+        connection.received((buffer as Buffer).subarray(0, bytes), false);
+        return true;
+      },
+    },
+  });
+  connection.attach(socket);
+  socket.on("connect", () => connection.opened());
+}
+
+function openTls(options: ConnectOptions, tls: TlsOptions, connection: UpstreamConnection): void {
+  const socket = connectTls({
+    host: options.address,
+    port: options.port,
+    secureContext: tls.context,
+    rejectUnauthorized: tls.verify,
+    ...(isIP(tls.serverName) === 0 ? { servername: tls.serverName } : {}),
+    ALPNProtocols: ["http/1.1"],
+  });
+  socket.setNoDelay(true);
+  connection.attach(socket);
+  socket.on("secureConnect", () => connection.opened());
+  socket.on("data", (chunk: Buffer) => connection.received(chunk, true));
+}
