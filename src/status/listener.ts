@@ -2,7 +2,7 @@
  * What the status and the control listener have in common: a small, bounded Fastify server for operators.
  * Promise: an error tells nothing of the inside; stopping ends open requests at once.
  */
-import { type FastifyInstance, fastify } from "fastify";
+import { type FastifyInstance, type FastifyReply, fastify } from "fastify";
 import type { Address } from "../base/setting-kinds.ts";
 
 const HEAD_BYTES_MAX = 8_192;

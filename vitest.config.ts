@@ -1,0 +1,41 @@
+/**
+ * The suites: what is quick and pure (unit), one suite over both stores (contract), recorded behaviour (conformance),
+ * real processes (e2e), and what breaks things on purpose (faults, sim, fuzz). `--mode long` is for `npm run faults` and
+ * its like; `npm test` runs their bounded form.
+ */
+import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config";
+
+/** Folders under test/ that are not part of `npm run check`. */
+const SUITES: Readonly<Record<string, readonly string[]>> = {
+  contract: ["contract"],
+  conformance: ["conformance"],
+  e2e: ["cli", "e2e"],
+  faults: ["faults", "guarantees", "hostile"],
+  sim: ["sim"],
+  fuzz: ["fuzz"],
+  soak: ["soak"],
+};
+
+const suite = (
+  name: string,
+  include: readonly string[],
+  exclude: readonly string[] = [],
+): TestProjectInlineConfiguration => ({
+  extends: true,
+  test: { name, include: [...include], exclude: [...exclude] },
+});
+const files = (folder: string): string => `test/${folder}/**/*.test.ts`;
+
+export default defineConfig(({ mode }) => ({
+  test: {
+    pool: "forks",
+    maxWorkers: 2, // the tests start processes of their own
+    testTimeout: mode === "long" ? 3_600_000 : 30_000,
+    hookTimeout: 60_000,
+    teardownTimeout: 10_000,
+    projects: [
+      suite("unit", [files("*")], Object.values(SUITES).flat().map(files)),
+      ...Object.entries(SUITES).map(([name, folders]) => suite(name, folders.map(files))),
+    ],
+  },
+}));
