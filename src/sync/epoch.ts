@@ -95,6 +95,15 @@ async function list(
 }
 
 async function listOnce(store: Store, context: EpochContext, signal: AbortSignal): Promise<EpochEnd | undefined> {
+  context.state.listing = true;
+  try {
+    return await applyList(store, context, signal);
+  } finally {
+    context.state.listing = false;
+  }
+}
+
+async function applyList(store: Store, context: EpochContext, signal: AbortSignal): Promise<EpochEnd | undefined> {
   const { state, table, keys } = context;
   const serving = state.loaded && table.size > 0;
   const control: KeyValue[] = [];
@@ -120,6 +129,7 @@ async function listOnce(store: Store, context: EpochContext, signal: AbortSignal
   // A new node waits for the first record or placeholder: nothing at all is rather a wrong prefix than a configuration.
   if (keysSeen > 0) state.loaded = true;
   else state.report("store-empty", `there is nothing under ${keys.records.start}`);
+  state.listing = false;
   for (const kv of control) takeControl(context, { key: kv.key, kv, revision });
   context.applied(revision);
   return undefined;

@@ -35,6 +35,8 @@ export class SyncState {
   reachable = false;
   beat: BeatFacts | undefined;
   auditDifferences = 0;
+  /** A list is being applied, in several turns. */
+  listing = false;
   /** Why the next epoch must list; undefined when it can resume. */
   listNext: ListReason | undefined = "first";
   #head: Revision = 0n;
@@ -110,7 +112,9 @@ export class SyncState {
     this.#loggedAtMs = Number.NEGATIVE_INFINITY;
   }
 
-  position(): Position {
+  /** Undefined while the table is not exactly at a revision. */
+  position(): Position | undefined {
+    if (!this.loaded || this.listing) return undefined;
     return { applied: this.applied, identity: this.identity, clusterId: this.clusterId };
   }
 

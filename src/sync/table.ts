@@ -116,7 +116,7 @@ export class Table {
   }
 
   /** Fills an empty table, in slices; refused records get their last good value first, as it was before. */
-  async restore(records: AsyncIterable<RestoredRecord>, revision: Revision): Promise<void> {
+  async restore(records: Iterable<RestoredRecord>, revision: Revision): Promise<void> {
     const slice = new Slice(this.#clock);
     let chunk: RestoredRecord[] = [];
     const flush = (): void => {
@@ -128,7 +128,7 @@ export class Table {
       );
       chunk = [];
     };
-    for await (const record of records) {
+    for (const record of records) {
       chunk.push(record);
       if (chunk.length < LOAD_CHUNK) continue;
       flush();

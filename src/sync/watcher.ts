@@ -78,8 +78,8 @@ export class Watcher {
     return await this.#waiters.wait(revision, timeoutMs);
   }
 
-  /** What a restart needs to go on from here. */
-  position(): Position {
+  /** What a restart needs to go on from here; undefined until loaded and while a list is being applied. */
+  position(): Position | undefined {
     return this.#state.position();
   }
 

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { systemClock } from "../../../src/base/clock.ts";
 import { silentLog } from "../../../src/base/log.ts";
 import { controlKeys } from "../../../src/store/keys.ts";
+import type { Position } from "../../../src/sync/facts.ts";
 import { Watcher, type WatcherOptions } from "../../../src/sync/watcher.ts";
 import {
   contents,
@@ -35,6 +36,12 @@ function startWatcher(options: Partial<WatcherOptions> = {}) {
   watchers.push(watcher);
   watcher.start();
   return { watcher, table, batches };
+}
+
+function positionOf(watcher: Watcher): Position {
+  const position = watcher.position();
+  if (position === undefined) throw new Error("not loaded");
+  return position;
 }
 
 async function records(): Promise<Map<string, string>> {
@@ -109,7 +116,7 @@ test("a restart with a saved position resumes without a list", async () => {
   const first = startWatcher();
   await first.watcher.waitFor(0n);
   await first.watcher.stop();
-  const position = first.watcher.position();
+  const position = positionOf(first.watcher);
   const missed = await write(under.store, put("/apisix/routes/2"));
   const { table, batches } = openTable();
   table.apply(position.applied, [...first.batches.flatMap((batch) => batch.changes)]);
@@ -142,7 +149,7 @@ test("a position that was compacted away leads to one list that leaves unchanged
     table: first.table,
     clock: systemClock,
     log: silentLog,
-    restored: { ...first.watcher.position(), savedAtMs: Date.now() },
+    restored: { ...positionOf(first.watcher), savedAtMs: Date.now() },
   });
   watchers.push(watcher);
   watcher.start();
