@@ -6,7 +6,6 @@ import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { start } from "../conformance/upstream.mjs.mts";
 import {
   ADMIN_KEY,
   freePort,
@@ -77,7 +76,7 @@ function pattern(printed: string): RegExp {
 const page = readFileSync(join(ROOT, "docs/tutorial.md"), "utf8");
 let node: Node;
 let echo: Running;
-let vault: { close(): void };
+let vault: Running;
 let shell: Shell;
 const replaced = new Map<string, string>();
 
@@ -85,7 +84,9 @@ beforeAll(async () => {
   const echoPort = await freePort();
   const base = await freePortRange(5);
   echo = run(process.execPath, [join(ROOT, "deploy/echo.mjs"), "--port", String(echoPort)]);
-  vault = await start({ base, vault: base + 4 });
+  const ports = ["--base", String(base), "--vault", String(base + 4)];
+  vault = run(process.execPath, [join(ROOT, "test/conformance/upstream.mjs"), ...ports]);
+  await until("the secret server", () => vault.output().includes("secrets on"));
   node = await startNode("start", { env: { JACK_JWT_AUTH_KEY: "jack-key" } });
   replaced.set("http://127.0.0.1:9180", node.admin).set("http://127.0.0.1:9080", node.gateway);
   replaced.set("127.0.0.1:8081", `127.0.0.1:${echoPort}`).set("127.0.0.1:8200", `127.0.0.1:${base + 4}`);
@@ -94,7 +95,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   shell?.end();
-  vault?.close();
+  await vault?.stop();
   await echo?.stop();
   await node?.stop();
 });
