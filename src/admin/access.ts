@@ -1,0 +1,120 @@
+/**
+ * Who may use the Admin API: allow-list on the socket's address, named keys with roles, a limit on guessing.
+ * Promise: keys are compared in constant time and never kept in plain text, logged or echoed.
+ * Source: spec/admin-api.md section 2, design.md section 8.
+ */
+import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { LRUCache } from "lru-cache";
+import type { Clock } from "../base/clock.ts";
+import { GatewayError } from "../base/errors.ts";
+import { compileIpSet } from "../base/ip.ts";
+import type { Log } from "../base/log.ts";
+import { type AdminAnswer, refuse } from "./answer.ts";
+import type { Actor } from "./engine.ts";
+
+export interface AccessKey extends Actor {
+  readonly key: string;
+}
+
+export interface AccessOptions {
+  readonly keys: readonly AccessKey[];
+  /** Addresses and CIDR ranges; empty: everyone who reaches the listener. */
+  readonly allowList: readonly string[];
+  /** Whether a key may also come as `?api_key=` or cookie `x_api_key`. */
+  readonly keyAnywhere: boolean;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface Credentials {
+  readonly address: string;
+  readonly method: string;
+  header(name: string): string | undefined;
+  readonly args: ReadonlyMap<string, string>;
+}
+
+export interface Access {
+  /** 403 for an address that is not on the allow-list. */
+  admitsAddress(address: string): AdminAnswer | undefined;
+  /** Who it is, or the refusal. */
+  identify(request: Credentials): { readonly actor: Actor } | { readonly refusal: AdminAnswer };
+}
+
+const GUESSES_MAX = 20; // wrong keys from one address within the window; then that address waits
+const WINDOW_MS = 60_000;
+const ADDRESSES_MAX = 4_096;
+
+/** @throws GatewayError SETTINGS_INVALID without any key: an open Admin API is never what was meant */
+export function openAccess(options: AccessOptions): Access {
+  const { clock, log } = options;
+  if (options.keys.length === 0) {
+    throw new GatewayError("SETTINGS_INVALID", { message: "the Admin API needs at least one key" });
+  }
+  const salt = randomBytes(32); // digests are compared, so a match by length or prefix tells nothing
+  const digest = (text: string): Buffer => createHash("sha256").update(salt).update(text).digest();
+  const keys = options.keys.map(({ name, role, key }) => ({ actor: { name, role }, digest: digest(key) }));
+  const allows = options.allowList.length === 0 ? () => true : compileIpSet(options.allowList);
+  const guesses = new LRUCache<string, { count: number; readonly untilMs: number }>({ max: ADDRESSES_MAX });
+
+  function find(candidate: string): Actor | undefined {
+    const wanted = digest(candidate);
+    let found: Actor | undefined;
+    for (const key of keys) if (timingSafeEqual(key.digest, wanted)) found = key.actor; // all of them, every time
+    return found;
+  }
+
+  function blockedFor(address: string): number {
+    const entry = guesses.get(address);
+    if (!entry || entry.count < GUESSES_MAX) return 0;
+    return Math.max(0, entry.untilMs - clock.monotonicMs());
+  }
+
+  function countGuess(address: string): void {
+    const now = clock.monotonicMs();
+    const entry = guesses.get(address);
+    if (entry && entry.untilMs > now) entry.count++;
+    else guesses.set(address, { count: 1, untilMs: now + WINDOW_MS });
+  }
+
+  function refuseKey(request: Credentials, description: string, name?: string): { readonly refusal: AdminAnswer } {
+    log.warn({ address: request.address, method: request.method, key: name }, `admin request refused: ${description}`);
+    return { refusal: refuse(401, "failed to check token", { description }) };
+  }
+
+  return {
+    admitsAddress: (address) => (allows(address) ? undefined : refuse(403, "403 Forbidden")),
+    identify(request) {
+      const waitMs = blockedFor(request.address);
+      if (waitMs > 0) {
+        const headers = { "Retry-After": String(Math.ceil(waitMs / 1000)) };
+        return { refusal: { ...refuse(429, "too many wrong keys from this address"), headers } };
+      }
+      const candidate = candidateOf(request, options.keyAnywhere);
+      if (candidate === undefined) return refuseKey(request, "missing apikey");
+      const actor = find(candidate);
+      if (!actor) {
+        countGuess(request.address);
+        return refuseKey(request, "wrong apikey");
+      }
+      if (actor.role === "viewer" && request.method !== "GET") {
+        return refuseKey(request, "invalid method for role viewer", actor.name);
+      }
+      return { actor };
+    },
+  };
+}
+
+/** The first one present counts: a wrong key in the query is not rescued by a right one in the header. */
+function candidateOf(request: Credentials, anywhere: boolean): string | undefined {
+  const header = request.header("x-api-key");
+  if (!anywhere) return header;
+  return request.args.get("api_key") ?? header ?? cookieOf(request.header("cookie"));
+}
+
+function cookieOf(header: string | undefined): string | undefined {
+  for (const pair of (header ?? "").split(";")) {
+    const at = pair.indexOf("=");
+    if (at > 0 && pair.slice(0, at).trim() === "x_api_key") return pair.slice(at + 1).trim();
+  }
+  return undefined;
+}

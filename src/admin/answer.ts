@@ -1,0 +1,38 @@
+/**
+ * What the Admin API answers, as plain data; only server.ts turns it into bytes.
+ * Source: spec/admin-api.md sections 1, 3 and 4.
+ */
+import { isGatewayError, messageOf } from "../base/errors.ts";
+
+export interface AdminAnswer {
+  readonly status: number;
+  /** An object or array is sent as JSON, a string as it is, a stream piece by piece; undefined is an empty body. */
+  readonly body?: object | string | AsyncIterable<string>;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** `{"error_msg": text}`, with further members behind it. */
+export function refuse(status: number, text: string, more: Readonly<Record<string, unknown>> = {}): AdminAnswer {
+  return { status, body: { error_msg: text, ...more } };
+}
+
+export const KEY_NOT_FOUND: AdminAnswer = { status: 404, body: { message: "Key not found" } };
+
+/**
+ * The answer to anything thrown: store faults by their code, all else as 500 without details.
+ * An unknown outcome says so: the write may have happened.
+ */
+export function answerOf(error: unknown): AdminAnswer {
+  if (!isGatewayError(error)) return refuse(500, "internal error");
+  switch (error.code) {
+    case "STORE_TOO_LARGE":
+    case "REQUEST_INVALID":
+      return refuse(400, messageOf(error));
+    case "STORE_FULL":
+      return refuse(507, `${messageOf(error)}: compact and defragment the store, then disarm its alarm`);
+    case "STORE_OUTCOME_UNKNOWN":
+      return refuse(503, messageOf(error), { outcome: "unknown" });
+    default:
+      return error.code.startsWith("STORE_") ? refuse(503, messageOf(error)) : refuse(500, "internal error");
+  }
+}

@@ -1,0 +1,109 @@
+/**
+ * DELETE of any kind of record: users first, then the record, its index entries and, for consumers, its credentials.
+ * Source: spec/admin-api.md sections 5.5 and 5.9.
+ */
+import { sleep } from "../base/clock.ts";
+import { credentialsOf, keyOf, parseKey } from "../model/keys.ts";
+import { KINDS } from "../model/kinds.ts";
+import { type KeyValue, prefixRange } from "../store/store.ts";
+import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "./answer.ts";
+import { commit } from "./commit.ts";
+import type { AdminRequest, Engine, Write } from "./engine.ts";
+import { pointedKey } from "./places.ts";
+import { Plan } from "./plan.ts";
+import { type Members, readStored, toStored } from "./stored.ts";
+import { recordId, type Target } from "./target.ts";
+
+const ATTEMPTS = 50;
+const RETRY_MS = 20;
+
+export async function deleteRecord(engine: Engine, request: AdminRequest, target: Target): Promise<AdminAnswer> {
+  const { kind, localId } = target;
+  if (localId === undefined) return refuse(400, `missing ${kind.message} id`);
+  const id = recordId(target, localId);
+  const key = keyOf(engine.prefix, kind.name, id);
+  return engine.queue.run(key, async () => {
+    for (let attempt = 1; ; attempt++) {
+      const result = await deleteOnce(engine, request, target, id, key);
+      if (result !== "conflict") return result;
+      if (attempt >= ATTEMPTS) return refuse(503, "value changed before overwritten");
+      await sleep(engine.clock, RETRY_MS * Math.random());
+    }
+  });
+}
+
+async function deleteOnce(
+  engine: Engine,
+  request: AdminRequest,
+  target: Target,
+  id: string,
+  key: string,
+): Promise<AdminAnswer | "conflict"> {
+  const { kind } = target;
+  const plan = new Plan();
+  if (request.args.get("force") !== "true") {
+    const used = await engine.pointing.planDelete(plan, kind, id); // also when the record is absent, as APISIX does
+    if (used !== undefined) return refuse(400, used);
+  }
+  const previous = await readStored(engine.store, key);
+  if (!previous) return KEY_NOT_FOUND;
+  const previousValue = previous.value && engine.codec.open(kind, id, previous.value);
+  plan.expect(key, previous.modRevision).delete(key);
+  const write: Write = {
+    request,
+    method: "DELETE",
+    kind,
+    id,
+    key,
+    previous,
+    previousValue,
+    candidate: undefined,
+    ttlSeconds: undefined,
+  };
+  for (const hook of engine.hooks) {
+    const early = await hook.beforeCommit?.(write, plan);
+    if (early) return early;
+  }
+  if (kind.name === "consumer" && !(await deleteCredentials(engine, plan, id))) return "conflict";
+  await engine.unique.plan(plan, { kind: kind.name, id }, undefined, ownedBy(target, previousValue));
+  const done = await commit(engine.store, engine.clock, plan, { key, before: previous.modRevision, after: undefined });
+  if (done.kind === "conflict") return "conflict";
+  let answer: AdminAnswer = { status: 200, body: { deleted: "1", key } };
+  for (const hook of engine.hooks) answer = (await hook.afterCommit?.(write, done.revision, answer)) ?? answer;
+  return answer;
+}
+
+function ownedBy(target: Target, value: Members | undefined): Members | undefined {
+  return target.kind.pluginSide === "consumer" ? value : undefined;
+}
+
+/**
+ * Credentials go first, one transaction each with its index entries: there may be any number of them.
+ * Should this process die in between, the consumer is still there and the deletion can be repeated.
+ */
+async function deleteCredentials(engine: Engine, plan: Plan, consumer: string): Promise<boolean> {
+  const guard = pointedKey(engine.prefix, "consumer", consumer);
+  const { kv: before } = await engine.store.get(guard); // a credential that comes after this makes the plan fail
+  plan.expect(guard, before?.modRevision ?? 0n);
+  if (before) plan.delete(guard);
+  for await (const page of engine.store.list(prefixRange(credentialsOf(engine.prefix, consumer)))) {
+    for (const kv of page.kvs) if (!(await deleteCredential(engine, kv))) return false;
+  }
+  return true;
+}
+
+async function deleteCredential(engine: Engine, kv: KeyValue): Promise<boolean> {
+  const parsed = parseKey(engine.prefix, kv.key);
+  const plan = new Plan().expect(kv.key, kv.modRevision).delete(kv.key);
+  if (parsed?.kind === "credential") {
+    const { value } = toStored(kv);
+    const plain = value && engine.codec.open(KINDS.credential, parsed.id, value);
+    await engine.unique.plan(plan, { kind: "credential", id: parsed.id }, undefined, plain);
+  }
+  const done = await commit(engine.store, engine.clock, plan, {
+    key: kv.key,
+    before: kv.modRevision,
+    after: undefined,
+  });
+  return done.kind === "done";
+}

@@ -1,0 +1,77 @@
+/**
+ * What the parts of the Admin API share, and the life of one write as data: what is asked, what was there, what will
+ * be there, and the hooks that may look in between.
+ *
+ *   read → build candidate → check → plan → commit → answer
+ */
+import type { Clock } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
+import type { Kind, WriteMethod } from "../model/kinds.ts";
+import type { Store } from "../store/store.ts";
+import type { AdminAnswer } from "./answer.ts";
+import type { FieldCodec } from "./field-codec.ts";
+import type { KeyQueue } from "./key-queue.ts";
+import type { Plan } from "./plan.ts";
+import type { PluginCatalog } from "./plugin-catalog.ts";
+import type { Pointing } from "./pointing.ts";
+import type { Members, StoredRecord } from "./stored.ts";
+import type { UniqueIndex } from "./unique.ts";
+
+export interface Actor {
+  /** Name of the key, for logs and the history; never the key itself. */
+  readonly name: string;
+  readonly role: "admin" | "viewer";
+}
+
+export interface AdminRequest {
+  readonly method: string;
+  /** Path as sent, without query. */
+  readonly path: string;
+  /** Segments after `/apisix/admin`, decoded. */
+  readonly segments: readonly string[];
+  /** Query arguments; the first value counts. */
+  readonly args: ReadonlyMap<string, string>;
+  /** Header value by lower-case name. */
+  header(name: string): string | undefined;
+  /** Address of the socket. */
+  readonly address: string;
+  readonly actor: Actor;
+}
+
+/** One write under way. Values here are plain text: opened after reading, sealed before storing. */
+export interface Write {
+  readonly request: AdminRequest;
+  readonly method: WriteMethod;
+  readonly kind: Kind;
+  /** As keys have it. */
+  readonly id: string;
+  readonly key: string;
+  readonly previous: StoredRecord | undefined;
+  readonly previousValue: Members | undefined;
+  /** What will be stored; undefined when the record goes. */
+  readonly candidate: Members | undefined;
+  /** Lifetime from `?ttl=`. */
+  readonly ttlSeconds: number | undefined;
+}
+
+/** Where history, If-Match, dry runs and the write barrier join; called in the order in which they are given. */
+export interface WriteHook {
+  /** After all checks, before the transaction: may add to the plan, or answer and so end the write. */
+  beforeCommit?(write: Write, plan: Plan): AdminAnswer | undefined | Promise<AdminAnswer | undefined>;
+  /** The record is written; may replace the answer. */
+  afterCommit?(write: Write, revision: bigint, answer: AdminAnswer): AdminAnswer | Promise<AdminAnswer>;
+}
+
+export interface Engine {
+  readonly store: Store;
+  /** Without a trailing slash. */
+  readonly prefix: string;
+  readonly catalog: PluginCatalog;
+  readonly codec: FieldCodec;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly unique: UniqueIndex;
+  readonly pointing: Pointing;
+  readonly queue: KeyQueue;
+  readonly hooks: readonly WriteHook[];
+}

@@ -1,0 +1,34 @@
+/**
+ * Keys that the Admin API keeps beside the records. All but the store's identity live outside the watched prefix
+ * (`P-jotgate/` sorts before `P/`), so that their chatter reaches no gateway node.
+ * Source: etcd.md sections 6 and 8.
+ */
+import { createHash } from "node:crypto";
+import type { KindName } from "../model/kinds.ts";
+
+/** {id, epoch}: written once, tells nodes that this is the store they know. */
+export function storeIdentityKey(prefix: string): string {
+  return `${prefix}/jotgate/store`;
+}
+
+/** Owners of an identifying value of a plugin. @param digest of the value, never the value */
+export function uniqueKey(prefix: string, plugin: string, digest: string): string {
+  return `${prefix}-jotgate/unique/${plugin}/${digest}`;
+}
+
+/** Written whenever a record begins to point to another, so that a deletion sees who came in between. */
+export function pointedKey(prefix: string, kind: KindName, id: string): string {
+  // Ids of others may be of any length and shape; a digest is not.
+  const name = /^[a-zA-Z0-9-_.]{1,128}$/.test(id) ? id : `~${createHash("sha256").update(id).digest("hex")}`;
+  return `${prefix}-jotgate/pointed/${kind}/${name}`;
+}
+
+/** Written with every global rule: their rule of one plugin per rule spans all of them. */
+export function globalRulesKey(prefix: string): string {
+  return `${prefix}-jotgate/guard/global_rules`;
+}
+
+/** Rewritten for each POST to obtain a revision; real APISIX nodes use the same key. */
+export function generatorKey(prefix: string): string {
+  return `${prefix}/gen_id`;
+}

@@ -1,0 +1,229 @@
+/**
+ * The Admin API's listener: turns HTTP into admin requests and answers into HTTP, and nothing else.
+ * Promise: every path asks for a key, except OPTIONS and `HEAD /apisix/admin`, which carry no data.
+ * Source: spec/admin-api.md sections 1 and 2.
+ */
+import type { IncomingMessage } from "node:http";
+import { Readable } from "node:stream";
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import type { Clock } from "../base/clock.ts";
+import { isGatewayError, messageOf } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import type { Store } from "../store/store.ts";
+import { type Access, type AccessKey, openAccess } from "./access.ts";
+import { type AdminAnswer, answerOf, refuse } from "./answer.ts";
+import { readBody } from "./body.ts";
+import { keepPreparing } from "./bootstrap.ts";
+import { dispatch, NOT_FOUND } from "./dispatch.ts";
+import type { AdminRequest, Engine, WriteHook } from "./engine.ts";
+import type { FieldCodec } from "./field-codec.ts";
+import { openKeyQueue } from "./key-queue.ts";
+import { plainCodec } from "./plain-codec.ts";
+import type { PluginCatalog } from "./plugin-catalog.ts";
+import { openPointing } from "./pointing.ts";
+import { openUniqueIndex } from "./unique.ts";
+
+export interface AdminOptions {
+  readonly store: Store;
+  readonly catalog: PluginCatalog;
+  /** Prefix of all keys, without a trailing slash. */
+  readonly prefix: string;
+  readonly keys: readonly AccessKey[];
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Value of `Server`. */
+  readonly serverHeader: string;
+  readonly compat: "default" | "apisix-3.5" | "strict";
+  /** Addresses and CIDR ranges; empty: everyone who reaches the listener. */
+  readonly allowList: readonly string[];
+  /** Default: true. */
+  readonly cors?: boolean;
+  /** Whether stream routes are stored; default: true. */
+  readonly stream?: boolean;
+  /** Default: values are stored as they are. */
+  readonly codec?: FieldCodec;
+  readonly hooks?: readonly WriteHook[];
+  /** PEM texts; with `clientCa`, clients must show a certificate signed by it. */
+  readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
+}
+
+export interface AdminServer {
+  readonly address: { readonly host: string; readonly port: number };
+  /** Ends running requests, then the listener; twice is fine. */
+  close(): Promise<void>;
+}
+
+const BASE = "/apisix/admin";
+const REQUEST_MS = 60_000; // a whole request, body included; admin bodies are small
+
+/**
+ * Listens, and prepares the store (placeholders, identity): at once, or when a store that is away comes back.
+ * @throws GatewayError SETTINGS_INVALID without keys; Error when the port is taken
+ */
+export async function openAdminServer(options: AdminOptions): Promise<AdminServer> {
+  const access = openAccess({
+    keys: options.keys,
+    allowList: options.allowList,
+    keyAnywhere: options.compat === "apisix-3.5",
+    clock: options.clock,
+    log: options.log,
+  });
+  const engine = buildEngine(options);
+  const app = openHttp(options);
+  const fixed = fixedHeaders(options);
+  app.all("/*", (request, reply) => serve(engine, options, access, fixed, request, reply));
+  await app.listen({ host: options.listen.host, port: options.listen.port });
+  const preparation = await keepPreparing(options);
+  const bound = app.server.address();
+  let closing: Promise<void> | undefined;
+  return {
+    address: typeof bound === "object" && bound ? { host: bound.address, port: bound.port } : options.listen,
+    close() {
+      preparation.stop();
+      closing ??= app.close().then(() => undefined);
+      return closing;
+    },
+  };
+}
+
+function buildEngine(options: AdminOptions): Engine {
+  const { store, prefix, catalog, clock, log } = options;
+  const codec = options.codec ?? plainCodec;
+  return {
+    store,
+    prefix,
+    catalog,
+    codec,
+    clock,
+    log,
+    unique: openUniqueIndex(store, prefix, catalog, codec),
+    pointing: openPointing(store, prefix),
+    queue: openKeyQueue(),
+    hooks: options.hooks ?? [],
+  };
+}
+
+function openHttp(options: AdminOptions): FastifyInstance {
+  const { tls } = options;
+  const common = {
+    logger: false,
+    exposeHeadRoutes: false,
+    requestTimeout: REQUEST_MS,
+    routerOptions: { maxParamLength: 16_384 },
+    frameworkErrors: (_error: Error, _request: FastifyRequest, reply: FastifyReply) => {
+      send(reply, refuse(400, "400 Bad Request"), fixedHeaders(options));
+    },
+  } as const;
+  const secure = tls && {
+    cert: tls.cert,
+    key: tls.key,
+    ...(tls.clientCa !== undefined && { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true }),
+  };
+  // True: the two differ in the type of the raw server only, which is not used here.
+  const app = (secure ? fastify({ ...common, https: secure }) : fastify(common)) as unknown as FastifyInstance;
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("*", (_request, _payload, done) => done(null)); // bodies are read by readBody
+  app.setErrorHandler((error, _request, reply) => {
+    options.log.error({ error: messageOf(error) }, "admin request failed");
+    send(reply, answerOf(error), fixedHeaders(options));
+  });
+  app.setNotFoundHandler((_request, reply) => send(reply, NOT_FOUND, fixedHeaders(options)));
+  return app;
+}
+
+function fixedHeaders(options: AdminOptions): Readonly<Record<string, string>> {
+  const cors = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Credentials": "true",
+    "Access-Control-Expose-Headers": "*",
+    "Access-Control-Max-Age": "3600",
+  };
+  return { Server: options.serverHeader, "Content-Type": "application/json", ...(options.cors !== false && cors) };
+}
+
+const PREFLIGHT: Readonly<Record<string, string>> = {
+  "Access-Control-Allow-Origin": "*",
+  "Access-Control-Allow-Methods": "POST, GET, PUT, OPTIONS, DELETE, PATCH",
+  "Access-Control-Max-Age": "3600",
+  "Access-Control-Allow-Headers": "*",
+  "Access-Control-Allow-Credentials": "true",
+  "Content-Type": "text/plain",
+};
+
+async function serve(
+  engine: Engine,
+  options: AdminOptions,
+  access: Access,
+  fixed: Readonly<Record<string, string>>,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  try {
+    const answer = await answerTo(engine, options, access, request.raw);
+    return send(reply, answer, fixed);
+  } catch (error) {
+    // A store that is away is told by those who watch it; here it would be a line per request.
+    if (!isGatewayError(error)) options.log.error({ error: messageOf(error) }, "admin request failed");
+    return send(reply, answerOf(error), fixed);
+  }
+}
+
+async function answerTo(
+  engine: Engine,
+  options: AdminOptions,
+  access: Access,
+  raw: IncomingMessage,
+): Promise<AdminAnswer> {
+  const address = raw.socket.remoteAddress ?? "";
+  const barred = access.admitsAddress(address);
+  if (barred) return barred;
+  const method = raw.method ?? "";
+  const [path = "", query = ""] = splitOnce(raw.url ?? "", "?");
+  if (method === "OPTIONS" && options.cors !== false) return { status: 200, headers: PREFLIGHT };
+  if (method === "HEAD" && path === BASE) return { status: 200 };
+  const args = firstValues(query);
+  const header = (name: string): string | undefined => {
+    const value = raw.headers[name];
+    return Array.isArray(value) ? value[0] : value;
+  };
+  const who = access.identify({ address, method, header, args });
+  if ("refusal" in who) return who.refusal;
+  const segments = segmentsOf(path);
+  if (!segments) return NOT_FOUND;
+  const admin: AdminRequest = { method, path, segments, args, header, address, actor: who.actor };
+  return dispatch(engine, { stream: options.stream !== false }, admin, () => readBody(raw));
+}
+
+/** Segments after the base, decoded; a trailing slash is ignored. undefined: not a path of the Admin API. */
+function segmentsOf(path: string): readonly string[] | undefined {
+  if (!path.startsWith(`${BASE}/`)) return undefined;
+  const parts = path.slice(BASE.length + 1).split("/");
+  if (parts.at(-1) === "") parts.pop();
+  try {
+    return parts.map(decodeURIComponent);
+  } catch {
+    return undefined; // broken escapes name nothing
+  }
+}
+
+function firstValues(query: string): ReadonlyMap<string, string> {
+  const args = new Map<string, string>();
+  for (const [name, value] of new URLSearchParams(query)) if (!args.has(name)) args.set(name, value);
+  return args;
+}
+
+function splitOnce(text: string, by: string): readonly [string, string] {
+  const at = text.indexOf(by);
+  return at < 0 ? [text, ""] : [text.slice(0, at), text.slice(at + 1)];
+}
+
+function send(reply: FastifyReply, answer: AdminAnswer, fixed: Readonly<Record<string, string>>): FastifyReply {
+  reply.code(answer.status).headers({ ...fixed, ...answer.headers });
+  const { body } = answer;
+  if (body === undefined) return reply.send(Buffer.alloc(0));
+  if (typeof body === "string") return reply.send(Buffer.from(body, "utf8"));
+  if (Symbol.asyncIterator in body) return reply.send(Readable.from(body));
+  // Buffers, because a text or object would get a charset that APISIX does not send.
+  return reply.send(Buffer.from(`${JSON.stringify(body)}\n`, "utf8"));
+}

@@ -1,0 +1,114 @@
+/**
+ * What a client is shown of a record: private keys of certificates never, secrets to admins only.
+ * Source: spec/admin-api.md sections 4 and 5.14.
+ */
+import { isReference } from "../base/reference.ts";
+import type { Kind } from "../model/kinds.ts";
+import type { Actor, Engine } from "./engine.ts";
+import type { PluginCatalog } from "./plugin-catalog.ts";
+import { type Members, own } from "./stored.ts";
+
+export const MASK = "********";
+
+/** What a write answers with: the value as stored, which for sealed members is their cipher text. */
+export function echoed(engine: Engine, kind: Kind, stored: Members): Members {
+  return kind.name === "ssl" && !engine.codec.seals ? without(stored, ["key", "keys"]) : stored;
+}
+
+/** What a read answers with. */
+export function readable(engine: Engine, kind: Kind, id: string, stored: Members, actor: Actor): Members {
+  const opened = kind.name === "ssl" ? without(stored, ["key", "keys"]) : engine.codec.open(kind, id, stored);
+  return actor.role === "viewer" ? masked(engine.catalog, kind, opened) : opened;
+}
+
+/** The value with every secret replaced; references stay, they are no secrets. */
+export function masked(catalog: PluginCatalog, kind: Kind, value: Members): Members {
+  if (kind.name === "secret") return maskExcept(value, SECRET_OPEN);
+  const copy: Record<string, unknown> = { ...value };
+  const plugins = own(value, "plugins");
+  if (isMembers(plugins)) {
+    copy["plugins"] = Object.fromEntries(
+      Object.entries(plugins).map(([name, conf]) => [name, maskPlugin(catalog, name, conf)]),
+    );
+  }
+  if (kind.name === "upstream") maskTls(copy);
+  const upstream = own(value, "upstream");
+  if (isMembers(upstream)) {
+    const inner = { ...upstream };
+    maskTls(inner);
+    copy["upstream"] = inner;
+  }
+  return copy;
+}
+
+/** Members of secret managers that are no secrets; what is not named here is masked. */
+const SECRET_OPEN: ReadonlySet<string> = new Set([
+  "id",
+  "uri",
+  "prefix",
+  "namespace",
+  "kv_version",
+  "timeout",
+  "region",
+  "endpoint_url",
+  "ssl_verify",
+  "auth_file",
+  "create_time",
+  "update_time",
+  "client_email",
+  "project_id",
+  "token_uri",
+  "scope",
+  "entries_uri",
+]);
+
+function maskExcept(value: Members, open: ReadonlySet<string>): Members {
+  return Object.fromEntries(
+    Object.entries(value).map(([name, member]) => {
+      if (open.has(name)) return [name, member];
+      return [name, isMembers(member) ? maskExcept(member, open) : maskLeaf(member)];
+    }),
+  );
+}
+
+// Beside what a plugin declares: plugins of others, and members that nobody thought of.
+const SUSPICIOUS = /secret|passw|token|private|credential|api_?key|access_key/i;
+
+function maskPlugin(catalog: PluginCatalog, name: string, conf: unknown): unknown {
+  const plugin = catalog.get(name);
+  const paths = new Set([...(plugin?.encryptFields("route") ?? []), ...(plugin?.encryptFields("consumer") ?? [])]);
+  return maskAt(conf, "", paths);
+}
+
+function maskAt(value: unknown, path: string, paths: ReadonlySet<string>): unknown {
+  if (Array.isArray(value)) return value.map((item) => maskAt(item, path, paths));
+  if (!isMembers(value)) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, member]) => {
+      const here = path === "" ? name : `${path}.${name}`;
+      const secret = paths.has(here) || (SUSPICIOUS.test(name) && typeof member === "string");
+      return [name, secret ? maskLeaf(member) : maskAt(member, here, paths)];
+    }),
+  );
+}
+
+function maskTls(upstream: Record<string, unknown>): void {
+  const tls = own(upstream, "tls");
+  if (isMembers(tls) && own(tls, "client_key") !== undefined) upstream["tls"] = { ...tls, client_key: MASK };
+}
+
+function maskLeaf(value: unknown): unknown {
+  if (typeof value === "string") return isReference(value) ? value : MASK;
+  if (Array.isArray(value)) return value.map(maskLeaf);
+  return isMembers(value)
+    ? Object.fromEntries(Object.entries(value).map(([name, one]) => [name, maskLeaf(one)]))
+    : MASK;
+}
+
+function without(value: Members, names: readonly string[]): Members {
+  return Object.fromEntries(Object.entries(value).filter(([name]) => !names.includes(name)));
+}
+
+function isMembers(value: unknown): value is Members {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

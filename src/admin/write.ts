@@ -1,0 +1,277 @@
+/**
+ * PUT, POST and PATCH of any kind of record, by compare-and-swap.
+ * Promise: what is answered with 2xx is committed, was checked as a whole, and points to records that exist.
+ * Source: spec/admin-api.md sections 4 and 5.
+ */
+import { sleep } from "../base/clock.ts";
+import { isGatewayError } from "../base/errors.ts";
+import { keyOf } from "../model/keys.ts";
+import type { WriteMethod } from "../model/kinds.ts";
+import { mergePatch, patchAt } from "../model/patch.ts";
+import type { LeaseId } from "../store/store.ts";
+import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "./answer.ts";
+import { contentError, forbiddenTime, prepareConsumer, shapeError } from "./candidate-check.ts";
+import { type Commit, commit } from "./commit.ts";
+import type { AdminRequest, Engine, Write } from "./engine.ts";
+import { planGlobalRule } from "./global-rules.ts";
+import { generatedId, type Identity, identityOfPut, postNamesId } from "./identity.ts";
+import { generatorKey, pointedKey } from "./places.ts";
+import { Plan } from "./plan.ts";
+import { echoed } from "./shown.ts";
+import { type Members, own, readStored, type StoredRecord } from "./stored.ts";
+import { recordId, type Target } from "./target.ts";
+
+/** A parsed body: `undefined` when there was none. */
+export type Body = { readonly value: unknown } | undefined;
+
+const PUT_ATTEMPTS = 50; // other processes may write the same key; each round one of them gets through
+const RETRY_MS = 20;
+
+export async function putRecord(
+  engine: Engine,
+  request: AdminRequest,
+  target: Target,
+  body: Body,
+): Promise<AdminAnswer> {
+  const given = objectOf(body);
+  if ("status" in given) return given;
+  const identity = identityOfPut(target, given.value);
+  if ("status" in identity) return identity;
+  return writeWhole(engine, request, target, "PUT", identity, given.value);
+}
+
+export async function postRecord(
+  engine: Engine,
+  request: AdminRequest,
+  target: Target,
+  body: Body,
+): Promise<AdminAnswer> {
+  const given = objectOf(body);
+  if ("status" in given) return given;
+  const named = postNamesId(target, given.value);
+  if (named) return named;
+  // Checked before an id is made, so that refused bodies do not move the generator.
+  const wrong = earlyError(engine, target, "1", given.value);
+  if (wrong) return wrong;
+  const id = generatedId(await nextRevision(engine));
+  return writeWhole(engine, request, target, "POST", { id, stored: id }, given.value);
+}
+
+async function nextRevision(engine: Engine): Promise<bigint> {
+  const plan = new Plan().put(generatorKey(engine.prefix), "1");
+  return (await engine.store.txn(plan.toTxn())).revision;
+}
+
+function objectOf(body: Body): { readonly value: Members } | AdminAnswer {
+  if (!body) return refuse(400, "missing configurations");
+  const { value } = body;
+  if (Array.isArray(value) && value.length === 0) return { value: {} };
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return { value: value as Members };
+  const got = value === null ? "userdata" : typeof value === "object" ? "table" : typeof value;
+  return refuse(400, `invalid configuration: wrong type: expected object, got ${got}`);
+}
+
+function earlyError(engine: Engine, target: Target, id: string, body: Members): AdminAnswer | undefined {
+  const error = forbiddenTime(body) ?? shapeError(checkEnv(engine), target.kind, id, body);
+  if (error !== undefined) return refuse(400, error);
+  if (target.kind.id !== "username" || target.localId === undefined || target.localId === id) return undefined;
+  return refuse(400, "wrong username");
+}
+
+async function writeWhole(
+  engine: Engine,
+  request: AdminRequest,
+  target: Target,
+  method: WriteMethod,
+  identity: Identity,
+  body: Members,
+): Promise<AdminAnswer> {
+  const { kind } = target;
+  const named = kind.storesId && identity.stored !== undefined ? { ...body, id: identity.stored } : body;
+  // A plugin's own metadata schema knows no id, so that one is checked without it.
+  const wrong = earlyError(engine, target, identity.id, kind.id === "plugin" ? body : named);
+  if (wrong) return wrong;
+  const key = keyOf(engine.prefix, kind.name, identity.id);
+  return engine.queue.run(key, async () => {
+    for (let attempt = 1; ; attempt++) {
+      const previous = await readStored(engine.store, key);
+      const previousValue = openValue(engine, target, identity.id, previous);
+      const candidate = withTimes(
+        engine,
+        target,
+        prepareConsumer(engine.catalog, kind, named, previousValue),
+        previousValue,
+      );
+      const result = await carryOut(engine, {
+        request,
+        method,
+        kind,
+        id: identity.id,
+        key,
+        previous,
+        previousValue,
+        candidate,
+        ttlSeconds: ttlOf(request),
+      });
+      if (result !== "conflict") return result;
+      if (attempt >= PUT_ATTEMPTS) return refuse(503, "value changed before overwritten");
+      await sleep(engine.clock, RETRY_MS * Math.random());
+    }
+  });
+}
+
+export async function patchRecord(
+  engine: Engine,
+  request: AdminRequest,
+  target: Target,
+  body: Body,
+): Promise<AdminAnswer> {
+  const { kind, subPath } = target;
+  if (target.localId === undefined)
+    return refuse(400, kind.id === "manager" ? "no secret id" : `missing ${kind.message} id`);
+  if (!body) return refuse(400, "missing new configuration");
+  if (subPath === "" && (typeof body.value !== "object" || body.value === null))
+    return refuse(400, "invalid configuration");
+  const id = recordId(target, target.localId);
+  const key = keyOf(engine.prefix, kind.name, id);
+  return engine.queue.run(key, async () => {
+    const previous = await readStored(engine.store, key);
+    if (!previous) return KEY_NOT_FOUND;
+    const previousValue = openValue(engine, target, id, previous);
+    if (!previousValue) return refuse(400, "invalid configuration: the stored value is not an object");
+    const patched = applyPatch(engine, previousValue, subPath, body.value);
+    if ("error" in patched) return refuse(400, patched.error);
+    const named = own(patched.value, "id") ?? undefined;
+    if (kind.storesId && named !== undefined && String(named) !== (kind.id === "manager" ? id : target.localId)) {
+      return refuse(400, `wrong ${kind.message} id`);
+    }
+    const candidate = kind.storesId ? { ...patched.value, id: named ?? id } : patched.value;
+    const error = shapeError(checkEnv(engine), kind, id, candidate);
+    if (error !== undefined) return refuse(400, error);
+    const result = await carryOut(engine, {
+      request,
+      method: "PATCH",
+      kind,
+      id,
+      key,
+      previous,
+      previousValue,
+      candidate,
+      ttlSeconds: ttlOf(request),
+    });
+    return result === "conflict" ? refuse(503, "value changed before overwritten") : result;
+  });
+}
+
+function applyPatch(
+  engine: Engine,
+  previous: Members,
+  subPath: string,
+  patch: unknown,
+): { readonly value: Members } | { readonly error: string } {
+  const now = Math.floor(engine.clock.nowMs() / 1000);
+  const stamp = (value: Members, update: unknown): { readonly value: Members } => ({
+    value: { ...value, create_time: own(value, "create_time") ?? now, update_time: update ?? now },
+  });
+  if (subPath === "") {
+    const members = patch as Members; // an object or array: the caller has looked
+    return stamp(mergePatch(previous, members), own(members, "update_time"));
+  }
+  const result = patchAt(previous, subPath, patch);
+  return result.ok ? stamp(result.value as Members, undefined) : { error: result.error };
+}
+
+/** Checks what needs the store, plans, commits, answers. "conflict": something changed after it was read. */
+async function carryOut(engine: Engine, write: Write): Promise<AdminAnswer | "conflict"> {
+  const candidate = write.candidate as Members; // writes of this file always have one
+  const { kind, id, key, previous, previousValue } = write;
+  const plan = new Plan().expect(key, previous?.modRevision ?? 0n);
+  const error =
+    (await engine.pointing.planWrite(plan, kind, id, candidate, previousValue)) ??
+    contentError(checkEnv(engine), kind, candidate) ??
+    (kind.name === "global_rule" ? await planGlobalRule(engine.store, engine.prefix, plan, id, candidate) : undefined);
+  if (error !== undefined) return refuse(400, error);
+  const owner = await planOwner(engine, write, plan);
+  if (owner) return owner;
+  const lease = await leaseFor(engine, write);
+  try {
+    const duplicate = await planUnique(engine, write, plan, lease);
+    if (duplicate !== undefined) return await undo(engine, lease, refuse(400, duplicate));
+    const sealed = engine.codec.seal(kind, id, candidate);
+    const bytes = Buffer.from(JSON.stringify(sealed), "utf8");
+    plan.put(key, bytes, lease);
+    for (const hook of engine.hooks) {
+      const early = await hook.beforeCommit?.(write, plan);
+      if (early) return await undo(engine, lease, early);
+    }
+    const done: Commit = await commit(engine.store, engine.clock, plan, {
+      key,
+      before: previous?.modRevision ?? 0n,
+      after: bytes,
+    });
+    if (done.kind === "conflict") return await undo(engine, lease, "conflict");
+    let answer = answerFor(engine, write, sealed);
+    for (const hook of engine.hooks) answer = (await hook.afterCommit?.(write, done.revision, answer)) ?? answer;
+    return answer;
+  } catch (thrown) {
+    // With an unknown outcome the record may hold the lease; then only time may end it.
+    if (!isGatewayError(thrown, "STORE_OUTCOME_UNKNOWN")) await undo(engine, lease, undefined);
+    throw thrown;
+  }
+}
+
+/** A credential needs its consumer, now and when it is committed. */
+async function planOwner(engine: Engine, write: Write, plan: Plan): Promise<AdminAnswer | undefined> {
+  if (write.kind.name !== "credential") return undefined;
+  const consumer = write.id.slice(0, write.id.indexOf("/"));
+  const key = keyOf(engine.prefix, "consumer", consumer);
+  if (!(await readStored(engine.store, key))) return refuse(404, "consumer not found");
+  plan.require(key);
+  if (!write.previous) plan.put(pointedKey(engine.prefix, "consumer", consumer), write.id);
+  return undefined;
+}
+
+async function planUnique(
+  engine: Engine,
+  write: Write,
+  plan: Plan,
+  lease: LeaseId | undefined,
+): Promise<string | undefined> {
+  const { kind, id, candidate, previousValue } = write;
+  if (kind.pluginSide !== "consumer") return undefined;
+  return engine.unique.plan(plan, { kind: kind.name, id }, candidate, previousValue, lease);
+}
+
+function answerFor(engine: Engine, write: Write, sealed: Members): AdminAnswer {
+  const created = write.method === "POST" || (write.method === "PUT" && !write.previous);
+  return { status: created ? 201 : 200, body: { key: write.key, value: echoed(engine, write.kind, sealed) } };
+}
+
+function withTimes(engine: Engine, target: Target, value: Members, previous: Members | undefined): Members {
+  if (!target.kind.timed) return value;
+  const now = Math.floor(engine.clock.nowMs() / 1000);
+  return { ...value, create_time: own(previous, "create_time") ?? now, update_time: now };
+}
+
+function openValue(engine: Engine, target: Target, id: string, stored: StoredRecord | undefined): Members | undefined {
+  return stored?.value && engine.codec.open(target.kind, id, stored.value);
+}
+
+async function leaseFor(engine: Engine, write: Write): Promise<LeaseId | undefined> {
+  return write.ttlSeconds === undefined ? undefined : await engine.store.grantLease(write.ttlSeconds);
+}
+
+/** Gives back a lease that nothing holds. It would end by itself, so a failure to do so is no failure. */
+async function undo<T>(engine: Engine, lease: LeaseId | undefined, result: T): Promise<T> {
+  if (lease !== undefined) await engine.store.revokeLease(lease).catch(() => undefined);
+  return result;
+}
+
+function ttlOf(request: AdminRequest): number | undefined {
+  const text = request.args.get("ttl");
+  return text === undefined ? undefined : Math.max(1, Math.ceil(Number(text)));
+}
+
+export function checkEnv(engine: Engine) {
+  return { catalog: engine.catalog, openKey: engine.codec.openKey };
+}
