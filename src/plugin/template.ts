@@ -20,6 +20,8 @@ export interface TemplateOptions {
   /** Applied to the value of each variable, not to the fixed parts. */
   readonly escape?: (value: string) => string;
   readonly clock?: Clock;
+  /** Names that mean something only here, such as numbered captures; asked first. */
+  readonly local?: (name: string) => Variable | undefined;
 }
 
 /** An absent variable without a default gives nothing. Cost: one read per variable; none for a fixed text. */
@@ -27,7 +29,10 @@ export function compileTemplate(text: string, options: TemplateOptions = {}): Te
   const parts = parseTemplate(text);
   const names = parts.flatMap((part) => (typeof part === "string" ? [] : [part.name]));
   const clock = options.clock ?? systemClock;
-  const pieces = parts.map((part) => (typeof part === "string" ? part : compilePart(part, options.escape, clock)));
+  const pieces = parts.map((part) => {
+    if (typeof part === "string") return part;
+    return compilePart(part, options.local?.(part.name) ?? compileVariable(part.name, clock), options.escape);
+  });
   return Object.assign(joinPieces(pieces), { names: Object.freeze(names), needsBody: names.some(needsBody) });
 }
 
@@ -75,10 +80,9 @@ function parseTemplate(text: string): (string | Part)[] {
 
 function compilePart(
   part: Part,
+  read: Variable,
   escaped: ((value: string) => string) | undefined,
-  clock: Clock,
 ): (view: RequestView) => string {
-  const read: Variable = compileVariable(part.name, clock);
   return (view) => {
     const value = read(view);
     const shown = value === undefined ? part.fallback : valueText(value);
