@@ -78,9 +78,9 @@ export const basicAuth = definePlugin({
         if (!login) return fail(view, malformed);
         const found = table.get(login.username);
         const pending = found ? undefined : table.resolvePending();
-        return pending
-          ? pending.then(() => finish(view, login, table.get(login.username)))
-          : finish(view, login, found);
+        return pending === undefined
+          ? finish(view, login, found)
+          : pending.then(() => finish(view, login, table.get(login.username)));
       },
     };
   },

@@ -137,9 +137,9 @@ export const hmacAuth = definePlugin({
         if (wrong || !signature) return fail(view, wrong ?? REFUSED.malformed);
         const found = table.get(signature.keyId);
         const pending = found ? undefined : table.resolvePending();
-        return pending
-          ? pending.then(() => finish(view, signature, table.get(signature.keyId)))
-          : finish(view, signature, found);
+        return pending === undefined
+          ? finish(view, signature, found)
+          : pending.then(() => finish(view, signature, table.get(signature.keyId)));
       },
     };
   },

@@ -71,7 +71,9 @@ export const keyAuth = definePlugin({
         const fromHeader = sent !== undefined;
         const found = table.get(key);
         const pending = found ? undefined : table.resolvePending();
-        return pending ? pending.then(() => finish(view, fromHeader, table.get(key))) : finish(view, fromHeader, found);
+        return pending === undefined
+          ? finish(view, fromHeader, found)
+          : pending.then(() => finish(view, fromHeader, table.get(key)));
       },
     };
   },

@@ -1,0 +1,33 @@
+/**
+ * Answers whose headers and body are templates from configuration; made once where they hold no variable.
+ */
+import { type Answer, bareAnswer, textAnswer } from "../plugin/answer.ts";
+import { HeaderList } from "../plugin/headers.ts";
+import type { RequestView } from "../plugin/request-view.ts";
+import { compileTemplate, isTemplate } from "../plugin/template.ts";
+import { compileHeaderEdits, type HeaderText } from "./header-operations.ts";
+
+export interface AnswerText {
+  readonly status: number;
+  readonly headers: readonly (readonly [string, HeaderText])[];
+  /** undefined: the gateway's own page. */
+  readonly body: string | undefined;
+}
+
+/** Headers whose value cannot stand in a header are left out. */
+export function compileTemplatedAnswer(text: AnswerText, reason: string): (view: RequestView) => Answer {
+  const edit = compileHeaderEdits({ set: text.headers });
+  const body = text.body === undefined ? undefined : compileTemplate(text.body);
+  const make = (view: RequestView): Answer => {
+    const list = new HeaderList();
+    edit(view, list);
+    return body ? textAnswer(text.status, body(view), reason, list.lines) : bareAnswer(text.status, reason, list.lines);
+  };
+  const varies = [text.body ?? "", ...text.headers.map(([, value]) => String(value))].some(isTemplate);
+  if (varies) return make;
+  let fixed: Answer | undefined;
+  return (view) => {
+    fixed ??= make(view);
+    return fixed;
+  };
+}

@@ -1,0 +1,74 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: such texts are what is tested
+import { describe, expect, test } from "vitest";
+import { answerHeader, makeEnv, runPhases } from "../../src/plugin/testkit.ts";
+import { makeView, type ViewInput } from "../../src/plugin/testkit-view.ts";
+import { redirect } from "../../src/plugins/redirect.ts";
+
+async function locate(conf: object, input: ViewInput = {}, httpsPort?: number) {
+  const env = makeEnv({ settings: { httpsPort } });
+  const answer = await runPhases(env.compile(redirect, conf), makeView(input));
+  return answer && [answer.status, answerHeader(answer, "location")];
+}
+
+describe("redirect", () => {
+  test.each([
+    { conf: { uri: "/new" }, target: "/old", want: [302, "/new"] },
+    { conf: { uri: "/new", ret_code: 301 }, target: "/old", want: [301, "/new"] },
+    { conf: { uri: "$uri/index.html" }, target: "/rd5/dir", want: [302, "/rd5/dir/index.html"] },
+    { conf: { uri: "https://${http_host}$request_uri" }, target: "/a?b=1", want: [302, "https://gateway.test/a?b=1"] },
+    { conf: { uri: "/x?a=$arg_a" }, target: "/p?a=b%0d%0aSet-Cookie:%20c", want: [302, "/x?a=b%0D%0ASet-Cookie:%20c"] },
+    { conf: { uri: "\\$uri/foo$uri" }, target: "/hello", want: [302, "%5C$uri/foo/hello"] },
+    { conf: { uri: "/$arg_a" }, target: "/?a=/evil.com", want: [302, "/evil.com"] },
+    { conf: { uri: "/$arg_a" }, target: "/?a=%5cevil.com", want: [302, "/%5Cevil.com"] },
+    { conf: { uri: "//cdn.com$uri" }, target: "/a", want: [302, "//cdn.com/a"] },
+    { conf: { uri: "/\u00e9" }, target: "/", want: [302, "/%C3%A9"] },
+    { conf: { uri: "$uri", encode_uri: true }, target: "/a%20b%23c", want: [302, "/a%20b%23c"] },
+    { conf: { uri: "$uri?x=$arg_x", encode_uri: true }, target: "/a%25?x=1", want: [302, "/a%25?x=1"] },
+    { conf: { uri: "/n", append_query_string: true }, target: "/?a=1", want: [302, "/n?a=1"] },
+    { conf: { uri: "/n?x", append_query_string: true }, target: "/?a=1", want: [302, "/n?x&a=1"] },
+    { conf: { uri: "/n", append_query_string: true }, target: "/", want: [302, "/n"] },
+    {
+      conf: { regex_uri: ["^/test/(.*)", "http://other.com/$1"] },
+      target: "/test/a/b",
+      want: [302, "http://other.com/a/b"],
+    },
+    { conf: { regex_uri: ["^/no", "/x"] }, target: "/test", want: undefined },
+    { conf: { http_to_https: false }, target: "/test", want: undefined },
+  ])("$conf sends $target to $want", async ({ conf, target, want }) => {
+    expect(await locate(conf, { target })).toEqual(want);
+  });
+
+  test.each([
+    { says: "GET is 301", input: { target: "/a%20b?c" }, port: undefined, want: [301, "https://gateway.test/a%20b?c"] },
+    { says: "HEAD is 301", input: { method: "HEAD" }, port: 443, want: [301, "https://gateway.test/"] },
+    { says: "POST is 308", input: { method: "POST" }, port: 9443, want: [308, "https://gateway.test:9443/"] },
+    {
+      says: "the port of Host is dropped",
+      input: { headers: { Host: "a.com:80" } },
+      port: 443,
+      want: [301, "https://a.com/"],
+    },
+    { says: "https goes on", input: { connection: { scheme: "https" as const } }, port: 443, want: undefined },
+    {
+      says: "https before us goes on",
+      input: { headers: { "X-Forwarded-Proto": "https" } },
+      port: 443,
+      want: undefined,
+    },
+  ])("to https: $says", async ({ input, port, want }) => {
+    expect(await locate({ http_to_https: true }, input, port)).toEqual(want);
+  });
+
+  test.each([
+    { conf: {}, want: "value should match only one schema, but matches none" },
+    { conf: { uri: "/a", http_to_https: true }, want: "value should match only one schema" },
+    {
+      conf: { http_to_https: true, append_query_string: true },
+      want: "only one of `http_to_https` and `append_query_string` can be configured.",
+    },
+    { conf: { regex_uri: ["(", "x"] }, want: "invalid regex_uri ((, x), err:" },
+    { conf: { uri: "/a", ret_code: 100 }, want: "expected 100 to be at least 200" },
+  ])("$conf is refused", async ({ conf, want }) => {
+    await expect(locate(conf)).rejects.toThrow(want);
+  });
+});
