@@ -6,7 +6,7 @@ import { KINDS, type Kind, type KindName, secretSchema, strictValidator } from "
 import { luaScript, routeAfterPlugins, routeBeforeSchema } from "../model/route-check.ts";
 import { checkSsl, type DecryptKey } from "../model/ssl-check.ts";
 import { checkUpstream } from "../model/upstream-check.ts";
-import { checkPlugins, type PluginCatalog } from "./plugin-catalog.ts";
+import type { PluginCatalog } from "./plugin-catalog.ts";
 import { type Members, own } from "./stored.ts";
 
 export interface CheckEnv {
@@ -56,9 +56,8 @@ function schemaError(kind: Kind, id: string, value: Members): string | undefined
 }
 
 function metadataError(catalog: PluginCatalog, name: string, value: Members): string | undefined {
-  const plugin = catalog.get(name);
-  if (!plugin) return "invalid plugin name";
-  const error = plugin.check(value, "metadata");
+  if (!catalog.get(name)) return "invalid plugin name";
+  const error = catalog.checkMetadata(name, value);
   return error === undefined ? undefined : `invalid configuration: ${error}`;
 }
 
@@ -69,7 +68,7 @@ function inlineUpstreamError(env: CheckEnv, value: Members): string | undefined 
 
 function pluginsError(catalog: PluginCatalog, kind: Kind, plugins: unknown): string | undefined {
   if (kind.pluginSide === undefined || plugins === undefined) return undefined;
-  const error = checkPlugins(catalog, plugins, kind.pluginSide);
+  const error = catalog.checkPlugins(plugins, kind.pluginSide);
   if (kind.pluginSide === "route") return error;
   if (error !== undefined) return `invalid plugins configuration: ${error}`;
   if (kind.name !== "credential") return undefined;

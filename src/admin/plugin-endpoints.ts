@@ -5,7 +5,7 @@
 import { kindByDir, strictValidator } from "../model/kinds.ts";
 import { type AdminAnswer, refuse } from "./answer.ts";
 import { kindWithSchema } from "./candidate-check.ts";
-import { META_SCHEMA, type PluginCatalog } from "./plugin-catalog.ts";
+import type { PluginCatalog } from "./plugin-catalog.ts";
 import type { Body } from "./write.ts";
 
 /** `GET /plugins/list`. There are no plugins of the stream subsystem. */
@@ -48,7 +48,6 @@ function describeAll(catalog: PluginCatalog): object {
 
 /** `GET /schema/{kind}`, singular names. */
 export function describeSchema(name: string): AdminAnswer {
-  if (name === "plugin_injected_schema") return { status: 200, body: { _meta: META_SCHEMA } };
   const kind = kindWithSchema(name);
   return kind ? { status: 200, body: kind.schema } : refuse(400, `not found schema: ${name}`);
 }

@@ -1,0 +1,121 @@
+/**
+ * An Admin API on an embedded store in a temporary folder, with the plugins that exist, and a client for it.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { request } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { catalogOf } from "../../src/admin/plugin-catalog.ts";
+import { type AdminOptions, openAdminServer } from "../../src/admin/server.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import { silentLog } from "../../src/base/log.ts";
+import type { Plugin } from "../../src/plugin/plugin.ts";
+import { openPluginRegistry } from "../../src/runtime/plugin-registry.ts";
+import { openEmbeddedSource } from "../../src/store/embedded.ts";
+import type { Store } from "../../src/store/store.ts";
+
+export const ADMIN_KEY = "test-admin-key-0123456789";
+export const VIEWER_KEY = "test-viewer-key-0123456789";
+
+export interface Reply {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly text: string;
+  /** The body as JSON; undefined when it is none. */
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of any shape
+  readonly body: any;
+}
+
+export interface Call {
+  readonly headers?: Readonly<Record<string, string | undefined>>;
+  /** An object is sent as JSON, text and bytes as they are. */
+  readonly body?: unknown;
+  /** Sends without Content-Length. */
+  readonly chunked?: boolean;
+}
+
+export interface AdminWorld {
+  readonly store: Store;
+  readonly port: number;
+  /** @param path after `/apisix/admin`, or absolute when it starts with "//" */
+  call(method: string, path: string, call?: Call): Promise<Reply>;
+  close(): Promise<void>;
+}
+
+export type WorldOptions = Partial<Omit<AdminOptions, "store">> & { readonly plugins: readonly Plugin[] };
+
+export async function openAdminWorld(options: WorldOptions): Promise<AdminWorld> {
+  const folder = mkdtempSync(join(tmpdir(), "jotgate-admin-"));
+  const source = await openEmbeddedSource({ folder, clock: systemClock, log: silentLog });
+  const store = source.open();
+  const server = await openAdminServer({ ...adminOptions(store, options), ...options });
+  const { port } = server.address;
+  return {
+    store,
+    port,
+    call: (method, path, call) => send(port, method, path, call ?? {}),
+    async close() {
+      await server.close();
+      await source.close();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+export function adminOptions(store: Store, options: { readonly plugins: readonly Plugin[] }): AdminOptions {
+  return {
+    store,
+    catalog: catalogOf(openPluginRegistry(options.plugins), { compat: "default" }),
+    prefix: "/apisix",
+    keys: [
+      { name: "ops", key: ADMIN_KEY, role: "admin" },
+      { name: "eyes", key: VIEWER_KEY, role: "viewer" },
+    ],
+    listen: { host: "127.0.0.1", port: 0 },
+    clock: systemClock,
+    log: silentLog,
+    serverHeader: "jotgate/test",
+    compat: "default",
+    allowList: [],
+  };
+}
+
+export function send(port: number, method: string, path: string, call: Call): Promise<Reply> {
+  const body =
+    call.body === undefined || typeof call.body === "string" || call.body instanceof Uint8Array
+      ? call.body
+      : JSON.stringify(call.body);
+  const headers: Record<string, string> = {};
+  for (const [name, value] of Object.entries({ "X-API-KEY": ADMIN_KEY, ...call.headers })) {
+    if (value !== undefined) headers[name] = value;
+  }
+  if (body !== undefined && !call.chunked) headers["Content-Length"] ??= String(Buffer.byteLength(body));
+  return new Promise((resolve, reject) => {
+    const url = path.startsWith("//") ? path.slice(1) : `/apisix/admin${path}`;
+    const outgoing = request({ host: "127.0.0.1", port, method, path: url, headers, agent: false }, (incoming) => {
+      const chunks: Buffer[] = [];
+      incoming.on("data", (chunk: Buffer) => chunks.push(chunk));
+      incoming.on("error", reject);
+      incoming.on("end", () => {
+        const text = Buffer.concat(chunks).toString("utf8");
+        resolve({
+          status: incoming.statusCode ?? 0,
+          headers: incoming.headers as Record<string, string>,
+          text,
+          body: readJson(text),
+        });
+      });
+    });
+    outgoing.on("error", reject);
+    if (body !== undefined) outgoing.write(body);
+    outgoing.end();
+  });
+}
+
+function readJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
