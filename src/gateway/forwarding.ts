@@ -4,7 +4,7 @@
  * after a response head. Each target is reported once. Source: spec/proxy.md section 4.
  */
 import type { Answer } from "../plugin/answer.ts";
-import type { Attempts, Target, Timeouts, UpstreamUnit } from "../runtime/upstream-unit.ts";
+import type { AttemptOutcome, Attempts, Target, Timeouts, UpstreamUnit } from "../runtime/upstream-unit.ts";
 import type { Exchange } from "./exchange.ts";
 import { pageAnswer, UPSTREAM_EXHAUSTED, UPSTREAM_LATE, UPSTREAM_OVERLOADED } from "./gateway-pages.ts";
 import { Relay } from "./relay.ts";
@@ -74,14 +74,10 @@ export class Forwarding implements UpstreamCall, BodySink, Runnable {
   /** The exchange is over. @param aborted by the client */
   ended(aborted: boolean): void {
     const { view } = this.#exchange;
-    if (!this.#reported) {
-      this.#reported = true;
-      const { headMs, sentMs, statuses } = view.upstream;
-      const status = statuses.at(-1);
-      if (headMs > 0 && status !== undefined && status > 0) {
-        this.#attempts.report({ kind: "response", status, latencyMs: headMs - sentMs });
-      } else this.#attempts.report(aborted ? { kind: "aborted" } : { kind: "refused" });
-    }
+    const { headMs, sentMs, statuses } = view.upstream;
+    const status = statuses.at(-1) ?? 0;
+    if (headMs > 0 && status > 0) this.#report({ kind: "response", status, latencyMs: headMs - sentMs });
+    else this.#report(aborted ? { kind: "aborted" } : { kind: "refused" });
     this.cancel();
   }
 
@@ -184,8 +180,9 @@ export class Forwarding implements UpstreamCall, BodySink, Runnable {
     this.#connection = undefined;
     if (this.#exchange.over) return;
     if (this.#relay) {
-      this.#relay.broken(FAILED[failure.kind]);
       this.#logFailure(failure);
+      if (!this.#relay.isTunnel) this.#report({ kind: failure.kind === "read_timeout" ? "timeout" : "refused" });
+      this.#relay.broken(FAILED[failure.kind]);
       return;
     }
     try {
@@ -253,8 +250,7 @@ export class Forwarding implements UpstreamCall, BodySink, Runnable {
     const timedOut = failure.kind.endsWith("timeout");
     this.#note(0, timedOut ? 504 : 502);
     this.#logFailure(failure);
-    this.#reported = true;
-    this.#attempts.report({ kind: timedOut ? "timeout" : "refused" });
+    this.#report({ kind: timedOut ? "timeout" : "refused" });
     const verdict = repeatable ? this.#attempts.mayRetry() : "exhausted";
     if (verdict === "yes") {
       this.#exchange.context.metrics.retries.inc();
@@ -270,6 +266,13 @@ export class Forwarding implements UpstreamCall, BodySink, Runnable {
     const relay = new Relay(this.#exchange, connection, this.method);
     this.#relay = relay;
     relay.head(head);
+  }
+
+  /** Once per target. */
+  #report(outcome: AttemptOutcome): void {
+    if (this.#reported) return;
+    this.#reported = true;
+    this.#attempts.report(outcome);
   }
 
   #note(status: number, shown: number): void {

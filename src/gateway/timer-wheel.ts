@@ -25,6 +25,20 @@ export abstract class Timed {
   abstract onDeadline(): void;
 }
 
+/** A deadline that calls a function. */
+export class Deadline extends Timed {
+  readonly #run: () => void;
+
+  constructor(run: () => void) {
+    super();
+    this.#run = run;
+  }
+
+  override onDeadline(): void {
+    this.#run();
+  }
+}
+
 export class TimerWheel {
   /** Wheel time in milliseconds; cheap to read, moves once per tick. */
   nowMs = TICK_MS;
