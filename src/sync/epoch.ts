@@ -5,11 +5,12 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { isGatewayError, messageOf } from "../base/errors.ts";
+import { parseIdentity } from "../store/identity.ts";
 import type { ControlKeys } from "../store/keys.ts";
 import type { Change, KeyValue, Revision, Store, WatchEnd } from "../store/store.ts";
 import { startAudit } from "./audit.ts";
 import type { EpochEnd, ListReason } from "./facts.ts";
-import { judge, parseIdentity } from "./identity.ts";
+import { judge } from "./identity.ts";
 import type { SyncState } from "./state.ts";
 import type { Table } from "./table.ts";
 

@@ -1,8 +1,9 @@
 /**
  * What a watcher knows about itself, for metrics and status; and how its ends, lists and problems are named.
  */
+
+import type { StoreIdentity } from "../store/identity.ts";
 import type { Revision } from "../store/store.ts";
-import type { StoreIdentity } from "./identity.ts";
 
 /**
  * Why an epoch ended. `unreachable`: no answer to the probe or list; `foreign`: another store; `dead`: a beat was read

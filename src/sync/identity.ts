@@ -1,14 +1,8 @@
 /**
- * Which store this is, and whether what it shows may replace what a node holds.
- * Pure. A wiped etcd member started with the same flags shows the same cluster id, so that id proves nothing; hence a record of our own.
+ * Whether what a store shows may replace what a node holds. Pure.
  */
+import type { StoreIdentity } from "../store/identity.ts";
 import type { Revision } from "../store/store.ts";
-
-export interface StoreIdentity {
-  readonly id: string;
-  /** Raised by the operator to say: this older store is right. */
-  readonly epoch: number;
-}
 
 /** What a node holds. */
 export interface Held {
@@ -27,20 +21,6 @@ export type Verdict =
   /** Ours again after the operator's word; everything has to be compared. */
   | { readonly kind: "raised" }
   | { readonly kind: "foreign"; readonly reason: string };
-
-export function parseIdentity(value: Buffer | undefined): StoreIdentity | undefined {
-  if (value === undefined) return undefined;
-  try {
-    const parsed: unknown = JSON.parse(value.toString("utf8"));
-    if (typeof parsed !== "object" || parsed === null) return undefined;
-    const { id, epoch } = parsed as Record<string, unknown>;
-    return typeof id === "string" && typeof epoch === "number" && Number.isSafeInteger(epoch)
-      ? { id, epoch }
-      : undefined;
-  } catch {
-    return undefined; // not ours: the same as none
-  }
-}
 
 /** @param held of a node that holds records; a node that holds none takes any store */
 export function judge(held: Held, claim: Claim): Verdict {

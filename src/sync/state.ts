@@ -3,6 +3,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
+import type { StoreIdentity } from "../store/identity.ts";
 import type { Revision } from "../store/store.ts";
 import {
   type BeatFacts,
@@ -16,7 +17,6 @@ import {
   type SyncProblem,
   zeroes,
 } from "./facts.ts";
-import type { StoreIdentity } from "./identity.ts";
 
 const CONNECTED_MS = 6_000;
 const FRESH_MS = 15_000;

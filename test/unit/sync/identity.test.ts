@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { judge, parseIdentity } from "../../../src/sync/identity.ts";
+import { parseIdentity } from "../../../src/store/identity.ts";
+import { judge } from "../../../src/sync/identity.ts";
 
 const ID = { id: "one", epoch: 1 };
 

@@ -1,0 +1,73 @@
+/**
+ * A node's side of the barrier: once it has applied an ask, it says so under `P-jotgate/acks/<id>`.
+ * The ask is later in the same watch than what it asks about, so the acknowledgement proves that too.
+ */
+import { messageOf } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import { controlKeys } from "../store/keys.ts";
+import type { LeaseId, Revision, Store } from "../store/store.ts";
+
+export interface AcknowledgerOptions {
+  /** Long-lived; closed by its owner. */
+  readonly store: Store;
+  readonly prefix: string;
+  readonly id: string;
+  readonly log: Log;
+  /** The node's lease, so that the acknowledgement goes with the node. */
+  readonly lease: () => LeaseId | undefined;
+  /** Resolves when every worker has applied `revision`; default: at once. */
+  readonly settled?: (revision: Revision) => Promise<unknown>;
+}
+
+export class Acknowledger {
+  readonly #options: AcknowledgerOptions;
+  readonly #ask: string;
+  readonly #key: string;
+  /** The newest revision asked about; older ones are answered with it. */
+  #wanted: Revision = 0n;
+  #written: Revision = 0n;
+  #working: Promise<void> | undefined;
+  #stopped = false;
+
+  constructor(options: AcknowledgerOptions) {
+    this.#options = options;
+    const keys = controlKeys(options.prefix);
+    this.#ask = keys.ask;
+    this.#key = keys.acks + options.id;
+  }
+
+  /** For the watcher's `onControl`: takes what is an ask, ignores the rest. Never throws, never waits. */
+  control(change: { readonly key: string; readonly kv: unknown; readonly revision: Revision }): void {
+    if (change.key !== this.#ask || change.kv === undefined || this.#stopped) return;
+    if (change.revision > this.#wanted) this.#wanted = change.revision;
+    this.#working ??= this.#work().finally(() => {
+      this.#working = undefined;
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#working;
+  }
+
+  async #work(): Promise<void> {
+    while (this.#written < this.#wanted && !this.#stopped) {
+      const revision = this.#wanted;
+      try {
+        await this.#options.settled?.(revision);
+        await this.#put(revision);
+      } catch (error) {
+        this.#options.log.debug({ error: messageOf(error) }, "an acknowledgement could not be written"); // the asker times out, or asks again
+      }
+      this.#written = revision;
+    }
+  }
+
+  async #put(revision: Revision): Promise<void> {
+    const value = Buffer.from(JSON.stringify({ applied: revision.toString() }), "utf8");
+    const lease = this.#options.lease();
+    if (lease === undefined) return; // not registered, so nobody waits for this node
+    // biome-ignore lint/suspicious/noThenProperty: the word of the store port
+    await this.#options.store.txn({ compare: [], then: [{ op: "put", key: this.#key, value, lease }] });
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * An admin's side of the barrier: waits until every registered node has applied a revision.
+ * One ask serves all who wait at that moment; nodes answer over the store, so the admin need not reach them.
+ */
+import { randomUUID } from "node:crypto";
+import type { Clock, Timer } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
+import { follow } from "../store/follow.ts";
+import { type ControlKeys, controlKeys } from "../store/keys.ts";
+import { type KeyValue, prefixRange, type Revision, type Store, type StoreSource } from "../store/store.ts";
+import { listNodes } from "./registry.ts";
+
+export interface BarrierOptions {
+  readonly source: StoreSource;
+  /** Long-lived; closed by its owner. */
+  readonly store: Store;
+  readonly prefix: string;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface BarrierAnswer {
+  readonly revision: Revision;
+  /** Ids of nodes that have applied it. */
+  readonly applied: readonly string[];
+  /** Registered, and silent so far. */
+  readonly waiting: readonly string[];
+  /** Their lease ended meanwhile: gone, or cut off and still serving what they had. */
+  readonly left: readonly string[];
+}
+
+interface Round {
+  /** Of the ask; an acknowledgement of it proves everything before. */
+  readonly revision: Revision;
+  readonly nodes: readonly string[];
+}
+
+interface Waiter {
+  readonly revision: Revision;
+  readonly open: Set<string>;
+  readonly done: () => void;
+}
+
+export class Barrier {
+  readonly #options: BarrierOptions;
+  readonly #keys: ControlKeys;
+  readonly #acks = new Map<string, Revision>();
+  readonly #waiters = new Set<Waiter>();
+  #round: Promise<Round> | undefined;
+  #unfollow: (() => Promise<void>) | undefined;
+
+  constructor(options: BarrierOptions) {
+    this.#options = options;
+    this.#keys = controlKeys(options.prefix);
+  }
+
+  /** Begins to listen for acknowledgements. */
+  start(): void {
+    const { source, clock, log } = this.#options;
+    this.#unfollow ??= follow(
+      source,
+      prefixRange(this.#keys.acks),
+      {
+        listed: (kvs) => {
+          this.#acks.clear();
+          for (const kv of kvs) this.#acknowledged(kv);
+        },
+        changed: (changes) => {
+          for (const { key, kv } of changes) {
+            if (kv === undefined) this.#acks.delete(this.#idOf(key));
+            else this.#acknowledged(kv);
+          }
+        },
+      },
+      clock,
+      log,
+    );
+  }
+
+  /** Whoever waits gets the answer as it is. Idempotent. */
+  async stop(): Promise<void> {
+    for (const waiter of this.#waiters) waiter.done();
+    await this.#unfollow?.();
+    this.#unfollow = undefined;
+  }
+
+  /**
+   * Resolves when every registered node has applied `revision`, or after `timeoutMs` with those that have not.
+   * @throws GatewayError STORE_* when the ask itself cannot be written or the registry not be read
+   */
+  async waitApplied(revision: Revision, timeoutMs: number): Promise<BarrierAnswer> {
+    const endMs = this.#options.clock.monotonicMs() + timeoutMs;
+    let round = await this.#ask();
+    while (round.revision < revision) round = await this.#ask();
+    const open = new Set(round.nodes.filter((id) => (this.#acks.get(id) ?? 0n) < revision));
+    if (open.size > 0) await this.#wait(revision, open, endMs - this.#options.clock.monotonicMs());
+    const applied = round.nodes.filter((id) => !open.has(id));
+    if (open.size === 0) return { revision, applied, waiting: [], left: [] };
+    const now = new Set((await listNodes(this.#options.store, this.#options.prefix)).nodes.map(({ id }) => id));
+    return {
+      revision,
+      applied,
+      waiting: [...open].filter((id) => now.has(id)),
+      left: [...open].filter((id) => !now.has(id)),
+    };
+  }
+
+  /** The ask under way, or a new one. */
+  #ask(): Promise<Round> {
+    this.#round ??= this.#askNow().finally(() => {
+      this.#round = undefined;
+    });
+    return this.#round;
+  }
+
+  async #askNow(): Promise<Round> {
+    const { store, prefix } = this.#options;
+    const value = Buffer.from(JSON.stringify({ nonce: randomUUID() }), "utf8");
+    // biome-ignore lint/suspicious/noThenProperty: the word of the store port
+    const asking = store.txn({ compare: [], then: [{ op: "put", key: this.#keys.ask, value }] });
+    // Before the ask, for nodes that leave just now; after it, because whoever registers later lists at its revision or a newer one.
+    const [before, { revision }] = await Promise.all([listNodes(store, prefix), asking]);
+    const after = await listNodes(store, prefix);
+    return { revision, nodes: [...new Set([...before.nodes, ...after.nodes].map(({ id }) => id))] };
+  }
+
+  #wait(revision: Revision, open: Set<string>, timeoutMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      let timer: Timer | undefined;
+      const waiter: Waiter = {
+        revision,
+        open,
+        done: () => {
+          this.#waiters.delete(waiter);
+          timer?.cancel();
+          resolve();
+        },
+      };
+      this.#waiters.add(waiter);
+      timer = this.#options.clock.after(Math.max(0, timeoutMs), waiter.done);
+    });
+  }
+
+  #acknowledged(kv: KeyValue): void {
+    const applied = parseApplied(kv.value);
+    if (applied === undefined) return;
+    const id = this.#idOf(kv.key);
+    this.#acks.set(id, applied);
+    for (const waiter of this.#waiters) {
+      if (waiter.revision > applied || !waiter.open.delete(id)) continue;
+      if (waiter.open.size === 0) waiter.done();
+    }
+  }
+
+  #idOf(key: string): string {
+    return key.slice(this.#keys.acks.length);
+  }
+}
+
+function parseApplied(value: Buffer): Revision | undefined {
+  try {
+    const parsed: unknown = JSON.parse(value.toString("utf8"));
+    const applied =
+      typeof parsed === "object" && parsed !== null ? (parsed as { applied?: unknown }).applied : undefined;
+    return typeof applied === "string" && /^\d{1,19}$/.test(applied) ? BigInt(applied) : undefined;
+  } catch {
+    return undefined; // not written by a node
+  }
+}

@@ -1,0 +1,65 @@
+/**
+ * Writes `P/jotgate/beat` = {at} about every 10 s, so that readers see their watch move and can compare clocks.
+ * Any number of candidates may run this: whoever first sees that the beat stood still writes it, by compare-and-swap.
+ */
+import type { Clock, Timer } from "../base/clock.ts";
+import { messageOf } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import { controlKeys } from "../store/keys.ts";
+import type { Revision, Store } from "../store/store.ts";
+
+export interface BeatOptions {
+  /** Long-lived; closed by its owner. */
+  readonly store: Store;
+  readonly prefix: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Default 10 s. */
+  readonly everyMs?: number;
+  readonly random?: () => number;
+}
+
+const EVERY_MS = 10_000;
+
+/** Returns the way to stop it, which resolves when nothing is under way any more. */
+export function startBeat(options: BeatOptions): () => Promise<void> {
+  const { store, clock, log } = options;
+  const key = controlKeys(options.prefix).beat;
+  const everyMs = options.everyMs ?? EVERY_MS;
+  const random = options.random ?? Math.random;
+  let seen: Revision | undefined;
+  let stopped = false;
+  let timer: Timer;
+  let step: Promise<void> = Promise.resolve();
+
+  const once = async (): Promise<void> => {
+    const { kv } = await store.get(key);
+    const revision = kv?.modRevision ?? 0n;
+    if (revision !== seen && revision > 0n) {
+      seen = revision; // somebody else beats
+      return;
+    }
+    const value = Buffer.from(JSON.stringify({ at: clock.nowMs() }), "utf8");
+    const swap = await store.txn({
+      compare: [{ key, target: "modRevision", is: "==", value: revision }],
+      // biome-ignore lint/suspicious/noThenProperty: the word of the store port
+      then: [{ op: "put", key, value }],
+    });
+    seen = swap.succeeded ? swap.revision : undefined;
+  };
+  const plan = (delayMs: number): void => {
+    timer = clock.after(delayMs, () => {
+      step = once()
+        .catch((error) => log.debug({ error: messageOf(error) }, "the beat could not be written")) // readers see it by themselves
+        .then(() => {
+          if (!stopped) plan(everyMs * (0.9 + 0.2 * random()));
+        });
+    });
+  };
+  plan(random() * 1_000);
+  return () => {
+    stopped = true;
+    timer.cancel();
+    return step;
+  };
+}

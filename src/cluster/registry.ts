@@ -1,0 +1,206 @@
+/**
+ * The node registry: each node keeps a record under `P-jotgate/nodes/<id>` alive by a lease.
+ * Promise: losing the lease never touches traffic; a lost record comes back by itself. The record says what a node
+ * reports, rewritten at most every 10 s, never once per revision.
+ */
+import type { Clock, Timer } from "../base/clock.ts";
+import { messageOf } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import { controlKeys } from "../store/keys.ts";
+import { type LeaseId, prefixRange, type Revision, type Store } from "../store/store.ts";
+
+/** What a node says of itself. */
+export interface NodeReport {
+  readonly version: string;
+  /** `http://host:port` of its status listener. */
+  readonly address: string;
+  /** Wall time of its start, in milliseconds. */
+  readonly startedMs: number;
+  readonly workers: number;
+  /** Decimal; the lowest of its workers. */
+  readonly applied: string;
+  readonly stalenessSeconds: number;
+  readonly problems: number;
+  /** Of its configuration; equal hashes mean equal configurations. */
+  readonly hash: string;
+}
+
+export interface RegisteredNode extends NodeReport {
+  readonly id: string;
+}
+
+export interface RegistrationOptions {
+  /** Long-lived; closed by its owner. */
+  readonly store: Store;
+  readonly prefix: string;
+  readonly id: string;
+  readonly report: () => NodeReport;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly random?: () => number;
+}
+
+/** A node that is gone is missed after this long. */
+export const LEASE_SECONDS = 15;
+const KEEP_ALIVE_MS = 5_000;
+const REPORT_EVERY_MS = 10_000;
+const RETRY_FROM_MS = 1_000;
+const RETRY_SPREAD_MS = 4_000;
+
+export class Registration {
+  readonly #options: RegistrationOptions;
+  readonly #clock: Clock;
+  readonly #key: string;
+  readonly #random: () => number;
+  #lease: LeaseId | undefined;
+  #aliveAtMs = 0;
+  #reported = "";
+  #reportedAtMs = Number.NEGATIVE_INFINITY;
+  #problem: string | undefined;
+  #timer: Timer | undefined;
+  #step: Promise<void> | undefined;
+  #stopped = false;
+
+  constructor(options: RegistrationOptions) {
+    this.#options = options;
+    this.#clock = options.clock;
+    this.#key = controlKeys(options.prefix).nodes + options.id;
+    this.#random = options.random ?? Math.random;
+  }
+
+  /** Returns at once; registering is repeated until it succeeds. */
+  start(): void {
+    if (this.#timer === undefined && !this.#stopped) this.#plan(0);
+  }
+
+  /** Takes the record back. Idempotent; a store that is away is not waited for longer than its own deadline. */
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#timer?.cancel();
+    await this.#step;
+    if (this.#lease === undefined) return;
+    try {
+      await this.#options.store.revokeLease(this.#lease);
+    } catch (error) {
+      this.#options.log.debug({ error: messageOf(error) }, "the registration ends by its lease"); // within 15 s
+    }
+  }
+
+  /** The lease of the record, for what should go with the node; undefined while not registered. */
+  lease(): LeaseId | undefined {
+    return this.#lease;
+  }
+
+  facts(): { readonly registered: boolean; readonly problem: string | undefined } {
+    return { registered: this.#lease !== undefined, problem: this.#problem };
+  }
+
+  #plan(delayMs: number): void {
+    this.#timer = this.#clock.after(delayMs, () => {
+      this.#step = this.#once().then((nextMs) => {
+        if (!this.#stopped) this.#plan(nextMs);
+      });
+    });
+  }
+
+  /** @returns when to look again */
+  async #once(): Promise<number> {
+    try {
+      if (this.#lease === undefined) await this.#register();
+      else if ((await this.#options.store.keepAlive(this.#lease)) > 0) {
+        this.#aliveAtMs = this.#clock.monotonicMs();
+        await this.#rewrite(this.#lease);
+      } else return this.#lost("the lease ended");
+      this.#problem = undefined;
+      return KEEP_ALIVE_MS;
+    } catch (error) {
+      if (this.#lease !== undefined && this.#clock.monotonicMs() - this.#aliveAtMs < LEASE_SECONDS * 1_000) {
+        this.#problem = messageOf(error);
+        return RETRY_FROM_MS + this.#random() * RETRY_FROM_MS; // the lease may well live
+      }
+      return this.#lost(messageOf(error));
+    }
+  }
+
+  async #register(): Promise<void> {
+    const { store, log } = this.#options;
+    const lease = await store.grantLease(LEASE_SECONDS);
+    this.#lease = lease; // before the record shows: who sees it may ask for an acknowledgement under the lease
+    this.#aliveAtMs = this.#clock.monotonicMs();
+    this.#reported = "";
+    this.#reportedAtMs = Number.NEGATIVE_INFINITY;
+    await this.#rewrite(lease);
+    log.info({ node: this.#options.id }, "registered");
+  }
+
+  async #rewrite(lease: LeaseId): Promise<void> {
+    const report = JSON.stringify(this.#options.report());
+    const now = this.#clock.monotonicMs();
+    if (report === this.#reported || now - this.#reportedAtMs < REPORT_EVERY_MS) return;
+    const value = Buffer.from(report, "utf8");
+    // biome-ignore lint/suspicious/noThenProperty: the word of the store port
+    await this.#options.store.txn({ compare: [], then: [{ op: "put", key: this.#key, value, lease }] });
+    this.#reported = report;
+    this.#reportedAtMs = now;
+  }
+
+  #lost(problem: string): number {
+    if (this.#problem !== problem)
+      this.#options.log.warn({ node: this.#options.id, problem }, "not registered; trying again");
+    this.#problem = problem;
+    this.#lease = undefined;
+    return RETRY_FROM_MS + this.#random() * RETRY_SPREAD_MS;
+  }
+}
+
+/** All nodes that are registered now, read linearizably. */
+export async function listNodes(
+  store: Store,
+  prefix: string,
+): Promise<{ readonly revision: Revision; readonly nodes: readonly RegisteredNode[] }> {
+  const range = prefixRange(controlKeys(prefix).nodes);
+  const nodes: RegisteredNode[] = [];
+  let revision: Revision = 0n;
+  for await (const page of store.list(range)) {
+    revision = page.revision;
+    for (const { key, value } of page.kvs) {
+      const node = parseNode(key.slice(range.start.length), value);
+      if (node !== undefined) nodes.push(node);
+    }
+  }
+  return { revision, nodes };
+}
+
+/** Undefined for what is not a report; such a node cannot be told anything about. */
+export function parseNode(id: string, value: Buffer): RegisteredNode | undefined {
+  try {
+    const parsed: unknown = JSON.parse(value.toString("utf8"));
+    if (typeof parsed !== "object" || parsed === null) return undefined;
+    const { version, address, startedMs, workers, applied, stalenessSeconds, problems, hash } = parsed as Record<
+      string,
+      unknown
+    >;
+    return {
+      id,
+      version: text(version),
+      address: text(address),
+      startedMs: count(startedMs),
+      workers: count(workers),
+      applied: text(applied),
+      stalenessSeconds: count(stalenessSeconds),
+      problems: count(problems),
+      hash: text(hash),
+    };
+  } catch {
+    return undefined; // not written by a node
+  }
+}
+
+function text(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
+
+function count(value: unknown): number {
+  return typeof value === "number" ? value : 0;
+}

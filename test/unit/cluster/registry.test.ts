@@ -1,0 +1,98 @@
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { FakeClock } from "../../../src/base/clock.ts";
+import { silentLog } from "../../../src/base/log.ts";
+import { LEASE_SECONDS, listNodes, type NodeReport, Registration } from "../../../src/cluster/registry.ts";
+import { controlKeys } from "../../../src/store/keys.ts";
+import { openTemporaryStore, put, type TemporaryStore, write } from "../../support/stores.ts";
+import { until } from "../../support/until.ts";
+
+const PREFIX = "/apisix";
+const KEY = `${controlKeys(PREFIX).nodes}n1`;
+const REPORT: NodeReport = {
+  version: "1.0.0",
+  address: "http://127.0.0.1:9091",
+  startedMs: 1,
+  workers: 2,
+  applied: "7",
+  stalenessSeconds: 0.5,
+  problems: 0,
+  hash: "abc",
+};
+
+let clock: FakeClock;
+let under: TemporaryStore;
+let registration: Registration;
+let report: NodeReport;
+beforeEach(async () => {
+  clock = new FakeClock();
+  under = await openTemporaryStore(clock);
+  report = REPORT;
+  registration = new Registration({
+    store: under.store,
+    prefix: PREFIX,
+    id: "n1",
+    report: () => report,
+    clock,
+    log: silentLog,
+    random: () => 0,
+  });
+  registration.start();
+  clock.advance(0);
+  await until(async () => (await names()).length === 1, "registered");
+});
+afterEach(async () => {
+  await registration.stop();
+  await under.stop();
+});
+
+async function names(): Promise<string[]> {
+  return (await listNodes(under.store, PREFIX)).nodes.map(({ id }) => id);
+}
+
+/** Moves time in steps and lets what became due be done. */
+async function pass(ms: number): Promise<void> {
+  for (let left = ms; left > 0; left -= 500) {
+    clock.advance(Math.min(500, left));
+    await until(() => new Promise((resolve) => setTimeout(resolve, 4, true)), "a moment");
+  }
+}
+
+test("a node shows what it reports, as long as it lives", async () => {
+  expect((await listNodes(under.store, PREFIX)).nodes).toEqual([{ id: "n1", ...REPORT }]);
+  await pass(LEASE_SECONDS * 3_000);
+  expect(await names()).toEqual(["n1"]);
+  await registration.stop();
+  expect(await names()).toEqual([]);
+  expect(await registration.stop()).toBeUndefined();
+});
+
+test("a report is rewritten at most every 10 s, and not when nothing changed", async () => {
+  const version = async (): Promise<bigint> => (await under.store.get(KEY)).kv?.version ?? 0n;
+  await pass(12_000);
+  expect(await version()).toBe(1n);
+  for (let i = 0; i < 20; i++) {
+    report = { ...REPORT, applied: `${100 + i}` };
+    await pass(1_000);
+  }
+  expect(await version()).toBeLessThanOrEqual(4n);
+  expect(await version()).toBeGreaterThanOrEqual(3n);
+});
+
+test("a lost lease is replaced by itself", async () => {
+  const lease = registration.lease();
+  await under.store.revokeLease(lease ?? 0n);
+  expect(await names()).toEqual([]);
+  await pass(7_000);
+  expect(await names()).toEqual(["n1"]);
+  expect(registration.lease()).not.toBe(lease);
+  expect(registration.facts()).toEqual({ registered: true, problem: undefined });
+});
+
+test("what is no report is left out of the list", async () => {
+  await write(
+    under.store,
+    put(`${controlKeys(PREFIX).nodes}x`, "garbage"),
+    put(`${controlKeys(PREFIX).nodes}y`, "null"),
+  );
+  expect(await names()).toEqual(["n1"]);
+});
