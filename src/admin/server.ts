@@ -11,7 +11,7 @@ import { isGatewayError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { Store } from "../store/store.ts";
 import { type Access, type AccessKey, openAccess } from "./access.ts";
-import { type AdminAnswer, answerOf, refuse } from "./answer.ts";
+import { type AdminAnswer, answerOf } from "./answer.ts";
 import { readBody } from "./body.ts";
 import { keepPreparing } from "./bootstrap.ts";
 import { dispatch, NOT_FOUND } from "./dispatch.ts";
@@ -70,9 +70,8 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
     log: options.log,
   });
   const engine = buildEngine(options);
-  const app = openHttp(options);
   const fixed = fixedHeaders(options);
-  app.all("/*", (request, reply) => serve(engine, options, access, fixed, request, reply));
+  const app = openHttp(options, (request, reply) => serve(engine, options, access, fixed, request, reply));
   await app.listen({ host: options.listen.host, port: options.listen.port });
   const preparation = await keepPreparing(options);
   const bound = app.server.address();
@@ -104,16 +103,17 @@ function buildEngine(options: AdminOptions): Engine {
   };
 }
 
-function openHttp(options: AdminOptions): FastifyInstance {
+type Handler = (request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>;
+
+function openHttp(options: AdminOptions, handler: Handler): FastifyInstance {
   const { tls } = options;
   const common = {
     logger: false,
     exposeHeadRoutes: false,
     requestTimeout: REQUEST_MS,
     routerOptions: { maxParamLength: 16_384 },
-    frameworkErrors: (_error: Error, _request: FastifyRequest, reply: FastifyReply) => {
-      send(reply, refuse(400, "400 Bad Request"), fixedHeaders(options));
-    },
+    // Targets that Fastify's router cannot read go the way of all others: they too need a key.
+    frameworkErrors: (_error: Error, request: FastifyRequest, reply: FastifyReply) => void handler(request, reply),
   } as const;
   const secure = tls && {
     cert: tls.cert,
@@ -128,7 +128,8 @@ function openHttp(options: AdminOptions): FastifyInstance {
     options.log.error({ error: messageOf(error) }, "admin request failed");
     send(reply, answerOf(error), fixedHeaders(options));
   });
-  app.setNotFoundHandler((_request, reply) => send(reply, NOT_FOUND, fixedHeaders(options)));
+  app.setNotFoundHandler(handler);
+  app.all("/*", handler);
   return app;
 }
 

@@ -1,18 +1,22 @@
 /**
  * An Admin API on an embedded store in a temporary folder, with the plugins that exist, and a client for it.
  */
-import { mkdtempSync, rmSync } from "node:fs";
 import { request } from "node:http";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { Type } from "typebox";
 import { catalogOf } from "../../src/admin/plugin-catalog.ts";
 import { type AdminOptions, openAdminServer } from "../../src/admin/server.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import type { Plugin } from "../../src/plugin/plugin.ts";
+import { definePlugin, type Plugin } from "../../src/plugin/plugin.ts";
+import { basicAuth } from "../../src/plugins/basic-auth.ts";
+import { cors } from "../../src/plugins/cors.ts";
+import { jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
+import { keyAuth } from "../../src/plugins/key-auth.ts";
+import { proxyRewrite } from "../../src/plugins/proxy-rewrite.ts";
+import { requestId } from "../../src/plugins/request-id.ts";
 import { openPluginRegistry } from "../../src/runtime/plugin-registry.ts";
-import { openEmbeddedSource } from "../../src/store/embedded.ts";
 import type { Store } from "../../src/store/store.ts";
+import { openTemporaryStore } from "./stores.ts";
 
 export const ADMIN_KEY = "test-admin-key-0123456789";
 export const VIEWER_KEY = "test-viewer-key-0123456789";
@@ -42,13 +46,15 @@ export interface AdminWorld {
   close(): Promise<void>;
 }
 
-export type WorldOptions = Partial<Omit<AdminOptions, "store">> & { readonly plugins: readonly Plugin[] };
+export type WorldOptions = Partial<AdminOptions> & { readonly plugins?: readonly Plugin[] };
 
-export async function openAdminWorld(options: WorldOptions): Promise<AdminWorld> {
-  const folder = mkdtempSync(join(tmpdir(), "jotgate-admin-"));
-  const source = await openEmbeddedSource({ folder, clock: systemClock, log: silentLog });
-  const store = source.open();
-  const server = await openAdminServer({ ...adminOptions(store, options), ...options });
+/** Without `store`, one of its own in a temporary folder, which goes with it. */
+export async function openAdminWorld(options: WorldOptions = {}): Promise<AdminWorld> {
+  const temporary = options.store ? undefined : await openTemporaryStore();
+  const store = options.store ?? temporary?.store;
+  if (!store) throw new Error("no store");
+  const { plugins = PLUGINS, ...rest } = options;
+  const server = await openAdminServer({ ...adminOptions(store, plugins), ...rest });
   const { port } = server.address;
   return {
     store,
@@ -56,16 +62,28 @@ export async function openAdminWorld(options: WorldOptions): Promise<AdminWorld>
     call: (method, path, call) => send(port, method, path, call ?? {}),
     async close() {
       await server.close();
-      await source.close();
-      rmSync(folder, { recursive: true, force: true });
+      await temporary?.stop();
     },
   };
 }
 
-export function adminOptions(store: Store, options: { readonly plugins: readonly Plugin[] }): AdminOptions {
+const PLUGINS: readonly Plugin[] = [jwtAuth, keyAuth, basicAuth, cors, requestId, proxyRewrite, trafficSplit()];
+
+/** Only its schema matters here: it points to upstreams. */
+function trafficSplit(): Plugin {
+  return definePlugin({
+    name: "traffic-split",
+    version: 0.1,
+    priority: 966,
+    schema: Type.Object({}),
+    compile: () => ({}),
+  });
+}
+
+function adminOptions(store: Store, plugins: readonly Plugin[]): AdminOptions {
   return {
     store,
-    catalog: catalogOf(openPluginRegistry(options.plugins), { compat: "default" }),
+    catalog: catalogOf(openPluginRegistry(plugins), { compat: "default" }),
     prefix: "/apisix",
     keys: [
       { name: "ops", key: ADMIN_KEY, role: "admin" },
