@@ -1,0 +1,146 @@
+/**
+ * What each kind of record does to the live configuration when it comes and when it goes.
+ */
+import type { RecordKey } from "../model/keys.ts";
+import type { KindName } from "../model/kinds.ts";
+import type { StoredValue } from "../model/record.ts";
+import type { KeyValue } from "../store/store.ts";
+import type { Consumers } from "./consumers.ts";
+import type { CredentialRecord } from "./credential-unit.ts";
+import type { GlobalRules } from "./global-rules.ts";
+import type { Node } from "./node-env.ts";
+import { withoutId } from "./record-checks.ts";
+import type { Routes } from "./routes.ts";
+import type { SecretSource } from "./secret-source.ts";
+import type { Ssls } from "./ssls.ts";
+import { certificateChanged, UpstreamSlot, type UpstreamSlotHost } from "./upstream-slot.ts";
+
+export interface KindParts {
+  readonly routes: Routes;
+  readonly consumers: Consumers;
+  readonly globalRules: GlobalRules;
+  readonly upstreams: Map<string, UpstreamSlot>;
+  readonly ssls: Ssls;
+  readonly secrets: SecretSource;
+  readonly node: Node;
+  readonly slots: UpstreamSlotHost;
+  routeRemoved(id: string): void;
+}
+
+export interface KindHandler {
+  /** @param value has passed all checks @returns what takes the record in, or why that cannot be after all */
+  prepare(key: RecordKey, value: StoredValue, kv: KeyValue): (() => void) | string;
+  remove(key: RecordKey): void;
+}
+
+export type KindHandlers = Readonly<Partial<Record<KindName, KindHandler>>>;
+
+/** Kinds without a handler are listed in the store and mean nothing here. */
+export function openKinds(parts: KindParts): KindHandlers {
+  const { routes, consumers, globalRules, upstreams, ssls, secrets, node, slots } = parts;
+  const setMetadata = (plugin: string, value: StoredValue | undefined): void => {
+    node.setMetadata(plugin, value);
+    routes.invalidateAll();
+    globalRules.invalidate();
+  };
+  const setSecret = (id: string, value: StoredValue | undefined): void => {
+    secrets.setRecord(id, value);
+    consumers.secretChanged(id);
+  };
+  const setSsl = (id: string, value: StoredValue | undefined): void => {
+    ssls.set(id, value);
+    certificateChanged(id, slots);
+  };
+  return {
+    route: {
+      prepare: ({ id }, value, kv) => routes.prepareRoute(id, kv.key, value, Number(kv.createRevision)),
+      remove({ id }) {
+        routes.deleteRoute(id);
+        parts.routeRemoved(id);
+      },
+    },
+    service: {
+      prepare: ({ id }, value, kv) => routes.prepareService(id, kv.key, value),
+      remove: ({ id }) => routes.deleteService(id),
+    },
+    plugin_config: {
+      prepare:
+        ({ id }, value) =>
+        () =>
+          routes.putPluginConfig(id, value),
+      remove: ({ id }) => routes.deletePluginConfig(id),
+    },
+    upstream: {
+      prepare: ({ id }, value, kv) => prepareUpstream(id, value, kv, parts),
+      remove({ id }) {
+        upstreams.get(id)?.close();
+        upstreams.delete(id);
+      },
+    },
+    consumer: {
+      prepare:
+        ({ id }, value, kv) =>
+        () =>
+          consumers.putConsumer(id, value, recordOf(kv)),
+      remove: ({ id }) => consumers.deleteConsumer(id),
+    },
+    credential: {
+      prepare:
+        ({ consumer = "", credential = "" }, value, kv) =>
+        () =>
+          consumers.putCredential(consumer, credential, value, recordOf(kv)),
+      remove: ({ consumer = "", credential = "" }) => consumers.deleteCredential(consumer, credential),
+    },
+    consumer_group: {
+      prepare:
+        ({ id }, value) =>
+        () =>
+          consumers.putGroup(id, value),
+      remove: ({ id }) => consumers.deleteGroup(id),
+    },
+    global_rule: {
+      prepare:
+        ({ id }, value, kv) =>
+        () =>
+          globalRules.put(id, kv.key, value, kv.modRevision),
+      remove: ({ id }) => globalRules.delete(id),
+    },
+    plugin_metadata: {
+      prepare:
+        ({ id }, value) =>
+        () =>
+          setMetadata(id, withoutId(value)),
+      remove: ({ id }) => setMetadata(id, undefined),
+    },
+    secret: {
+      prepare:
+        ({ id }, value) =>
+        () =>
+          setSecret(id, value),
+      remove: ({ id }) => setSecret(id, undefined),
+    },
+    ssl: {
+      prepare:
+        ({ id }, value) =>
+        () =>
+          setSsl(id, value),
+      remove: ({ id }) => setSsl(id, undefined),
+    },
+  };
+}
+
+function prepareUpstream(id: string, value: StoredValue, kv: KeyValue, parts: KindParts): (() => void) | string {
+  const name = typeof value["name"] === "string" ? value["name"] : "";
+  const slot = new UpstreamSlot(value, { key: kv.key, id, name }, kv.key, parts.slots);
+  const error = slot.compile();
+  if (error !== undefined) return error;
+  return () => {
+    const before = parts.upstreams.get(id);
+    parts.upstreams.set(id, slot);
+    before?.close();
+  };
+}
+
+function recordOf(kv: KeyValue): CredentialRecord {
+  return { key: kv.key, modRevision: kv.modRevision, order: Number(kv.createRevision) };
+}

@@ -1,0 +1,244 @@
+/**
+ * The configuration that requests are served by: what the records of the store mean, kept up to date change by change.
+ * Promise: a batch is applied in one turn; a record that cannot be taken keeps its last good unit and is listed; the
+ * cost of a change follows the change. Source: etcd-layout.md section 4.
+ */
+import { isUtf8 } from "node:buffer";
+import { messageOf } from "../base/errors.ts";
+import { dirOf, parseKey, type RecordKey } from "../model/keys.ts";
+import type { KindName } from "../model/kinds.ts";
+import { PLACEHOLDER, readRecord, type StoredValue } from "../model/record.ts";
+import type { NodeEnv, ResourceFacts } from "../plugin/plugin.ts";
+import type { RequestView } from "../plugin/request-view.ts";
+import type { Change, KeyValue, Revision } from "../store/store.ts";
+import { CompiledRoute } from "./compiled-route.ts";
+import { openConfigHash } from "./config-hash.ts";
+import { openConsumers } from "./consumers.ts";
+import { openGlobalRules } from "./global-rules.ts";
+import { Listeners } from "./listeners.ts";
+import { openKinds } from "./live-kinds.ts";
+import { type NodeParts, openNode } from "./node-env.ts";
+import type { PluginRegistry } from "./plugin-registry.ts";
+import type { PluginHost } from "./plugin-unit.ts";
+import { openProblems, type Problem } from "./problems.ts";
+import { recordError } from "./record-checks.ts";
+import type { Pipeline, RouteUnit, UpstreamChoice } from "./route-unit.ts";
+import type { RouterMode } from "./router.ts";
+import { openRoutes, type RouteMatch } from "./routes.ts";
+import type { SecretSource } from "./secret-source.ts";
+import { openSsls, type SslListener } from "./ssls.ts";
+import type { Upstreams } from "./upstream/upstreams.ts";
+import { MISSING_UPSTREAM, NO_UPSTREAM, UpstreamSlot, type UpstreamSlotHost } from "./upstream-slot.ts";
+
+export interface LiveOptions extends NodeParts {
+  /** Without a trailing slash; default `/apisix`. */
+  readonly prefix?: string;
+  /** Default `radixtree_host_uri`. */
+  readonly mode?: RouterMode;
+  readonly registry: PluginRegistry;
+  readonly secrets: SecretSource;
+  readonly upstreams: Upstreams;
+  /** Opens the encrypted members of a record; throws what is then the record's problem. */
+  readonly decrypt?: (key: RecordKey, value: StoredValue) => StoredValue;
+}
+
+/** Changes that belong together. */
+export interface LiveBatch {
+  readonly revision: Revision;
+  readonly changes: readonly Change[];
+}
+
+export interface LiveConfiguration {
+  /** Of the batch applied last. */
+  readonly revision: Revision;
+  readonly env: NodeEnv;
+  /** Whether `loadBodyVariables` must run before `match`. */
+  readonly needsBody: boolean;
+  /** How many records of each kind are served. */
+  readonly counts: Readonly<Partial<Record<KindName, number>>>;
+  readonly problemCount: number;
+  /** Takes a batch in one turn. @returns store keys whose new value was refused; undefined when all were taken */
+  apply(batch: LiveBatch): readonly string[] | undefined;
+  /**
+   * The route for a request; sets `view.uriParams`, not `view.route`.
+   * @param path other than `view.path` only under match_uri_encoded_slash
+   */
+  match(view: RequestView, path?: string): RouteMatch | undefined;
+  /** All global rules as one. @param route the unit that matched, if one did */
+  globalPipeline(route: RouteUnit | undefined): Pipeline;
+  route(id: string): RouteUnit | undefined;
+  upstream(id: string): UpstreamChoice;
+  problems(): readonly Problem[];
+  /** The same text on every node that holds the same records. */
+  hash(): string;
+  ssl(id: string): StoredValue | undefined;
+  ssls(): IterableIterator<[string, StoredValue]>;
+  onSslChange(listener: SslListener): () => void;
+  /** Told the ids of routes that were deleted, in the turn of the change. @returns the way to end it */
+  onRouteRemoved(listener: (id: string) => void): () => void;
+  /** Gives back everything counted; for the end of the process. */
+  close(): void;
+}
+
+export function openLive(options: LiveOptions): LiveConfiguration {
+  const { registry, secrets, log, clock, prefix = "/apisix" } = options;
+  const problems = openProblems(log, clock);
+  const hash = openConfigHash();
+  const ssls = openSsls();
+  const removed = new Listeners<[string]>();
+  const upstreams = new Map<string, UpstreamSlot>();
+  const unknown = warnOnce((name) => log.warn({ plugin: name }, "a plugin that is not loaded is ignored"));
+  let revision: Revision = 0n;
+
+  const slots: UpstreamSlotHost = {
+    upstreams: options.upstreams,
+    byCertificate: new Map(),
+    report(key, problem) {
+      if (problem === undefined) problems.clear(key, "upstream");
+      else problems.set(key, "upstream", revision, problem);
+    },
+  };
+  const keyOfResource = ({ kind, id }: ResourceFacts): string => `${dirOf(prefix, kind)}${id}`;
+  const upstreamById = (id: string): UpstreamChoice => upstreams.get(id)?.choose() ?? MISSING_UPSTREAM;
+  const node = openNode(options, registry, () => consumers);
+  const host: PluginHost = {
+    registry,
+    env: node.env,
+    secrets,
+    metadataVersion: node.metadataVersion,
+    failed(resource, plugin, reason) {
+      problems.set(keyOfResource(resource), `plugin ${plugin}`, revision, `plugin ${plugin}: ${reason}`);
+    },
+    upstream(choice, resource, place) {
+      const { upstreamId } = choice;
+      if (upstreamId !== undefined) return { choose: () => upstreamById(upstreamId), close: () => undefined };
+      if (choice.upstream === undefined) return { choose: () => NO_UPSTREAM, close: () => undefined };
+      const key = keyOfResource(resource);
+      const ids = { key: `${key}/${place}`, id: "", name: "" };
+      // True: the plugin's schema says that it is an upstream.
+      return new UpstreamSlot(choice.upstream as StoredValue, ids, key, slots);
+    },
+  };
+  const consumers = openConsumers({
+    registry,
+    host,
+    credentials: { env: node.env, secrets, problems },
+    unknown,
+  });
+  const routes = openRoutes({ mode: options.mode ?? "radixtree_host_uri", host, slots, upstreamById, unknown });
+  const globalRules = openGlobalRules({ host, problems, unknown });
+  const kinds = openKinds({
+    routes,
+    consumers,
+    globalRules,
+    upstreams,
+    ssls,
+    secrets,
+    node,
+    slots,
+    routeRemoved: (id) => removed.tell(id),
+  });
+
+  /** @returns why the record is refused */
+  const put = (key: RecordKey, kv: KeyValue): string | undefined => {
+    if (!isUtf8(kv.value)) return "not UTF-8";
+    const read = readRecord(key, kv.value.toString("utf8"));
+    if (!read.ok) return read.problem;
+    const value = options.decrypt ? options.decrypt(key, read.value) : read.value;
+    const error = recordError(key, value, registry);
+    if (error !== undefined) return error;
+    const commit = kinds[key.kind]?.prepare(key, value, kv) ?? (() => undefined);
+    if (typeof commit === "string") return commit;
+    // Whatever was wrong is said anew by what is taken in; upstreams speak for themselves.
+    problems.clearAll(kv.key, "upstream");
+    commit();
+    return undefined;
+  };
+  const take = (key: RecordKey, kv: KeyValue): string | undefined => {
+    try {
+      return put(key, kv);
+    } catch (error) {
+      return messageOf(error); // a plugin's check or the decryption threw: this record's problem, nobody else's
+    }
+  };
+
+  return {
+    get revision() {
+      return revision;
+    },
+    env: node.env,
+    get needsBody() {
+      return routes.needsBody;
+    },
+    get counts() {
+      return {
+        ...routes.counts,
+        upstream: upstreams.size,
+        consumer: consumers.consumerCount,
+        credential: consumers.credentialCount,
+        consumer_group: consumers.groupCount,
+        global_rule: globalRules.count,
+        plugin_metadata: node.metadataCount,
+        ssl: ssls.count,
+      };
+    },
+    get problemCount() {
+      return problems.count;
+    },
+    apply(batch) {
+      revision = batch.revision;
+      const refused: string[] = [];
+      for (const { key: storeKey, kv } of batch.changes) {
+        const key = parseKey(prefix, storeKey);
+        if (!key) continue;
+        if (kv === undefined) {
+          hash.delete(storeKey);
+          kinds[key.kind]?.remove(key);
+          problems.clearAll(storeKey);
+          continue;
+        }
+        if (isPlaceholder(kv.value)) continue;
+        hash.put(storeKey, kv.modRevision, kv.value);
+        const problem = take(key, kv);
+        if (problem === undefined) continue;
+        problems.set(storeKey, "record", kv.modRevision, problem);
+        refused.push(storeKey);
+      }
+      return refused.length === 0 ? undefined : refused;
+    },
+    match: (view, path) => routes.match(view, path),
+    // Units that live gives out are CompiledRoutes; others know nothing of global rules.
+    globalPipeline: (route) => globalRules.pipeline(route instanceof CompiledRoute ? route : undefined),
+    route: (id) => routes.unit(id),
+    upstream: upstreamById,
+    problems: () => problems.list(),
+    hash: () => hash.text(),
+    ssl: (id) => ssls.get(id),
+    ssls: () => ssls.entries(),
+    onSslChange: (listener) => ssls.onChange(listener),
+    onRouteRemoved: (listener) => removed.add(listener),
+    close() {
+      routes.close();
+      consumers.close();
+      globalRules.close();
+      for (const slot of upstreams.values()) slot.close();
+    },
+  };
+}
+
+const PLACEHOLDER_BYTES = Buffer.from(PLACEHOLDER);
+
+function isPlaceholder(value: Buffer): boolean {
+  return value.length === PLACEHOLDER_BYTES.length && value.equals(PLACEHOLDER_BYTES);
+}
+
+const NAMES_MAX = 1_000; // names come from records, so they are bounded here
+
+function warnOnce(warn: (name: string) => void): (name: string) => void {
+  const said = new Set<string>();
+  return (name) => {
+    if (said.has(name) || said.size >= NAMES_MAX) return;
+    said.add(name);
+    warn(name);
+  };
+}
