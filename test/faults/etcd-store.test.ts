@@ -1,0 +1,150 @@
+/**
+ * What the etcd adapter says when etcd is away, full, closed to us, or silent.
+ */
+import { spawnSync } from "node:child_process";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { systemClock } from "../../src/base/clock.ts";
+import { isGatewayError } from "../../src/base/errors.ts";
+import { silentLog } from "../../src/base/log.ts";
+import { type EtcdSettings, openEtcdSource } from "../../src/store/etcd.ts";
+import { prefixRange, type Store, type WatchEnd } from "../../src/store/store.ts";
+import { type EtcdCluster, etcdAvailable, startEtcd } from "../support/etcd.ts";
+import { startRelay } from "../support/relay.ts";
+import { put, remove, write } from "../support/stores.ts";
+
+const open = (hosts: readonly string[], settings: Partial<EtcdSettings> = {}): Store =>
+  openEtcdSource({ hosts, clock: systemClock, log: silentLog, ...settings }).open();
+
+async function failure(promise: Promise<unknown>): Promise<string> {
+  return await promise.then(
+    () => "no error",
+    (error) => (isGatewayError(error) ? error.code : String(error)),
+  );
+}
+
+function watchEnd(store: Store, prefix: string): Promise<WatchEnd> {
+  const sink = { created: () => {}, batch: () => {}, progress: () => {} };
+  return store.watch(prefixRange(prefix), 1n, sink, new AbortController().signal);
+}
+
+describe.skipIf(!etcdAvailable())("the etcd adapter in trouble", () => {
+  let etcd: EtcdCluster;
+  let store: Store;
+  beforeAll(async () => {
+    etcd = await startEtcd();
+    store = open(etcd.endpoints);
+  }, 30_000);
+  afterAll(async () => {
+    await store?.close();
+    await etcd?.stop();
+  });
+
+  test("where nothing listens, a write is unavailable, not unknown", async () => {
+    const away = open(["http://127.0.0.1:1"]);
+    expect(await failure(write(away, put("a")))).toBe("STORE_UNAVAILABLE");
+    expect(await failure(away.get("a"))).toBe("STORE_UNAVAILABLE");
+    expect((await watchEnd(away, "/a/")).kind).toBe("broken");
+    await away.close();
+  });
+
+  test("a dead member among several is passed over by calls that were not sent", async () => {
+    const some = open(["http://127.0.0.1:1", ...etcd.endpoints, "http://127.0.0.1:2"]);
+    for (let i = 0; i < 6; i++) expect(await write(some, put("/several", { i }))).toBeGreaterThan(0n);
+    await some.close();
+  });
+
+  test("a write whose answer is lost is unknown, and it was done once", async () => {
+    const relay = await startRelay(etcd.endpoints[0] ?? "");
+    const behind = open([relay.endpoint], { rpcMs: 700 });
+    await write(behind, put("/unknown", "before"));
+    relay.swallow();
+    expect(await failure(write(behind, put("/unknown", "after")))).toBe("STORE_OUTCOME_UNKNOWN");
+    const { kv } = await store.get("/unknown");
+    expect(kv?.value.toString()).toBe("after");
+    expect(kv?.version).toBe(2n);
+    relay.heal();
+    expect((await behind.get("/unknown")).kv?.version).toBe(2n);
+    await behind.close();
+    await relay.stop();
+  });
+
+  test("a member that accepts and never answers costs no longer than the deadline", async () => {
+    const relay = await startRelay(etcd.endpoints[0] ?? "");
+    relay.stall();
+    const behind = open([relay.endpoint], { rpcMs: 500 });
+    const started = performance.now();
+    expect(await failure(behind.get("a"))).toBe("STORE_UNAVAILABLE");
+    expect(performance.now() - started).toBeLessThan(3_000);
+    await behind.close();
+    await relay.stop();
+  });
+
+  test("a full store refuses puts as full and still takes deletes and reads", async () => {
+    const small = await startEtcd({ extraArgs: ["--quota-backend-bytes", String(2 * 1024 * 1024)] });
+    const full = open(small.endpoints);
+    let code = "no error";
+    for (let i = 0; i < 40 && code === "no error"; i++)
+      code = await failure(write(full, put(`/fill/${i}`, "x".repeat(200_000))));
+    expect(code).toBe("STORE_FULL");
+    expect(await failure(write(full, remove("/fill/0")))).toBe("no error");
+    expect((await full.get("/fill/0")).kv).toBeUndefined();
+    expect(await failure(full.grantLease(10))).toBe("STORE_FULL");
+    await full.close();
+    await small.stop();
+  }, 30_000);
+
+  test("a value beyond the server's own limit is too large", async () => {
+    const tight = await startEtcd({ extraArgs: ["--max-request-bytes", "20000"] });
+    const narrow = open(tight.endpoints);
+    expect(await failure(write(narrow, put("a", "x".repeat(30_000))))).toBe("STORE_TOO_LARGE");
+    expect(await failure(write(narrow, put("a", "x")))).toBe("no error"); // at once: no breaker
+    await narrow.close();
+    await tight.stop();
+  }, 30_000);
+
+  describe("with users", () => {
+    let guarded: EtcdCluster;
+    const ctl = (...args: string[]): void => {
+      const { status, stderr } = spawnSync("etcdctl", ["--endpoints", guarded.endpoints.join(","), ...args], {
+        env: { ...process.env, ETCDCTL_API: "3" },
+      });
+      if (status !== 0) throw new Error(`etcdctl ${args.join(" ")}: ${stderr}`);
+    };
+    beforeAll(async () => {
+      guarded = await startEtcd({ extraArgs: ["--auth-token-ttl", "2"] });
+      ctl("user", "add", "root:rootpw");
+      ctl("user", "add", "gateway:gatewaypw");
+      ctl("role", "add", "reader");
+      ctl("role", "grant-permission", "reader", "read", "/apisix/", "/apisix0");
+      ctl("user", "grant-role", "gateway", "reader");
+      ctl("auth", "enable");
+    }, 30_000);
+    afterAll(() => guarded?.stop());
+
+    test.each([
+      { says: "no user", access: {} },
+      { says: "a wrong password", access: { user: "gateway", password: "wrong" } },
+    ])("$says is denied", async ({ access }) => {
+      const stranger = open(guarded.endpoints, access);
+      expect(await failure(stranger.get("/apisix/a"))).toBe("STORE_DENIED");
+      expect((await watchEnd(stranger, "/apisix/")).kind).toBe("refused");
+      await stranger.close();
+    });
+
+    test("a user may do what its role grants, and nothing else", async () => {
+      const gateway = open(guarded.endpoints, { user: "gateway", password: "gatewaypw" });
+      expect(await failure(gateway.get("/apisix/a"))).toBe("no error");
+      expect(await failure(write(gateway, put("/apisix/a")))).toBe("STORE_DENIED");
+      expect((await watchEnd(gateway, "/other/")).kind).toBe("refused");
+      await gateway.close();
+    });
+
+    test("a token that expired is replaced without the caller noticing", async () => {
+      const root = open(guarded.endpoints, { user: "root", password: "rootpw" });
+      await write(root, put("/apisix/a"));
+      await new Promise((resolve) => setTimeout(resolve, 3_200)); // the server's own clock: there is no fact to wait for
+      expect(await failure(write(root, put("/apisix/a", "again")))).toBe("no error");
+      await root.close();
+    }, 15_000);
+  });
+});
