@@ -56,7 +56,8 @@ class Lane {
   readonly #date: DateLine;
   /** The newest request of a connection, for errors that the parser reports without naming one. */
   readonly #latest = new WeakMap<Duplex, GeneralReply>();
-  readonly #broken = new WeakSet<Duplex>();
+  /** Connections that were told to close: whatever else they bring is not looked at. */
+  readonly #refused = new WeakSet<Duplex>();
 
   constructor(context: GatewayContext, connectionOf: ConnectionOf) {
     this.#context = context;
@@ -70,6 +71,7 @@ class Lane {
       connectionsCheckingInterval: CHECK_MS,
       keepAliveTimeout: settings.idleTimeoutMs,
       noDelay: true,
+      requireHostHeader: false, // our own refusal does not look at what follows on the connection
     });
     this.server.maxHeadersCount = 0; // none is dropped silently; too many are refused
     this.server.timeout = 0;
@@ -77,7 +79,6 @@ class Lane {
     this.server.on("checkExpectation", (request, response) =>
       this.#refuse(request, response, refusal(417, "expectation")),
     );
-    this.server.on("clientError", (error, socket) => this.#clientError(error, socket));
     this.server.on("connect", (_request, socket) => this.#refuseRaw(socket, refusal(405, "method")));
     this.server.on("upgrade", (request: IncomingMessage, socket: Socket, head: Buffer) =>
       handleUpgrade(this.#context, this.server, this.#connectionOf(socket), request, socket, head),
@@ -90,13 +91,15 @@ class Lane {
     const app = fastify({
       logger: false,
       exposeHeadRoutes: false,
+      clientErrorHandler: (error, socket) => this.#clientError(error, socket),
       serverFactory: (fastifyHandler) => {
         handler = fastifyHandler;
         return this.server;
       },
     });
     // Bodies belong to the exchange: no method has one as far as Fastify is concerned.
-    for (const method of METHODS) if (method !== "CONNECT") app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
+    for (const method of METHODS)
+      if (method !== "CONNECT") app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
     app.register(replyFrom, REPLY_FROM);
     app.all("/", (request, reply) => {
       const general = carried(request.raw);
@@ -112,6 +115,7 @@ class Lane {
   #dispatch: (request: IncomingMessage, response: ServerResponse) => void = () => {};
 
   #receive(request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean): void {
+    if (this.#refused.has(request.socket)) return;
     const context = this.#context;
     context.metrics.general.inc();
     const startedMs = context.clock.monotonicMs();
@@ -168,6 +172,7 @@ class Lane {
   /** Answers a request that never becomes an exchange; the connection is not trusted with another one. */
   #refuse(request: IncomingMessage, response: ServerResponse, answer: Answer): void {
     const { metrics } = this.#context;
+    this.#refused.add(request.socket);
     metrics.error(answer.reason);
     metrics.unmatched.count(answer.status);
     const body = typeof answer.body === "string" ? answer.body : pageOf(answer.status);
@@ -177,8 +182,8 @@ class Lane {
   }
 
   #clientError(error: Error & { readonly code?: string; readonly rawPacket?: Buffer }, socket: Duplex): void {
-    if (this.#broken.has(socket)) return;
-    this.#broken.add(socket);
+    if (this.#refused.has(socket)) return;
+    this.#refused.add(socket);
     const answer = readClientError(error);
     const latest = this.#latest.get(socket);
     if (!socket.writable || error.code === "ECONNRESET") {
@@ -187,7 +192,10 @@ class Lane {
     }
     if (!latest || latest.done) this.#refuseRaw(socket, answer);
     else if (latest.bodyComplete) latest.closeAfter();
-    else latest.exchange?.refuse(answer);
+    else {
+      latest.stopReading();
+      latest.exchange?.refuse(answer);
+    }
   }
 
   #refuseRaw(socket: Duplex, answer: Answer): void {

@@ -41,6 +41,7 @@ export class GeneralReply implements Reply, BodySource {
   #body: IncomingBody | undefined;
   #awaitsContinue: boolean;
   #close = false;
+  #unreadable = false;
   #chunked = false;
   #bodiless = false;
   #done = false;
@@ -81,6 +82,11 @@ export class GeneralReply implements Reply, BodySource {
   /** The request has been read to its end. */
   get bodyComplete(): boolean {
     return this.#body?.complete !== false;
+  }
+
+  /** The rest of the request cannot be read: what is said now is the last. */
+  stopReading(): void {
+    this.#unreadable = true;
   }
 
   get exchange(): Exchange | undefined {
@@ -172,7 +178,7 @@ export class GeneralReply implements Reply, BodySource {
     const held = this.#held;
     this.#held = undefined;
     if (held) this.sentBytes += held.length;
-    if (this.#close && !this.#chunked && this.#body?.complete === false) this.#linger(held);
+    if (this.#close && !this.#chunked && !this.#unreadable && this.#body?.complete === false) this.#linger(held);
     else {
       this.#response.end(held);
       if (this.#response.writableLength > 0) this.#armSending();

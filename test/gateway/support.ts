@@ -2,9 +2,9 @@
  * Hand-built routing, raw upstreams and raw clients for tests of the gateway floor: bytes in, bytes out.
  */
 import { connect, createServer, type Server, type Socket } from "node:net";
-import { openMetrics } from "../../src/base/metrics.ts";
-import { silentLog } from "../../src/base/log.ts";
 import { systemClock } from "../../src/base/clock.ts";
+import { silentLog } from "../../src/base/log.ts";
+import { openMetrics } from "../../src/base/metrics.ts";
 import type { Routing } from "../../src/gateway/gateway-context.ts";
 import { type GatewayServer, openGatewayServer } from "../../src/gateway/gateway-server.ts";
 import type { GatewaySettings } from "../../src/gateway/gateway-settings.ts";
@@ -139,22 +139,30 @@ export interface RawUpstream {
   /** Everything received, per connection, latin1. */
   readonly received: string[];
   readonly connections: number;
-  /** Everything received on all connections. */
+  /** Everything received on all connections, in order of arrival. */
   readonly all: string;
+  /** Forgets what was received. */
+  clear(): void;
   close(): Promise<void>;
 }
 
 /** An upstream that speaks bytes. `serve` is called for each piece that arrives, with all of that connection so far. */
-export function openRawUpstream(serve: (socket: Socket, seen: string, connection: number) => void): Promise<RawUpstream> {
-  const received: string[] = [];
+export function openRawUpstream(
+  serve: (socket: Socket, seen: string, connection: number) => void,
+): Promise<RawUpstream> {
+  let received: string[] = [];
+  let all = "";
+  let opened = 0;
   const sockets = new Set<Socket>();
   const server: Server = createServer({ allowHalfOpen: false }, (socket) => {
-    const index = received.push("") - 1;
+    const index = opened++;
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
     socket.on("error", () => socket.destroy());
     socket.on("data", (chunk: Buffer) => {
-      received[index] += chunk.toString("latin1");
+      const text = chunk.toString("latin1");
+      received[index] = (received[index] ?? "") + text;
+      all += text;
       serve(socket, received[index] ?? "", index);
     });
   });
@@ -164,12 +172,18 @@ export function openRawUpstream(serve: (socket: Socket, seen: string, connection
       const port = typeof address === "object" && address ? address.port : 0;
       resolve({
         port,
-        received,
+        get received() {
+          return received;
+        },
         get connections() {
-          return received.length;
+          return opened;
         },
         get all() {
-          return received.join("");
+          return all;
+        },
+        clear: () => {
+          received = [];
+          all = "";
         },
         close: () =>
           new Promise((done) => {
@@ -182,9 +196,9 @@ export function openRawUpstream(serve: (socket: Socket, seen: string, connection
 }
 
 /** Answers every complete request head (bodies by Content-Length) with the same bytes. */
-export function answering(answer: string | ((request: string, count: number) => string)): {
-  (socket: Socket, seen: string, connection: number): void;
-} {
+export function answering(
+  answer: string | ((request: string, count: number) => string),
+): (socket: Socket, seen: string, connection: number) => void {
   const done = new WeakMap<Socket, { at: number; count: number }>();
   return (socket, seen) => {
     const state = done.get(socket) ?? { at: 0, count: 0 };
