@@ -316,7 +316,7 @@ describe("the consumer's configuration", () => {
     node.env.clock.advance(60_000);
     node.jack({ secret: "short" });
     expect(node.env.logged.slice(10).map(({ message, fields }) => [message, fields["left"]])).toEqual([
-      ["more credentials had warnings", 90],
+      ["more warnings were left out", 90],
       ["the secret has 5 bytes, HS256 needs at least 32", undefined],
     ]);
   });

@@ -6,6 +6,7 @@
 import { randomBytes } from "node:crypto";
 import { type Static, Type } from "typebox";
 import { GatewayError, isGatewayError, messageOf } from "../../base/errors.ts";
+import { openLimitedWarn, type Warn } from "../../base/limited-log.ts";
 import { isReference } from "../../base/reference.ts";
 import { Defaulted } from "../../plugin/defaulted.ts";
 import type { CredentialDefinition, NodeEnv, WriteContext } from "../../plugin/plugin.ts";
@@ -177,25 +178,11 @@ function shortText(algorithm: Algorithm, bytes: Buffer): string {
   return `the secret has ${bytes.length} bytes, ${algorithm} needs at least ${LEAST_SECRET_BYTES[algorithm]}`;
 }
 
-/** A million consumers may share one fault: a node says so this often in a minute, then only how often more. */
-const WARNINGS_PER_MINUTE = 10;
-
-interface Warnings {
-  sinceMs: number;
-  count: number;
-}
-
 // Keyed by what lives as long as the node, so that nothing is shared between nodes of one process.
-const warnings = new WeakMap<NodeEnv["states"], Warnings>();
+const warnings = new WeakMap<NodeEnv["states"], Warn>();
 
 function warn(env: NodeEnv, message: string): void {
-  const nowMs = env.clock.monotonicMs();
-  let seen = warnings.get(env.states);
-  if (!seen || nowMs - seen.sinceMs >= 60_000) {
-    const left = (seen?.count ?? 0) - WARNINGS_PER_MINUTE;
-    if (left > 0) env.log.warn({ plugin: "jwt-auth", left }, "more credentials had warnings");
-    seen = { sinceMs: nowMs, count: 0 };
-    warnings.set(env.states, seen);
-  }
-  if (++seen.count <= WARNINGS_PER_MINUTE) env.log.warn({ plugin: "jwt-auth" }, message);
+  const known = warnings.get(env.states) ?? openLimitedWarn(env.log, env.clock);
+  warnings.set(env.states, known);
+  known({ plugin: "jwt-auth" }, message);
 }
