@@ -37,16 +37,19 @@ export function npm(...args) {
     : run("npm", args, { shell: process.platform === "win32" });
 }
 
-/** Prints that a long step is still going on, where nothing else would show it. @returns what ends the printing */
-export function progress(what) {
+/** Runs a long step; says when it begins, how long it has been going on where nothing else shows that, and how long it took. */
+async function longStep(what, done, action) {
   const begin = Date.now();
+  const seconds = () => (Date.now() - begin) / 1_000;
   console.log(`${what} ...`);
-  const tick = () => console.log(`${what} ... ${Math.round((Date.now() - begin) / 1000)} s`);
+  const tick = () => console.log(`${what} ... ${Math.round(seconds())} s`);
   const timer = process.stdout.isTTY ? undefined : setInterval(tick, 5_000);
-  return () => {
+  try {
+    await action();
+  } finally {
     clearInterval(timer);
-    return `${((Date.now() - begin) / 1000).toFixed(1)} s`;
-  };
+  }
+  console.log(`${done} in ${seconds().toFixed(1)} s.`);
 }
 
 /** Whether node_modules holds what package-lock.json asks for (packages for other platforms aside). */
@@ -62,10 +65,14 @@ export function isInstalled() {
 
 export async function installIfNeeded() {
   if (isInstalled()) return;
-  const done = progress("Installing packages (first start, or the list of packages changed)");
-  const code = await npm(existsSync(join(ROOT, "package-lock.json")) ? "ci" : "install", "--no-audit", "--no-fund");
-  if (code !== 0) throw new Error("npm could not install the packages; its output above says why");
-  console.log(`Packages installed in ${done()}.`);
+  await longStep(
+    "Installing packages (the first time, or after their list changed)",
+    "Packages installed",
+    async () => {
+      const code = await npm(existsSync(join(ROOT, "package-lock.json")) ? "ci" : "install", "--no-audit", "--no-fund");
+      if (code !== 0) throw new Error("npm could not install the packages; its output above says why");
+    },
+  );
 }
 
 /** A text that changes whenever the build would: the sources, how they are compiled, and by what. */
@@ -87,27 +94,26 @@ export function isBuilt() {
 }
 
 /** Compiles src to dist. The old build stays until the new one is complete, and when the new one fails. */
-export async function build() {
-  const next = `${DIST}.${process.pid}`;
-  const former = `${next}.former`;
-  const state = sourceState();
-  const compiler = join(ROOT, "node_modules/typescript/bin/tsc");
-  try {
-    const code = await run(process.execPath, [compiler, "-p", "tsconfig.build.json", "--outDir", next]);
-    if (code !== 0) throw new Error("the sources do not compile; the messages above say where");
-    writeFileSync(join(next, ".build"), state);
-    if (existsSync(DIST)) renameSync(DIST, former);
-    renameSync(next, DIST);
-  } finally {
-    for (const folder of [next, former]) rmSync(folder, { recursive: true, force: true });
-  }
+export function build() {
+  return longStep("Building", "Built", async () => {
+    const next = `${DIST}.${process.pid}`;
+    const former = `${next}.former`;
+    const state = sourceState();
+    const compiler = join(ROOT, "node_modules/typescript/bin/tsc");
+    try {
+      const code = await run(process.execPath, [compiler, "-p", "tsconfig.build.json", "--outDir", next]);
+      if (code !== 0) throw new Error("the sources do not compile; the messages above say where");
+      writeFileSync(join(next, ".build"), state);
+      if (existsSync(DIST)) renameSync(DIST, former);
+      renameSync(next, DIST);
+    } finally {
+      for (const folder of [next, former]) rmSync(folder, { recursive: true, force: true });
+    }
+  });
 }
 
 export async function buildIfNeeded() {
-  if (isBuilt()) return;
-  const done = progress("Building");
-  await build();
-  console.log(`Built in ${done()}.`);
+  if (!isBuilt()) await build();
 }
 
 function readJson(path) {
