@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { makeView } from "../../src/plugin/testkit-view.ts";
+import { openStates } from "../../src/runtime/states.ts";
 import { begin, next, openBench, serve, serveSoon, settle, tally } from "./upstream-fixture.ts";
 
 const answer = (ttlSeconds: number, ...addresses: string[]) => ({ addresses, ttlSeconds });
@@ -127,6 +128,21 @@ describe("answers are renewed", () => {
 });
 
 describe("when DNS fails", () => {
+  test("addresses outlive the gap between two configurations", async () => {
+    const bench = openBench(1, openStates);
+    bench.script.answers.set("a.test", answer(1, "10.0.0.1"));
+    const before = bench.compile(one);
+    await serveSoon(before);
+    before.close();
+    bench.script.answers.delete("a.test");
+    await bench.pass(20_000);
+    const after = bench.compile({ ...one, retries: 2 });
+    expect(next(begin(after))?.address).toBe("10.0.0.1");
+    after.close();
+    await bench.pass(40_000);
+    expect(bench.dns.names()).toEqual([]);
+  });
+
   test.each([
     { says: "an error", broken: new Error("queryA ESERVFAIL a.test") },
     { says: "silence", broken: new Promise<never>(() => {}) },

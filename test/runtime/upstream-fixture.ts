@@ -1,4 +1,6 @@
 /** Upstreams on a hand-moved clock, with a scripted DNS and a scripted prober: what sockets would say, said by the test. */
+import type { Clock } from "../../src/base/clock.ts";
+import type { StateRegistry } from "../../src/plugin/plugin.ts";
 import { makeEnv, metricValue } from "../../src/plugin/testkit.ts";
 import { makeView, type ViewInput } from "../../src/plugin/testkit-view.ts";
 import { openDns } from "../../src/runtime/upstream/dns.ts";
@@ -19,8 +21,9 @@ export interface AskedProbe {
 }
 
 /** One process's upstreams. `dns.answers` and `prober.outcome` may be changed at any time. */
-export function openBench(seed = 1) {
+export function openBench(seed = 1, openOwnStates?: (clock: Clock) => StateRegistry) {
   const env = makeEnv();
+  const states = openOwnStates?.(env.clock) ?? env.states;
   const random = makeRandom(seed);
   const clock = env.clock;
   const script = {
@@ -47,7 +50,7 @@ export function openBench(seed = 1) {
     clock,
     log: env.log,
     metrics: env.metrics,
-    states: env.states,
+    states,
     dns,
     random,
     certificate: (id) => script.certificates.get(id),
@@ -64,8 +67,9 @@ export function openBench(seed = 1) {
     logged: env.logged,
     heldStates: () => env.heldStates,
     metric: (name: string, labels?: Record<string, string>) => metricValue(env, name, labels),
-    compile: (record: UpstreamRecord, ids: Partial<UpstreamIds> = {}): CompiledUpstream =>
-      upstreams.compile(record, { key: "/apisix/upstreams/1", id: "1", name: "one", ...ids }),
+    // True enough: a record comes from the store, where anything may stand.
+    compile: (record: object, ids: Partial<UpstreamIds> = {}): CompiledUpstream =>
+      upstreams.compile(record as UpstreamRecord, { key: "/apisix/upstreams/1", id: "1", name: "one", ...ids }),
     /** Moves time in steps, letting promises settle between them. */
     async pass(ms: number, stepMs = 100): Promise<void> {
       for (let left = ms; left > 0; left -= stepMs) {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { openStates } from "../../src/runtime/states.ts";
 import { HealthState } from "../../src/runtime/upstream/health-state.ts";
 import type { ProbeOutcome } from "../../src/runtime/upstream/node-health.ts";
 import type { AttemptOutcome } from "../../src/runtime/upstream-unit.ts";
@@ -405,6 +406,39 @@ describe("health across configuration changes", () => {
     }
     expect(bench.script.probes.length).toBeGreaterThanOrEqual(19);
     expect(bench.script.probes.length).toBeLessThanOrEqual(23);
+  });
+
+  test("probes are not put off by changes that come faster than they", async () => {
+    const bench = openBench();
+    const record = { nodes: { [A]: 1 }, checks: { active: { healthy: { interval: 2 } } } };
+    let unit = bench.compile(record);
+    for (let n = 0; n < 200; n++) {
+      serve(unit);
+      await bench.pass(100);
+      const changed = bench.compile({ ...record, retries: n });
+      unit.close();
+      unit = changed;
+    }
+    expect(bench.script.probes.length).toBeGreaterThanOrEqual(10);
+    expect(bench.script.probes.length).toBeLessThanOrEqual(12);
+  });
+
+  test("state that lingers between two configurations is kept, but not probed", async () => {
+    const bench = openBench(1, openStates);
+    const record = { nodes, checks: { active: {}, passive: {} } };
+    const before = bench.compile(record);
+    bench.script.outcome = () => ({ kind: "refused" });
+    serve(before);
+    await bench.pass(5000);
+    before.close();
+    const asked = bench.script.probes.length;
+    await bench.pass(20_000);
+    expect(bench.script.probes.length).toBe(asked);
+    const after = bench.compile(record);
+    begin(after);
+    expect(statuses(bench)).toEqual({ 1980: "unhealthy", 1981: "unhealthy" });
+    await bench.pass(100);
+    expect(bench.script.probes.length).toBe(asked + 2);
   });
 
   test("upstreams with equal checks share probes, and failures of requests only within one resource", async () => {

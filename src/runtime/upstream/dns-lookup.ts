@@ -18,10 +18,10 @@ export interface DnsAnswer {
 export type DnsLookup = (name: string) => Promise<DnsAnswer>;
 
 export interface DnsLookupOptions {
-  /** "ip", "ip:port" or "[ipv6]:port"; default: those of /etc/resolv.conf. */
+  /** "ip", "ip:port" or "[ipv6]:port"; none: those of /etc/resolv.conf. */
   readonly servers?: readonly string[];
   readonly hostsPath?: string;
-  /** Time for one question to one server; each server is asked twice. Default 2000. */
+  /** Time for the servers to answer one look-up, shared among them; each is asked twice. Default 5000. */
   readonly timeoutMs?: number;
 }
 
@@ -33,8 +33,7 @@ const SILENT: ReadonlySet<unknown> = new Set(["ETIMEOUT", "ECANCELLED"]);
 /** @throws TypeError when a server is no address */
 export function makeDnsLookup(options: DnsLookupOptions = {}): DnsLookup {
   const hosts = new HostsFile(options.hostsPath);
-  const resolver = new Resolver({ timeout: options.timeoutMs ?? 2_000, tries: 2 });
-  if (options.servers) resolver.setServers([...options.servers]);
+  const resolver = openResolver(options.servers ?? [], options.timeoutMs ?? 5_000);
   const system = new Gate(1);
   return async (name) => {
     const wanted = name.toLowerCase().replace(/\.$/, "");
@@ -47,6 +46,15 @@ export function makeDnsLookup(options: DnsLookupOptions = {}): DnsLookup {
       return await system.run(() => askSystem(wanted, error));
     }
   };
+}
+
+function openResolver(servers: readonly string[], timeoutMs: number): Resolver {
+  const count = servers.length || Math.max(1, new Resolver().getServers().length);
+  // The second round of questions waits twice as long as the first.
+  const questionMs = Math.max(50, Math.floor(timeoutMs / (3 * count)));
+  const resolver = new Resolver({ timeout: questionMs, tries: 2 });
+  if (servers.length > 0) resolver.setServers([...servers]);
+  return resolver;
 }
 
 async function askServers(resolver: Resolver, name: string): Promise<DnsAnswer> {

@@ -28,6 +28,8 @@ export interface DnsEnv {
   readonly log: Log;
   readonly metrics: Metrics;
   readonly lookup: DnsLookup;
+  /** How long a look-up may take before it counts as failed and nobody waits for it. Default 5000. */
+  readonly timeoutMs?: number;
   /** In [0, 1); default Math.random. */
   readonly random?: () => number;
 }
@@ -40,6 +42,7 @@ export function openDns(env: DnsEnv): Dns {
   const shared: NameEnv = {
     ...env,
     random: env.random ?? Math.random,
+    timeoutMs: env.timeoutMs ?? 5_000,
     gate: new Gate(MAX_LOOKUPS),
     good: family.child("ok"),
     bad: family.child("failed"),

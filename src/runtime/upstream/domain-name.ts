@@ -22,6 +22,7 @@ export interface NameEnv {
   readonly log: Log;
   readonly lookup: DnsLookup;
   readonly random: () => number;
+  readonly timeoutMs: number;
   /** Limits the look-ups of all names. */
   readonly gate: Gate;
   readonly good: Counter;
@@ -29,7 +30,6 @@ export interface NameEnv {
 }
 
 const MAX_ADDRESSES = 64;
-const MAX_WAIT_MS = 5_000;
 const MIN_TTL_MS = 1_000; // TTL 0 is common (Consul); without a floor every request would ask
 const MAX_TTL_MS = 3_600_000;
 const IDLE_MS = 60_000; // a name nobody asks for is renewed this much later
@@ -112,11 +112,11 @@ export class DomainName {
 
   /** Ends in time even while the look-ups of other names hold all places. */
   #lookup(): Promise<DnsAnswer> {
-    const { gate, lookup, clock } = this.#env;
+    const { gate, lookup, clock, timeoutMs } = this.#env;
     return new Promise((resolve, reject) => {
       let isLate = false;
-      const late = new Error(`no answer within ${MAX_WAIT_MS} ms`);
-      const timer = clock.after(MAX_WAIT_MS, () => {
+      const late = new Error(`no answer within ${timeoutMs} ms`);
+      const timer = clock.after(timeoutMs, () => {
         isLate = true;
         reject(late);
       });

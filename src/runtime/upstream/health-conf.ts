@@ -1,14 +1,16 @@
 /**
- * Health checks of an upstream with every default filled and every list turned into a table.
- * Source: spec resources.md, section checks (defaults of APISIX 3.18).
+ * Health checks of an upstream with every default filled and every list of statuses turned into a table.
+ * Source: spec resources.md, section checks.
  */
 import { GatewayError } from "../../base/errors.ts";
-import type { ActiveRecord, HealthyRecord, PassiveRecord, UnhealthyRecord, UpstreamRecord } from "./record.ts";
+import { withDefaults } from "../../base/schema-defaults.ts";
+import { ActiveCheck, PassiveCheck } from "../../model/upstream.ts";
+import type { FilledActive, FilledPassive, UpstreamRecord } from "./record.ts";
 
 /** What a status says: 0 nothing, 1 success, 2 failure; indexed by the status. */
 export type Verdicts = Uint8Array;
 
-/** How many of a kind in a row change the state; 0 never. */
+/** How many of a kind change the state; 0 never. */
 export interface Thresholds {
   readonly verdicts: Verdicts;
   readonly successes: number;
@@ -43,24 +45,6 @@ export interface HealthConf {
   readonly passive: Thresholds | undefined;
 }
 
-const ACTIVE = {
-  healthy: [200, 302],
-  unhealthy: [429, 404, 500, 501, 502, 503, 504, 505],
-  successes: 2,
-  httpFailures: 5,
-  tcpFailures: 2,
-  timeouts: 3,
-} as const;
-
-const PASSIVE = {
-  healthy: [200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 300, 301, 302, 303, 304, 305, 306, 307, 308],
-  unhealthy: [429, 500, 503],
-  successes: 5,
-  httpFailures: 5,
-  tcpFailures: 2,
-  timeouts: 7,
-} as const;
-
 /**
  * @returns undefined without active checks: nothing could ever heal a node again
  * @throws GatewayError CONFIG_INVALID for texts that would break out of the probe's request
@@ -68,50 +52,49 @@ const PASSIVE = {
 export function readChecks(
   record: Pick<UpstreamRecord, "checks" | "pass_host" | "upstream_host">,
 ): HealthConf | undefined {
-  const active = record.checks?.active;
-  if (!active) return undefined;
-  const passive = record.checks?.passive;
+  const checks = record.checks;
+  if (!checks?.active) return undefined;
+  // Without a default of their own, absent groups would stay absent.
+  const groups = { healthy: {}, unhealthy: {} };
+  const active = withDefaults<FilledActive>(ActiveCheck, { ...groups, ...checks.active });
   return Object.freeze({
     probe: readProbe(active, record.pass_host === "rewrite" ? record.upstream_host : undefined),
-    concurrency: active.concurrency ?? 10,
-    healthyIntervalMs: (active.healthy?.interval ?? 1) * 1000,
-    unhealthyIntervalMs: (active.unhealthy?.interval ?? 1) * 1000,
-    active: readThresholds(active, ACTIVE),
-    passive: passive && readThresholds(passive, PASSIVE),
+    concurrency: Math.max(1, active.concurrency),
+    healthyIntervalMs: active.healthy.interval * 1000,
+    unhealthyIntervalMs: active.unhealthy.interval * 1000,
+    active: readThresholds(active),
+    passive: checks.passive && readThresholds(withDefaults(PassiveCheck, { ...groups, ...checks.passive })),
   });
 }
 
-function readProbe(active: ActiveRecord, rewrittenHost: string | undefined): ProbeConf {
-  const type = active.type ?? "http";
-  if (type !== "http" && type !== "https" && type !== "tcp") throw invalid(`unknown type of health check "${type}"`);
+function readProbe(active: FilledActive, rewrittenHost: string | undefined): ProbeConf {
   const probe: ProbeConf = {
-    type,
-    timeoutMs: (active.timeout ?? 1) * 1000,
-    method: active.http_method ?? "GET",
-    path: active.http_path ?? "/",
-    body: active.http_req_body ?? "",
+    type: active.type,
+    timeoutMs: active.timeout * 1000,
+    method: active.http_method,
+    path: active.http_path,
+    body: active.http_req_body,
     headers: active.req_headers ?? [],
     host: active.host ?? rewrittenHost,
     port: active.port,
-    verify: active.https_verify_certificate ?? true,
+    verify: active.https_verify_certificate,
   };
-  if (![...probe.headers, probe.host ?? ""].every(isLine) || ![probe.method, probe.path].every(isWord)) {
-    throw invalid("the health check's path, host or headers cannot be sent as configured");
+  const lines = [...probe.headers, probe.host ?? ""];
+  if (!lines.every(isLine) || !isWord(probe.method) || !isWord(probe.path)) {
+    throw new GatewayError("CONFIG_INVALID", {
+      message: "the health check's method, path, host or headers cannot be sent as configured",
+    });
   }
   return Object.freeze(probe);
 }
 
-type Defaults = typeof ACTIVE | typeof PASSIVE;
-
-function readThresholds(record: ActiveRecord | PassiveRecord, defaults: Defaults): Thresholds {
-  const healthy: HealthyRecord = record.healthy ?? {};
-  const unhealthy: UnhealthyRecord = record.unhealthy ?? {};
+function readThresholds({ healthy, unhealthy }: FilledPassive): Thresholds {
   return Object.freeze({
-    verdicts: tabulate(healthy.http_statuses ?? defaults.healthy, unhealthy.http_statuses ?? defaults.unhealthy),
-    successes: healthy.successes ?? defaults.successes,
-    httpFailures: unhealthy.http_failures ?? defaults.httpFailures,
-    tcpFailures: unhealthy.tcp_failures ?? defaults.tcpFailures,
-    timeouts: unhealthy.timeouts ?? defaults.timeouts,
+    verdicts: tabulate(healthy.http_statuses, unhealthy.http_statuses),
+    successes: healthy.successes,
+    httpFailures: unhealthy.http_failures,
+    tcpFailures: unhealthy.tcp_failures,
+    timeouts: unhealthy.timeouts,
   });
 }
 
@@ -124,6 +107,7 @@ function tabulate(healthy: readonly number[], unhealthy: readonly number[]): Ver
   return verdicts;
 }
 
+/** Whether a text can stand in a line of a request: no control characters, nothing beyond latin1. */
 function isLine(text: string): boolean {
   for (let at = 0; at < text.length; at++) {
     const code = text.charCodeAt(at);
@@ -133,9 +117,5 @@ function isLine(text: string): boolean {
 }
 
 function isWord(text: string): boolean {
-  return isLine(text) && !/\s/.test(text) && text !== "";
-}
-
-function invalid(message: string): GatewayError {
-  return new GatewayError("CONFIG_INVALID", { message });
+  return isLine(text) && text !== "" && !/\s/.test(text);
 }

@@ -59,7 +59,10 @@ export class NodeHealth {
   readonly #listeners = new Set<() => void>();
   readonly #abort = new AbortController();
   #timer: Timer | undefined;
-  #started = false;
+  /** How many units want it probed. */
+  #users = 0;
+  /** When the next probe is due; undefined before the first start. */
+  #dueMs: number | undefined;
   #probing = false;
   #turn = 0;
 
@@ -81,15 +84,22 @@ export class NodeHealth {
     return this.#facts.conf.probe.port ?? this.#facts.spec.port;
   }
 
-  /** Begins to probe; the first probe comes within one interval. Further calls do nothing. */
-  start(): void {
-    if (this.#started) return;
-    this.#started = true;
-    this.#schedule(this.#env.random() * this.#intervalMs());
+  /**
+   * Probes for as long as anybody wants it; the first probe comes within one interval, a pause does not put it off.
+   * @returns the way to end it
+   */
+  start(): () => void {
+    if (this.#users++ === 0 && !this.#probing) this.#resume();
+    let isOver = false;
+    return () => {
+      if (isOver) return;
+      isOver = true;
+      if (--this.#users === 0) this.#timer?.cancel();
+    };
   }
 
   close(): void {
-    this.#started = true;
+    this.#users = 0;
     this.#abort.abort();
     this.#timer?.cancel();
     this.#listeners.clear();
@@ -140,7 +150,7 @@ export class NodeHealth {
     const fields = { target: this.#facts.spec.id, ...counter };
     if (wasUsable) this.#env.log.warn(fields, `upstream target is ${status}`);
     else this.#env.log.info(fields, `upstream target is ${status}`);
-    if (this.#started && !this.#probing) this.#schedule(this.#intervalMs() * this.#jitter());
+    if (!this.#probing) this.#schedule(this.#intervalMs() * this.#jitter());
     for (const listener of this.#listeners) listener();
   }
 
@@ -155,9 +165,17 @@ export class NodeHealth {
   }
 
   #schedule(delayMs: number): void {
-    if (this.#abort.signal.aborted) return;
+    this.#dueMs = this.#env.clock.monotonicMs() + delayMs;
+    this.#resume();
+  }
+
+  #resume(): void {
     this.#timer?.cancel();
-    this.#timer = this.#env.clock.after(delayMs, () => void this.#probe());
+    if (this.#users === 0) return;
+    const { clock, random } = this.#env;
+    const nowMs = clock.monotonicMs();
+    this.#dueMs ??= nowMs + random() * this.#intervalMs();
+    this.#timer = clock.after(Math.max(0, this.#dueMs - nowMs), () => void this.#probe());
   }
 
   async #probe(): Promise<void> {

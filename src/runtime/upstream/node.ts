@@ -72,10 +72,10 @@ export class Node implements BalancedNode {
     return this.#name?.want();
   }
 
-  /** Wakes what sleeps until the first request: look-ups and probes. */
-  wake(): void {
+  /** Wakes what sleeps until the first request: look-ups and probes. @returns the way to end the probes */
+  wake(): (() => void) | undefined {
     void this.lookUp();
-    this.health?.start();
+    return this.health?.start();
   }
 
   begin(): void {

@@ -1,88 +1,41 @@
 /**
- * The members of an upstream record that the data plane reads, as they stand in the store: defaults may be missing.
- * Source: spec resources.md, section Upstream.
+ * The members of an upstream record that the data plane reads. Records come from the store as they are:
+ * defaults may be missing, and what the schema leaves open is checked by who reads it.
  */
-export interface NodeRecord {
-  readonly host: string;
-  readonly port?: number | undefined;
-  readonly weight: number;
-  readonly priority?: number | undefined;
-}
+import type { ActiveCheck, PassiveCheck, Upstream, Node as UpstreamNode } from "../../model/upstream.ts";
 
-export interface UpstreamRecord {
-  readonly type?: string | undefined;
-  /** "host:port" → weight, or a list. */
-  readonly nodes?: Readonly<Record<string, number>> | readonly NodeRecord[] | undefined;
-  readonly scheme?: string | undefined;
-  readonly hash_on?: string | undefined;
-  readonly key?: string | undefined;
-  readonly retries?: number | undefined;
-  /** Seconds. */
-  readonly retry_timeout?: number | undefined;
-  /** Seconds. */
-  readonly timeout?: { readonly connect: number; readonly send: number; readonly read: number } | undefined;
-  readonly pass_host?: string | undefined;
-  readonly upstream_host?: string | undefined;
-  readonly keepalive_pool?: KeepaliveRecord | undefined;
-  readonly tls?: TlsRecord | undefined;
-  readonly checks?: ChecksRecord | undefined;
-}
+export type UpstreamRecord = Pick<
+  Upstream,
+  | "type"
+  | "nodes"
+  | "scheme"
+  | "hash_on"
+  | "key"
+  | "retries"
+  | "retry_timeout"
+  | "timeout"
+  | "pass_host"
+  | "upstream_host"
+  | "keepalive_pool"
+  | "tls"
+  | "checks"
+>;
 
-export interface KeepaliveRecord {
-  readonly size?: number | undefined;
-  /** Seconds. */
-  readonly idle_timeout?: number | undefined;
-  readonly requests?: number | undefined;
-}
+export type NodeRecord = UpstreamNode;
+export type TlsRecord = NonNullable<Upstream["tls"]>;
 
-export interface TlsRecord {
-  /** PEM. */
-  readonly client_cert?: string | undefined;
-  /** PEM, already decrypted. */
-  readonly client_key?: string | undefined;
-  readonly client_cert_id?: string | number | undefined;
-  readonly verify?: boolean | undefined;
-}
+type Whole<T> = { readonly [Member in keyof T]-?: Exclude<T[Member], undefined> };
+type Group<T, Name extends keyof T> = Whole<NonNullable<T[Name]>>;
 
-export interface ChecksRecord {
-  readonly active?: ActiveRecord | undefined;
-  readonly passive?: PassiveRecord | undefined;
-}
+/** An active check after its defaults were filled in. */
+export type FilledActive = Whole<Omit<ActiveCheck, "host" | "port" | "req_headers" | "healthy" | "unhealthy">> &
+  Pick<ActiveCheck, "host" | "port" | "req_headers"> & {
+    readonly healthy: Group<ActiveCheck, "healthy">;
+    readonly unhealthy: Group<ActiveCheck, "unhealthy">;
+  };
 
-export interface ActiveRecord {
-  readonly type?: string | undefined;
-  /** Seconds. */
-  readonly timeout?: number | undefined;
-  readonly concurrency?: number | undefined;
-  readonly host?: string | undefined;
-  readonly port?: number | undefined;
-  readonly http_path?: string | undefined;
-  readonly http_method?: string | undefined;
-  readonly http_req_body?: string | undefined;
-  readonly https_verify_certificate?: boolean | undefined;
-  readonly req_headers?: readonly string[] | undefined;
-  readonly healthy?: (HealthyRecord & IntervalRecord) | undefined;
-  readonly unhealthy?: (UnhealthyRecord & IntervalRecord) | undefined;
-}
-
-export interface PassiveRecord {
-  readonly healthy?: HealthyRecord | undefined;
-  readonly unhealthy?: UnhealthyRecord | undefined;
-}
-
-interface IntervalRecord {
-  /** Seconds. */
-  readonly interval?: number | undefined;
-}
-
-export interface HealthyRecord {
-  readonly http_statuses?: readonly number[] | undefined;
-  readonly successes?: number | undefined;
-}
-
-export interface UnhealthyRecord {
-  readonly http_statuses?: readonly number[] | undefined;
-  readonly http_failures?: number | undefined;
-  readonly tcp_failures?: number | undefined;
-  readonly timeouts?: number | undefined;
-}
+/** A passive check after its defaults were filled in. */
+export type FilledPassive = {
+  readonly healthy: Group<PassiveCheck, "healthy">;
+  readonly unhealthy: Group<PassiveCheck, "unhealthy">;
+};

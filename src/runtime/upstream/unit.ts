@@ -146,7 +146,10 @@ export class Upstream implements UpstreamUnit {
 
   #wake(): void {
     this.#isAwake = true;
-    for (const node of this.#nodes) node.wake();
+    for (const node of this.#nodes) {
+      const sleep = node.wake();
+      if (sleep) this.#endings.push(sleep);
+    }
   }
 
   #makeNode(spec: TargetSpec, checksText: string): Node {
@@ -157,9 +160,14 @@ export class Upstream implements UpstreamUnit {
   }
 
   #openName(spec: TargetSpec): DomainName {
-    const held = this.#env.dns.open(spec.host);
-    this.#endings.push(() => held.release(), held.name.onFate(this.#makeStale));
-    return held.name;
+    // A state like others: what is known of a name must not be lost between two configurations.
+    const { name } = this.#hold(
+      `upstream:name:${spec.host.toLowerCase()}`,
+      () => this.#env.dns.open(spec.host),
+      (state) => state.release(),
+    );
+    this.#endings.push(name.onFate(this.#makeStale));
+    return name;
   }
 
   #openHealth(spec: TargetSpec, conf: HealthConf, checksText: string): NodeHealth {
