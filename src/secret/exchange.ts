@@ -72,8 +72,10 @@ export function openExchange(options: ExchangeOptions): Exchange {
           let bytes = 0;
           answer.on("data", (chunk: Buffer) => {
             bytes += chunk.length;
-            if (bytes > options.answerBytes) sent.destroy(new Error(`answer above ${options.answerBytes} bytes`));
-            else chunks.push(chunk);
+            if (bytes <= options.answerBytes) return void chunks.push(chunk);
+            // At once: a short answer may already have ended when the socket is destroyed.
+            fail(`${url.host}: answer above ${options.answerBytes} bytes`);
+            return void sent.destroy();
           });
           answer.on("error", (error) => fail(`${url.host}: ${messageOf(error)}`));
           answer.on("end", () => resolve({ status: answer.statusCode ?? 0, body: Buffer.concat(chunks) }));
