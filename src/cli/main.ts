@@ -47,6 +47,8 @@ async function run(role: Role, args: readonly string[], io: CommandIo): Promise<
       io.complain(problems.join("\n"));
       return EXIT_USAGE;
     }
+    // What `ps` shows and `jotgate reload` looks for; flags, which may hold keys, are no longer to be seen there.
+    process.title = `jotgate ${role === "all" ? "start" : role}`;
     // Loaded only here: version, check and help need none of it.
     const { startNode } = await import("../node/node.ts");
     // npm passes Ctrl-C on to a process that the terminal has already told.
