@@ -16,7 +16,9 @@ export function writePidFile(folder: string): () => void {
   } catch {
     return () => {}; // read-only data folder: signals can still be sent by hand
   }
-  return () => rmSync(file, { force: true });
+  return () => {
+    if (readPid(file) === process.pid) rmSync(file, { force: true });
+  };
 }
 
 export interface Instance {
