@@ -8,6 +8,7 @@ import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
 import type { Answer } from "./answer.ts";
 import type { Consumer, CredentialTable } from "./consumer.ts";
+import type { Counters } from "./counters.ts";
 import type { RequestView } from "./request-view.ts";
 import type { ResponseView } from "./response-view.ts";
 
@@ -55,6 +56,8 @@ export interface NodeEnv {
   readonly log: Log;
   readonly metrics: Metrics;
   readonly states: StateRegistry;
+  /** Counters that all processes of this node share; absent when there is one process only. */
+  readonly counters?: Counters | undefined;
   /** Settings that plugins may read. */
   readonly settings: PluginSettings;
   /** All credentials of a plugin; the same object every time. */

@@ -14,6 +14,8 @@ export interface Template {
   readonly names: readonly string[];
   /** Whether `loadBodyVariables` must have run. */
   readonly needsBody: boolean;
+  /** Whether any of its variables has a value or a default for this request. */
+  resolves(view: RequestView): boolean;
 }
 
 export interface TemplateOptions {
@@ -29,11 +31,18 @@ export function compileTemplate(text: string, options: TemplateOptions = {}): Te
   const parts = parseTemplate(text);
   const names = parts.flatMap((part) => (typeof part === "string" ? [] : [part.name]));
   const clock = options.clock ?? systemClock;
+  const readerOf = (part: Part): Variable => options.local?.(part.name) ?? compileVariable(part.name, clock);
   const pieces = parts.map((part) => {
     if (typeof part === "string") return part;
-    return compilePart(part, options.local?.(part.name) ?? compileVariable(part.name, clock), options.escape);
+    return compilePart(part, readerOf(part), options.escape);
   });
-  return Object.assign(joinPieces(pieces), { names: Object.freeze(names), needsBody: names.some(needsBody) });
+  const readers = parts.flatMap((part) => (typeof part === "string" ? [] : [readerOf(part)]));
+  const alwaysResolves = parts.some((part) => typeof part !== "string" && part.fallback !== "");
+  return Object.assign(joinPieces(pieces), {
+    names: Object.freeze(names),
+    needsBody: names.some(needsBody),
+    resolves: (view: RequestView): boolean => alwaysResolves || readers.some((read) => read(view) !== undefined),
+  });
 }
 
 /** Whether a text holds a variable at all. */
