@@ -12,18 +12,23 @@ export interface AnswerText {
   readonly headers: readonly (readonly [string, HeaderText])[];
   /** undefined: the gateway's own page. */
   readonly body: string | undefined;
+  /** True: the body is sent as it is written. */
+  readonly plainBody?: boolean;
 }
 
 /** Headers whose value cannot stand in a header are left out. */
 export function compileTemplatedAnswer(text: AnswerText, reason: string): (view: RequestView) => Answer {
-  const edit = compileHeaderEdits({ set: text.headers });
-  const body = text.body === undefined ? undefined : compileTemplate(text.body);
+  const edit = compileHeaderEdits({ add: text.headers });
+  const body =
+    text.body === undefined ? undefined : text.plainBody ? () => text.body ?? "" : compileTemplate(text.body);
   const make = (view: RequestView): Answer => {
     const list = new HeaderList();
     edit(view, list);
     return body ? textAnswer(text.status, body(view), reason, list.lines) : bareAnswer(text.status, reason, list.lines);
   };
-  const varies = [text.body ?? "", ...text.headers.map(([, value]) => String(value))].some(isTemplate);
+  const varies = [text.plainBody ? "" : (text.body ?? ""), ...text.headers.map(([, value]) => String(value))].some(
+    isTemplate,
+  );
   if (varies) return make;
   let fixed: Answer | undefined;
   return (view) => {

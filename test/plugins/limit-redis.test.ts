@@ -1,0 +1,163 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { PluginPhases } from "../../src/plugin/plugin.ts";
+import { bodyText, makeEnv, type TestEnv } from "../../src/plugin/testkit.ts";
+import { makeResponse, makeView } from "../../src/plugin/testkit-view.ts";
+import { limitConn } from "../../src/plugins/limit-conn.ts";
+import { limitCount } from "../../src/plugins/limit-count.ts";
+import { limitReq } from "../../src/plugins/limit-req.ts";
+import { freePort, until } from "../support/process.ts";
+import { askRedis, hasRedis, type RedisServer, startRedis } from "../support/redis.ts";
+
+let server: RedisServer;
+const opened: PluginPhases[] = [];
+
+async function ask(phases: PluginPhases): Promise<number> {
+  return (await phases.access?.(makeView()))?.status ?? 200;
+}
+
+describe.skipIf(!hasRedis)("limits in redis (skipped without /usr/bin/redis-server)", () => {
+  beforeAll(async () => {
+    server = await startRedis();
+  });
+  afterAll(async () => {
+    for (const phases of opened) phases.close?.();
+    await server.stop();
+  });
+
+  const compile = (env: TestEnv, plugin: typeof limitCount, conf: object, port = server.port): PluginPhases => {
+    const backend = { policy: "redis", redis_host: "127.0.0.1", redis_port: port, rejected_code: 429 };
+    const phases = env.compile(plugin, { ...backend, ...conf });
+    opened.push(phases);
+    return phases;
+  };
+
+  test("two nodes count one window together", async () => {
+    const conf = { count: 3, time_window: 60, key: "together", key_type: "constant" };
+    const one = compile(makeEnv(), limitCount, conf);
+    const two = compile(makeEnv(), limitCount, conf);
+    expect([await ask(one), await ask(two), await ask(one), await ask(two), await ask(one)]).toEqual([
+      200, 200, 200, 429, 429,
+    ]);
+    const view = makeView();
+    await one.access?.(view);
+    const response = makeResponse();
+    one.headerFilter?.(view, response);
+    expect([response.headers.get("x-ratelimit-limit"), response.headers.get("x-ratelimit-remaining")]).toEqual([
+      "3",
+      "0",
+    ]);
+    expect(Number(response.headers.get("x-ratelimit-reset"))).toBeGreaterThan(50);
+  });
+
+  test("a sliding window in redis is that of one node", async () => {
+    const env = makeEnv();
+    env.clock.advance(60_000 - (env.clock.nowMs() % 60_000));
+    const conf = { count: 4, time_window: 60, window_type: "sliding", key: "sliding", key_type: "constant" };
+    const phases = compile(env, limitCount, conf);
+    const seen: number[] = [];
+    for (let i = 0; i < 5; i++) seen.push(await ask(phases));
+    env.clock.advance(90_000);
+    for (let i = 0; i < 3; i++) seen.push(await ask(phases));
+    expect(seen).toEqual([200, 200, 200, 200, 429, 200, 200, 429]);
+  });
+
+  test("a leaky bucket is shared", async () => {
+    const env = makeEnv();
+    const conf = { rate: 1, burst: 1, key: "server_port", nodelay: true };
+    const one = compile(env, limitReq, conf);
+    const two = compile(env, limitReq, conf);
+    expect([await ask(one), await ask(two), await ask(one)]).toEqual([200, 200, 429]);
+    env.clock.advance(1000);
+    expect(await ask(two)).toBe(200);
+  });
+
+  test("requests under way are counted together and counted out", async () => {
+    const env = makeEnv();
+    const phases = compile(env, limitConn, { conn: 1, burst: 0, default_conn_delay: 0.1, key: "server_addr" });
+    const view = makeView();
+    expect(await phases.access?.(view)).toBeUndefined();
+    expect(await ask(phases)).toBe(429);
+    phases.log?.(view);
+    phases.log?.(view);
+    const again = makeView();
+    await until("the place is free again", async () => (await phases.access?.(again)) === undefined);
+    phases.log?.(again);
+  });
+
+  test("one connection serves all configurations, and ends with the last", async () => {
+    const before = await clients(server.port);
+    const env = makeEnv();
+    const made = [1, 2, 3].map((count) => compile(env, limitCount, { count, time_window: 60, redis_database: 3 }));
+    for (const phases of made) await ask(phases);
+    expect(await clients(server.port)).toBe(before + 1);
+    for (const phases of made) phases.close?.();
+    await until("the connection is closed", async () => (await clients(server.port)) === before);
+    expect(env.heldStates).toBe(0);
+  });
+
+  test("a redis that is away fails fast, or lets through, and is found again", async () => {
+    const port = await freePort();
+    const env = makeEnv();
+    const closed = compile(env, limitCount, { count: 1, time_window: 60 }, port);
+    const open = compile(env, limitCount, { count: 1, time_window: 60, allow_degradation: true }, port);
+    const answer = await closed.access?.(makeView());
+    expect([answer?.status, bodyText(answer)]).toEqual([500, '{"error_msg":"failed to limit count"}\n']);
+    expect(await ask(open)).toBe(200);
+    const started = performance.now();
+    for (let i = 0; i < 100; i++) await ask(closed);
+    expect(performance.now() - started).toBeLessThan(1000);
+    const back = await startRedis(port);
+    await until("redis is found again", async () => (await ask(closed)) !== 500);
+    expect(await ask(closed)).toBe(429);
+    await back.stop();
+    await until("redis is missed", async () => (await ask(closed)) === 500);
+    for (const phases of [closed, open]) phases.close?.();
+  });
+
+  test("a password that is wrong is a failure, and stays out of the log", async () => {
+    const guarded = await startRedis(undefined, ["--requirepass", "right-password"]);
+    const env = makeEnv();
+    const wrong = compile(
+      env,
+      limitCount,
+      { count: 1, time_window: 60, redis_password: "wrong-password" },
+      guarded.port,
+    );
+    const right = compile(
+      env,
+      limitCount,
+      { count: 1, time_window: 60, redis_password: "right-password" },
+      guarded.port,
+    );
+    expect([await ask(wrong), await ask(right), await ask(right)]).toEqual([500, 200, 429]);
+    expect(JSON.stringify(env.logged)).not.toMatch(/(wrong|right)-password/);
+    for (const phases of [wrong, right]) phases.close?.();
+    await guarded.stop();
+  });
+
+  test("a cluster is asked by its own protocol", async () => {
+    const node = await startRedis(undefined, ["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"]);
+    await askRedis(node.port, "CLUSTER ADDSLOTSRANGE 0 16383");
+    await until("the cluster is ready", async () =>
+      (await askRedis(node.port, "CLUSTER INFO")).includes("cluster_state:ok"),
+    );
+    const conf = {
+      policy: "redis-cluster",
+      redis_cluster_nodes: [`127.0.0.1:${node.port}`],
+      redis_cluster_name: "test",
+      count: 1,
+      time_window: 60,
+      rejected_code: 429,
+    };
+    const phases = makeEnv().compile(limitCount, conf);
+    expect([await ask(phases), await ask(phases)]).toEqual([200, 429]);
+    phases.close?.();
+    await node.stop();
+  });
+});
+
+/** Connections of plugins; the one that asks is not counted. */
+async function clients(port: number): Promise<number> {
+  const info = await askRedis(port, "INFO clients");
+  return Number(/connected_clients:(\d+)/.exec(info)?.[1] ?? 1) - 1;
+}
