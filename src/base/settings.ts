@@ -128,3 +128,8 @@ function freeze<Value>(value: Value): Value {
   for (const member of Object.values(value)) freeze(member);
   return Object.freeze(value);
 }
+
+/** The environment this process was started with; it holds secrets, so it is handed only to who resolves references. */
+export function processEnvironment(): Readonly<Record<string, string | undefined>> {
+  return process.env;
+}

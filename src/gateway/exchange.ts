@@ -5,6 +5,7 @@
  */
 import { isGatewayError, messageOf } from "../base/errors.ts";
 import type { Answer } from "../plugin/answer.ts";
+import { loadBodyVariables } from "../plugin/body-variables.ts";
 import { HeaderList } from "../plugin/headers.ts";
 import type { PhaseHandler } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
@@ -36,6 +37,15 @@ const ROUTE_ACCESS = 4;
 const FORWARD = 5;
 
 const NOTHING: readonly PhaseHandler[] = Object.freeze([]);
+/** Until the global rules are known. */
+const NO_PIPELINE: Pipeline = Object.freeze({
+  rewrite: NOTHING,
+  access: NOTHING,
+  beforeProxy: [],
+  headerFilter: [],
+  log: [],
+  close: () => {},
+});
 const CLIENT_CLOSED = 499;
 
 export class Exchange {
@@ -43,7 +53,7 @@ export class Exchange {
   readonly view: RequestView;
   readonly body: IncomingBody;
   readonly reply: Reply;
-  readonly global: Pipeline;
+  global: Pipeline = NO_PIPELINE;
   /** The route's pipeline, merged with the consumer's once there is one. */
   pipeline: Pipeline | undefined = undefined;
   route: RouteUnit | undefined = undefined;
@@ -61,29 +71,16 @@ export class Exchange {
     this.view = view;
     this.body = body;
     this.reply = reply;
-    this.global = context.routing.globalPipeline();
     this.#matchPath = matchPath;
     context.metrics.inFlight.add(1);
   }
 
   /** Begins; the response may be complete when this returns. */
   run(): void {
-    try {
-      const route = this.context.routing.match(this.view, this.#matchPath);
-      if (route) {
-        this.route = route;
-        this.pipeline = route.pipeline;
-        this.view.route = route.facts;
-        if (route.broken !== undefined) {
-          this.answerSelf(route.broken === 404 ? SERVICE_MISSING : PLUGIN_CONFIG_MISSING);
-          return;
-        }
-      }
-      this.#handlers = this.global.rewrite;
-      this.#advance();
-    } catch (error) {
-      this.crash(error);
-    }
+    const { routing } = this.context;
+    const pending = routing.needsBody ? loadBodyVariables(this.view) : undefined;
+    if (pending === undefined) this.#start();
+    else void pending.then(() => this.#start());
   }
 
   /** The gateway itself answers an error. */
@@ -201,6 +198,29 @@ export class Exchange {
     this.#forwarding?.cancel();
     if (this.reply.headSent || this.#answered) this.breakOff(PLUGIN_FAILED.reason);
     else this.answerSelf(isGatewayError(error) ? pageAnswer(error.status, error.code.toLowerCase()) : PLUGIN_FAILED);
+  }
+
+  #start(): void {
+    if (this.over) return;
+    const { routing } = this.context;
+    try {
+      const match = routing.match(this.view, this.#matchPath);
+      this.global = routing.globalPipeline(match?.unit);
+      if (match) {
+        const route = match.unit;
+        this.route = route;
+        this.pipeline = route.pipeline;
+        this.view.route = match.facts;
+        if (route.broken !== undefined) {
+          this.answerSelf(route.broken === 404 ? SERVICE_MISSING : PLUGIN_CONFIG_MISSING);
+          return;
+        }
+      }
+      this.#handlers = this.global.rewrite;
+      this.#advance();
+    } catch (error) {
+      this.crash(error);
+    }
   }
 
   #filterBody(response: ResponseView, bytes: Buffer): Buffer {

@@ -4,6 +4,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import type { Pipeline, RouteUnit } from "../runtime/route-unit.ts";
+import type { RouteMatch } from "../runtime/routes.ts";
 import type { ErrorLog } from "./error-log.ts";
 import type { GatewayMetrics } from "./gateway-metrics.ts";
 import type { GatewaySettings } from "./gateway-settings.ts";
@@ -12,9 +13,12 @@ import type { UpstreamClient } from "./upstream-client.ts";
 
 /** The part of the live configuration that requests look at; both answers may differ from one call to the next. */
 export interface Routing {
+  /** Whether a body must be read before `match`, because a route asks for what is in it. */
+  readonly needsBody?: boolean;
   /** @param matchPath what patterns are compared with when it differs from `view.path` */
-  match(view: RequestView, matchPath?: string): RouteUnit | undefined;
-  globalPipeline(): Pipeline;
+  match(view: RequestView, matchPath?: string): RouteMatch | undefined;
+  /** All global rules as one. @param route the unit that matched, if one did */
+  globalPipeline(route: RouteUnit | undefined): Pipeline;
 }
 
 export interface GatewayContext {

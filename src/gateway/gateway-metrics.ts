@@ -98,6 +98,11 @@ export class GatewayMetrics {
     return known;
   }
 
+  /** Forgets the children of a route that was deleted. */
+  forget(routeId: string): void {
+    for (const family of [this.#requests, this.#duration, this.#upstream]) family.forget("route", routeId);
+  }
+
   /** Counts an error the gateway made. @param reason a snake_case word of this program or a plugin's answer */
   error(reason: string): void {
     let counter = this.#errorChildren.get(reason);
@@ -106,11 +111,6 @@ export class GatewayMetrics {
       this.#errorChildren.set(reason, counter);
     }
     counter.inc();
-  }
-
-  /** Forgets the children of a route that was deleted. */
-  forgetRoute(id: string): void {
-    for (const family of [this.#requests, this.#duration, this.#upstream]) family.forget("route", id);
   }
 
   #make(route: string): RouteMetrics {

@@ -164,7 +164,7 @@ describe("bad surroundings", () => {
     const node = await open("start");
     const secret = { uri, prefix: "kv/apisix", token: "wrong" };
     expect((await admin(node, "PUT", "/secrets/vault/1", secret)).status).toBe(201);
-    const users = { a: "$ENV://JOTGATE_TEST_NOT_SET", b: "$secret://vault/1/jack/k", c: "plain-key" };
+    const users = { a: "$ENV://E2E_TEST_NOT_SET", b: "$secret://vault/1/jack/k", c: "plain-key" };
     for (const [username, key] of Object.entries(users)) {
       const put = await admin(node, "PUT", "/consumers", { username, plugins: { "jwt-auth": { key } } });
       expect(put.status).toBe(201);
@@ -173,7 +173,7 @@ describe("bad surroundings", () => {
     const sign = async (key: string): Promise<number> =>
       (await fetch(`${node.gateway}/apisix/plugin/jwt/sign?key=${encodeURIComponent(key)}`)).status;
     await until("the good consumer signs", async () => (await sign("plain-key")) === 200);
-    expect(await sign("$ENV://JOTGATE_TEST_NOT_SET")).toBe(404);
+    expect(await sign("$ENV://E2E_TEST_NOT_SET")).toBe(404);
     expect(await sign("vault-key")).toBe(404);
     // Writing the secret's record again makes its references due at once.
     expect((await admin(node, "PUT", "/secrets/vault/1", { ...secret, token: "right" })).status).toBe(200);

@@ -112,7 +112,10 @@ export function routingOf(routes: Readonly<Record<string, RouteInput>>, ...globa
   const units = new Map(Object.entries(routes).map(([name, input]) => [name, routeOf(name, input)]));
   const pipeline = pipelineOf(...global);
   return {
-    match: (view: RequestView) => units.get(view.path.split("/")[1] ?? "") ?? units.get("*"),
+    match: (view: RequestView) => {
+      const unit = units.get(view.path.split("/")[1] ?? "") ?? units.get("*");
+      return unit && { unit, facts: unit.facts };
+    },
     globalPipeline: () => pipeline,
   };
 }

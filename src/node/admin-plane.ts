@@ -1,0 +1,71 @@
+/**
+ * The admin half of a process: the Admin API on the store, the beat that proves freshness, and the barrier.
+ */
+
+import { catalogOf } from "../admin/plugin-catalog.ts";
+import { openAdminServer } from "../admin/server.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
+import type { Settings } from "../base/settings.ts";
+import { startBeat } from "../cluster/beat.ts";
+import type { PluginRegistry } from "../runtime/plugin-registry.ts";
+import type { Store, StoreSource } from "../store/store.ts";
+import type { NamedKey } from "./admin-keys.ts";
+import { readPem } from "./store-source.ts";
+
+export interface AdminPlaneOptions {
+  readonly settings: Settings;
+  readonly source: StoreSource;
+  readonly registry: PluginRegistry;
+  readonly keys: readonly NamedKey[];
+  readonly serverHeader: string;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface AdminPlane {
+  readonly address: { readonly host: string; readonly port: number };
+  readonly store: Store;
+  close(): Promise<void>;
+}
+
+export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminPlane> {
+  const { settings, clock, log } = options;
+  const store = options.source.open();
+  const { admin, prefix } = settings;
+  const tls =
+    admin.tls.cert !== undefined && admin.tls.key !== undefined
+      ? {
+          cert: readPem("admin.tls.cert", admin.tls.cert).toString("utf8"),
+          key: readPem("admin.tls.key", admin.tls.key).toString("utf8"),
+          ...(admin.tls.clientCa === undefined
+            ? {}
+            : { clientCa: readPem("admin.tls.client_ca", admin.tls.clientCa).toString("utf8") }),
+        }
+      : undefined;
+  const server = await openAdminServer({
+    store,
+    catalog: catalogOf(options.registry, { compat: settings.compat }),
+    prefix,
+    keys: options.keys,
+    listen: admin.listen,
+    clock,
+    log,
+    serverHeader: options.serverHeader,
+    compat: settings.compat,
+    allowList: admin.allowList,
+    cors: admin.cors,
+    stream: settings.stream,
+    ...(tls ? { tls } : {}),
+  });
+  const stopBeat = startBeat({ store, prefix, clock, log });
+  return {
+    address: server.address,
+    store,
+    async close() {
+      await server.close();
+      await stopBeat();
+      await store.close();
+    },
+  };
+}

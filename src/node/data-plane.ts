@@ -1,0 +1,179 @@
+/**
+ * The gateway half of one process: store → table → live configuration → listener, with everything a request needs.
+ * Promise: it starts from the last-known-good file where there is one, serves while the store is away, and never waits
+ * for the store to start or to stop.
+ */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Clock } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
+import type { Metrics } from "../base/metrics.ts";
+import type { Settings } from "../base/settings.ts";
+import { Acknowledger } from "../cluster/acknowledge.ts";
+import { type NodeReport, Registration } from "../cluster/registry.ts";
+import { type GatewayServer, openGatewayServer } from "../gateway/gateway-server.ts";
+import { makeProbe } from "../gateway/health-probe.ts";
+import { parseKey } from "../model/keys.ts";
+import type { PluginSettings } from "../plugin/plugin.ts";
+import { type LiveConfiguration, openLive } from "../runtime/live.ts";
+import type { PluginRegistry } from "../runtime/plugin-registry.ts";
+import { openStates } from "../runtime/states.ts";
+import { openDns } from "../runtime/upstream/dns.ts";
+import { makeDnsLookup } from "../runtime/upstream/dns-lookup.ts";
+import { openUpstreams, type Upstreams } from "../runtime/upstream/upstreams.ts";
+import { openSecrets } from "../secret/resolver.ts";
+import type { StoreSource } from "../store/store.ts";
+import type { ControlChange } from "../sync/epoch.ts";
+import { LastKnownGood } from "../sync/last-known-good.ts";
+import { openSealer } from "../sync/sealer.ts";
+import { Table } from "../sync/table.ts";
+import { Watcher } from "../sync/watcher.ts";
+import { gatewaySettings } from "./gateway-options.ts";
+
+export interface DataPlaneOptions {
+  readonly settings: Settings;
+  readonly source: StoreSource;
+  readonly registry: PluginRegistry;
+  readonly pluginSettings: PluginSettings;
+  /** This process's own folder. */
+  readonly folder: string;
+  /** Id in the node registry. */
+  readonly id: string;
+  readonly serverHeader: string;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** What the node tells the registry; undefined: this process does not register. */
+  readonly report: (() => NodeReport) | undefined;
+}
+
+export interface DataPlane {
+  readonly live: LiveConfiguration;
+  readonly watcher: Watcher;
+  readonly table: Table;
+  readonly upstreams: Upstreams;
+  readonly server: GatewayServer;
+  /** Wall time of the last change of a record; undefined before the first. */
+  changedAtMs(): number | undefined;
+  /** Stops accepting, finishes what runs within `drainMs`, writes the file, leaves the registry. */
+  close(drainMs: number): Promise<void>;
+}
+
+export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlane> {
+  const { settings, source, registry, metrics, clock, log } = options;
+  const { prefix } = settings;
+  const states = openStates(clock);
+  const lookup = makeDnsLookup({ servers: settings.dns.resolvers, timeoutMs: settings.dns.timeoutMs });
+  const dns = openDns({ clock, log, metrics, lookup, timeoutMs: settings.dns.timeoutMs });
+  const resolver = openSecrets({
+    environment: options.pluginSettings.environment,
+    clock,
+    log,
+    metrics,
+    limits: { denied: settings.secrets.denyAddresses },
+  });
+  const upstreams = openUpstreams({
+    clock,
+    log,
+    metrics,
+    states,
+    dns,
+    probe: makeProbe(clock),
+    certificate: (id) => certificateOf(live, id),
+  });
+  const live = openLive({
+    prefix,
+    mode: settings.router.mode,
+    registry,
+    secrets: resolver,
+    upstreams,
+    clock,
+    log,
+    metrics,
+    states,
+    settings: options.pluginSettings,
+  });
+
+  let changedAtMs: number | undefined;
+  const table = new Table({
+    clock,
+    accepts: (key) => parseKey(prefix, key) !== undefined,
+    consumer: {
+      apply(batch) {
+        changedAtMs = clock.nowMs();
+        return live.apply(batch);
+      },
+    },
+  });
+  mkdirSync(options.folder, { recursive: true, mode: 0o700 });
+  const { keyring } = settings.encryption;
+  const lastGood = new LastKnownGood({
+    file: join(options.folder, "last-known-good"),
+    prefix,
+    table,
+    clock,
+    log,
+    sealer: keyring.length > 0 ? openSealer(keyring, "last-known-good") : undefined,
+  });
+  // The embedded store is on this very disk: a copy beside it could only be older.
+  const keepsCopy = source.kind === "etcd";
+  const restored = keepsCopy ? await lastGood.restore() : undefined;
+
+  const store = source.open();
+  const registration = options.report
+    ? new Registration({ store, prefix, id: options.id, report: options.report, clock, log })
+    : undefined;
+  const acknowledger = new Acknowledger({ store, prefix, id: options.id, log, lease: () => registration?.lease() });
+  const watcher = new Watcher({
+    source,
+    table,
+    prefix,
+    clock,
+    log,
+    restored,
+    onControl: (change: ControlChange) => acknowledger.control(change),
+  });
+  watcher.start();
+  if (keepsCopy) lastGood.start(() => (watcher.facts().loaded ? watcher.position() : undefined));
+
+  const server = await openGatewayServer({
+    routing: live,
+    listen: settings.gateway.listen,
+    settings: gatewaySettings(settings, options.serverHeader),
+    metrics,
+    clock,
+    log,
+  });
+  const forget = live.onRouteRemoved((id) => server.metrics.forget(id));
+  registration?.start();
+  return {
+    live,
+    watcher,
+    table,
+    upstreams,
+    server,
+    changedAtMs: () => changedAtMs,
+    async close(drainMs) {
+      await registration?.stop(); // so that nobody waits for this node any more
+      await server.close(drainMs);
+      forget();
+      await acknowledger.stop();
+      await watcher.stop();
+      if (keepsCopy) await lastGood.stop();
+      await store.close();
+      live.close();
+      upstreams.close();
+      dns.close();
+      resolver.close();
+      states.close();
+    },
+  };
+}
+
+/** The client certificate that an upstream names by id. */
+function certificateOf(live: LiveConfiguration, id: string): { cert: string; key: string } | undefined {
+  const ssl = live.ssl(id);
+  const cert = ssl?.["cert"];
+  const key = ssl?.["key"];
+  return typeof cert === "string" && typeof key === "string" ? { cert, key } : undefined;
+}

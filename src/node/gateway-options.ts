@@ -1,0 +1,36 @@
+/**
+ * Translates the settings of a user into what the gateway's listeners are given.
+ */
+import { compileIpSet } from "../base/ip.ts";
+import type { Settings } from "../base/settings.ts";
+import { type GatewaySettings, trustedWithUnix } from "../gateway/gateway-settings.ts";
+
+export function gatewaySettings(settings: Settings, serverHeader: string): Partial<GatewaySettings> {
+  const { limits, realIp, router, trustedAddresses } = settings;
+  return {
+    serverHeader,
+    trustedAddresses: trustedAddresses === undefined ? undefined : compileIpSet(trustedAddresses),
+    realIpTrusted: trustedWithUnix(realIp.trusted),
+    realIpHeader: realIp.header.toLowerCase(),
+    realIpRecursive: realIp.recursive,
+    showUpstreamStatus: settings.gateway.showUpstreamStatus,
+    paths: {
+      strict: settings.compat === "strict",
+      deleteTailSlash: router.deleteUriTailSlash,
+      likeServlet: router.normalizeUriLikeServlet,
+      matchEncodedSlash: router.matchUriEncodedSlash,
+    },
+    fastLane: settings.fastLane,
+    headBytes: limits.headBytes,
+    targetBytes: limits.targetBytes,
+    headerLines: limits.headerLines,
+    bodyBytes: limits.bodyBytes ?? 0,
+    headTimeoutMs: limits.headTimeoutMs,
+    bodyTimeoutMs: limits.bodyTimeoutMs,
+    sendTimeoutMs: limits.sendTimeoutMs,
+    idleTimeoutMs: limits.idleTimeoutMs,
+    connections: limits.connections,
+    connectionsPerAddress: limits.connectionsPerAddress ?? 0,
+    upstreamConnections: limits.upstreamConnections,
+  };
+}

@@ -1,0 +1,194 @@
+/**
+ * The composition root: puts the planes of a role together, opens its listeners, and takes all of it down again.
+ * Promise: whatever was started is stopped in the opposite order, also when a later part failed to start.
+ */
+import { randomUUID } from "node:crypto";
+import { hostname } from "node:os";
+import { systemClock } from "../base/clock.ts";
+import { instanceFolder, instanceName } from "../base/instance.ts";
+import { openLog } from "../base/log.ts";
+import { type Metrics, openMetrics } from "../base/metrics.ts";
+import { type Address, formatAddress } from "../base/setting-kinds.ts";
+import { processEnvironment, type Settings } from "../base/settings.ts";
+import type { Role } from "../base/settings-check.ts";
+import { readVersion } from "../base/version.ts";
+import type { NodeReport } from "../cluster/registry.ts";
+import type { PluginSettings } from "../plugin/plugin.ts";
+import { PLUGINS } from "../plugins/index.ts";
+import { openPluginRegistry } from "../runtime/plugin-registry.ts";
+import { openControl } from "../status/control-server.ts";
+import type { ListenerFacts, NodeFacts } from "../status/facts.ts";
+import type { Listener } from "../status/listener.ts";
+import { collectNodeMetrics, collectProcessMetrics } from "../status/status-metrics.ts";
+import { openStatus } from "../status/status-server.ts";
+import { readAdminKeys } from "./admin-keys.ts";
+import { type AdminPlane, openAdminPlane } from "./admin-plane.ts";
+import { bannerText } from "./banner.ts";
+import { controlFacts } from "./control-facts.ts";
+import { type DataPlane, openDataPlane } from "./data-plane.ts";
+import { configOfPlane, listenerFacts, nodeFacts, STARTING, type StoreProbe, startStoreProbe } from "./facts.ts";
+import { openSource } from "./store-source.ts";
+
+export interface StartOptions {
+  readonly role: Role;
+  readonly settings: Settings;
+  readonly print: (text: string) => void;
+}
+
+export interface StartedNode {
+  /** Drains and ends; idempotent. */
+  stop(reason: string): Promise<void>;
+  /** The exit code, once the node ended. */
+  readonly done: Promise<number>;
+}
+
+/** How long a node that turned unready waits for load balancers to notice before it stops accepting. */
+const UNREADY_MS = 200;
+
+/** @throws GatewayError SETTINGS_INVALID, STORE_UNAVAILABLE; the system's error when an address is taken */
+export async function startNode(options: StartOptions): Promise<StartedNode> {
+  const { role, settings } = options;
+  const clock = systemClock;
+  const log = openLog(settings.log.level);
+  const metrics = openMetrics();
+  const version = readVersion();
+  const serverHeader = settings.serverHeader ?? `jotgate/${version}`;
+  const pluginSettings: PluginSettings = {
+    compat: settings.compat,
+    serverName: serverHeader,
+    environment: processEnvironment(),
+    httpsPort: settings.gateway.tls.listen?.port,
+  };
+  const registry = openPluginRegistry(PLUGINS);
+  const listeners: ListenerFacts[] = [];
+  const stops: (() => unknown)[] = [];
+  let draining = false;
+
+  const takeDown = async (): Promise<void> => {
+    for (const stop of stops.splice(0).reverse()) await stop();
+  };
+
+  try {
+    const opened = await openSource(settings, clock, log);
+    stops.push(() => opened.close());
+    const { source } = opened;
+    const keys = role === "gateway" ? undefined : readAdminKeys(settings, source.kind === "embedded");
+    const id = `${instanceName(role, settings)}-${hostname()}-${randomUUID().slice(0, 8)}`;
+    let plane: DataPlane | undefined;
+    let probe: StoreProbe | undefined;
+    const facts = nodeFacts({
+      ...{ id, role, version, settings, store: source.kind, clock },
+      listeners: () => listeners,
+      workers: () => [],
+      draining: () => draining,
+      config: () => (plane ? configOfPlane(plane, settings.prefix) : (probe?.config() ?? STARTING)),
+      waitApplied: (revision, waitMs) => plane?.watcher.waitFor(revision, waitMs) ?? Promise.resolve(false),
+    });
+
+    // First up and last down: probes and scrapers are answered while the rest starts and while it drains.
+    collectProcessMetrics(metrics);
+    collectNodeMetrics(metrics, facts);
+    const status = settings.status.listen
+      ? await openStatusListener(settings.status.listen, facts, metrics)
+      : undefined;
+    if (status) {
+      stops.push(() => status.stop());
+      listeners.push(listenerFacts("status", status.address));
+    }
+    if (settings.control.listen) {
+      const control = await openControl({
+        listen: settings.control.listen,
+        facts: controlFacts({
+          id,
+          version,
+          registry,
+          prefix: settings.prefix,
+          startedMs: facts.startedAtMs,
+          plane: () => plane,
+        }),
+      });
+      stops.push(() => control.stop());
+      listeners.push(listenerFacts("control", control.address));
+    }
+
+    let admin: AdminPlane | undefined;
+    if (keys) {
+      const opening = openAdminPlane({ settings, source, registry, keys: keys.keys, serverHeader, clock, log });
+      const opened = await opening;
+      admin = opened;
+      stops.push(() => opened.close());
+      listeners.push(listenerFacts("admin", opened.address, settings.admin.tls.cert !== undefined));
+      if (role === "admin") {
+        const started = startStoreProbe(opened.store, `${settings.prefix}/jotgate/store`, clock);
+        probe = started;
+        stops.push(() => started.stop());
+      }
+    }
+    if (role !== "admin") {
+      const report = (): NodeReport => reportOf(facts);
+      const folder = instanceFolder(role, settings);
+      const shared = { settings, source, registry, pluginSettings, folder, id, serverHeader, metrics, clock, log };
+      const opened = await openDataPlane({ ...shared, report });
+      plane = opened;
+      stops.push(() => opened.close(settings.drainTimeMs));
+      listeners.push(listenerFacts("gateway", opened.server.address));
+    }
+    options.print(
+      bannerText({
+        ...{ version, settings, keys, store: source.kind },
+        gateway: plane?.server.address,
+        admin: admin?.address,
+        status: status?.address,
+      }),
+    );
+
+    let finish: (code: number) => void = () => undefined;
+    const done = new Promise<number>((resolve) => {
+      finish = resolve;
+    });
+    let stopping: Promise<void> | undefined;
+    return {
+      done,
+      stop(reason) {
+        stopping ??= (async () => {
+          log.info({ reason }, "stopping");
+          draining = true;
+          plane?.server.beginDrain();
+          if (plane) await new Promise<void>((resolve) => void clock.after(UNREADY_MS, resolve));
+          await takeDown();
+          finish(0);
+        })();
+        return stopping;
+      },
+    };
+  } catch (error) {
+    await takeDown();
+    throw error;
+  }
+}
+
+function openStatusListener(listen: Address, facts: NodeFacts, metrics: Metrics): Promise<Listener> {
+  return openStatus({
+    listen,
+    facts,
+    metrics: () => metrics.registry.metrics(),
+    metricsType: metrics.registry.contentType,
+    nowMs: () => systemClock.nowMs(),
+  });
+}
+
+/** What a node says of itself in the registry. */
+function reportOf(facts: NodeFacts): NodeReport {
+  const config = facts.config();
+  const status = facts.listeners().find(({ name }) => name === "status");
+  return {
+    version: facts.version,
+    address: status ? formatAddress(status.address) : "",
+    startedMs: facts.startedAtMs,
+    workers: Math.max(1, facts.workers().length),
+    applied: String(config.appliedRevision),
+    stalenessSeconds: Math.round(config.stalenessSeconds),
+    problems: config.problems.length,
+    hash: config.hash,
+  };
+}

@@ -1,0 +1,59 @@
+/**
+ * Every plugin that a node has built in; adding one is a file and a line here.
+ */
+import type { Plugin } from "../plugin/plugin.ts";
+import { apiBreaker } from "./api-breaker.ts";
+import { basicAuth } from "./basic-auth.ts";
+import { consumerRestriction } from "./consumer-restriction.ts";
+import { cors } from "./cors.ts";
+import { echo } from "./echo.ts";
+import { faultInjection } from "./fault-injection.ts";
+import { hmacAuth } from "./hmac-auth.ts";
+import { ipRestriction } from "./ip-restriction.ts";
+import { jwtAuth } from "./jwt-auth/jwt-auth.ts";
+import { keyAuth } from "./key-auth.ts";
+import { limitConn } from "./limit-conn.ts";
+import { limitCount } from "./limit-count.ts";
+import { limitReq } from "./limit-req.ts";
+import { mocking } from "./mocking.ts";
+import { multiAuth } from "./multi-auth.ts";
+import { proxyRewrite } from "./proxy-rewrite.ts";
+import { publicApi } from "./public-api.ts";
+import { realIp } from "./real-ip.ts";
+import { redirect } from "./redirect.ts";
+import { refererRestriction } from "./referer-restriction.ts";
+import { requestId } from "./request-id.ts";
+import { requestValidation } from "./request-validation.ts";
+import { responseRewrite } from "./response-rewrite.ts";
+import { trafficSplit } from "./traffic-split.ts";
+import { uaRestriction } from "./ua-restriction.ts";
+import { uriBlocker } from "./uri-blocker.ts";
+
+export const PLUGINS: readonly Plugin[] = Object.freeze([
+  apiBreaker,
+  basicAuth,
+  consumerRestriction,
+  cors,
+  echo,
+  faultInjection,
+  hmacAuth,
+  ipRestriction,
+  jwtAuth,
+  keyAuth,
+  limitConn,
+  limitCount,
+  limitReq,
+  mocking,
+  multiAuth,
+  proxyRewrite,
+  publicApi,
+  realIp,
+  redirect,
+  refererRestriction,
+  requestId,
+  requestValidation,
+  responseRewrite,
+  trafficSplit,
+  uaRestriction,
+  uriBlocker,
+]);
