@@ -25,9 +25,9 @@ import {
   UPSTREAM_MISSING,
   UPSTREAM_NONE,
 } from "./gateway-pages.ts";
-import { FRAMING_NONE, type Reply } from "./reply.ts";
+import { FRAMING_NONE, FRAMING_UNKNOWN, type Reply } from "./reply.ts";
 import type { IncomingBody } from "./request-body.ts";
-import { applyBodyFilters, dropUnsendable } from "./response-edit.ts";
+import { addCharset, applyBodyFilters, dropUnsendable } from "./response-edit.ts";
 
 const GLOBAL_REWRITE = 0;
 const ROUTE_REWRITE = 1;
@@ -119,7 +119,10 @@ export class Exchange {
     }
     const global = this.global.headerFilter;
     const own = this.pipeline?.headerFilter;
-    if (global.length === 0 && (own === undefined || own.length === 0) && response.source === "upstream") return;
+    if (global.length === 0 && (own === undefined || own.length === 0) && response.source === "upstream") {
+      addCharset(response.headers);
+      return;
+    }
     try {
       for (const filter of global) filter(view, response);
       if (own) for (const filter of own) filter(view, response);
@@ -127,6 +130,7 @@ export class Exchange {
       // The response is known and stays; only what this filter would have done to it is missing.
       this.#logCrash(error, "header filter failed");
     }
+    addCharset(response.headers);
     dropUnsendable(response, context.metrics.droppedHeaders);
   }
 
@@ -136,12 +140,14 @@ export class Exchange {
     const { status } = response;
     const bodiless = status === 204 || status === 304;
     const lines = response.headers.lines;
+    // A body that a filter made has no announced length, as with nginx, which tools compare.
+    const rewritten = response.replacement !== undefined || response.filters.length > 0;
     if (bodiless) reply.head(status, lines, FRAMING_NONE, hasDate);
     else if (this.view.head.method === "HEAD") {
-      lines.push("Content-Length", String(bytes.length));
+      if (!rewritten) lines.push("Content-Length", String(bytes.length));
       reply.head(status, lines, FRAMING_NONE, hasDate);
     } else {
-      reply.head(status, lines, bytes.length, hasDate);
+      reply.head(status, lines, rewritten ? FRAMING_UNKNOWN : bytes.length, hasDate);
       if (bytes.length > 0) reply.data(bytes, true);
     }
     this.close();

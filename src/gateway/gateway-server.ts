@@ -120,7 +120,7 @@ class Front {
   }
 
   close(drainMs: number): Promise<void> {
-    if (this.#closing) {
+    if (this.#closing !== undefined) {
       for (const socket of this.#sockets) socket.destroy();
       return this.#closing;
     }

@@ -48,6 +48,12 @@ export async function openGeneralLane(context: GatewayContext, connectionOf: Con
   };
 }
 
+/** What Node reports about a connection. */
+interface ParserError extends Error {
+  readonly code?: string | undefined;
+  readonly rawPacket?: Buffer | undefined;
+}
+
 class Lane {
   readonly app: FastifyInstance;
   readonly server: Server;
@@ -181,12 +187,13 @@ class Lane {
     response.end(request.method === "HEAD" ? undefined : body);
   }
 
-  #clientError(error: Error & { readonly code?: string; readonly rawPacket?: Buffer }, socket: Duplex): void {
+  #clientError(error: Error, socket: Duplex): void {
     if (this.#refused.has(socket)) return;
     this.#refused.add(socket);
-    const answer = readClientError(error);
+    const fault: ParserError = error; // Node adds these members
+    const answer = readClientError(fault);
     const latest = this.#latest.get(socket);
-    if (!socket.writable || error.code === "ECONNRESET") {
+    if (!socket.writable || fault.code === "ECONNRESET") {
       socket.destroy();
       return;
     }
@@ -209,7 +216,7 @@ class Lane {
   }
 }
 
-function readClientError(error: Error & { readonly code?: string; readonly rawPacket?: Buffer }): Answer {
+function readClientError(error: ParserError): Answer {
   if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") return refusal(408, "request_head_timeout");
   if (error.code === "HPE_HEADER_OVERFLOW") {
     const inTarget = error.rawPacket?.includes("\r\n") === false;

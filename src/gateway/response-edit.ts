@@ -1,6 +1,7 @@
 /**
  * What plugins did to a response, applied: body filters, and headers that could not be sent.
  */
+import type { HeaderList } from "../plugin/headers.ts";
 import type { ResponseView } from "../plugin/response-view.ts";
 import { CONNECTION, CONTENT_LENGTH, classifyHeader, HOP, TRANSFER_ENCODING, UPGRADE } from "./header-class.ts";
 import type { DropCounter } from "./upstream-head.ts";
@@ -54,4 +55,20 @@ export function filterLimit(response: ResponseView): number {
     limit = limit === 0 ? filter.limitBytes : Math.min(limit, filter.limitBytes);
   }
   return limit;
+}
+
+/** Types that nginx's `charset utf-8`, as APISIX ships it, completes. */
+const TEXT_TYPES: ReadonlySet<string> = new Set([
+  "text/html",
+  "text/plain",
+  "text/xml",
+  "text/vnd.wap.wml",
+  "application/javascript",
+  "application/rss+xml",
+]);
+
+/** A text type without parameters says that it is UTF-8. Source: recorded behaviour, spec/proxy.md section 2. */
+export function addCharset(headers: HeaderList): void {
+  const type = headers.get("content-type");
+  if (type !== undefined && TEXT_TYPES.has(type)) headers.set("Content-Type", `${type}; charset=utf-8`);
 }
