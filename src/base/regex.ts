@@ -10,6 +10,7 @@ import { GatewayError, messageOf } from "./errors.ts";
 export const PATTERN_LENGTH_MAX = 10_240; // characters of a pattern; longer ones are a mistake or an attack
 export const INPUT_LENGTH_MAX = 65_536; // characters looked at; what lies behind is not seen
 
+const PROGRAM_SIZE_MAX = 2_500; // instructions; the cost per character grows with them, nested counts multiply
 const COMPILED_MAX = 4_096; // patterns shared by text; those in use stay alive through their users
 
 export interface PatternMatch {
@@ -107,11 +108,14 @@ function compileEngine(source: string, caseInsensitive: boolean): RE2JS {
   if (source.length > PATTERN_LENGTH_MAX) throw refuse(source, `longer than ${PATTERN_LENGTH_MAX} characters`);
   const unsupported = findUnsupported(source);
   if (unsupported !== undefined) throw refuse(source, `${unsupported} is not supported`);
+  let engine: RE2JS;
   try {
-    return RE2JS.compile(translate(source), caseInsensitive ? RE2JS.CASE_INSENSITIVE : 0);
+    engine = RE2JS.compile(translate(source), caseInsensitive ? RE2JS.CASE_INSENSITIVE : 0);
   } catch (error) {
     throw refuse(source, messageOf(error).replace(/^error parsing regexp: /, ""));
   }
+  if (engine.programSize() > PROGRAM_SIZE_MAX) throw refuse(source, "its counted repetitions are too many");
+  return engine;
 }
 
 function refuse(source: string, why: string): GatewayError {

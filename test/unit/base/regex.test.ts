@@ -35,6 +35,7 @@ test.each([
   { pattern: "(a", want: "missing closing )" },
   { pattern: "a++", want: "invalid nested repetition operator" },
   { pattern: "a{1,2000}", want: "invalid repeat count" },
+  { pattern: "(?:(?:abc){1,30}){1,30}", want: "its counted repetitions are too many" },
   { pattern: "x".repeat(PATTERN_LENGTH_MAX + 1), want: "longer than" },
 ])("$want is said of $pattern", ({ pattern, want }) => {
   expect(patternError(pattern)).toContain(want);
