@@ -27,8 +27,6 @@ export class PluginCredentials implements CredentialTable, SecretTable {
   /** Those with references; few. */
   readonly #secrets = new Set<SecretCredential>();
   readonly #pending = new Set<SecretCredential>();
-  /** In order of the time they are due again. */
-  readonly #failed = new Set<SecretCredential>();
   #resolving: Promise<void> | undefined;
   #plain = 0;
 
@@ -47,13 +45,10 @@ export class PluginCredentials implements CredentialTable, SecretTable {
     const found = this.#byKey.get(key);
     if (found === undefined) return undefined;
     const unit = Array.isArray(found) ? (found[0] as CredentialUnit) : found;
-    if (unit.state !== "compiled" && !this.#compile(unit)) return undefined;
-    unit.used();
-    return unit;
+    return unit.state === "compiled" || this.#compile(unit) ? unit : undefined;
   }
 
   resolvePending(): Promise<void> | undefined {
-    this.#takeDue();
     if (this.#resolving === undefined && this.#pending.size > 0) {
       this.#resolving = this.#resolveAll().finally(() => {
         this.#resolving = undefined;
@@ -123,19 +118,12 @@ export class PluginCredentials implements CredentialTable, SecretTable {
   }
 
   setPending(secret: SecretCredential): void {
-    this.#failed.delete(secret);
     this.#pending.add(secret);
-  }
-
-  setFailed(secret: SecretCredential): void {
-    this.#failed.delete(secret); // to the end of the line
-    this.#failed.add(secret);
   }
 
   forget(secret: SecretCredential): void {
     this.#secrets.delete(secret);
     this.#pending.delete(secret);
-    this.#failed.delete(secret);
   }
 
   /** The first is found; the others are listed. */
@@ -157,15 +145,6 @@ export class PluginCredentials implements CredentialTable, SecretTable {
     const { key, modRevision } = unit.record;
     this.host.problems.set(key, `plugin ${this.plugin}`, modRevision, `its ${this.plugin} is unusable: ${error}`);
     return false;
-  }
-
-  #takeDue(): void {
-    if (this.#failed.size === 0) return;
-    const now = this.host.env.clock.monotonicMs();
-    for (const secret of this.#failed) {
-      if (secret.retryAtMs > now) break;
-      this.setPending(secret);
-    }
   }
 
   /** Until nothing is pending, what became pending meanwhile included. */

@@ -7,7 +7,7 @@ import { withDefaults } from "../base/schema-defaults.ts";
 import type { Consumer, Credential } from "../plugin/consumer.ts";
 import type { AnyCredential, NodeEnv } from "../plugin/plugin.ts";
 import type { Problems } from "./problems.ts";
-import type { SecretSource } from "./secret-source.ts";
+import type { SecretUsers } from "./secret-source.ts";
 
 /** A credential's configuration as its record has it. */
 export type CredentialConf = Readonly<Record<string, unknown>>;
@@ -28,7 +28,7 @@ export interface CredentialHandle {
 
 export interface CredentialHost {
   readonly env: NodeEnv;
-  readonly secrets: SecretSource;
+  readonly secrets: SecretUsers;
   readonly problems: Problems;
 }
 
@@ -69,7 +69,4 @@ export class CredentialUnit implements Credential {
       return messageOf(error);
     }
   }
-
-  /** Values may have to be asked for again; see SecretCredential. */
-  used(): void {}
 }

@@ -11,7 +11,7 @@ import type { GlobalRules } from "./global-rules.ts";
 import type { Node } from "./node-env.ts";
 import { withoutId } from "./record-checks.ts";
 import type { Routes } from "./routes.ts";
-import type { SecretSource } from "./secret-source.ts";
+import type { SecretUsers } from "./secret-source.ts";
 import type { Ssls } from "./ssls.ts";
 import { certificateChanged, UpstreamSlot, type UpstreamSlotHost } from "./upstream-slot.ts";
 
@@ -21,7 +21,7 @@ export interface KindParts {
   readonly globalRules: GlobalRules;
   readonly upstreams: Map<string, UpstreamSlot>;
   readonly ssls: Ssls;
-  readonly secrets: SecretSource;
+  readonly secrets: SecretUsers;
   readonly node: Node;
   readonly slots: UpstreamSlotHost;
   routeRemoved(id: string): void;

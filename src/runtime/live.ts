@@ -25,7 +25,7 @@ import { recordError } from "./record-checks.ts";
 import type { Pipeline, RouteUnit, UpstreamChoice } from "./route-unit.ts";
 import type { RouterMode } from "./router.ts";
 import { openRoutes, type RouteMatch } from "./routes.ts";
-import type { SecretSource } from "./secret-source.ts";
+import { type SecretSource, SecretUsers } from "./secret-source.ts";
 import { openSsls, type SslListener } from "./ssls.ts";
 import type { Upstreams } from "./upstream/upstreams.ts";
 import { MISSING_UPSTREAM, NO_UPSTREAM, UpstreamSlot, type UpstreamSlotHost } from "./upstream-slot.ts";
@@ -81,7 +81,8 @@ export interface LiveConfiguration {
 }
 
 export function openLive(options: LiveOptions): LiveConfiguration {
-  const { registry, secrets, log, clock, prefix = "/apisix" } = options;
+  const { registry, log, clock, prefix = "/apisix" } = options;
+  const secrets = new SecretUsers(options.secrets);
   const problems = openProblems(log, clock);
   const hash = openConfigHash();
   const ssls = openSsls();
@@ -222,6 +223,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
       consumers.close();
       globalRules.close();
       for (const slot of upstreams.values()) slot.close();
+      secrets.close();
     },
   };
 }

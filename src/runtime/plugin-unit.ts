@@ -10,13 +10,13 @@ import { applyMeta } from "./plugin-meta.ts";
 import { metaOf, type PluginRegistry } from "./plugin-registry.ts";
 import type { UpstreamChoice } from "./route-unit.ts";
 import { openSecretPhases } from "./secret-phases.ts";
-import { referencesIn, type SecretSource } from "./secret-source.ts";
+import { referencesIn, type SecretUsers } from "./secret-source.ts";
 
 /** What units need of the node; one object for all of them. */
 export interface PluginHost {
   readonly registry: PluginRegistry;
   readonly env: NodeEnv;
-  readonly secrets: SecretSource;
+  readonly secrets: SecretUsers;
   /**
    * Makes a handle for `view.upstreamChoice`. `close` gives back what an inline upstream holds.
    * @param place where it stands; an inline upstream at the same place keeps its health and balance

@@ -1,9 +1,8 @@
 /**
- * A credential whose configuration holds secret references: resolved when a key is missed for the first time, kept for
- * a while, asked for again in the background. Promise: what cannot be resolved is in no table.
- * Source: secrets.md sections 5 and 6.
+ * A credential whose configuration holds secret references. Those to the environment are resolved when the record
+ * comes; those to managers when a key is missed for the first time, and from then on follow their values.
+ * Promise: what is not resolved is in no table. Source: secrets.md sections 5 and 6.
  */
-import { parseReference } from "../base/reference.ts";
 import { compileSchema } from "../base/schema.ts";
 import type { Consumer } from "../plugin/consumer.ts";
 import type { AnyCredential } from "../plugin/plugin.ts";
@@ -14,12 +13,7 @@ import {
   type CredentialRecord,
   CredentialUnit,
 } from "./credential-unit.ts";
-import { referencesIn, withSecrets } from "./secret-source.ts";
-
-/** How long a resolved value is used without asking again. */
-export const KEEP_MS = 300_000;
-/** How long a failure is believed. */
-export const RETRY_MS = 60_000;
+import { managerOf, referencesIn, withSecrets } from "./secret-source.ts";
 
 /** The table as its secret credentials see it. */
 export interface SecretTable {
@@ -29,8 +23,6 @@ export interface SecretTable {
   extract(unit: CredentialUnit): void;
   /** To be resolved at the next miss. */
   setPending(secret: SecretCredential): void;
-  /** To be tried again at the first miss after `retryAtMs`. */
-  setFailed(secret: SecretCredential): void;
   forget(secret: SecretCredential): void;
 }
 
@@ -42,48 +34,42 @@ export interface SecretCredentialInput {
   readonly conf: CredentialConf;
 }
 
+type Values = ReadonlyMap<string, unknown> | undefined;
+
 export class SecretCredential implements CredentialHandle {
-  retryAtMs = 0;
   readonly #table: SecretTable;
   readonly #input: SecretCredentialInput;
   readonly #references: readonly string[];
   /** `manager/id` of every reference that is not of the environment. */
-  readonly #managers: ReadonlySet<string>;
+  readonly #managers: ReadonlySet<string | undefined>;
+  #release: (() => void) | undefined;
   #unit: CredentialUnit | undefined;
   /** The values behind the unit, as text to compare. */
   #resolved = "";
-  #resolvedAtMs = 0;
-  #isRefreshing = false;
-  /** Counts what makes answers under way worthless. */
+  #isPending = false;
+  /** Counts what makes an answer under way worthless. */
   #turn = 0;
 
   constructor(table: SecretTable, input: SecretCredentialInput) {
     this.#table = table;
     this.#input = input;
     this.#references = referencesIn(input.conf);
-    this.#managers = new Set(this.#references.flatMap(managerOf));
+    this.#managers = new Set(this.#references.map(managerOf));
   }
 
-  /** References to the environment are resolved now and for good; others wait for the first miss. */
   begin(): void {
-    if (this.#managers.size > 0) this.#table.setPending(this);
-    else this.#take(this.#references.map((reference) => this.#table.host.secrets.resolve(reference)));
+    const { secrets } = this.#table.host;
+    this.#release = secrets.use(this.#references, () => this.#follow());
+    const isOfManager = this.#references.some((reference) => managerOf(reference) !== undefined);
+    if (isOfManager) this.#setPending();
+    else this.#take(secrets.peek(this.#references));
   }
 
-  /** Asks the source; settles when the table knows the outcome, never rejects. */
+  /** Asks for the values; settles when the table knows the outcome, never rejects. */
   async resolve(): Promise<void> {
     const turn = this.#turn;
-    const { secrets } = this.#table.host;
-    const values = await Promise.all(this.#references.map((reference) => secrets.resolve(reference)));
+    const values = await this.#table.host.secrets.resolve(this.#references);
     if (turn === this.#turn) this.#take(values);
-  }
-
-  /** The unit was found: values that are old are asked for again, and serve meanwhile. */
-  used(): void {
-    if (this.#managers.size === 0 || this.#isRefreshing) return;
-    if (this.#table.host.env.clock.monotonicMs() - this.#resolvedAtMs < KEEP_MS) return;
-    this.#isRefreshing = true;
-    void this.#refresh();
   }
 
   /** @param manager `vault/jwt` */
@@ -94,13 +80,13 @@ export class SecretCredential implements CredentialHandle {
   /** Back to the beginning: nothing is found until the next miss has resolved it. */
   reset(): void {
     this.#turn++;
-    this.#isRefreshing = false;
     this.#dropUnit();
-    this.#table.setPending(this);
+    this.#setPending();
   }
 
   remove(): void {
     this.#turn++;
+    this.#release?.();
     this.#dropUnit();
     this.#table.host.problems.clear(this.#input.record.key, this.#topic);
     this.#table.forget(this);
@@ -110,57 +96,48 @@ export class SecretCredential implements CredentialHandle {
     return `secret ${this.#table.plugin}`;
   }
 
-  async #refresh(): Promise<void> {
-    const turn = this.#turn;
-    const { secrets } = this.#table.host;
-    const values = await Promise.all(
-      this.#references.map((reference) =>
-        isOfManager(reference) ? secrets.refresh(reference) : secrets.resolve(reference),
-      ),
-    );
-    if (turn !== this.#turn) return;
-    this.#isRefreshing = false;
-    this.#take(values);
+  #setPending(): void {
+    this.#isPending = true;
+    this.#table.setPending(this);
   }
 
-  #take(values: readonly unknown[]): void {
-    const { host } = this.#table;
+  /** A value became another. While pending, the next miss asks anyway. */
+  #follow(): void {
+    if (!this.#isPending) this.#take(this.#table.host.secrets.peek(this.#references));
+  }
+
+  #take(values: Values): void {
+    this.#isPending = false;
+    const { problems } = this.#table.host;
     const { record, consumer, credentialId } = this.#input;
-    const now = host.env.clock.monotonicMs();
     const made = this.#conclude(values);
-    if ("problem" in made) {
+    if (typeof made === "string") {
       this.#dropUnit();
-      this.retryAtMs = now + RETRY_MS;
-      if (this.#managers.size > 0) this.#table.setFailed(this);
-      host.problems.set(record.key, this.#topic, record.modRevision, made.problem);
+      problems.set(record.key, this.#topic, record.modRevision, made);
       return;
     }
-    this.#resolvedAtMs = now;
-    host.problems.clear(record.key, this.#topic);
-    const text = JSON.stringify(values);
+    problems.clear(record.key, this.#topic);
+    const text = JSON.stringify(made.conf);
     if (this.#unit && text === this.#resolved) return;
     this.#dropUnit();
     this.#resolved = text;
-    this.#unit = new SecretUnit(consumer, credentialId, record, made.key, made.conf, this);
+    this.#unit = new CredentialUnit(consumer, credentialId, record, made.key, made.conf);
     this.#table.insert(this.#unit);
   }
 
-  #conclude(
-    values: readonly unknown[],
-  ): { readonly problem: string } | { readonly key: string; readonly conf: CredentialConf } {
+  /** @returns the credential with its references resolved, or why there is none */
+  #conclude(values: Values): { readonly key: string; readonly conf: CredentialConf } | string {
     const { plugin } = this.#table;
     const { definition } = this.#input;
-    const missing = values.findIndex((value) => value === undefined || value === null);
-    // The reference names a place, not a value, so it may be told.
-    if (missing >= 0) return { problem: `its ${plugin} is unresolved: ${this.#references[missing]}` };
-    const known = new Map(this.#references.map((reference, at) => [reference, values[at]]));
+    // References name places, not values, so they may be told.
+    if (!values) return `its ${plugin} is unresolved: ${this.#references.join(", ")}`;
     // True: a copy of an object is an object.
-    const conf = withSecrets(this.#input.conf, known) as CredentialConf;
+    const conf = withSecrets(this.#input.conf, values) as CredentialConf;
     const key = conf[definition.keyAttribute];
-    if (compileSchema(definition.schema).check(conf) !== undefined || typeof key !== "string" || key === "") {
-      return { problem: `its ${plugin} does not satisfy the schema once its references are resolved` };
+    if (compileSchema(definition.schema).check(conf) === undefined && typeof key === "string" && key !== "") {
+      return { key, conf };
     }
-    return { key, conf };
+    return `its ${plugin} does not satisfy the schema once its references are resolved`;
   }
 
   #dropUnit(): void {
@@ -168,34 +145,4 @@ export class SecretCredential implements CredentialHandle {
     this.#unit = undefined;
     this.#resolved = "";
   }
-}
-
-class SecretUnit extends CredentialUnit {
-  readonly #secret: SecretCredential;
-
-  constructor(
-    consumer: Consumer,
-    credentialId: string | undefined,
-    record: CredentialRecord,
-    key: string,
-    conf: CredentialConf,
-    secret: SecretCredential,
-  ) {
-    super(consumer, credentialId, record, key, conf);
-    this.#secret = secret;
-  }
-
-  override used(): void {
-    this.#secret.used();
-  }
-}
-
-function isOfManager(reference: string): boolean {
-  const parsed = parseReference(reference);
-  return typeof parsed === "object" && parsed.kind === "secret";
-}
-
-function managerOf(reference: string): string[] {
-  const parsed = parseReference(reference);
-  return typeof parsed === "object" && parsed.kind === "secret" ? [`${parsed.manager}/${parsed.id}`] : [];
 }

@@ -7,13 +7,13 @@ import { messageOf } from "../base/errors.ts";
 import { bareAnswer } from "../plugin/answer.ts";
 import type { PhaseResult, PluginPhases } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
-import { type SecretSource, withSecrets } from "./secret-source.ts";
+import { type SecretUsers, withSecrets } from "./secret-source.ts";
 
 export interface SecretPhasesInput {
   readonly conf: unknown;
   /** At least one. */
   readonly references: readonly string[];
-  readonly secrets: SecretSource;
+  readonly secrets: SecretUsers;
   /** Checks and compiles a configuration without references; may throw. */
   compile(conf: unknown): PluginPhases;
   /** Resolved, but unusable; said once per set of values. */
@@ -34,64 +34,59 @@ export function openSecretPhases(input: SecretPhasesInput): PluginPhases {
   };
 }
 
+type RequestPhase = "rewrite" | "access";
+type Values = ReadonlyMap<string, unknown> | undefined;
+
 class CompiledSecrets {
-  /** What the last request that resolved everything ran; undefined before and after a failure. */
+  /** Compiled with the values known last; undefined before the first and when they were unusable. */
   latest: PluginPhases | undefined;
   readonly #input: SecretPhasesInput;
-  #values: readonly unknown[] = [];
-  #closed = false;
+  readonly #release: () => void;
+  /** Whether a value may be another than `latest` was compiled with. */
+  #isStale = true;
+  #compiledWith = "";
+  #isClosed = false;
 
   constructor(input: SecretPhasesInput) {
     this.#input = input;
+    this.#release = input.secrets.use(input.references, () => {
+      this.#isStale = true;
+    });
   }
 
-  run(phase: "rewrite" | "access", view: RequestView): PhaseResult {
-    const values: unknown[] = [];
-    let waiting = false;
-    for (const reference of this.#input.references) {
-      const value = this.#input.secrets.resolve(reference);
-      if (value instanceof Promise) waiting = true;
-      values.push(value);
-    }
-    if (!waiting) return this.#runWith(values, phase, view);
-    return Promise.all(values).then((known) => this.#runWith(known, phase, view));
+  run(phase: RequestPhase, view: RequestView): PhaseResult {
+    if (!this.#isStale) return this.latest ? this.latest[phase]?.(view) : UNRESOLVED;
+    const { secrets, references } = this.#input;
+    const values = secrets.peek(references);
+    if (values) return this.#runWith(values, phase, view);
+    return secrets.resolve(references).then((known) => this.#runWith(known, phase, view));
   }
 
   close(): void {
-    this.#closed = true;
+    this.#isClosed = true;
+    this.#release();
     this.latest?.close?.();
   }
 
-  #runWith(values: readonly unknown[], phase: "rewrite" | "access", view: RequestView): PhaseResult {
-    const phases = this.#phasesFor(values);
-    if (!phases) return UNRESOLVED;
-    return phases[phase]?.(view);
+  #runWith(values: Values, phase: RequestPhase, view: RequestView): PhaseResult {
+    if (!values) return UNRESOLVED;
+    this.#compile(values);
+    return this.latest ? this.latest[phase]?.(view) : UNRESOLVED;
   }
 
-  #phasesFor(values: readonly unknown[]): PluginPhases | undefined {
-    if (values.includes(undefined)) return undefined;
-    if (sameValues(values, this.#values)) return this.latest;
+  #compile(values: ReadonlyMap<string, unknown>): void {
+    this.#isStale = false;
+    const text = JSON.stringify([...values]);
+    if (text === this.#compiledWith) return;
+    this.#compiledWith = text;
     const before = this.latest;
-    this.#values = values;
-    this.latest = this.#compile(values);
-    if (this.#closed) this.latest?.close?.();
-    else before?.close?.();
-    return this.latest;
-  }
-
-  #compile(values: readonly unknown[]): PluginPhases | undefined {
-    const { references, conf } = this.#input;
     try {
-      return this.#input.compile(withSecrets(conf, new Map(references.map((one, at) => [one, values[at]]))));
+      this.latest = this.#input.compile(withSecrets(this.#input.conf, values));
     } catch (error) {
+      this.latest = undefined;
       this.#input.failed(messageOf(error));
-      return undefined;
     }
+    before?.close?.();
+    if (this.#isClosed) this.latest?.close?.();
   }
-}
-
-function sameValues(left: readonly unknown[], right: readonly unknown[]): boolean {
-  if (left.length !== right.length) return false;
-  // Values are JSON; all but a few are texts, which compare at once.
-  return left.every((value, at) => value === right[at] || JSON.stringify(value) === JSON.stringify(right[at]));
 }
