@@ -45,9 +45,9 @@ export class Acknowledger {
     });
   }
 
+  /** What is under way may still be written; it is not waited for, because the store may be away. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    await this.#working;
   }
 
   async #work(): Promise<void> {

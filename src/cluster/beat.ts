@@ -2,7 +2,7 @@
  * Writes `P/jotgate/beat` = {at} about every 10 s, so that readers see their watch move and can compare clocks.
  * Any number of candidates may run this: whoever first sees that the beat stood still writes it, by compare-and-swap.
  */
-import type { Clock, Timer } from "../base/clock.ts";
+import { type Clock, sleep, type Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { controlKeys } from "../store/keys.ts";
@@ -20,8 +20,10 @@ export interface BeatOptions {
 }
 
 const EVERY_MS = 10_000;
+/** A store that is away is not waited for longer. */
+const STOP_MS = 1_000;
 
-/** Returns the way to stop it, which resolves when nothing is under way any more. */
+/** Returns the way to stop it, which resolves when nothing is under way any more, or after a second. */
 export function startBeat(options: BeatOptions): () => Promise<void> {
   const { store, clock, log } = options;
   const key = controlKeys(options.prefix).beat;
@@ -60,6 +62,6 @@ export function startBeat(options: BeatOptions): () => Promise<void> {
   return () => {
     stopped = true;
     timer.cancel();
-    return step;
+    return Promise.race([step, sleep(clock, STOP_MS)]);
   };
 }

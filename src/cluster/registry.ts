@@ -3,7 +3,7 @@
  * Promise: losing the lease never touches traffic; a lost record comes back by itself. The record says what a node
  * reports, rewritten at most every 10 s, never once per revision.
  */
-import type { Clock, Timer } from "../base/clock.ts";
+import { type Clock, sleep, type Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { controlKeys } from "../store/keys.ts";
@@ -44,6 +44,7 @@ export interface RegistrationOptions {
 export const LEASE_SECONDS = 15;
 const KEEP_ALIVE_MS = 5_000;
 const REPORT_EVERY_MS = 10_000;
+const STOP_MS = 1_000;
 const RETRY_FROM_MS = 1_000;
 const RETRY_SPREAD_MS = 4_000;
 
@@ -73,11 +74,15 @@ export class Registration {
     if (this.#timer === undefined && !this.#stopped) this.#plan(0);
   }
 
-  /** Takes the record back. Idempotent; a store that is away is not waited for longer than its own deadline. */
+  /** Takes the record back. Idempotent; a store that is away is waited for at most a second. */
   async stop(): Promise<void> {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#timer?.cancel();
+    await Promise.race([this.#takeBack(), sleep(this.#clock, STOP_MS)]);
+  }
+
+  async #takeBack(): Promise<void> {
     await this.#step;
     if (this.#lease === undefined) return;
     try {

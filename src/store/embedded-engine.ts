@@ -15,12 +15,14 @@ const KEEP_REVISIONS = 10_000n;
 const KEEP_MS = 3_600_000;
 const COMPACT_EVERY_MS = 60_000;
 const FORGET_PER_JOB = 500;
-/** Jobs in one commit: enough to share the flush, few enough not to hold the loop. */
-const JOBS_PER_COMMIT = 64;
+/** Operations in one commit: enough to share the flush, few enough not to hold the loop. */
+const OPERATIONS_PER_COMMIT = 512;
 /** Longest timer; a longer lease is looked at again. */
 const LONGEST_TIMER_MS = 3_600_000;
 
 interface Job {
+  /** How many operations it does. */
+  readonly weight: number;
   run(): void;
   done(): void;
   fail(error: GatewayError): void;
@@ -61,11 +63,14 @@ export class EmbeddedEngine {
   }
 
   txn(txn: Txn): Promise<TxnResult> {
-    return this.#enqueue(() => {
-      const { result, written } = applyTxn(this.data, txn);
-      if (written !== undefined) this.#written.push(written);
-      return result;
-    });
+    return this.#enqueue(
+      () => {
+        const { result, written } = applyTxn(this.data, txn);
+        if (written !== undefined) this.#written.push(written);
+        return result;
+      },
+      txn.compare.length + txn.then.length + 1,
+    );
   }
 
   grant(ttlSeconds: number): Promise<LeaseId> {
@@ -136,11 +141,12 @@ export class EmbeddedEngine {
     await this.data.close();
   }
 
-  #enqueue<T>(run: () => T): Promise<T> {
+  #enqueue<T>(run: () => T, weight = 1): Promise<T> {
     if (this.#closed) return Promise.reject(new GatewayError("STORE_CLOSED", { message: "the store is closed" }));
     return new Promise((resolve, reject) => {
       let outcome: { readonly value: T } | { readonly error: unknown } | undefined;
       this.#jobs.push({
+        weight,
         run: () => {
           try {
             outcome = { value: run() };
@@ -159,7 +165,7 @@ export class EmbeddedEngine {
   async #work(): Promise<void> {
     await Promise.resolve(); // jobs of the same turn share a commit
     while (this.#jobs.length > 0) {
-      const jobs = this.#jobs.splice(0, JOBS_PER_COMMIT);
+      const jobs = this.#take();
       try {
         await this.data.write(() => {
           this.#written = [];
@@ -177,6 +183,13 @@ export class EmbeddedEngine {
       for (const job of jobs) job.done();
     }
     this.#running = undefined; // in the turn that saw no more jobs, or one that comes now would wait for ever
+  }
+
+  #take(): Job[] {
+    let count = 0;
+    for (let weight = 0; count < this.#jobs.length && weight < OPERATIONS_PER_COMMIT; count++)
+      weight += this.#jobs[count]?.weight ?? 0;
+    return this.#jobs.splice(0, count);
   }
 
   #arm(id: LeaseId, ttlMs: number, leftMs: number): void {
@@ -223,7 +236,7 @@ export class EmbeddedEngine {
     this.#compacting = true;
     try {
       for (let done = false; !done; )
-        done = await this.#enqueue(() => this.data.forget(this.data.compacted(), FORGET_PER_JOB));
+        done = await this.#enqueue(() => this.data.forget(this.data.compacted(), FORGET_PER_JOB), FORGET_PER_JOB);
     } finally {
       this.#compacting = false;
     }

@@ -57,6 +57,8 @@ class EtcdStore implements Store {
   readonly #rpcMs: number;
   readonly #clients = new Map<string, Etcd3>();
   readonly #closing = new AbortController();
+  /** Calls under way; each can be given up. */
+  readonly #calls = new Set<() => void>();
   /** The member calls go to; moves on when it proves useless. */
   #turn: number;
 
@@ -143,6 +145,7 @@ class EtcdStore implements Store {
   async close(): Promise<void> {
     if (this.#closing.signal.aborted) return;
     this.#closing.abort();
+    for (const giveUp of this.#calls) giveUp();
     for (const client of this.#clients.values()) client.close();
     this.#clients.clear();
   }
@@ -167,11 +170,14 @@ class EtcdStore implements Store {
       const give = (message: string): void => reject(new Error(message));
       const guard = this.#settings.clock.after(2 * this.#rpcMs + 1_000, () => give("no answer in time"));
       const stop = (): void => give("stopped by the caller");
+      const closed = (): void => give("the store was closed meanwhile");
       if (signal?.aborted) stop();
       signal?.addEventListener("abort", stop, { once: true });
+      this.#calls.add(closed);
       call.then(resolve, reject).finally(() => {
         guard.cancel();
         signal?.removeEventListener("abort", stop);
+        this.#calls.delete(closed);
       });
     });
   }

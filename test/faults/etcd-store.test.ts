@@ -2,6 +2,9 @@
  * What the etcd adapter says when etcd is away, full, closed to us, or silent.
  */
 import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { systemClock } from "../../src/base/clock.ts";
 import { isGatewayError } from "../../src/base/errors.ts";
@@ -102,6 +105,30 @@ describe.skipIf(!etcdAvailable())("the etcd adapter in trouble", () => {
     await tight.stop();
   }, 30_000);
 
+  test("with TLS, only a client of the right authority is served, and the reason is said", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "jotgate-tls-"));
+    const ours = certificates(folder, "ours");
+    const theirs = certificates(folder, "theirs");
+    const secure = await startEtcd({ tls: ours.files });
+    const good = open(secure.endpoints, ours.access);
+    expect(await failure(write(good, put("a")))).toBe("no error");
+    const { ca } = ours.access;
+    for (const [access, reason] of [
+      [{ ca }, /certificate/i],
+      [theirs.access, /self.signed|unable to verify|certificate/i],
+    ] as const) {
+      const stranger = open(secure.endpoints, { ...access, rpcMs: 2_000 });
+      await expect(stranger.get("a")).rejects.toMatchObject({
+        code: "STORE_UNAVAILABLE",
+        message: expect.stringMatching(reason),
+      });
+      await stranger.close();
+    }
+    await good.close();
+    await secure.stop();
+    rmSync(folder, { recursive: true, force: true });
+  }, 30_000);
+
   describe("with users", () => {
     let guarded: EtcdCluster;
     const ctl = (...args: string[]): void => {
@@ -148,3 +175,59 @@ describe.skipIf(!etcdAvailable())("the etcd adapter in trouble", () => {
     }, 15_000);
   });
 });
+
+/** An authority of its own and one certificate for both sides. */
+function certificates(folder: string, name: string) {
+  const at = (suffix: string): string => join(folder, `${name}-${suffix}`);
+  const openssl = (...args: string[]): void => {
+    const { status, stderr } = spawnSync("openssl", args);
+    if (status !== 0) throw new Error(`openssl ${args.join(" ")}: ${stderr}`);
+  };
+  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+  openssl(
+    "req",
+    "-x509",
+    ...key,
+    "-keyout",
+    at("ca.key"),
+    "-out",
+    at("ca.pem"),
+    "-days",
+    "2",
+    "-subj",
+    `/CN=${name} authority`,
+  );
+  openssl(
+    "req",
+    ...key,
+    "-keyout",
+    at("key.pem"),
+    "-out",
+    at("csr.pem"),
+    "-subj",
+    `/CN=${name}`,
+    "-addext",
+    "subjectAltName=IP:127.0.0.1",
+  );
+  openssl(
+    "x509",
+    "-req",
+    "-in",
+    at("csr.pem"),
+    "-CA",
+    at("ca.pem"),
+    "-CAkey",
+    at("ca.key"),
+    "-CAcreateserial",
+    "-copy_extensions",
+    "copy",
+    "-days",
+    "2",
+    "-out",
+    at("cert.pem"),
+  );
+  return {
+    files: { ca: at("ca.pem"), cert: at("cert.pem"), key: at("key.pem") },
+    access: { ca: readFileSync(at("ca.pem")), cert: readFileSync(at("cert.pem")), key: readFileSync(at("key.pem")) },
+  };
+}

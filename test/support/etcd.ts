@@ -15,10 +15,12 @@ const START_MS = 20_000;
 export interface EtcdOptions {
   readonly members?: 1 | 3;
   readonly extraArgs?: readonly string[];
+  /** Files; clients then need a certificate of the same authority. */
+  readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string };
 }
 
 export interface EtcdCluster {
-  /** `http://127.0.0.1:port` of each member. */
+  /** `http://127.0.0.1:port` (https with `tls`) of each member. */
   readonly endpoints: readonly string[];
   readonly folder: string;
   /** SIGKILL; resolves when the process is gone. */
@@ -49,7 +51,7 @@ export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdCluster>
   const count = options.members ?? 1;
   for (let attempt = 1; ; attempt++) {
     try {
-      return await startOnPorts(await freePorts(count * 2), options);
+      return await startOnPorts(await freePorts(count * 3), options);
     } catch (error) {
       if (attempt >= 3) throw error; // another process may have taken a port in between
     }
@@ -58,12 +60,20 @@ export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdCluster>
 
 async function startOnPorts(ports: readonly number[], options: EtcdOptions): Promise<EtcdCluster> {
   const folder = mkdtempSync(join(tmpdir(), "jotgate-etcd-"));
-  const count = ports.length / 2;
-  const clients = ports.slice(0, count).map((port) => `http://127.0.0.1:${port}`);
-  const peers = ports.slice(count).map((port) => `http://127.0.0.1:${port}`);
+  const count = ports.length / 3;
+  const { tls } = options;
+  const clients = ports.slice(0, count).map((port) => `${tls === undefined ? "http" : "https"}://127.0.0.1:${port}`);
+  const peers = ports.slice(count, 2 * count).map((port) => `http://127.0.0.1:${port}`);
+  /** Health and metrics, always in plain text. */
+  const facts = ports.slice(2 * count).map((port) => `http://127.0.0.1:${port}`);
+  const secured =
+    tls === undefined
+      ? []
+      : ["--cert-file", tls.cert, "--key-file", tls.key, "--trusted-ca-file", tls.ca, "--client-cert-auth"];
   const initial = peers.map((peer, i) => `m${i}=${peer}`).join(",");
   const members: (ChildProcess | undefined)[] = [];
   const clientOf = (i: number): string => clients[i] ?? "";
+  const factsOf = (i: number): string => facts[i] ?? "";
 
   const spawnMember = (i: number): void => {
     const args = [
@@ -75,9 +85,10 @@ async function startOnPorts(ports: readonly number[], options: EtcdOptions): Pro
       ["--initial-advertise-peer-urls", peers[i] ?? ""],
       ["--initial-cluster", initial],
       ["--initial-cluster-token", folder],
+      ["--listen-metrics-urls", factsOf(i)],
       ["--log-level", "error"],
     ].flat();
-    const child = spawn(BINARY, [...args, ...(options.extraArgs ?? [])], { stdio: "ignore" });
+    const child = spawn(BINARY, [...args, ...secured, ...(options.extraArgs ?? [])], { stdio: "ignore" });
     child.on("error", () => {}); // seen as "not healthy" below
     members[i] = child;
     living.add(child);
@@ -100,10 +111,10 @@ async function startOnPorts(ports: readonly number[], options: EtcdOptions): Pro
       await kill(i);
       if (how.wipe === true) rmSync(join(folder, `m${i}`), { recursive: true, force: true });
       spawnMember(i);
-      await untilHealthy(clientOf(i), members[i]);
+      await untilHealthy(factsOf(i), members[i]);
     },
     async leader() {
-      for (let i = 0; i < count; i++) if (await isLeader(clientOf(i))) return i;
+      for (let i = 0; i < count; i++) if (await isLeader(factsOf(i))) return i;
       throw new Error("no leader");
     },
     async stop() {
@@ -113,7 +124,7 @@ async function startOnPorts(ports: readonly number[], options: EtcdOptions): Pro
   };
   for (let i = 0; i < count; i++) spawnMember(i);
   try {
-    await Promise.all(members.map((child, i) => untilHealthy(clientOf(i), child)));
+    await Promise.all(members.map((child, i) => untilHealthy(factsOf(i), child)));
   } catch (error) {
     await cluster.stop();
     throw error;
