@@ -327,7 +327,7 @@ describe("the consumer's configuration", () => {
       { key: "k", secret: "env-key-1", base64_secret: true, algorithm: "HS256", exp: 1, lifetime_grace_period: 0 },
       node.env,
     );
-    expect(data).toMatchObject({ verify: undefined, signer: "incomplete" });
+    expect(data).toMatchObject({ verifier: undefined, signer: "incomplete" });
   });
 
   test.each(["", "=="])("a resolved secret %j is no secret", (secret) => {

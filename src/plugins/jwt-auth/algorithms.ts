@@ -35,8 +35,10 @@ export type HmacAlgorithm = (typeof HMAC_ALGORITHMS)[number];
 export type KeyPairAlgorithm = (typeof KEY_PAIR_ALGORITHMS)[number];
 export type Algorithm = (typeof ALGORITHMS)[number];
 
-/** Whether `signature` is one of this key over the text `input` (ASCII). Never throws. */
-export type Verify = (input: string, signature: Buffer) => boolean;
+export interface Verifier {
+  /** Whether `signature` is one of this key over the text `input` (ASCII). Never throws. */
+  verify(input: string, signature: Buffer): boolean;
+}
 
 export interface Signer {
   /** The same input gives the same signature. */
@@ -76,12 +78,6 @@ export function isHmac(algorithm: Algorithm): algorithm is HmacAlgorithm {
   return algorithm.startsWith("HS");
 }
 
-/** @param secret at least one byte */
-export function hmacKey(secret: Buffer): KeyObject {
-  if (secret.length === 0) throw unusable("the secret is empty");
-  return createSecretKey(secret);
-}
-
 /**
  * The public key of a PEM text: SPKI, PKCS#1 or a certificate.
  * @throws GatewayError RECORD_INVALID, saying what does not fit; the text never holds key material
@@ -105,32 +101,51 @@ export function isPair(priv: KeyObject, pub: KeyObject): boolean {
   return createPublicKey(priv).equals(pub);
 }
 
-export function hmacVerify(algorithm: HmacAlgorithm, key: KeyObject): Verify {
-  const hash = hashOf(algorithm);
-  return (input, signature) => {
-    const wanted = createHmac(hash, key).update(input, "latin1").digest();
+/**
+ * Verifies and signs with a secret. The KeyObject, which holds more than a kilobyte of memory outside the heap, is made
+ * at the first use: of a million consumers few call one node.
+ */
+export class HmacKey implements Verifier, Signer {
+  readonly deterministic = true;
+  readonly #hash: string;
+  readonly #secret: string;
+  readonly #isBase64: boolean;
+  #key: KeyObject | undefined;
+
+  /** @param isBase64 the secret is the text's decoded bytes; the caller has seen that it can be decoded */
+  constructor(algorithm: HmacAlgorithm, secret: string, isBase64 = false) {
+    if (secret === "") throw unusable("the secret is empty");
+    this.#hash = `sha${algorithm.slice(2)}`;
+    this.#secret = secret;
+    this.#isBase64 = isBase64;
+  }
+
+  verify(input: string, signature: Buffer): boolean {
+    const wanted = this.sign(input);
     return signature.length === wanted.length && timingSafeEqual(signature, wanted);
-  };
+  }
+
+  sign(input: string): Buffer {
+    this.#key ??= createSecretKey(Buffer.from(this.#secret, this.#isBase64 ? "base64" : "utf8"));
+    return createHmac(this.#hash, this.#key).update(input, "latin1").digest();
+  }
 }
 
-export function keyPairVerify(algorithm: KeyPairAlgorithm, key: KeyObject): Verify {
+export function keyPairVerifier(algorithm: KeyPairAlgorithm, key: KeyObject): Verifier {
   const { hash } = METHODS[algorithm];
   const bytes = signatureBytes(algorithm, key);
   const options = optionsOf(algorithm, key);
-  return (input, signature) => {
-    if (signature.length !== bytes) return false;
-    try {
-      return verifyBytes(hash, Buffer.from(input, "latin1"), options, signature);
-    } catch {
-      // OpenSSL throws instead of saying no for some malformed signatures.
-      return false;
-    }
+  return {
+    verify(input, signature) {
+      if (signature.length !== bytes) return false;
+      try {
+        return verifyBytes(hash, Buffer.from(input, "latin1"), options, signature);
+      } catch {
+        // OpenSSL throws instead of saying no for some malformed signatures.
+        return false;
+      }
+    },
   };
-}
-
-export function hmacSigner(algorithm: HmacAlgorithm, key: KeyObject): Signer {
-  const hash = hashOf(algorithm);
-  return { deterministic: true, sign: (input) => createHmac(hash, key).update(input, "latin1").digest() };
 }
 
 export function keyPairSigner(algorithm: KeyPairAlgorithm, key: KeyObject): Signer {
@@ -149,10 +164,6 @@ export function keyPairSigner(algorithm: KeyPairAlgorithm, key: KeyObject): Sign
         );
       }),
   };
-}
-
-function hashOf(algorithm: HmacAlgorithm): string {
-  return `sha${algorithm.slice(2)}`;
 }
 
 function optionsOf(algorithm: KeyPairAlgorithm, key: KeyObject) {

@@ -10,7 +10,7 @@ import type { Credential, CredentialTable } from "../../plugin/consumer.ts";
 import { attachConsumer, type Refusals } from "../../plugin/identity.ts";
 import type { PhaseHandler, PhaseResult } from "../../plugin/plugin.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
-import { hmacKey, hmacVerify, type Verify } from "./algorithms.ts";
+import { HmacKey } from "./algorithms.ts";
 import { type ClaimRules, checkClaims } from "./claims.ts";
 import type { JwtCredential } from "./credential.ts";
 import type { Outcomes, Refusal } from "./outcomes.ts";
@@ -41,7 +41,8 @@ export interface AuthenticationParts {
 
 export function compileAuthentication(parts: AuthenticationParts): PhaseHandler {
   const { table, cache, parse, take, rules, keyClaim, outcomes, revocations } = parts;
-  const decoy = parts.decoy ? openDecoy() : undefined;
+  // A check that always fails and takes as long as a real one.
+  const decoy = parts.decoy ? new HmacKey("HS256", randomBytes(32).toString("hex")) : undefined;
 
   const refuse = (view: RequestView, why: Refusal): Answer | undefined => {
     outcomes.count(why);
@@ -64,13 +65,13 @@ export function compileAuthentication(parts: AuthenticationParts): PhaseHandler 
   const verify = (view: RequestView, token: string, parsed: ParsedToken, key: string): Answer | undefined => {
     const credential = table.get(key);
     if (!credential) {
-      decoy?.(parsed.signingInput, parsed.signature);
+      decoy?.verify(parsed.signingInput, parsed.signature);
       return refuse(view, "unknown_key");
     }
     const { data } = credential;
-    if (data.verify === undefined) return refuse(view, "unusable_key");
+    if (data.verifier === undefined) return refuse(view, "unusable_key");
     if (parsed.algorithm !== data.algorithm) return refuse(view, "wrong_algorithm");
-    if (!data.verify(parsed.signingInput, parsed.signature)) return refuse(view, "bad_signature");
+    if (!data.verifier.verify(parsed.signingInput, parsed.signature)) return refuse(view, "bad_signature");
     const verified: VerifiedToken = Object.freeze({ credential, payload: freezeDeep(parsed.payload) });
     const failure = settle(view, verified);
     if (failure !== undefined) return refuse(view, failure);
@@ -98,11 +99,6 @@ export function compileAuthentication(parts: AuthenticationParts): PhaseHandler 
     // A reference that cannot be resolved leaves the key unknown.
     return pending.then(verifyThen, verifyThen);
   };
-}
-
-/** A check that always fails and takes as long as a real one. */
-function openDecoy(): Verify {
-  return hmacVerify("HS256", hmacKey(randomBytes(32)));
 }
 
 /** The payload is handed to other plugins and to later requests with the same token: nobody may edit it. */

@@ -3,7 +3,7 @@
  * Promise: the algorithm is the credential's; its key is a typed KeyObject before any request sees it.
  * Source: spec/jwt-auth.md sections 1 and 9; weak keys are refused beyond it (docs/plugins/jwt-auth.md).
  */
-import { randomBytes } from "node:crypto";
+import { type KeyObject, randomBytes } from "node:crypto";
 import { type Static, Type } from "typebox";
 import { GatewayError, isGatewayError, messageOf } from "../../base/errors.ts";
 import { openLimitedWarn, type Warn } from "../../base/limited-log.ts";
@@ -14,19 +14,17 @@ import {
   ALGORITHMS,
   type Algorithm,
   HMAC_ALGORITHMS,
-  hmacKey,
-  hmacSigner,
-  hmacVerify,
+  HmacKey,
   isHmac,
   isPair,
   KEY_PAIR_ALGORITHMS,
   type KeyPairAlgorithm,
   keyPairSigner,
-  keyPairVerify,
+  keyPairVerifier,
   privateKey,
   publicKey,
   type Signer,
-  type Verify,
+  type Verifier,
 } from "./algorithms.ts";
 
 const ConsumerConf = Type.Object(
@@ -64,7 +62,7 @@ export interface JwtCredential {
   /** Seconds a signed token lives; `exp`. */
   readonly lifetimeSeconds: number;
   /** undefined when the secret turned out to be no base64: no token can ever be right. */
-  readonly verify: Verify | undefined;
+  readonly verifier: Verifier | undefined;
   /** "incomplete": a key or a decodable secret is missing; "unusable": the private key cannot be used. */
   readonly signer: Signer | "incomplete" | "unusable";
   /** The public key as configured, for the header of RS and ES tokens. */
@@ -81,6 +79,7 @@ export const jwtCredential: CredentialDefinition<typeof ConsumerConf, JwtCredent
 };
 
 const GENERATED_SECRET_BYTES = 32;
+const EMPTY = "the secret is empty";
 const NO_BASE64 = "base64_secret required but the secret is not in base64 format";
 /** RFC 7518 section 3.2: a key is at least as long as the hash. */
 const LEAST_SECRET_BYTES: Readonly<Record<string, number>> = { HS256: 32, HS384: 48, HS512: 64 };
@@ -93,7 +92,7 @@ function checkConf(conf: ConsumerConf, write?: WriteContext): string | undefined
     const bytes = secretBytes(secret, conf.base64_secret);
     if (!bytes) return NO_BASE64;
     if (isHmac(algorithm)) {
-      if (bytes.length === 0) return "the secret is empty";
+      if (bytes.length === 0) return EMPTY;
       if (write?.compat === "strict" && isShort(algorithm, bytes)) return shortText(algorithm, bytes);
     }
   }
@@ -129,32 +128,54 @@ function prepareConf(
 
 function compileConf(conf: ConsumerConf, env: NodeEnv): JwtCredential {
   const { algorithm } = conf;
-  const facts = { algorithm, graceSeconds: conf.lifetime_grace_period, lifetimeSeconds: conf.exp };
-  if (isHmac(algorithm)) {
-    const bytes = secretBytes(conf.secret ?? "", conf.base64_secret);
-    if (!bytes) {
-      warn(env, NO_BASE64);
-      return Object.freeze({ ...facts, verify: undefined, signer: "incomplete", publicKeyText: undefined });
-    }
-    const key = hmacKey(bytes);
-    if (isShort(algorithm, bytes)) {
-      const message = shortText(algorithm, bytes);
-      if (env.settings.compat === "strict") throw new GatewayError("RECORD_INVALID", { message });
-      warn(env, message);
-    }
-    const signer = hmacSigner(algorithm, key);
-    return Object.freeze({ ...facts, verify: hmacVerify(algorithm, key), signer, publicKeyText: undefined });
+  if (!isHmac(algorithm)) {
+    const pem = conf.public_key ?? "";
+    const key = publicKey(algorithm, pem);
+    return made(conf, keyPairVerifier(algorithm, key), compileSigner(algorithm, conf.private_key, key, env), pem);
   }
-  const pem = conf.public_key ?? "";
-  const verify = keyPairVerify(algorithm, publicKey(algorithm, pem));
-  return Object.freeze({ ...facts, verify, signer: compileSigner(algorithm, conf, env), publicKeyText: pem });
+  const secret = conf.secret ?? "";
+  const bytes = secretBytes(secret, conf.base64_secret);
+  if (!bytes) {
+    warn(env, NO_BASE64);
+    return made(conf, undefined, "incomplete", undefined);
+  }
+  if (bytes.length === 0) throw new GatewayError("RECORD_INVALID", { message: EMPTY });
+  if (isShort(algorithm, bytes)) {
+    const message = shortText(algorithm, bytes);
+    if (env.settings.compat === "strict") throw new GatewayError("RECORD_INVALID", { message });
+    warn(env, message);
+  }
+  const key = new HmacKey(algorithm, secret, conf.base64_secret);
+  return made(conf, key, key, undefined);
 }
 
-function compileSigner(algorithm: KeyPairAlgorithm, conf: ConsumerConf, env: NodeEnv): JwtCredential["signer"] {
-  if (conf.private_key === undefined || conf.private_key === "") return "incomplete";
+/** One literal for all, so that a million of them share one shape. */
+function made(
+  conf: ConsumerConf,
+  verifier: Verifier | undefined,
+  signer: JwtCredential["signer"],
+  publicKeyText: string | undefined,
+): JwtCredential {
+  return Object.freeze({
+    algorithm: conf.algorithm,
+    graceSeconds: conf.lifetime_grace_period,
+    lifetimeSeconds: conf.exp,
+    verifier,
+    signer,
+    publicKeyText,
+  });
+}
+
+function compileSigner(
+  algorithm: KeyPairAlgorithm,
+  pem: string | undefined,
+  pub: KeyObject,
+  env: NodeEnv,
+): JwtCredential["signer"] {
+  if (pem === undefined || pem === "") return "incomplete";
   try {
-    const key = privateKey(algorithm, conf.private_key);
-    if (isPair(key, publicKey(algorithm, conf.public_key ?? ""))) return keyPairSigner(algorithm, key);
+    const key = privateKey(algorithm, pem);
+    if (isPair(key, pub)) return keyPairSigner(algorithm, key);
     warn(env, "private_key does not belong to public_key");
   } catch (error) {
     // Verifying does not need it, so the credential stays of use.
