@@ -17,6 +17,7 @@ import { limitCount } from "./limit-count.ts";
 import { limitReq } from "./limit-req.ts";
 import { mocking } from "./mocking.ts";
 import { multiAuth } from "./multi-auth.ts";
+import { prometheus } from "./prometheus.ts";
 import { proxyRewrite } from "./proxy-rewrite.ts";
 import { publicApi } from "./public-api.ts";
 import { realIp } from "./real-ip.ts";
@@ -45,6 +46,7 @@ export const PLUGINS: readonly Plugin[] = Object.freeze([
   limitReq,
   mocking,
   multiAuth,
+  prometheus,
   proxyRewrite,
   publicApi,
   realIp,

@@ -1,0 +1,105 @@
+import { describe, expect, test } from "vitest";
+import { makeEnv, metricValue, type TestEnv } from "../../src/plugin/testkit.ts";
+import { makeResponse, makeView, type ViewInput } from "../../src/plugin/testkit-view.ts";
+import { prometheus } from "../../src/plugins/prometheus.ts";
+
+interface Outcome extends ViewInput {
+  status?: number;
+  node?: string;
+  source?: "upstream" | "gateway";
+  consumer?: string;
+}
+
+function log(env: TestEnv, conf: object, outcome: Outcome): void {
+  const view = makeView({ startedMs: 100, ...outcome });
+  view.receivedBytes = 10;
+  view.sentBytes = 20;
+  if (outcome.consumer !== undefined)
+    view.consumer = { username: outcome.consumer, groupId: undefined, customId: undefined, labels: {} };
+  if (outcome.node !== undefined) {
+    Object.assign(view.upstream, { address: outcome.node, sentMs: 105, headMs: 120, endMs: 125 });
+    view.upstream.statuses.push(outcome.status ?? 200);
+  }
+  if (outcome.status !== undefined)
+    view.response = makeResponse({ status: outcome.status, source: outcome.source ?? "upstream" });
+  env.clock.advance(130 - env.clock.monotonicMs());
+  env.compile(prometheus, conf).log?.(view);
+}
+
+const ROUTE = { id: "1", name: "main", serviceId: "s", serviceName: "shop", matchedUri: "/a/*", matchedHost: "a.com" };
+
+describe("prometheus", () => {
+  test("a proxied request is counted with all its labels", async () => {
+    const env = makeEnv();
+    log(env, {}, { route: ROUTE, status: 200, node: "127.0.0.1", consumer: "jack" });
+    const labels = { route: "1", service: "s", consumer: "jack", node: "127.0.0.1", request_type: "traditional_http" };
+    expect(
+      await metricValue(env, "apisix_http_status", {
+        ...labels,
+        code: "200",
+        matched_uri: "/a/*",
+        matched_host: "a.com",
+        response_source: "upstream",
+      }),
+    ).toBe(1);
+    expect(await metricValue(env, "apisix_bandwidth", { ...labels, type: "ingress" })).toBe(10);
+    expect(await metricValue(env, "apisix_bandwidth", { ...labels, type: "egress" })).toBe(20);
+    const text = await env.metrics.registry.metrics();
+    const latency = (type: string, le: string): string | undefined =>
+      new RegExp(`apisix_http_latency_bucket\\{type="${type}".*le="${le}"\\} (\\d+)`).exec(text)?.[1];
+    expect([latency("request", "20"), latency("request", "50")]).toEqual(["0", "1"]); // 30 ms in all
+    expect([latency("upstream", "10"), latency("upstream", "20")]).toEqual(["0", "1"]); // 20 ms of it
+    expect([latency("apisix", "5"), latency("apisix", "10")]).toEqual(["0", "1"]);
+  });
+
+  test.each([
+    {
+      says: "a plugin's answer",
+      outcome: { status: 401, source: "gateway" as const },
+      want: { code: "401", response_source: "apisix", node: "" },
+    },
+    {
+      says: "an upstream that gave nothing",
+      outcome: { status: 502, source: "gateway" as const, node: "10.0.0.1" },
+      want: { code: "502", response_source: "nginx", node: "10.0.0.1" },
+    },
+    { says: "a client that went away", outcome: {}, want: { code: "499" } },
+  ])("$says is counted as such", async ({ outcome, want }) => {
+    const env = makeEnv();
+    log(env, {}, { route: ROUTE, ...outcome });
+    expect(await metricValue(env, "apisix_http_status", want)).toBe(1);
+  });
+
+  test("names stand for ids where they are preferred and exist", async () => {
+    const env = makeEnv();
+    log(env, { prefer_name: true }, { route: ROUTE, status: 200 });
+    log(env, { prefer_name: true }, { route: { ...ROUTE, name: "", serviceName: "" }, status: 200 });
+    expect(await metricValue(env, "apisix_http_status", { route: "main", service: "shop" })).toBe(1);
+    expect(await metricValue(env, "apisix_http_status", { route: "1", service: "s" })).toBe(1);
+  });
+
+  test("labels that the metadata disables are empty", async () => {
+    const metadata = { prometheus: { disabled_labels: { http_status: ["consumer", "node"] } } };
+    const env = makeEnv({ metadata });
+    log(env, {}, { route: ROUTE, status: 200, consumer: "a", node: "1.1.1.1" });
+    log(env, {}, { route: ROUTE, status: 200, consumer: "b", node: "2.2.2.2" });
+    expect(await metricValue(env, "apisix_http_status", { consumer: "", node: "" })).toBe(2);
+    expect(await metricValue(env, "apisix_bandwidth", { consumer: "a", type: "egress" })).toBe(20);
+  });
+
+  test("a request without a route has empty labels", async () => {
+    const env = makeEnv({ resource: { kind: "global_rule", id: "1" } });
+    const view = makeView();
+    view.route = undefined;
+    view.response = makeResponse({ status: 404, source: "gateway" });
+    env.compile(prometheus).log?.(view);
+    expect(await metricValue(env, "apisix_http_status", { code: "404", route: "", matched_uri: "" })).toBe(1);
+  });
+
+  test("a wrong type is refused, and the route's configuration is preferred to a global rule's", () => {
+    expect(() => makeEnv().compile(prometheus, { prefer_name: "yes" })).toThrow(
+      'property "prefer_name" validation failed: wrong type: expected boolean, got string',
+    );
+    expect(prometheus.preferRoute).toBe(true);
+  });
+});
