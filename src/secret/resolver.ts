@@ -111,8 +111,14 @@ class Resolver implements SecretResolver {
 
   async resolve(text: string): Promise<SecretValue> {
     const reference = parseReference(text);
-    if (typeof reference === "string") throw unresolved(text, reference);
-    if (reference.kind === "env") return this.resolveEnv(text);
+    if (typeof reference === "string" || reference.kind === "env") {
+      try {
+        return this.resolveEnv(text);
+      } catch (error) {
+        this.#warn({ why: messageOf(error) }, "secret reference not resolved");
+        throw error;
+      }
+    }
     const entry = this.#entries.get(text, reference);
     if (entry.reading === undefined || this.#options.clock.monotonicMs() >= entry.dueMs) await this.#refresh(entry);
     return openReading(text, entry.reading ?? CLOSED);

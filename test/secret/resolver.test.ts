@@ -4,7 +4,6 @@ import { isGatewayError } from "../../src/base/errors.ts";
 import { openMetrics } from "../../src/base/metrics.ts";
 import { makeEnv } from "../../src/plugin/testkit.ts";
 import type { ExchangeAnswer } from "../../src/secret/exchange.ts";
-import { referencesIn, resolveAll, substitute } from "../../src/secret/references.ts";
 import { openSecrets, type SecretLimits, type SecretOptions, type SecretResolver } from "../../src/secret/resolver.ts";
 import { openSecretServer, type SecretServer, serveVault } from "../support/secret-server.ts";
 
@@ -91,8 +90,9 @@ describe("the environment", () => {
     { reference: "$ENV://JOTGATE_ADMIN_KEY", why: "environment variable JOTGATE_ADMIN_KEY may not be referenced" },
     { reference: "$ENV://", why: "error format: no environment variable name" },
   ])("$reference is unresolved: $why", async ({ reference, why }) => {
-    const { secrets } = open();
+    const { secrets, logged } = open();
     expect(await failure(secrets.resolve(reference))).toBe(`${reference}: ${why}`);
+    expect(logged.at(-1)?.fields).toEqual({ why: `${reference}: ${why}` });
     expect(() => secrets.resolveEnv(reference)).toThrow(why);
     expect(secrets.peek(reference)).toBeUndefined();
   });
@@ -376,37 +376,4 @@ test("no token, environment value or secret is ever in an error or a log line", 
   texts.push(await failure(secrets.resolve("$secret://vault/t0/other/jwt-key")));
   expect(texts.filter((text) => text.startsWith("resolved"))).toEqual([]);
   for (const secret of SECRETS) expect(texts.join("\n") + JSON.stringify(logged)).not.toContain(secret);
-});
-
-describe("references in a configuration", () => {
-  const CONFIGURATION = {
-    key: "$ENV://KEY",
-    list: ["a", { b: "$ENV://JSON/n" }, ["$ENV://KEY"]],
-    text: "not $ENV://KEY",
-    "$ENV://KEY": 1,
-    same: { deep: true },
-  };
-
-  test("are found once each, in values only", () => {
-    expect(referencesIn(CONFIGURATION)).toEqual(["$ENV://KEY", "$ENV://JSON/n"]);
-    expect(referencesIn({ a: 1, b: null })).toEqual([]);
-  });
-
-  test("are replaced in a copy; what has none stays the same object", async () => {
-    const resolved = await resolveAll<unknown>(CONFIGURATION, open().secrets);
-    expect(resolved).toEqual({ ...CONFIGURATION, key: "env-key", list: ["a", { b: 7 }, ["env-key"]] });
-    expect((resolved as typeof CONFIGURATION).same).toBe(CONFIGURATION.same);
-    expect(CONFIGURATION.key).toBe("$ENV://KEY");
-    const plain = { a: ["b"] };
-    expect(await resolveAll(plain, open().secrets)).toBe(plain);
-  });
-
-  test("one that cannot be resolved fails the whole", async () => {
-    expect(await failure(resolveAll(["$ENV://KEY", "$ENV://NONE"], open().secrets))).toContain("NONE");
-  });
-
-  test("members called __proto__ stay members", () => {
-    const value = JSON.parse('{"__proto__":{"a":"$ENV://X"}}') as unknown;
-    expect(JSON.stringify(substitute(value, () => "v"))).toBe('{"__proto__":{"a":"v"}}');
-  });
 });
