@@ -4,43 +4,47 @@
  * Source: spec/etcd-layout.md section 2, etcd.md section 6.
  */
 import { randomUUID } from "node:crypto";
-import { type Clock, sleep } from "../base/clock.ts";
+import { sleep } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
-import type { Log } from "../base/log.ts";
 import { PLACEHOLDER_DIRS } from "../model/kinds.ts";
 import { PLACEHOLDER } from "../model/record.ts";
 import type { Store } from "../store/store.ts";
+import type { Engine } from "./engine.ts";
 import { storeIdentityKey } from "./places.ts";
 import { Plan } from "./plan.ts";
+import { reindex } from "./reindex.ts";
 
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 5_000;
 
-/** Tries once and waits for that; a store that is away is tried again, with growing pauses, until `stop`. */
-export async function keepPreparing(options: {
-  readonly store: Store;
-  readonly prefix: string;
-  readonly clock: Clock;
-  readonly log: Log;
-}): Promise<{ stop(): void }> {
-  const { store, prefix, clock, log } = options;
+/**
+ * Prepares the store, then indexes what others have written. The first attempt to prepare is waited for; what fails is
+ * tried again in the background, with growing pauses, until `stop`.
+ */
+export async function keepPreparing(engine: Engine): Promise<{ stop(): void }> {
+  const { store, prefix, clock, log } = engine;
   const stopped = new AbortController();
-  const attempt = async (): Promise<boolean> => {
+  const attempt = async (step: () => Promise<void>): Promise<boolean> => {
     try {
-      await prepareStore(store, prefix);
+      await step();
       return true;
     } catch (error) {
-      log.warn({ error: messageOf(error) }, "the store cannot be prepared yet");
+      if (!stopped.signal.aborted) log.warn({ error: messageOf(error) }, "the store cannot be prepared yet");
       return false;
     }
   };
-  const repeat = async (): Promise<void> => {
+  const repeat = async (step: () => Promise<void>): Promise<void> => {
     for (let pauseMs = FIRST_PAUSE_MS; !stopped.signal.aborted; pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2)) {
+      if (await attempt(step)) return;
       await sleep(clock, pauseMs * (0.5 + Math.random()), stopped.signal);
-      if (stopped.signal.aborted || (await attempt())) return;
     }
   };
-  if (!(await attempt())) void repeat();
+  const prepare = (): Promise<void> => prepareStore(store, prefix);
+  const finish = async (prepared: boolean): Promise<void> => {
+    if (!prepared) await repeat(prepare);
+    await repeat(() => reindex(engine, stopped.signal));
+  };
+  void finish(await attempt(prepare));
   return { stop: () => stopped.abort() };
 }
 

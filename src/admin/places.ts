@@ -16,6 +16,11 @@ export function uniqueKey(prefix: string, plugin: string, digest: string): strin
   return `${prefix}-jotgate/unique/${plugin}/${digest}`;
 }
 
+/** Says that all existing records are in the index. @param digest of a known text, so that another kind has its own */
+export function indexedKey(prefix: string, digest: string): string {
+  return `${prefix}-jotgate/indexed/${digest}`;
+}
+
 /** Written whenever a record begins to point to another, so that a deletion sees who came in between. */
 export function pointedKey(prefix: string, kind: KindName, id: string): string {
   // Ids of others may be of any length and shape; a digest is not.
@@ -26,6 +31,11 @@ export function pointedKey(prefix: string, kind: KindName, id: string): string {
 /** Written with every global rule: their rule of one plugin per rule spans all of them. */
 export function globalRulesKey(prefix: string): string {
   return `${prefix}-jotgate/guard/global_rules`;
+}
+
+/** Written with every plugin configuration that spans records (limit-count groups). */
+export function pluginGroupsKey(prefix: string): string {
+  return `${prefix}-jotgate/guard/plugin_groups`;
 }
 
 /** Rewritten for each POST to obtain a revision; real APISIX nodes use the same key. */

@@ -3,6 +3,7 @@
  * The composition root hands in the node's plugins; nothing here compiles or runs one.
  * Source: spec/admin-api.md sections 5.9, 6 and 7.
  */
+import { withDefaults } from "../base/schema-defaults.ts";
 import type { WriteContext } from "../plugin/plugin.ts";
 import type { PluginRegistry, PluginSide } from "../runtime/plugin-registry.ts";
 
@@ -23,6 +24,8 @@ export interface CatalogPlugin {
   encryptFields(side: PluginSide): readonly string[];
   /** Completes a consumer's configuration before it is checked and stored. @param previous as stored, opened */
   prepare(conf: Members, previous: Members | undefined): Members;
+  /** Why two configurations in different records cannot stand together; undefined when this plugin has no such rule. */
+  readonly conflict: ((conf: Members, other: Members) => string | undefined) | undefined;
 }
 
 export interface PluginCatalog {
@@ -65,6 +68,9 @@ function describe(registry: PluginRegistry, name: string, write: WriteContext): 
         if (side === "metadata") return [];
         return (side === "consumer" ? credential?.encryptFields : undefined) ?? plugin.encryptFields ?? [];
       },
+      conflict:
+        plugin.conflict &&
+        ((conf, other) => plugin.conflict?.(withDefaults(plugin.schema, conf), withDefaults(plugin.schema, other))),
       prepare: (conf, previous) => credential?.prepare?.({ ...conf }, previous && { ...previous }, write) ?? conf,
     },
   ];

@@ -73,7 +73,7 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
   const fixed = fixedHeaders(options);
   const app = openHttp(options, (request, reply) => serve(engine, options, access, fixed, request, reply));
   await app.listen({ host: options.listen.host, port: options.listen.port });
-  const preparation = await keepPreparing(options);
+  const preparation = await keepPreparing(engine);
   const bound = app.server.address();
   let closing: Promise<void> | undefined;
   return {

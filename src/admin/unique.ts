@@ -34,7 +34,7 @@ export interface Owner {
   readonly id: string;
 }
 
-interface Claim {
+export interface Claim {
   readonly plugin: string;
   readonly attribute: string;
   readonly value: string;
@@ -118,7 +118,7 @@ export function openUniqueIndex(store: Store, prefix: string, catalog: PluginCat
 }
 
 /** What a record claims. Secret references are nobody's value until they are resolved. */
-function claimsOf(catalog: PluginCatalog, value: Members): Claim[] {
+export function claimsOf(catalog: PluginCatalog, value: Members): Claim[] {
   const claims: Claim[] = [];
   for (const [plugin, conf] of Object.entries(ownMembers(value, "plugins"))) {
     const attribute = catalog.get(plugin)?.keyAttribute;

@@ -17,6 +17,7 @@ import { planGlobalRule } from "./global-rules.ts";
 import { generatedId, type Identity, identityOfPut, postNamesId } from "./identity.ts";
 import { generatorKey, pointedKey } from "./places.ts";
 import { Plan } from "./plan.ts";
+import { planPluginGroups } from "./plugin-groups.ts";
 import { echoed } from "./shown.ts";
 import { type Members, own, readStored, type StoredRecord } from "./stored.ts";
 import { recordId, type Target } from "./target.ts";
@@ -189,7 +190,10 @@ async function carryOut(engine: Engine, write: Write): Promise<AdminAnswer | "co
   const error =
     (await engine.pointing.planWrite(plan, kind, id, candidate, previousValue)) ??
     contentError(checkEnv(engine), kind, candidate) ??
-    (kind.name === "global_rule" ? await planGlobalRule(engine.store, engine.prefix, plan, id, candidate) : undefined);
+    (kind.name === "global_rule"
+      ? await planGlobalRule(engine.store, engine.prefix, plan, id, candidate)
+      : undefined) ??
+    (await planPluginGroups(engine, plan, key, candidate));
   if (error !== undefined) return refuse(400, error);
   const owner = await planOwner(engine, write, plan);
   if (owner) return owner;

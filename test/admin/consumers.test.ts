@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { prefixRange } from "../../src/store/store.ts";
 import { type AdminWorld, openAdminWorld, type Reply } from "../support/admin.ts";
-import { contents, put, remove, write } from "../support/stores.ts";
+import { contents, openTemporaryStore, put, remove, write } from "../support/stores.ts";
 
 let world: AdminWorld;
 beforeAll(async () => {
@@ -20,7 +20,8 @@ const duplicate = (text: string): object => ({ status: 400, body: { error_msg: t
 
 beforeEach(async () => {
   for (const name of ["jack", "bob", "alex"]) await world.call("DELETE", `/consumers/${name}`);
-  expect(await contents(world.store, prefixRange("/apisix-jotgate/"))).toEqual(new Map());
+  expect(await contents(world.store, INDEX)).toEqual(new Map());
+  expect(await contents(world.store, prefixRange("/apisix-jotgate/pointed/"))).toEqual(new Map());
   expect((await world.call("GET", "/consumers")).body.total).toBe(0);
 });
 
@@ -251,5 +252,26 @@ describe("identifying values are unique", () => {
     await expect.poll(async () => (await world.call("GET", "/consumers/jack")).status, { timeout: 10_000 }).toBe(404);
     await expect.poll(() => contents(world.store, INDEX), { timeout: 5_000 }).toEqual(new Map());
     expect((await consumer("bob", keyAuth("k"))).status).toBe(201);
+  });
+});
+
+describe("consumers that others have written", () => {
+  test("are indexed once an admin starts, and double values are left as they are", async () => {
+    const foreign = await openTemporaryStore();
+    const record = (username: string, key: string) =>
+      put(`/apisix/consumers/${username}`, { username, plugins: keyAuth(key) });
+    await write(foreign.store, record("old1", "k1"), record("old2", "k2"), record("old3", "k2"));
+    const admin = await openAdminWorld({ store: foreign.store });
+    await expect
+      .poll(async () => (await contents(foreign.store, prefixRange("/apisix-jotgate/indexed/"))).size, {
+        timeout: 5_000,
+      })
+      .toBe(1);
+    const reply = await admin.call("PUT", "/consumers", { body: { username: "new", plugins: keyAuth("k1") } });
+    expect(reply).toMatchObject(duplicate("duplicate key of plugin key-auth found with consumer: old1"));
+    const second = await admin.call("PUT", "/consumers", { body: { username: "new", plugins: keyAuth("k2") } });
+    expect(second.body.error_msg).toMatch(/^duplicate key of plugin key-auth found with consumer: old[23]$/);
+    await admin.close();
+    await foreign.stop();
   });
 });

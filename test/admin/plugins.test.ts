@@ -9,7 +9,16 @@ afterAll(() => world.close());
 
 describe("plugins", () => {
   test("are listed by priority", async () => {
-    const want = ["request-id", "cors", "basic-auth", "jwt-auth", "key-auth", "proxy-rewrite", "traffic-split"];
+    const want = [
+      "request-id",
+      "cors",
+      "basic-auth",
+      "jwt-auth",
+      "key-auth",
+      "proxy-rewrite",
+      "limit-count",
+      "traffic-split",
+    ];
     expect(await world.call("GET", "/plugins/list")).toMatchObject({ status: 200, body: want });
     expect((await world.call("GET", "/plugins/list?subsystem=http")).body).toEqual(want);
     expect((await world.call("GET", "/plugins/list?subsystem=stream")).body).toEqual([]);

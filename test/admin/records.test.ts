@@ -357,6 +357,27 @@ describe("plugins and schemas of a record are checked", () => {
   });
 });
 
+describe("configurations of one limit-count group are equal", () => {
+  const limited = (count: number, group?: string): object => ({
+    ...route,
+    plugins: { "limit-count": { count, time_window: 60, ...(group !== undefined && { group }) } },
+  });
+  const MISMATCH = "failed to check the configuration of plugin limit-count err: group conf mismatched";
+
+  test("over all records that carry plugins", async () => {
+    await world.call("PUT", "/routes/g1", { body: limited(2, "shared") });
+    expect((await world.call("PUT", "/routes/g1", { body: limited(3, "shared") })).status).toBe(200);
+    expect((await world.call("PUT", "/routes/g2", { body: limited(3, "shared") })).status).toBe(201);
+    const other = await world.call("PUT", "/services/g3", {
+      body: { plugins: { "limit-count": { count: 4, time_window: 60, group: "shared" } } },
+    });
+    expect(other).toMatchObject({ status: 400, body: { error_msg: MISMATCH } });
+    expect((await world.call("PUT", "/routes/g3", { body: limited(4, "other") })).status).toBe(201);
+    expect((await world.call("PUT", "/routes/g4", { body: limited(4) })).status).toBe(201);
+    for (const id of ["g1", "g2", "g3", "g4"]) await world.call("DELETE", `/routes/${id}`);
+  });
+});
+
 describe("a plugin stands in one global rule only", () => {
   test("the second rule is refused, the first may be written again", async () => {
     const body = { plugins: { "request-id": {}, cors: {} } };

@@ -2,18 +2,19 @@
  * An Admin API on an embedded store in a temporary folder, with the plugins that exist, and a client for it.
  */
 import { request } from "node:http";
-import { Type } from "typebox";
 import { catalogOf } from "../../src/admin/plugin-catalog.ts";
 import { type AdminOptions, openAdminServer } from "../../src/admin/server.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { definePlugin, type Plugin } from "../../src/plugin/plugin.ts";
+import type { Plugin } from "../../src/plugin/plugin.ts";
 import { basicAuth } from "../../src/plugins/basic-auth.ts";
 import { cors } from "../../src/plugins/cors.ts";
 import { jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
 import { keyAuth } from "../../src/plugins/key-auth.ts";
+import { limitCount } from "../../src/plugins/limit-count.ts";
 import { proxyRewrite } from "../../src/plugins/proxy-rewrite.ts";
 import { requestId } from "../../src/plugins/request-id.ts";
+import { trafficSplit } from "../../src/plugins/traffic-split.ts";
 import { openPluginRegistry } from "../../src/runtime/plugin-registry.ts";
 import type { Store } from "../../src/store/store.ts";
 import { openTemporaryStore } from "./stores.ts";
@@ -67,18 +68,16 @@ export async function openAdminWorld(options: WorldOptions = {}): Promise<AdminW
   };
 }
 
-const PLUGINS: readonly Plugin[] = [jwtAuth, keyAuth, basicAuth, cors, requestId, proxyRewrite, trafficSplit()];
-
-/** Only its schema matters here: it points to upstreams. */
-function trafficSplit(): Plugin {
-  return definePlugin({
-    name: "traffic-split",
-    version: 0.1,
-    priority: 966,
-    schema: Type.Object({}),
-    compile: () => ({}),
-  });
-}
+const PLUGINS: readonly Plugin[] = [
+  jwtAuth,
+  keyAuth,
+  basicAuth,
+  cors,
+  requestId,
+  proxyRewrite,
+  limitCount,
+  trafficSplit,
+];
 
 function adminOptions(store: Store, plugins: readonly Plugin[]): AdminOptions {
   return {
