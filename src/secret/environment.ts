@@ -6,9 +6,26 @@ import { foundIn, parseDocument, type Reading } from "./reading.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** @param sub member of the JSON object that the variable holds */
-export function readEnvironment(environment: Environment, name: string, sub: string | undefined): Reading {
-  if (name.startsWith("JOTGATE_")) return { kind: "absent", why: `environment variable ${name} may not be referenced` };
+export type ReadEnvironment = (name: string, sub: string | undefined) => Reading;
+
+/**
+ * A reader of that environment; `sub` is a member of the JSON object that a variable holds.
+ * @param allowed names that may be referenced, "*" at the end stands for any rest; undefined allows all
+ */
+export function openEnvironment(environment: Environment, allowed: readonly string[] | undefined): ReadEnvironment {
+  const isAllowed = (name: string): boolean =>
+    !name.startsWith("JOTGATE_") && (allowed === undefined || allowed.some((pattern) => matches(pattern, name)));
+  return (name, sub) =>
+    isAllowed(name)
+      ? readVariable(environment, name, sub)
+      : { kind: "absent", why: `environment variable ${name} may not be referenced` };
+}
+
+function matches(pattern: string, name: string): boolean {
+  return pattern.endsWith("*") ? name.startsWith(pattern.slice(0, -1)) : name === pattern;
+}
+
+function readVariable(environment: Environment, name: string, sub: string | undefined): Reading {
   const text = Object.hasOwn(environment, name) ? environment[name] : undefined;
   if (text === undefined) return { kind: "absent", why: `no environment variable ${name}` };
   if (sub === undefined) return { kind: "found", value: text };

@@ -11,7 +11,7 @@ import { openLimitedWarn, type Warn } from "../base/limited-log.ts";
 import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
 import { isReference, parseReference } from "../base/reference.ts";
-import { type Environment, readEnvironment } from "./environment.ts";
+import { type Environment, openEnvironment, type ReadEnvironment } from "./environment.ts";
 import { DENIED_ADDRESSES, type Exchange, openExchange } from "./exchange.ts";
 import { openManager } from "./manager.ts";
 import type { Reading, SecretManager, SecretValue } from "./reading.ts";
@@ -45,6 +45,8 @@ export const SECRET_LIMITS: SecretLimits = {
 export interface SecretOptions {
   /** As the process was started with; holds secrets. */
   readonly environment: Environment;
+  /** Variables that may be referenced, `TEAM_*` for a family; default: all but JOTGATE_*, which never may. */
+  readonly allowEnv?: readonly string[] | undefined;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -87,6 +89,7 @@ class Resolver implements SecretResolver {
   readonly #limits: SecretLimits;
   readonly #abort = new AbortController();
   readonly #fetch: Exchange;
+  readonly #readEnv: ReadEnvironment;
   readonly #entries: EntryTable;
   readonly #managers = new Map<string, SecretManager>();
   readonly #records = new Map<string, string>();
@@ -100,6 +103,7 @@ class Resolver implements SecretResolver {
     this.#options = options;
     this.#limits = limits;
     this.#fetch = options.fetch ?? openExchange({ ...limits, clock: options.clock, signal: this.#abort.signal });
+    this.#readEnv = openEnvironment(options.environment, options.allowEnv);
     this.#entries = new EntryTable(limits.entries);
     this.#turnstile = new Turnstile(limits.concurrency);
     this.#refresher = new Refresher(options.clock, (entry) => void this.#refresh(entry));
@@ -128,16 +132,14 @@ class Resolver implements SecretResolver {
     const reference = parseReference(text);
     if (typeof reference === "string") throw unresolved(text, reference);
     if (reference.kind !== "env") throw unresolved(text, "not an environment reference");
-    return openReading(text, readEnvironment(this.#options.environment, reference.name, reference.sub));
+    return openReading(text, this.#readEnv(reference.name, reference.sub));
   }
 
   peek(text: string): SecretValue | undefined {
     const reference = parseReference(text);
     if (typeof reference === "string") return undefined;
     const reading =
-      reference.kind === "env"
-        ? readEnvironment(this.#options.environment, reference.name, reference.sub)
-        : this.#entries.peek(text)?.reading;
+      reference.kind === "env" ? this.#readEnv(reference.name, reference.sub) : this.#entries.peek(text)?.reading;
     return reading?.kind === "found" && isOpen(reading) ? reading.value : undefined;
   }
 

@@ -97,6 +97,16 @@ describe("the environment", () => {
     expect(secrets.peek(reference)).toBeUndefined();
   });
 
+  test.each([
+    { allowEnv: ["KEY"], open: ["KEY"], closed: ["TOKEN", "KEY2"] },
+    { allowEnv: ["TO*", "JOTGATE_*"], open: ["TOKEN"], closed: ["KEY", "JOTGATE_ADMIN_KEY"] },
+    { allowEnv: [], open: [], closed: ["KEY"] },
+  ])("only names in $allowEnv may be referenced", (row) => {
+    const { secrets } = open({}, { allowEnv: row.allowEnv });
+    for (const name of row.open) expect(secrets.resolveEnv(`$ENV://${name}`)).toBeDefined();
+    for (const name of row.closed) expect(() => secrets.resolveEnv(`$ENV://${name}`)).toThrow("may not be referenced");
+  });
+
   test("a text that is no reference is not repeated in the error", async () => {
     expect(await failure(open().secrets.resolve("hunter2"))).not.toContain("hunter2");
     expect(() => open().secrets.resolveEnv("$secret://vault/jwt/jack/jwt-key")).toThrow("not an environment reference");
