@@ -43,7 +43,6 @@ export class Plan {
   /** @throws GatewayError STORE_TOO_LARGE when it does not fit one transaction */
   toTxn(): Txn {
     const size = Math.max(this.compare.length, this.operations.length);
-    // biome-ignore lint/suspicious/noThenProperty: the store port's word, and never a function
     if (size <= PLAN_MAX) return { compare: this.compare, then: this.operations };
     throw new GatewayError("STORE_TOO_LARGE", {
       message: `the change needs ${size} operations in one transaction, at most ${PLAN_MAX} are possible`,

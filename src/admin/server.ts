@@ -193,7 +193,11 @@ async function answerTo(
   const segments = segmentsOf(path);
   if (!segments) return NOT_FOUND;
   const admin: AdminRequest = { method, path, segments, args, header, address, actor: who.actor };
-  return dispatch(engine, { stream: options.stream !== false }, admin, () => readBody(raw));
+  const answer = await dispatch(engine, { stream: options.stream !== false }, admin, () => readBody(raw));
+  if (method !== "GET") {
+    options.log.info({ key: who.actor.name, address, method, path, status: answer.status }, "admin write");
+  }
+  return answer;
 }
 
 /** Segments after the base, decoded; a trailing slash is ignored. undefined: not a path of the Admin API. */
