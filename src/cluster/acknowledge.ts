@@ -67,7 +67,6 @@ export class Acknowledger {
     const value = Buffer.from(JSON.stringify({ applied: revision.toString() }), "utf8");
     const lease = this.#options.lease();
     if (lease === undefined) return; // not registered, so nobody waits for this node
-    // biome-ignore lint/suspicious/noThenProperty: the word of the store port
     await this.#options.store.txn({ compare: [], then: [{ op: "put", key: this.#key, value, lease }] });
   }
 }

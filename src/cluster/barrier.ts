@@ -116,7 +116,6 @@ export class Barrier {
   async #askNow(): Promise<Round> {
     const { store, prefix } = this.#options;
     const value = Buffer.from(JSON.stringify({ nonce: randomUUID() }), "utf8");
-    // biome-ignore lint/suspicious/noThenProperty: the word of the store port
     const asking = store.txn({ compare: [], then: [{ op: "put", key: this.#keys.ask, value }] });
     // Before the ask, for nodes that leave just now; after it, because whoever registers later lists at its revision or a newer one.
     const [before, { revision }] = await Promise.all([listNodes(store, prefix), asking]);

@@ -44,7 +44,6 @@ export function startBeat(options: BeatOptions): () => Promise<void> {
     const value = Buffer.from(JSON.stringify({ at: clock.nowMs() }), "utf8");
     const swap = await store.txn({
       compare: [{ key, target: "modRevision", is: "==", value: revision }],
-      // biome-ignore lint/suspicious/noThenProperty: the word of the store port
       then: [{ op: "put", key, value }],
     });
     seen = swap.succeeded ? swap.revision : undefined;

@@ -144,7 +144,6 @@ export class Registration {
     const now = this.#clock.monotonicMs();
     if (report === this.#reported || now - this.#reportedAtMs < REPORT_EVERY_MS) return;
     const value = Buffer.from(report, "utf8");
-    // biome-ignore lint/suspicious/noThenProperty: the word of the store port
     await this.#options.store.txn({ compare: [], then: [{ op: "put", key: this.#key, value, lease }] });
     this.#reported = report;
     this.#reportedAtMs = now;

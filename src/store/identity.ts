@@ -41,7 +41,6 @@ export async function createIdentity(
   const identity: StoreIdentity = { id: randomUUID(), epoch: 1 };
   const result = await store.txn({
     compare: [{ key, target: "createRevision", is: "==", value: 0n }],
-    // biome-ignore lint/suspicious/noThenProperty: the word of the store port
     then: [{ op: "put", key, value: encode(identity) }, ...alongside],
     else: [{ op: "get", key }],
   });
@@ -64,7 +63,6 @@ export async function raiseEpoch(store: Store, prefix: string): Promise<StoreIde
     const raised = raise(kv, key);
     const result = await store.txn({
       compare: [{ key, target: "modRevision", is: "==", value: kv?.modRevision ?? 0n }],
-      // biome-ignore lint/suspicious/noThenProperty: the word of the store port
       then: [{ op: "put", key, value: encode(raised) }],
     });
     if (result.succeeded) return raised;

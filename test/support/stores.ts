@@ -41,7 +41,6 @@ export function remove(key: string): Operation {
 
 /** One transaction without conditions. */
 export async function write(store: Store, ...operations: Operation[]): Promise<Revision> {
-  // biome-ignore lint/suspicious/noThenProperty: the word of the store port
   return (await store.txn({ compare: [], then: operations })).revision;
 }
 

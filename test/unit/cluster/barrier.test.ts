@@ -32,7 +32,6 @@ async function startNode(id: string, settled?: (revision: Revision) => Promise<u
   const lease = await under.store.grantLease(15);
   await under.store.txn({
     compare: [],
-    // biome-ignore lint/suspicious/noThenProperty: the word of the store port
     then: [{ op: "put", key: KEYS.nodes + id, value: Buffer.from("{}"), lease }],
   });
   const acknowledger = new Acknowledger({
