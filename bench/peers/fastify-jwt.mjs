@@ -1,6 +1,7 @@
 // Peer: the gateway most Node teams would write in an afternoon: fastify, @fastify/jwt, @fastify/http-proxy.
-import jwt from "@fastify/jwt";
+
 import proxy from "@fastify/http-proxy";
+import jwt from "@fastify/jwt";
 import fastify from "fastify";
 
 const [port, upstream, secret] = process.argv.slice(2);
