@@ -147,6 +147,18 @@ describe("what consumers and groups lay over a route", () => {
     expect(await world.ask({ target: "/a" }, "jack")).toMatchObject({ notes: ["mark:g2"] });
   });
 
+  test("a changed group reaches members that bring plugins of their own", async () => {
+    const world = openWorld();
+    world.put({
+      "consumer_groups/g": { plugins: over("one") },
+      ...consumer("jack", over("mine", "mark-two"), { group_id: "g" }),
+      "routes/r": { uri: "/a", upstream },
+    });
+    expect((await world.ask({ target: "/a" }, "jack")).notes).toEqual(["mark-two:mine", "mark:one"]);
+    world.put({ "consumer_groups/g": { plugins: over("two") } });
+    expect((await world.ask({ target: "/a" }, "jack")).notes).toEqual(["mark-two:mine", "mark:two"]);
+  });
+
   test("the pipeline of a consumer on a route is made once", () => {
     const world = openWorld();
     world.put({ "routes/r": { uri: "/a", upstream }, ...consumer("jack", over("j")), ...consumer("jill", {}) });
