@@ -232,7 +232,7 @@ export const SettingsSchema = Type.Object({
   secrets: group("Bounds on secret references.", {
     deny_addresses: setting(
       listOf(ipRange),
-      "169.254.0.0/16,fe80::/10,fd00:ec2::254",
+      "169.254.0.0/16,fe80::/10,fd00:ec2::254,100.100.100.200,64:ff9b::a9fe:0/112",
       "Addresses that no secret manager may have.",
     ),
     allow_env: optional(

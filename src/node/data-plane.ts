@@ -71,6 +71,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     log,
     metrics,
     limits: { denied: settings.secrets.denyAddresses },
+    allowEnv: settings.secrets.allowEnv,
   });
   const upstreams = openUpstreams({
     clock,

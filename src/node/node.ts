@@ -27,6 +27,7 @@ import { bannerText } from "./banner.ts";
 import { controlFacts } from "./control-facts.ts";
 import { type DataPlane, openDataPlane } from "./data-plane.ts";
 import { configOfPlane, listenerFacts, nodeFacts, STARTING, type StoreProbe, startStoreProbe } from "./facts.ts";
+import { loadOwnPlugins } from "./own-plugins.ts";
 import { openSource } from "./store-source.ts";
 
 export interface StartOptions {
@@ -59,7 +60,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
     environment: processEnvironment(),
     httpsPort: settings.gateway.tls.listen?.port,
   };
-  const registry = openPluginRegistry(PLUGINS);
+  const registry = openPluginRegistry([...PLUGINS, ...(await loadOwnPlugins(settings.plugins, PLUGINS))]);
   const listeners: ListenerFacts[] = [];
   const stops: (() => unknown)[] = [];
   let draining = false;
