@@ -4,8 +4,15 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { freePort, ROOT, type Running, run, temporaryFolder, until } from "../support/process.ts";
+
+/** A process that is gone when the test is over, however it ends. */
+function started(args: readonly string[]): Running {
+  const child = run(process.execPath, args);
+  onTestFinished(async () => void (await child.stop("SIGKILL")));
+  return child;
+}
 
 const START_MS = 60_000; // the script builds first when the sources are newer
 
@@ -30,12 +37,12 @@ test("the start script becomes a node that serves, can be reloaded and stops on 
     "--data-dir",
     dataDir,
   ];
-  const node = run(process.execPath, args);
+  const node = started(args);
   await untilReady(status, node);
   const pidFile = join(dataDir, "node-0", "pid");
   await until("the process id file", () => existsSync(pidFile));
 
-  const reload = run(process.execPath, [join(ROOT, "bin/jotgate.mjs"), "reload", "--data-dir", dataDir]);
+  const reload = started([join(ROOT, "bin/jotgate.mjs"), "reload", "--data-dir", dataDir]);
   expect([await reload.exited, reload.output()]).toEqual([
     0,
     `told node-0 (process ${node.pid}) to replace its workers\n`,
@@ -60,15 +67,12 @@ test("a taken port is explained, and nothing is left behind", { timeout: 90_000 
       `127.0.0.1:${admin}`,
     ],
   ];
-  const node = run(process.execPath, args(port));
+  const node = started(args(port));
   expect(await node.exited).toBe(2);
   expect(node.output()).toContain("admin.listen and status.listen are both");
-  const other = run(process.execPath, args(0));
+  const other = started(args(0));
   await untilReady(port, other);
-  const second = run(
-    process.execPath,
-    args(0).map((argument) => (argument === dataDir ? temporaryFolder("second") : argument)),
-  );
+  const second = started(args(0).map((argument) => (argument === dataDir ? temporaryFolder("second") : argument)));
   expect(await second.exited).toBe(1);
   expect(second.output()).toContain(`cannot listen on 127.0.0.1:${port}`);
   expect(await other.stop()).toBe(0);

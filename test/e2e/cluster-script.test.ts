@@ -6,7 +6,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { etcdAvailable } from "../support/etcd.ts";
 import { ROOT, run, until } from "../support/process.ts";
 
@@ -30,6 +30,7 @@ function processesIn(folder: string): number[] {
 describe.skipIf(!etcdAvailable() || !haproxyAvailable)("npm run cluster", () => {
   test("serves through the balancer, does not miss a killed gateway, ends whole", { timeout: 120_000 }, async () => {
     const cluster = run(process.execPath, [join(ROOT, "scripts/cluster.mjs"), "--free-ports"]);
+    onTestFinished(async () => void (await cluster.stop("SIGINT")));
     let ended = false;
     void cluster.exited.then(() => {
       ended = true;
