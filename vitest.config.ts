@@ -27,6 +27,8 @@ const suite = (
 const files = (folder: string): string => `test/${folder}/**/*.test.ts`;
 
 export default defineConfig(({ mode }) => ({
+  // The examples of docs/ import the package by its name.
+  resolve: { alias: { jotgate: `${import.meta.dirname}/src/index.ts` } },
   test: {
     pool: "forks",
     maxWorkers: 2, // the tests start processes of their own

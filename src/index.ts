@@ -1,0 +1,50 @@
+/**
+ * The public API of the package: what plugins outside of it are written and tested with. See docs/writing-plugins.md.
+ * Promise: what is exported here follows semantic versioning; nothing else does.
+ */
+export { Type } from "typebox";
+export { type Clock, FakeClock, sleep, type Timer } from "./base/clock.ts";
+export { type ErrorCode, GatewayError, isGatewayError } from "./base/errors.ts";
+export type { Fields, Log } from "./base/log.ts";
+export type { Counter, Family, Gauge, Histogram, Metrics } from "./base/metrics.ts";
+export { compilePattern, type Pattern, patternError } from "./base/regex.ts";
+export { checkExpression } from "./model/expression.ts";
+export { type Answer, bareAnswer, jsonAnswer, textAnswer } from "./plugin/answer.ts";
+export type { Variable, VariableValue } from "./plugin/args.ts";
+export type { RequestBody } from "./plugin/body.ts";
+export { loadBodyVariables } from "./plugin/body-variables.ts";
+export { type Condition, compileCondition } from "./plugin/condition.ts";
+export type { Consumer, Credential, CredentialTable } from "./plugin/consumer.ts";
+export { Defaulted } from "./plugin/defaulted.ts";
+export { HeaderList } from "./plugin/headers.ts";
+export { attachConsumer, openRefusals, type Refusals } from "./plugin/identity.ts";
+export {
+  type CompileEnv,
+  type CredentialDefinition,
+  definePlugin,
+  type InternalApi,
+  type NodeEnv,
+  type PhaseHandler,
+  type PhaseResult,
+  type Plugin,
+  type PluginDefinition,
+  type PluginPhases,
+  type PluginSettings,
+  type ResourceFacts,
+  type StateRegistry,
+} from "./plugin/plugin.ts";
+export type { Connection, RequestHead, RequestView, RouteFacts, UpstreamFacts } from "./plugin/request-view.ts";
+export type { BodyFilter, ResponseView } from "./plugin/response-view.ts";
+export { compileTemplate, safeHeaderValue, type Template } from "./plugin/template.ts";
+export {
+  answerHeader,
+  bodyText,
+  type ConsumerInput,
+  type EnvInput,
+  makeEnv,
+  metricValue,
+  runPhases,
+  type TestEnv,
+} from "./plugin/testkit.ts";
+export { makeResponse, makeView, type ResponseInput, type ViewInput } from "./plugin/testkit-view.ts";
+export { compileVariable } from "./plugin/variables.ts";
