@@ -61,11 +61,6 @@ const SENTINEL = {
   required: ["redis_sentinels", "redis_master_name"],
 };
 
-/** Names of members that are not part of a limit but of its backend. */
-export const BACKEND_MEMBERS: readonly string[] = [REDIS, CLUSTER, SENTINEL].flatMap((part) =>
-  Object.keys(part.properties),
-);
-
 /** Makes the members of the chosen policy required and gives them their defaults. */
 export function backendRules(extra: Readonly<Record<string, unknown>> = {}, sentinel = false) {
   const more = <P extends { readonly properties: object }>(part: P) => ({
@@ -78,7 +73,6 @@ export function backendRules(extra: Readonly<Record<string, unknown>> = {}, sent
 
 function branch(policy: string, yes: object, no: object) {
   const isPolicy = { properties: { policy: { enum: [policy] } }, required: ["policy"] };
-  // biome-ignore lint/suspicious/noThenProperty: a word of JSON schema; nobody awaits a schema
   return { if: isPolicy, then: yes, else: no };
 }
 
