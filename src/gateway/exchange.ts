@@ -337,6 +337,7 @@ export class Exchange {
     this.#forwarding?.ended(status === CLIENT_CLOSED);
     if (!this.body.complete) this.body.discard();
     view.sentBytes = reply.sentBytes;
+    view.receivedBytes += this.body.received;
     const endMs = context.clock.monotonicMs();
     view.upstream.endMs = endMs;
     this.#runLog(this.global.log);

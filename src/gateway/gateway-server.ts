@@ -135,11 +135,17 @@ class Front {
     const quietMs = Math.min(QUIET_MS, drainMs / 4);
     while (this.#sockets.size > 0 && clock.monotonicMs() - startMs < drainMs) {
       // A request may be on its way on an idle connection: it is given a moment, and its answer says close.
-      if (clock.monotonicMs() - startMs >= quietMs) this.lane?.server.closeIdleConnections();
+      if (clock.monotonicMs() - startMs >= quietMs) this.#closeIdle();
       await sleep(clock, Math.min(POLL_MS, drainMs));
     }
     for (const socket of this.#sockets) socket.destroy();
     await closed;
+  }
+
+  #closeIdle(): void {
+    this.lane?.server.closeIdleConnections();
+    // Node does not count a connection as idle before its first request.
+    for (const socket of this.#sockets) if (socket.bytesRead === 0) socket.destroy();
   }
 
   #accept(socket: Socket): void {

@@ -42,6 +42,7 @@ export class GeneralReply implements Reply, BodySource {
   #awaitsContinue: boolean;
   #close = false;
   #unreadable = false;
+  #endLinger: (() => void) | undefined;
   #chunked = false;
   #bodiless = false;
   #done = false;
@@ -79,6 +80,11 @@ export class GeneralReply implements Reply, BodySource {
     return this.#done;
   }
 
+  /** The client was told that nothing follows. */
+  get closes(): boolean {
+    return this.#close;
+  }
+
   /** The request has been read to its end. */
   get bodyComplete(): boolean {
     return this.#body?.complete !== false;
@@ -87,6 +93,7 @@ export class GeneralReply implements Reply, BodySource {
   /** The rest of the request cannot be read: what is said now is the last. */
   stopReading(): void {
     this.#unreadable = true;
+    this.#endLinger?.();
   }
 
   get exchange(): Exchange | undefined {
@@ -226,9 +233,11 @@ export class GeneralReply implements Reply, BodySource {
     else response.flushHeaders();
     let bytes = 0;
     const finish = (): void => {
+      this.#endLinger = undefined;
       this.#context.wheel.remove(deadline);
       response.end();
     };
+    this.#endLinger = finish;
     const deadline = new Deadline(finish);
     this.#context.wheel.arm(deadline, LINGER_MS);
     request.on("data", (chunk: Buffer) => {

@@ -1,0 +1,168 @@
+/** WebSocket and other upgrades: tunnelled where the route allows, plain HTTP everywhere else. spec/proxy.md section 7. */
+import { afterAll, describe, expect, test } from "vitest";
+import { textAnswer } from "../../src/plugin/answer.ts";
+import { LANES } from "./lanes.ts";
+import {
+  answering,
+  cutResponse,
+  OK,
+  openClient,
+  openRawUpstream,
+  openTestGateway,
+  type RawUpstream,
+  type RouteInput,
+  routingOf,
+  send,
+  type TestGateway,
+  upstreamOf,
+  waitFor,
+} from "./support.ts";
+
+const SHAKE =
+  "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: a\r\nSec-WebSocket-Version: 13\r\n\r\n";
+const SWITCH =
+  "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: b\r\n\r\n";
+
+describe.each(LANES)("$lane", ({ fastLane }) => {
+  const gateways: TestGateway[] = [];
+  const upstreams: RawUpstream[] = [];
+
+  afterAll(async () => {
+    await Promise.all(gateways.map((gateway) => gateway.close(0)));
+    await Promise.all(upstreams.map((upstream) => upstream.close()));
+  });
+
+  async function open(input: RouteInput): Promise<TestGateway> {
+    const gateway = await openTestGateway(routingOf({ "*": input }), { fastLane });
+    gateways.push(gateway);
+    return gateway;
+  }
+
+  async function raw(...input: Parameters<typeof openRawUpstream>): Promise<RawUpstream> {
+    const upstream = await openRawUpstream(...input);
+    upstreams.push(upstream);
+    return upstream;
+  }
+
+  /** Switches, then sends every byte back in upper case. */
+  const echoing: Parameters<typeof openRawUpstream>[0] = (socket, seen) => {
+    const end = seen.indexOf("\r\n\r\n") + 4;
+    const state = socket as unknown as { at?: number };
+    if (state.at === undefined) {
+      socket.write(`${SWITCH}hello`);
+      state.at = end;
+    }
+    if (seen.length > state.at) socket.write(seen.slice(state.at).toUpperCase());
+    state.at = seen.length;
+  };
+
+  test("a handshake runs through the pipeline, then bytes flow both ways", async () => {
+    const upstream = await raw(echoing);
+    const phases: string[] = [];
+    const plugin = {
+      rewrite: () => void phases.push("rewrite"),
+      headerFilter: () => void phases.push("filter"),
+      log: () => void phases.push("log"),
+    };
+    const gateway = await open({ upstream: upstreamOf([upstream.port]), websocket: true, plugins: [plugin] });
+    const client = await openClient(gateway.port);
+    client.send(`${SHAKE}early`);
+    await client.until((t) => t.endsWith("EARLY"));
+    expect(client.text).toMatch(/^HTTP\/1\.1 101 Switching Protocols\r\n/);
+    expect(client.text).toContain("Sec-WebSocket-Accept: b\r\n");
+    expect(client.text).toContain("Upgrade: websocket\r\n");
+    expect(client.text).toMatch(/\r\n\r\nhelloEARLY$/);
+    expect(upstream.all).toContain("Connection: Upgrade\r\nUpgrade: websocket\r\n");
+    expect(upstream.all).toContain("Sec-WebSocket-Key: a\r\n");
+    const block = "z".repeat(500_000);
+    client.send(block);
+    await client.until((t) => t.endsWith("Z") && t.length > 500_000, 8000);
+    expect(phases).toEqual(["rewrite", "filter"]);
+    client.close();
+    await waitFor(() => phases.length === 3);
+    await waitFor(async () => (await gateway.scrape()).includes('jotgate_upstream_connections{state="active"} 0'));
+  });
+
+  test("the upstream's close ends the tunnel", async () => {
+    const upstream = await raw((socket) => void socket.end(`${SWITCH}bye`));
+    const gateway = await open({ upstream: upstreamOf([upstream.port]), websocket: true });
+    const client = await openClient(gateway.port);
+    client.send(SHAKE);
+    expect(await client.untilClosed()).toMatch(/bye$/);
+    client.close();
+  });
+
+  test("a tunnel in which nothing moves is closed by the read time-out", async () => {
+    const upstream = await raw((socket) => void socket.write(SWITCH));
+    const gateway = await open({
+      upstream: upstreamOf([upstream.port], { timeouts: { readMs: 200 } }),
+      websocket: true,
+    });
+    const client = await openClient(gateway.port);
+    client.send(SHAKE);
+    await client.untilClosed();
+    client.close();
+  });
+
+  test("an upstream that does not switch is answered as it answers", async () => {
+    const upstream = await raw(answering("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"));
+    const gateway = await open({ upstream: upstreamOf([upstream.port]), websocket: true });
+    const got = cutResponse(await send(gateway.port, SHAKE, () => false));
+    expect([got?.status, got?.body]).toEqual([403, "no"]);
+  });
+
+  test("a handshake that is refused never reaches the upstream", async () => {
+    const upstream = await raw(echoing);
+    const gateway = await open({
+      upstream: upstreamOf([upstream.port]),
+      websocket: true,
+      plugins: [{ rewrite: () => textAnswer(401, "no", "r") }],
+    });
+    const got = cutResponse(await send(gateway.port, SHAKE, () => false));
+    expect([got?.status, got?.body]).toEqual([401, "no"]);
+    expect(upstream.all).toBe("");
+  });
+
+  test("on a route without websocket the request goes on as plain HTTP", async () => {
+    const upstream = await raw(answering(OK));
+    const gateway = await open({ upstream: upstreamOf([upstream.port]) });
+    const got = cutResponse(await send(gateway.port, SHAKE, () => false));
+    expect(got?.status).toBe(200);
+    expect(upstream.all).not.toMatch(/upgrade/i);
+  });
+
+  test.each([
+    {
+      says: "h2c with a body",
+      bytes:
+        "POST /x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\nContent-Length: 5\r\n\r\nhello",
+      want: /\r\n\r\nhello$/,
+    },
+    {
+      says: "h2c with a chunked body",
+      bytes:
+        "POST /x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+      want: /\r\n\r\nhello$/,
+    },
+    {
+      says: "websocket by POST",
+      bytes: "POST /x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\nhi",
+      want: /\r\n\r\nhi$/,
+    },
+    {
+      says: "several protocols",
+      bytes: "GET /x HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: a/1, b\r\n\r\n",
+      want: /^GET/,
+    },
+  ])("an upgrade nobody offers is ignored, and the connection goes on: $says", async ({ bytes, want }) => {
+    const upstream = await raw(answering(OK));
+    const gateway = await open({ upstream: upstreamOf([upstream.port]), websocket: true });
+    const client = await openClient(gateway.port);
+    client.send(`${bytes}GET /next HTTP/1.1\r\nHost: h\r\n\r\n`);
+    await client.until((t) => t.split("200 OK").length === 3);
+    const [first = ""] = upstream.all.split("GET /next");
+    expect(first).toMatch(want);
+    expect(upstream.all).not.toMatch(/upgrade|http2/i);
+    client.close();
+  });
+});
