@@ -30,7 +30,7 @@ const spread = (row: Row): string => {
 };
 
 export function markdown(results: Results): string {
-  const base = results.rows.find((row) => row.case === "plain" && row.server === "nginx");
+  const plain = results.rows.find((row) => row.case === "plain" && row.server === "nginx");
   const lines = [
     "# Benchmark",
     "",
@@ -42,6 +42,7 @@ export function markdown(results: Results): string {
     "|---|---|---|---|---|---|---|---|---|---|---|",
   ];
   for (const row of results.rows) {
+    const base = plain ?? results.rows.find((other) => other.case === row.case && other.server === "nginx");
     const ratio = base ? (cpu(row) / cpu(base)).toFixed(2) : "–";
     const numbers = [
       cpu(row).toFixed(1),
