@@ -5,6 +5,7 @@ import type { Socket } from "node:net";
 import { type HostAndPort, parseHost } from "../base/host.ts";
 import type { Connection } from "../plugin/request-view.ts";
 import type { GatewaySettings } from "./gateway-settings.ts";
+import type { TlsConnection } from "./tls-connection.ts";
 
 export class ClientConnection implements Connection {
   readonly peerAddress: string;
@@ -13,6 +14,8 @@ export class ClientConnection implements Connection {
   readonly localPort: number;
   readonly scheme: "http" | "https";
   readonly sni: string | undefined;
+  /** What the handshake has shown; undefined for plain connections. */
+  readonly tls: TlsConnection | undefined;
   /** X-Forwarded-* of this peer are believed: "unset" when no trusted addresses are configured. */
   readonly forwardedTrust: "yes" | "no" | "unset";
   /** The real-ip header of this peer is believed. */
@@ -24,13 +27,20 @@ export class ClientConnection implements Connection {
   #tailAddress = "";
   #tailHost: string | undefined;
 
-  constructor(socket: Socket, scheme: "http" | "https", settings: GatewaySettings, sni: string | undefined) {
+  constructor(
+    socket: Socket,
+    scheme: "http" | "https",
+    settings: GatewaySettings,
+    sni: string | undefined,
+    tls?: TlsConnection,
+  ) {
     this.peerAddress = plainAddress(socket.remoteAddress);
     this.peerPort = socket.remotePort ?? 0;
     this.localAddress = plainAddress(socket.localAddress);
     this.localPort = socket.localPort ?? 0;
     this.scheme = scheme;
     this.sni = sni;
+    this.tls = tls;
     this.realIpTrusted = settings.realIpTrusted(this.peerAddress);
     if (!settings.trustedAddresses) this.forwardedTrust = "unset";
     else this.forwardedTrust = settings.trustedAddresses(this.peerAddress) ? "yes" : "no";

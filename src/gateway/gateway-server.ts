@@ -8,6 +8,7 @@ import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
 import { ClientConnection } from "./client-connection.ts";
 import { ErrorLog } from "./error-log.ts";
+import { type FastLane, openFastLane } from "./fast-lane.ts";
 import type { GatewayContext, Routing } from "./gateway-context.ts";
 import { GatewayMetrics } from "./gateway-metrics.ts";
 import { DEFAULT_GATEWAY_SETTINGS, type GatewaySettings } from "./gateway-settings.ts";
@@ -57,7 +58,8 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
   const context = { routing, settings, metrics, clock, errors, wheel, client, draining: false };
   const front = new Front(context);
   const lane = await openGeneralLane(context, (socket) => front.connectionOf(socket));
-  front.lane = lane;
+  front.general = lane;
+  if (settings.fastLane) front.fast = openFastLane(context, (socket) => lane.accept(socket));
   wheel.start();
   const address = await front.listen(listen.host, listen.port);
   options.metrics.gaugeOf("jotgate_upstream_connections", "Connections to upstreams, by state.", ["state"], () => [
@@ -81,7 +83,9 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
 }
 
 class Front {
-  lane: GeneralLane | undefined;
+  general: GeneralLane | undefined;
+  /** undefined: everything goes through the general lane. */
+  fast: FastLane | undefined;
   readonly #context: GatewayContext;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
@@ -143,7 +147,8 @@ class Front {
   }
 
   #closeIdle(): void {
-    this.lane?.server.closeIdleConnections();
+    this.general?.server.closeIdleConnections();
+    this.fast?.closeIdle();
     // Node does not count a connection as idle before its first request.
     for (const socket of this.#sockets) if (socket.bytesRead === 0) socket.destroy();
   }
@@ -167,7 +172,8 @@ class Front {
       if (counted) this.#release(address);
       metrics.connections.add(-1);
     });
-    this.lane?.accept(socket);
+    if (this.fast) this.fast.accept(socket, connection);
+    else this.general?.accept(socket);
   }
 
   #release(address: string): void {

@@ -1,0 +1,51 @@
+/**
+ * Reads request heads for the fast lane. It accepts a plain subset of HTTP/1.1 and interprets nothing outside of it.
+ *
+ * Grammar, by RFC 9112 (what is stricter than the RFC is marked *):
+ *   request-line = method SP request-target SP "HTTP/1.1" CRLF        section 3; *HTTP/1.1 only
+ *   method       = one of seven                                       *section 3.1 allows any token
+ *   target       = origin-form: "/" followed by VCHAR except "#"      section 3.2.1; *no other form
+ *   field-line   = token ":" OWS field-value OWS CRLF                 section 5; *no obs-fold (5.2)
+ *   field-value  = VCHAR, SP, HTAB, bytes above ASCII                 RFC 9110 section 5.5
+ * Lines end in CRLF, never in a bare LF or CR (section 2.2). Framing is judged by scanHeaders, for both lanes alike.
+ */
+import { trimBlanks } from "./response-head.ts";
+
+const HEAD =
+  /^(?:GET|HEAD|POST|PUT|DELETE|PATCH|OPTIONS) \/[!"$-~]* HTTP\/1\.1(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*)+$/;
+/** What no acceptable head can contain or begin with; says early that waiting for the rest is no use. */
+const HOPELESS = /^[^A-Z]|(?:^|[^\r])\n|\r[^\n]|[^\t\r\n\x20-\x7e\x80-\xff]/;
+const VERSION_LENGTH = 9; // " HTTP/1.1"
+
+export interface FastHead {
+  readonly method: string;
+  readonly target: string;
+  /** Flat [name, value, …]. */
+  readonly lines: string[];
+}
+
+/**
+ * @param text     latin1 text of a head, without the CRLF CRLF that ends it
+ * @param linesMax more header lines are not read
+ * @returns undefined for everything outside the grammar
+ */
+export function readFastHead(text: string, linesMax: number): FastHead | undefined {
+  if (!HEAD.test(text)) return undefined;
+  const space = text.indexOf(" ");
+  let at = text.indexOf("\r\n");
+  const target = text.slice(space + 1, at - VERSION_LENGTH);
+  const lines: string[] = [];
+  while (at >= 0) {
+    const start = at + 2;
+    at = text.indexOf("\r\n", start);
+    const colon = text.indexOf(":", start);
+    lines.push(text.slice(start, colon), trimBlanks(text, colon + 1, at < 0 ? text.length : at));
+    if (lines.length > linesMax * 2) return undefined;
+  }
+  return { method: text.slice(0, space), target, lines };
+}
+
+/** Whether the beginning of a head can no longer become one that the fast lane reads. */
+export function isHopeless(text: string): boolean {
+  return HOPELESS.test(text);
+}
