@@ -2,6 +2,8 @@
  * One short text for all records a node holds, to compare nodes: equal tables give equal texts, in whatever order they
  * were filled. Not for secrecy or against intent; a change costs the length of its value.
  */
+import { BigMap } from "../base/big-map.ts";
+
 export interface ConfigHash {
   put(key: string, modRevision: bigint, value: Uint8Array): void;
   delete(key: string): void;
@@ -11,7 +13,7 @@ export interface ConfigHash {
 
 export function openConfigHash(): ConfigHash {
   /** 52 bits per record. */
-  const digests = new Map<string, number>();
+  const digests = new BigMap<number>();
   let high = 0;
   let low = 0;
   const remove = (key: string): void => {

@@ -3,6 +3,7 @@
  * Promise: a changed consumer is another object, and so are its credentials; a change touches that consumer only, a
  * group none of its members.
  */
+import { BigMap } from "../base/big-map.ts";
 import type { StoredValue } from "../model/record.ts";
 import type { Consumer } from "../plugin/consumer.ts";
 import { PluginCredentials } from "./credential-table.ts";
@@ -35,7 +36,7 @@ export class ConsumerUnit implements Consumer {
   readonly labels: Readonly<Record<string, string>>;
   readonly plugins: PluginSet;
   /** What it put into credential tables. */
-  handles: readonly CredentialHandle[] = NO_HANDLES;
+  handles: Handles;
   readonly #groups: ReadonlyMap<string, Group>;
   /** The group `#overlay` was made with. */
   #madeWith: Group | undefined;
@@ -67,14 +68,15 @@ export class ConsumerUnit implements Consumer {
   }
 }
 
-const NO_HANDLES: readonly CredentialHandle[] = Object.freeze([]);
+/** Nearly all records have one credential or none, so that one needs no list. */
+type Handles = undefined | CredentialHandle | readonly CredentialHandle[];
 
 /** A credential record; without effect while its consumer is missing. */
 interface CredentialEntry {
   readonly id: string;
   readonly record: CredentialRecord;
   readonly auth: Auth;
-  handles: readonly CredentialHandle[];
+  handles: Handles;
 }
 
 type Auth = readonly (readonly [plugin: string, conf: CredentialConf])[];
@@ -118,7 +120,7 @@ export function credentialError(value: StoredValue, registry: PluginRegistry): s
 export function openConsumers(input: ConsumersInput): Consumers {
   const { registry, host } = input;
   const tables = new Map<string, PluginCredentials>();
-  const consumers = new Map<string, ConsumerUnit>();
+  const consumers = new BigMap<ConsumerUnit>();
   const groups = new Map<string, Group>();
   /** Username → id → entry. */
   const credentials = new Map<string, Map<string, CredentialEntry>>();
@@ -133,16 +135,14 @@ export function openConsumers(input: ConsumersInput): Consumers {
     return found;
   };
 
-  const attach = (consumer: Consumer, id: string | undefined, record: CredentialRecord, auth: Auth) => {
-    const handles: CredentialHandle[] = [];
-    for (const [plugin, conf] of auth) {
-      const handle = table(plugin).add(consumer, id, record, conf);
-      if (handle) handles.push(handle);
-    }
-    return handles.length === 0 ? NO_HANDLES : handles;
+  const attach = (consumer: Consumer, id: string | undefined, record: CredentialRecord, auth: Auth): Handles => {
+    const handles = auth.flatMap(([plugin, conf]) => table(plugin).add(consumer, id, record, conf) ?? []);
+    return handles.length <= 1 ? handles[0] : handles;
   };
-  const detach = (handles: readonly CredentialHandle[]): void => {
-    for (const handle of handles) handle.remove();
+  const detach = (handles: Handles): void => {
+    if (handles === undefined) return;
+    if ("remove" in handles) handles.remove();
+    else for (const handle of handles) handle.remove();
   };
 
   const readPlugins = (plugins: unknown): { readonly auth: Auth; readonly others: Record<string, unknown> } => {
@@ -162,7 +162,7 @@ export function openConsumers(input: ConsumersInput): Consumers {
     detach(before.handles);
     for (const entry of credentials.get(username)?.values() ?? []) {
       detach(entry.handles);
-      entry.handles = NO_HANDLES;
+      entry.handles = undefined;
     }
     replacePluginSet(before.plugins, next?.plugins ?? NO_PLUGINS);
   };
@@ -212,7 +212,7 @@ export function openConsumers(input: ConsumersInput): Consumers {
       removeCredential(username, id);
       const { auth } = readPlugins(value["plugins"]);
       const consumer = consumers.get(username);
-      const handles = consumer ? attach(consumer, id, record, auth) : NO_HANDLES;
+      const handles = consumer ? attach(consumer, id, record, auth) : undefined;
       const mine = credentials.get(username) ?? new Map<string, CredentialEntry>();
       credentials.set(username, mine);
       mine.set(id, { id, record, auth, handles });

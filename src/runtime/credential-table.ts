@@ -3,6 +3,7 @@
  * Promise: an unresolved reference never becomes a key; of two credentials with one key the earlier created wins, and
  * the other takes its place when it goes. A look-up is one Map look-up.
  */
+import { BigMap } from "../base/big-map.ts";
 import type { Consumer, CredentialTable } from "../plugin/consumer.ts";
 import type { AnyCredential } from "../plugin/plugin.ts";
 import {
@@ -23,7 +24,7 @@ export class PluginCredentials implements CredentialTable, SecretTable {
   readonly host: CredentialHost;
   readonly #definition: AnyCredential | undefined;
   /** Earliest first where one key has several. */
-  readonly #byKey = new Map<string, CredentialUnit | CredentialUnit[]>();
+  readonly #byKey = new BigMap<CredentialUnit | CredentialUnit[]>();
   /** Those with references; few. */
   readonly #secrets = new Set<SecretCredential>();
   readonly #pending = new Set<SecretCredential>();

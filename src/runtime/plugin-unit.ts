@@ -161,7 +161,8 @@ export function openPluginSet(
     if (plugin) units.push(new PluginUnit(plugin, conf, resource, host));
     else unknown(name);
   }
-  return units.length === 0 ? NO_PLUGINS : units;
+  // A copy has no room to grow, which over many records is most of an array.
+  return units.length === 0 ? NO_PLUGINS : units.slice();
 }
 
 /**
