@@ -84,7 +84,7 @@ export function openWorld(options: WorldOptions = {}): World {
       environment: options.environment ?? {},
       httpsPort: undefined,
     },
-    registry: openPluginRegistry(options.plugins ?? [mark, mark2, guard, keyPlugin]),
+    registry: openPluginRegistry(options.plugins ?? [mark, mark2, guard, keyPlugin, split]),
     secrets,
     upstreams: bench.upstreams,
     ...(options.mode ? { mode: options.mode } : {}),
@@ -209,6 +209,23 @@ export const guard = definePlugin({
   compile(conf) {
     const answer = textAnswer(conf.status, "no", "guarded");
     return { rewrite: () => answer };
+  },
+});
+
+/** Sends requests where it is told to. */
+export const split = definePlugin({
+  name: "split",
+  version: 1,
+  priority: 50,
+  schema: Type.Object({ id: Type.Optional(Type.String()), upstream: Type.Optional(Type.Unknown()) }),
+  compile(conf, env) {
+    const handle = env.upstream(conf.id === undefined ? { upstream: conf.upstream } : { upstreamId: conf.id });
+    return {
+      access(view) {
+        view.upstreamChoice = handle;
+        return undefined;
+      },
+    };
   },
 });
 

@@ -224,6 +224,27 @@ describe("changes", () => {
   });
 });
 
+describe("an upstream that a plugin chose", () => {
+  const base = { "upstreams/u": upstream(1), "upstreams/v": upstream(2) };
+  test.each([
+    { says: "by id goes before the route's", conf: { id: "v" }, want: { upstream: "127.0.0.1:2" } },
+    { says: "inline goes before the route's", conf: { upstream: upstream(3) }, want: { upstream: "127.0.0.1:3" } },
+    { says: "by an id that is missing is a 502", conf: { id: "none" }, want: { status: 502 } },
+  ])("$says", async ({ conf, want }) => {
+    const world = openWorld();
+    world.put({ ...base, "routes/r": { uri: "/a", upstream_id: "u", plugins: { split: conf } } });
+    expect(await world.ask({ target: "/a" })).toMatchObject(want);
+  });
+
+  test("follows its record without the route being touched", async () => {
+    const world = openWorld();
+    world.put({ ...base, "routes/r": { uri: "/a", upstream_id: "u", plugins: { split: { id: "v" } } } });
+    await world.ask({ target: "/a" });
+    world.put({ "upstreams/v": upstream(9) });
+    expect(await world.ask({ target: "/a" })).toMatchObject({ upstream: "127.0.0.1:9" });
+  });
+});
+
 describe("bad records", () => {
   const good = { uri: "/a", plugins: mark("good"), upstream: upstream(1) };
   test.each([
