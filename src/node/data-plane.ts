@@ -6,6 +6,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
+import { compileIpSet } from "../base/ip.ts";
 import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
 import type { Settings } from "../base/settings.ts";
@@ -18,6 +19,7 @@ import type { PluginSettings } from "../plugin/plugin.ts";
 import { type LiveConfiguration, openLive } from "../runtime/live.ts";
 import type { PluginRegistry } from "../runtime/plugin-registry.ts";
 import { openStates } from "../runtime/states.ts";
+import { withoutDenied } from "../runtime/upstream/denied.ts";
 import { openDns } from "../runtime/upstream/dns.ts";
 import { makeDnsLookup } from "../runtime/upstream/dns-lookup.ts";
 import { openUpstreams, type Upstreams } from "../runtime/upstream/upstreams.ts";
@@ -63,8 +65,16 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   const { settings, source, registry, metrics, clock, log } = options;
   const { prefix } = settings;
   const states = openStates(clock);
+  const { denyAddresses } = settings.upstreams;
+  const denied = denyAddresses.length > 0 ? compileIpSet(denyAddresses) : undefined;
   const lookup = makeDnsLookup({ servers: settings.dns.resolvers, timeoutMs: settings.dns.timeoutMs });
-  const dns = openDns({ clock, log, metrics, lookup, timeoutMs: settings.dns.timeoutMs });
+  const dns = openDns({
+    clock,
+    log,
+    metrics,
+    lookup: withoutDenied(lookup, denied),
+    timeoutMs: settings.dns.timeoutMs,
+  });
   const resolver = openSecrets({
     environment: options.pluginSettings.environment,
     clock,
@@ -80,6 +90,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     states,
     dns,
     probe: makeProbe(clock),
+    denied,
     certificate: (id) => certificateOf(live, id),
   });
   const live = openLive({

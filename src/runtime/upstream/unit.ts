@@ -5,10 +5,12 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import { GatewayError } from "../../base/errors.ts";
+import type { IpSet } from "../../base/ip.ts";
 import type { StateRegistry } from "../../plugin/plugin.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { Attempts, PoolFacts, Timeouts, UpstreamTls, UpstreamUnit } from "../upstream-unit.ts";
 import { type Plan, RequestAttempts, type RetryRules } from "./attempts.ts";
+import { refuseDenied } from "./denied.ts";
 import type { Dns } from "./dns.ts";
 import type { DomainName } from "./domain-name.ts";
 import { type CertificatePair, digest, identityOf, readPool, readRetryRules, readTimeouts, readTls } from "./facts.ts";
@@ -54,6 +56,7 @@ export interface UnitEnv extends HealthEnv {
   readonly dns: Dns;
   /** PEM texts of the client certificate in an ssl record; needed when units are compiled. */
   certificate(id: string): CertificatePair | undefined;
+  readonly denied?: IpSet | undefined;
 }
 
 export class Upstream implements UpstreamUnit {
@@ -93,6 +96,7 @@ export class Upstream implements UpstreamUnit {
     this.pool = readPool(record.keepalive_pool, this.scheme, this.tls);
     this.#checks = readChecks(record);
     const specs = readTargets(record.nodes, this.scheme);
+    refuseDenied(specs, env.denied);
     this.#retries = readRetryRules(record, specs.length);
     this.#rule = makeRule(record, specs.length, {
       clock: env.clock,

@@ -4,6 +4,7 @@
  * compiled before the former is closed.
  */
 import type { Clock } from "../../base/clock.ts";
+import type { IpSet } from "../../base/ip.ts";
 import type { Log } from "../../base/log.ts";
 import type { Metrics, Sample } from "../../base/metrics.ts";
 import type { StateRegistry } from "../../plugin/plugin.ts";
@@ -23,6 +24,8 @@ export interface UpstreamsEnv {
   readonly probe: Probe;
   /** PEM texts of the client certificate in an ssl record (`client_cert_id`); its units must be compiled again when it changes. */
   certificate(id: string): CertificatePair | undefined;
+  /** Addresses no node may have. */
+  readonly denied?: IpSet | undefined;
   /** In [0, 1); default Math.random. */
   readonly random?: () => number;
 }

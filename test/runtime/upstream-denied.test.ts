@@ -1,0 +1,26 @@
+import { expect, test } from "vitest";
+import { compileIpSet } from "../../src/base/ip.ts";
+import { refuseDenied, withoutDenied } from "../../src/runtime/upstream/denied.ts";
+import { readTargets } from "../../src/runtime/upstream/targets.ts";
+
+const denied = compileIpSet(["169.254.0.0/16", "fe80::/10"]);
+
+test.each([
+  { says: "an address in a denied range", nodes: { "169.254.169.254:80": 1 }, refused: true },
+  { says: "an IPv6 address in a denied range", nodes: { "[fe80::1]:80": 1 }, refused: true },
+  { says: "one denied address among others", nodes: { "10.0.0.1:80": 1, "169.254.1.1:80": 1 }, refused: true },
+  { says: "another address", nodes: { "10.0.0.1:80": 1 }, refused: false },
+  { says: "a name, which is judged by what it resolves to", nodes: { "a.test:80": 1 }, refused: false },
+])("a record with $says is refused: $refused", ({ nodes, refused }) => {
+  const check = (): void => refuseDenied(readTargets(nodes, "http"), denied);
+  if (refused) expect(check).toThrow(/denied by upstreams\.deny_addresses/);
+  else expect(check).not.toThrow();
+});
+
+test("a name keeps its other addresses, and has none when all are denied", async () => {
+  const answers = { addresses: ["169.254.169.254", "10.0.0.1"], ttlSeconds: 5 };
+  const guarded = withoutDenied(async () => answers, denied);
+  expect((await guarded("a.test")).addresses).toEqual(["10.0.0.1"]);
+  answers.addresses.pop();
+  await expect(guarded("a.test")).rejects.toThrow(/every address of a\.test is denied/);
+});
