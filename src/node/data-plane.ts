@@ -3,18 +3,13 @@
  * Promise: it starts from the last-known-good file where there is one, serves while the store is away, and never waits
  * for the store to start or to stop.
  */
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { compileIpSet } from "../base/ip.ts";
 import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
 import type { Settings } from "../base/settings.ts";
-import { Acknowledger } from "../cluster/acknowledge.ts";
-import { type NodeReport, Registration } from "../cluster/registry.ts";
 import { type GatewayServer, openGatewayServer } from "../gateway/gateway-server.ts";
 import { makeProbe } from "../gateway/health-probe.ts";
-import { parseKey } from "../model/keys.ts";
 import type { PluginSettings } from "../plugin/plugin.ts";
 import { type LiveConfiguration, openLive } from "../runtime/live.ts";
 import type { PluginRegistry } from "../runtime/plugin-registry.ts";
@@ -25,28 +20,24 @@ import { makeDnsLookup } from "../runtime/upstream/dns-lookup.ts";
 import { openUpstreams, type Upstreams } from "../runtime/upstream/upstreams.ts";
 import { openSecrets } from "../secret/resolver.ts";
 import type { StoreSource } from "../store/store.ts";
-import type { ControlChange } from "../sync/epoch.ts";
-import { LastKnownGood } from "../sync/last-known-good.ts";
-import { openSealer } from "../sync/sealer.ts";
-import { Table } from "../sync/table.ts";
-import { Watcher } from "../sync/watcher.ts";
+import type { Table } from "../sync/table.ts";
+import type { Watcher } from "../sync/watcher.ts";
 import { gatewaySettings } from "./gateway-options.ts";
+import { followStore, type Membership } from "./store-follower.ts";
 
 export interface DataPlaneOptions {
   readonly settings: Settings;
   readonly source: StoreSource;
   readonly registry: PluginRegistry;
   readonly pluginSettings: PluginSettings;
-  /** This process's own folder. */
+  /** The node's own folder. */
   readonly folder: string;
-  /** Id in the node registry. */
-  readonly id: string;
   readonly serverHeader: string;
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly log: Log;
-  /** What the node tells the registry; undefined: this process does not register. */
-  readonly report: (() => NodeReport) | undefined;
+  /** Absent: this process is a worker, and its primary speaks for the node. */
+  readonly membership?: Membership | undefined;
 }
 
 export interface DataPlane {
@@ -106,48 +97,10 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     settings: options.pluginSettings,
   });
 
-  let changedAtMs: number | undefined;
-  const table = new Table({
-    clock,
-    accepts: (key) => parseKey(prefix, key) !== undefined,
-    consumer: {
-      apply(batch) {
-        changedAtMs = clock.nowMs();
-        return live.apply(batch);
-      },
-    },
+  const follower = await followStore({
+    ...{ settings, source, folder: options.folder, membership: options.membership, clock, log },
+    consumer: live,
   });
-  mkdirSync(options.folder, { recursive: true, mode: 0o700 });
-  const { keyring } = settings.encryption;
-  const lastGood = new LastKnownGood({
-    file: join(options.folder, "last-known-good"),
-    prefix,
-    table,
-    clock,
-    log,
-    sealer: keyring.length > 0 ? openSealer(keyring, "last-known-good") : undefined,
-  });
-  // The embedded store is on this very disk: a copy beside it could only be older.
-  const keepsCopy = source.kind === "etcd";
-  const restored = keepsCopy ? await lastGood.restore() : undefined;
-
-  const store = source.open();
-  const registration = options.report
-    ? new Registration({ store, prefix, id: options.id, report: options.report, clock, log })
-    : undefined;
-  const acknowledger = new Acknowledger({ store, prefix, id: options.id, log, lease: () => registration?.lease() });
-  const watcher = new Watcher({
-    source,
-    table,
-    prefix,
-    clock,
-    log,
-    restored,
-    onControl: (change: ControlChange) => acknowledger.control(change),
-  });
-  watcher.start();
-  if (keepsCopy) lastGood.start(() => (watcher.facts().loaded ? watcher.position() : undefined));
-
   const server = await openGatewayServer({
     routing: live,
     listen: settings.gateway.listen,
@@ -157,22 +110,20 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     log,
   });
   const forget = live.onRouteRemoved((id) => server.metrics.forget(id));
-  registration?.start();
+  follower.join();
+  const { watcher, table, changedAtMs } = follower;
   return {
     live,
     watcher,
     table,
     upstreams,
     server,
-    changedAtMs: () => changedAtMs,
+    changedAtMs,
     async close(drainMs) {
-      await registration?.stop(); // so that nobody waits for this node any more
+      await follower.leave();
       await server.close(drainMs);
       forget();
-      await acknowledger.stop();
-      await watcher.stop();
-      if (keepsCopy) await lastGood.stop();
-      await store.close();
+      await follower.stop();
       live.close();
       upstreams.close();
       dns.close();

@@ -128,8 +128,8 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
     if (role !== "admin") {
       const report = (): NodeReport => reportOf(facts);
       const folder = instanceFolder(role, settings);
-      const shared = { settings, source, registry, pluginSettings, folder, id, serverHeader, metrics, clock, log };
-      const opened = await openDataPlane({ ...shared, report });
+      const shared = { settings, source, registry, pluginSettings, folder, serverHeader, metrics, clock, log };
+      const opened = await openDataPlane({ ...shared, membership: { id, report } });
       plane = opened;
       stops.push(() => opened.close(settings.drainTimeMs));
       listeners.push(listenerFacts("gateway", opened.server.address));

@@ -1,0 +1,127 @@
+/**
+ * Keeps one process in step with the store: table, watch, and the last-known-good file; and, for the one process that
+ * speaks for its node, the node's place in the registry and its acknowledgements.
+ * Promise: following never waits for the store, neither to start nor to stop.
+ */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Clock } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
+import type { Settings } from "../base/settings.ts";
+import { Acknowledger } from "../cluster/acknowledge.ts";
+import { type NodeReport, Registration } from "../cluster/registry.ts";
+import { parseKey } from "../model/keys.ts";
+import type { Revision, StoreSource } from "../store/store.ts";
+import type { SavedPosition } from "../sync/facts.ts";
+import { LastKnownGood } from "../sync/last-known-good.ts";
+import { readLastKnownGood } from "../sync/lkg-reader.ts";
+import { openSealer, type Sealer } from "../sync/sealer.ts";
+import { type RecordConsumer, Table } from "../sync/table.ts";
+import { Watcher } from "../sync/watcher.ts";
+
+/** What the process that speaks for a node needs to do so. */
+export interface Membership {
+  /** Id in the node registry. */
+  readonly id: string;
+  readonly report: () => NodeReport;
+  /** Resolves when every worker has applied `revision`; default: at once. */
+  readonly settled?: (revision: Revision) => Promise<unknown>;
+}
+
+export interface FollowOptions {
+  readonly settings: Settings;
+  readonly source: StoreSource;
+  readonly consumer: RecordConsumer;
+  /** The node's own folder; the file lies in it. */
+  readonly folder: string;
+  /** Undefined: this process is a worker, which reads the file and leaves everything else to its primary. */
+  readonly membership: Membership | undefined;
+  /** After each applied revision or list. */
+  readonly onApplied?: ((revision: Revision) => void) | undefined;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface Follower {
+  readonly table: Table;
+  readonly watcher: Watcher;
+  /** Wall time of the last change of a record; undefined before the first. */
+  changedAtMs(): number | undefined;
+  /** Registers the node, once it can serve. */
+  join(): void;
+  /** Takes the registration back, so that nobody waits for this node any more. */
+  leave(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Resolves when the file was read; the watch has begun then. */
+export async function followStore(options: FollowOptions): Promise<Follower> {
+  const { settings, source, consumer, membership, clock, log } = options;
+  const { prefix } = settings;
+  let changedAtMs: number | undefined;
+  const table = new Table({
+    clock,
+    accepts: (key) => parseKey(prefix, key) !== undefined,
+    consumer: {
+      apply(batch) {
+        changedAtMs = clock.nowMs();
+        return consumer.apply(batch);
+      },
+    },
+  });
+  mkdirSync(options.folder, { recursive: true, mode: 0o700 });
+  const { keyring } = settings.encryption;
+  const sealer = keyring.length > 0 ? openSealer(keyring, "last-known-good") : undefined;
+  const file = join(options.folder, "last-known-good");
+  // The embedded store is on this very disk: a copy beside it could only be older.
+  const copied = source.kind === "etcd";
+  const copy =
+    copied && membership !== undefined ? new LastKnownGood({ file, prefix, table, clock, log, sealer }) : undefined;
+  const restored = copied ? await (copy?.restore() ?? readCopy(file, prefix, sealer, table, clock)) : undefined;
+
+  const duties = membership && takeDuties(membership, options);
+  const watcher = new Watcher({
+    ...{ source, table, prefix, clock, log, restored },
+    ...(duties ? { onControl: (change) => duties.acknowledger.control(change) } : {}),
+    ...(options.onApplied ? { onApplied: options.onApplied } : {}),
+  });
+  watcher.start();
+  copy?.start(() => (watcher.facts().loaded ? watcher.position() : undefined));
+  return {
+    table,
+    watcher,
+    changedAtMs: () => changedAtMs,
+    join: () => duties?.registration.start(),
+    leave: async () => duties?.registration.stop(),
+    async stop() {
+      await duties?.acknowledger.stop();
+      await watcher.stop();
+      await copy?.stop();
+      await duties?.store.close();
+    },
+  };
+}
+
+function takeDuties(membership: Membership, { settings, source, clock, log }: FollowOptions) {
+  const { prefix } = settings;
+  const { id, report, settled } = membership;
+  const store = source.open();
+  const registration = new Registration({ store, prefix, id, report, clock, log });
+  const lease = (): ReturnType<Registration["lease"]> => registration.lease();
+  const acknowledger = new Acknowledger({ store, prefix, id, log, lease, ...(settled ? { settled } : {}) });
+  return { store, registration, acknowledger };
+}
+
+/** Reads a file that another process writes. What is wrong with it, that process says. */
+async function readCopy(
+  file: string,
+  prefix: string,
+  sealer: Sealer | undefined,
+  table: Table,
+  clock: Clock,
+): Promise<SavedPosition | undefined> {
+  const read = await readLastKnownGood(file, prefix, sealer, clock);
+  if (read.kind !== "sound") return undefined;
+  await table.restore(read.records.values(), read.position.applied);
+  return read.position;
+}
