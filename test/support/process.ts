@@ -140,6 +140,7 @@ export interface Node extends Running {
   readonly admin: string;
   readonly gateway: string;
   readonly status: string;
+  readonly control: string;
 }
 
 export interface NodeOptions {
@@ -175,6 +176,7 @@ export async function startNode(role: "start" | "admin" | "gateway", options: No
     admin: adminPort ? `http://127.0.0.1:${adminPort}` : "",
     gateway: gatewayPort ? `http://127.0.0.1:${gatewayPort}` : "",
     status: `http://127.0.0.1:${statusPort}`,
+    control: `http://127.0.0.1:${controlPort}`,
   };
   if (!options.nowait) await untilReady(node);
   return node;

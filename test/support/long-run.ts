@@ -1,0 +1,21 @@
+/**
+ * Two forms of the same tests: bounded for `npm test`, full length for `npm run faults | sim | soak`, whose scripts say so
+ * by the environment.
+ */
+export const LONG = process.env["LONG_RUN"] === "1";
+
+/** @returns the first in `npm test`, the second in the long form */
+export function bounded<T>(short: T, long: T): T {
+  return LONG ? long : short;
+}
+
+/** A bound that a guarantee states, with room for machines that do other things at the same time. */
+export function slack(boundMs: number): number {
+  return boundMs * Number(process.env["TIME_SLACK"] ?? bounded(2, 1.5));
+}
+
+/** A number that the long forms are told by their command line. */
+export function numberFrom(name: string, otherwise: number): number {
+  const value = Number(process.env[name]);
+  return process.env[name] === undefined || !Number.isFinite(value) ? otherwise : value;
+}

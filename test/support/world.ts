@@ -1,0 +1,259 @@
+/**
+ * A whole cluster under load, to break things in: etcd, admins, gateways, an upstream, open-loop callers, a writer, and the
+ * judges of what became of it all. Every process is started and ended by its id.
+ */
+import { createServer, type Server } from "node:http";
+import { systemClock } from "../../src/base/clock.ts";
+import type { Store } from "../../src/store/store.ts";
+import { checkLedger, checkNodes, checkOrder, checkSamples } from "./checker.ts";
+import { type EtcdCluster, startEtcd } from "./etcd.ts";
+import { reportFault } from "./fault-report.ts";
+import { followHistory, type History, listAll, openDirect } from "./history.ts";
+import { Ledger, recordOf, startWriter, type Writer } from "./ledger.ts";
+import { type Load, startLoad } from "./load.ts";
+import { slack } from "./long-run.ts";
+import { type Node, startNode, until } from "./process.ts";
+import { type Relay, startRelay } from "./relay.ts";
+import { configOf, type NodeConfig } from "./scrape.ts";
+
+export interface WorldOptions {
+  readonly members?: 1 | 3;
+  readonly gateways?: number;
+  readonly admins?: number;
+  readonly etcdArgs?: readonly string[];
+  /** Gateways reach each member through a relay of its own. */
+  readonly relay?: boolean;
+  /** Requests per second to each gateway; 0: no load. Default 100. */
+  readonly rate?: number;
+  /** Pause between two writes; undefined: no writer. Default 25 ms. */
+  readonly writeEveryMs?: number | undefined;
+  readonly gatewayArgs?: readonly string[];
+}
+
+export interface Fault {
+  readonly name: string;
+  readonly how: string;
+  readonly guarantees: string;
+  /** Breaks something, and returns when it is time to heal. */
+  readonly inject: () => Promise<unknown>;
+  readonly heal?: () => unknown;
+  /** Longest time from healing until all nodes are in step; default 5 s, the bound of G5. */
+  readonly freshMs?: number;
+  /** Further figures for the table, asked for at its end. */
+  readonly note?: () => string;
+}
+
+export interface World {
+  readonly etcd: EtcdCluster;
+  readonly relays: readonly Relay[];
+  readonly admins: Node[];
+  readonly gateways: Node[];
+  readonly ledger: Ledger;
+  readonly history: History;
+  readonly store: Store;
+  readonly load: Load;
+  readonly upstreamPort: number;
+  readonly upstreamSeen: number;
+  /** What each gateway said of itself, about five times a second. */
+  readonly samples: readonly NodeConfig[][];
+  /** Starts admin `i` again on its port. */
+  restartAdmin(i: number): Promise<void>;
+  /** Runs one fault to its end, reports it. @returns what was wrong, and the time to fresh */
+  run(fault: Fault): Promise<FaultResult>;
+  /** Every node has applied everything up to a write made now. */
+  inStep(limitMs?: number): Promise<void>;
+  pauseWriter(): Promise<void>;
+  resumeWriter(): void;
+  /** Ends load and writer and applies all rules. @returns what broke them */
+  judge(): Promise<string[]>;
+  close(): Promise<void>;
+}
+
+export interface FaultResult {
+  readonly freshMs: number;
+  readonly failed: readonly string[];
+}
+
+const SAMPLE_MS = 200;
+const LOAD_ROUTE = "load";
+
+export async function openWorld(options: WorldOptions = {}): Promise<World> {
+  const { members = 1, gateways: gatewayCount = 2, admins: adminCount = 1, rate = 100 } = options;
+  const writeEveryMs = "writeEveryMs" in options ? options.writeEveryMs : 25;
+  const ends: (() => unknown)[] = [];
+  const close = async (): Promise<void> => {
+    for (const end of ends.splice(0).reverse()) await end();
+  };
+  try {
+    return await open();
+  } catch (error) {
+    await close();
+    throw error;
+  }
+
+  async function open(): Promise<World> {
+    let upstreamSeen = 0;
+    const upstream = await startUpstream(() => upstreamSeen++);
+    ends.push(() => closeServer(upstream));
+    const upstreamPort = portOf(upstream);
+    const etcd = await startEtcd({ members, extraArgs: options.etcdArgs ?? [] });
+    ends.push(() => etcd.stop());
+    const relays = options.relay ? await Promise.all(etcd.endpoints.map((endpoint) => startRelay(endpoint))) : [];
+    for (const relay of relays) ends.push(() => relay.stop());
+    const store = openDirect(etcd.endpoints);
+    ends.push(() => store.close());
+    const history = await followHistory(etcd.endpoints);
+    ends.push(() => history.stop());
+
+    const admins: Node[] = [];
+    ends.push(() => Promise.all(admins.map((node) => node.stop("SIGKILL"))));
+    for (let i = 0; i < adminCount; i++) admins.push(await startNode("admin", { etcd: etcd.endpoints }));
+    const ledger = new Ledger();
+    const first = admins[0] as Node; // there is at least one
+    const written = await ledger.write(first, "put", `/routes/${LOAD_ROUTE}`, {
+      uri: "/load/*",
+      upstream: { type: "roundrobin", nodes: { [`127.0.0.1:${upstreamPort}`]: 1 } },
+    });
+    if (written.outcome !== "done") throw new Error(written.text);
+    const hosts = options.relay ? relays.map(({ endpoint }) => endpoint) : etcd.endpoints;
+    const gateways: Node[] = [];
+    ends.push(() => Promise.all(gateways.map((node) => node.stop("SIGKILL"))));
+    const args = ["--workers", "1", ...(options.gatewayArgs ?? [])];
+    const starting = Array.from({ length: gatewayCount }, () => startNode("gateway", { etcd: hosts, args }));
+    gateways.push(...(await Promise.all(starting)));
+    for (const node of gateways)
+      await until("the load route", async () => (await fetch(`${node.gateway}/load/first`)).ok);
+
+    const load = startLoad({
+      targets: rate > 0 ? gateways.map((node, i) => ({ name: `gateway ${i}`, origin: node.gateway })) : [],
+      rate: Math.max(1, rate),
+      request: (n) => ({ path: `/load/${n}` }),
+      judge: ({ n, status, body }) =>
+        status === 200 && body === `/load/${n}` ? undefined : `status ${status}: ${body.slice(0, 200)}`,
+    });
+    ends.push(() => load.stop());
+    const newWriter = (): Writer | undefined =>
+      writeEveryMs === undefined ? undefined : startWriter(ledger, "w", () => admins[0] as Node, writeEveryMs);
+    let writer = newWriter();
+    ends.push(() => writer?.stop());
+    const samples: NodeConfig[][] = gateways.map(() => []);
+    const sampler = systemClock.every(SAMPLE_MS, () => {
+      for (const [i, node] of gateways.entries())
+        configOf(node).then(
+          (config) => samples[i]?.push(config),
+          () => undefined, // a node that was stopped on purpose
+        );
+    });
+    ends.push(() => sampler.cancel());
+
+    const inStep = async (limitMs = 20_000): Promise<void> => {
+      const head = Number(await history.caughtUp());
+      for (const node of gateways)
+        await until(
+          `${node.status} at revision ${head}`,
+          async () => {
+            const config = await configOf(node);
+            return config.revision >= head && config.fresh && config.store_problem === null;
+          },
+          limitMs,
+        );
+    };
+
+    return {
+      ...{ etcd, relays, admins, gateways, ledger, history, store, load, upstreamPort, samples, inStep, close },
+      get upstreamSeen() {
+        return upstreamSeen;
+      },
+      async restartAdmin(i) {
+        const old = admins[i] as Node;
+        await old.stop("SIGKILL");
+        const port = Number(new URL(old.admin).port);
+        admins[i] = await startNode("admin", { etcd: etcd.endpoints, ports: { admin: port } });
+      },
+      async run(fault) {
+        const before = { sent: load.sent, failed: load.failed };
+        await fault.inject();
+        await fault.heal?.();
+        const healedMs = performance.now();
+        const probe = await until(
+          "a write after the fault",
+          async () => {
+            const entry = await ledger.write(admins[0] as Node, "put", "/routes/probe", recordOf("/probe"));
+            return entry.outcome === "done" ? entry : undefined;
+          },
+          30_000,
+        );
+        await until("all nodes in step", () => allApplied(gateways, history, probe.nonce), 30_000, 10);
+        const freshMs = performance.now() - healedMs;
+        await inStep();
+        const failed = load.failures.slice(before.failed).map((one) => `${one.target} #${one.n}: ${one.wrong}`);
+        const bound = slack(fault.freshMs ?? 5_000);
+        if (freshMs > bound) failed.push(`in step after ${freshMs.toFixed(0)} ms, not ${bound}`);
+        reportFault({
+          fault: fault.name,
+          how: fault.how,
+          sent: load.sent - before.sent,
+          failed: load.failed - before.failed,
+          freshMs,
+          guarantees: fault.guarantees,
+          held: failed.length === 0,
+          ...(fault.note ? { note: fault.note() } : {}),
+        });
+        return { freshMs, failed };
+      },
+      async pauseWriter() {
+        await writer?.stop();
+      },
+      resumeWriter() {
+        writer = newWriter();
+      },
+      async judge() {
+        await writer?.stop();
+        await load.stop();
+        await inStep();
+        const final = await listAll(store);
+        return [
+          ...load.failures.map((one) => `${one.target} #${one.n}: ${one.wrong}`),
+          ...checkLedger(ledger.entries, history, final),
+          ...checkOrder(
+            ledger.entries.filter(({ key }) => key.includes("/w-")),
+            history,
+          ),
+          ...(await checkNodes(gateways, final)),
+          ...samples.flatMap(checkSamples),
+        ];
+      },
+    };
+  }
+}
+
+/** Whether every node has applied the revision that holds this nonce. */
+async function allApplied(nodes: readonly Node[], history: History, nonce: string): Promise<boolean> {
+  const event = history.events.findLast(({ value }) => value?.includes(nonce));
+  if (!event) return false;
+  const configs = await Promise.all(nodes.map(configOf));
+  return configs.every((config) => BigInt(config.revision) >= event.revision);
+}
+
+/** Answers with the path it was asked for; keeps connections longer than any gateway does. */
+async function startUpstream(seen: () => void): Promise<Server> {
+  const server = createServer((request, response) => {
+    seen();
+    request.resume();
+    response.end(request.url);
+  });
+  server.keepAliveTimeout = 600_000;
+  server.listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  return server;
+}
+
+function portOf(server: Server): number {
+  const address = server.address();
+  return address !== null && typeof address === "object" ? address.port : 0;
+}
+
+function closeServer(server: Server): Promise<void> {
+  server.closeAllConnections();
+  return new Promise((resolve) => server.close(() => resolve()));
+}
