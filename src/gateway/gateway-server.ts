@@ -1,5 +1,6 @@
 /**
- * Opens the gateway's listener: accepts connections, bounds their number, gives each to a lane, drains and closes.
+ * Opens the gateway's listeners, plain and TLS: accepts connections, bounds their number, gives each to a lane, drains
+ * and closes.
  * Promise: `close` ends within its drain time; requests under way are finished, idle connections are let go.
  */
 import { createServer, type Server, type Socket } from "node:net";
@@ -8,17 +9,34 @@ import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
 import { ClientConnection } from "./client-connection.ts";
 import { ErrorLog } from "./error-log.ts";
-import { type FastLane, openFastLane } from "./fast-lane.ts";
+import { openFastLane } from "./fast-lane.ts";
 import type { GatewayContext, Routing } from "./gateway-context.ts";
 import { GatewayMetrics } from "./gateway-metrics.ts";
 import { DEFAULT_GATEWAY_SETTINGS, type GatewaySettings } from "./gateway-settings.ts";
-import { type GeneralLane, openGeneralLane } from "./general-lane.ts";
+import { openGeneralLane } from "./general-lane.ts";
+import { openHttp2Lane } from "./http2-lane.ts";
 import { TimerWheel } from "./timer-wheel.ts";
+import type { TlsCertificates } from "./tls-certificates.ts";
+import { TlsFront } from "./tls-front.ts";
 import { UpstreamClient } from "./upstream-client.ts";
+
+export interface ListenAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface TlsListenOptions {
+  readonly listen: ListenAddress;
+  readonly certificates: TlsCertificates;
+  /** Server name assumed for clients that send none; without it their handshake fails. */
+  readonly fallbackSni?: string | undefined;
+}
 
 export interface GatewayOptions {
   readonly routing: Routing;
-  readonly listen: { readonly host: string; readonly port: number };
+  readonly listen: ListenAddress;
+  /** Absent: no TLS listener. */
+  readonly tls?: TlsListenOptions | undefined;
   /** What differs from the defaults. */
   readonly settings?: Partial<GatewaySettings>;
   readonly metrics: Metrics;
@@ -27,7 +45,9 @@ export interface GatewayOptions {
 }
 
 export interface GatewayServer {
-  readonly address: { readonly host: string; readonly port: number };
+  readonly address: ListenAddress;
+  /** Of the TLS listener, if there is one. */
+  readonly tlsAddress: ListenAddress | undefined;
   readonly metrics: GatewayMetrics;
   /** From now on every response asks its client to connect anew; new connections are still served. */
   beginDrain(): void;
@@ -56,60 +76,114 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
   const client = new UpstreamClient(wheel, limits);
   const errors = new ErrorLog(log, clock);
   const context = { routing, settings, metrics, clock, errors, wheel, client, draining: false };
-  const front = new Front(context);
-  const lane = await openGeneralLane(context, (socket) => front.connectionOf(socket));
-  front.general = lane;
-  if (settings.fastLane) front.fast = openFastLane(context, (socket) => lane.accept(socket));
+  const known = new Connections(settings);
+  const general = await openGeneralLane(context, (socket) => known.of(socket));
+  const fast = settings.fastLane ? openFastLane(context, (socket) => general.accept(socket)) : undefined;
+  const http2 = openHttp2Lane(context, options.metrics);
+  const serve: Serve = (socket, connection) => {
+    if (fast) fast.accept(socket, connection);
+    else general.accept(socket);
+  };
+  const closeIdle = (): void => {
+    general.server.closeIdleConnections();
+    fast?.closeIdle();
+    http2.drain();
+  };
+  const fronts = [new Front(context, known, serve, closeIdle)];
+  if (options.tls) {
+    const secure = new TlsFront({
+      ...{ context, certificates: options.tls.certificates, fallbackSni: options.tls.fallbackSni },
+      metrics: options.metrics,
+      http1: (socket, connection) => serve(socket, known.add(socket, connection)),
+      http2: (socket, connection) => http2.accept(socket, connection),
+    });
+    fronts.push(new Front(context, known, (socket) => secure.accept(socket), closeIdle));
+  }
   wheel.start();
-  const address = await front.listen(listen.host, listen.port);
+  const [address, tlsAddress] = await listenAll(fronts, [listen, options.tls?.listen]);
   options.metrics.gaugeOf("jotgate_upstream_connections", "Connections to upstreams, by state.", ["state"], () => [
     { labels: ["idle"], value: client.idle },
     { labels: ["active"], value: client.open - client.idle },
   ]);
+  const beginDrain = (): void => {
+    if (context.draining) return;
+    context.draining = true;
+    http2.announceEnd();
+  };
   return {
     address,
+    tlsAddress,
     metrics,
-    beginDrain: () => {
-      context.draining = true;
-    },
+    beginDrain,
     close: async (drainMs) => {
-      context.draining = true;
-      await front.close(drainMs);
-      await lane.close();
+      beginDrain();
+      await Promise.all(fronts.map((front) => front.close(drainMs)));
+      await general.close();
       client.destroy();
       wheel.stop();
     },
   };
 }
 
+/** Takes a connection that was counted. */
+type Serve = (socket: Socket, connection: ClientConnection) => void;
+
+/** Facts of open connections, whichever lane asks. */
+class Connections {
+  readonly #settings: GatewaySettings;
+  readonly #facts = new WeakMap<Socket, ClientConnection>();
+
+  constructor(settings: GatewaySettings) {
+    this.#settings = settings;
+  }
+
+  of(socket: Socket): ClientConnection {
+    return this.#facts.get(socket) ?? this.add(socket, new ClientConnection(socket, "http", this.#settings, undefined));
+  }
+
+  add(socket: Socket, connection: ClientConnection): ClientConnection {
+    this.#facts.set(socket, connection);
+    return connection;
+  }
+}
+
+/** Opens all or none. */
+async function listenAll(
+  fronts: readonly Front[],
+  addresses: readonly (ListenAddress | undefined)[],
+): Promise<[ListenAddress, ListenAddress | undefined]> {
+  const opened: ListenAddress[] = [];
+  try {
+    for (const [at, front] of fronts.entries()) opened.push(await front.listen(addresses[at] as ListenAddress));
+  } catch (error) {
+    await Promise.all(fronts.map((front) => front.close(0)));
+    throw error;
+  }
+  return [opened[0] as ListenAddress, opened[1]];
+}
+
 class Front {
-  general: GeneralLane | undefined;
-  /** undefined: everything goes through the general lane. */
-  fast: FastLane | undefined;
   readonly #context: GatewayContext;
+  readonly #known: Connections;
+  readonly #serve: Serve;
+  readonly #closeIdle: () => void;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
-  readonly #facts = new WeakMap<Socket, ClientConnection>();
   readonly #perAddress = new Map<string, number>();
   #closing: Promise<void> | undefined;
 
-  constructor(context: GatewayContext) {
+  constructor(context: GatewayContext, known: Connections, serve: Serve, closeIdle: () => void) {
     this.#context = context;
+    this.#known = known;
+    this.#serve = serve;
+    this.#closeIdle = closeIdle;
     this.#server = createServer(
       { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 },
       (socket) => this.#accept(socket),
     );
   }
 
-  connectionOf(socket: Socket): ClientConnection {
-    const known = this.#facts.get(socket);
-    if (known) return known;
-    const made = new ClientConnection(socket, "http", this.#context.settings, undefined);
-    this.#facts.set(socket, made);
-    return made;
-  }
-
-  listen(host: string, port: number): Promise<{ host: string; port: number }> {
+  listen({ host, port }: ListenAddress): Promise<ListenAddress> {
     return new Promise((resolve, reject) => {
       this.#server.once("error", reject);
       this.#server.listen({ host, port, backlog: 1024 }, () => {
@@ -139,23 +213,22 @@ class Front {
     const quietMs = Math.min(QUIET_MS, drainMs / 4);
     while (this.#sockets.size > 0 && clock.monotonicMs() - startMs < drainMs) {
       // A request may be on its way on an idle connection: it is given a moment, and its answer says close.
-      if (clock.monotonicMs() - startMs >= quietMs) this.#closeIdle();
+      if (clock.monotonicMs() - startMs >= quietMs) this.#closeQuiet();
       await sleep(clock, Math.min(POLL_MS, drainMs));
     }
     for (const socket of this.#sockets) socket.destroy();
     await closed;
   }
 
-  #closeIdle(): void {
-    this.general?.server.closeIdleConnections();
-    this.fast?.closeIdle();
+  #closeQuiet(): void {
+    this.#closeIdle();
     // Node does not count a connection as idle before its first request.
     for (const socket of this.#sockets) if (socket.bytesRead === 0) socket.destroy();
   }
 
   #accept(socket: Socket): void {
     const { metrics, settings } = this.#context;
-    const connection = this.connectionOf(socket);
+    const connection = this.#known.of(socket);
     const address = connection.peerAddress;
     const counted = settings.connectionsPerAddress > 0 && connection.forwardedTrust !== "yes";
     const fromAddress = this.#perAddress.get(address) ?? 0;
@@ -172,8 +245,7 @@ class Front {
       if (counted) this.#release(address);
       metrics.connections.add(-1);
     });
-    if (this.fast) this.fast.accept(socket, connection);
-    else this.general?.accept(socket);
+    this.#serve(socket, connection);
   }
 
   #release(address: string): void {

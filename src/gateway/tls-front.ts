@@ -74,11 +74,11 @@ export class TlsFront {
       socket.destroy();
       return;
     }
-    const handshake = new Handshake(socket, this);
+    const handshake = new Handshake(key, socket, this);
     this.#pending.set(key, handshake);
     this.#options.context.wheel.arm(handshake, HANDSHAKE_MS);
     socket.on("error", () => socket.destroy());
-    socket.on("close", () => this.#end(key, handshake, "closed"));
+    socket.on("close", () => this.#end(handshake, "closed"));
     handshake.read();
   }
 
@@ -104,12 +104,12 @@ export class TlsFront {
   /** @param last sent before the connection is closed */
   refuse(handshake: Handshake, result: Result, last: Buffer | string): void {
     const { socket } = handshake;
-    this.#end(keyOf(socket), handshake, result);
+    this.#end(handshake, result);
     socket.end(last, () => socket.destroy());
   }
 
   late(handshake: Handshake): void {
-    this.#end(keyOf(handshake.socket), handshake, "timeout");
+    this.#end(handshake, "timeout");
     handshake.socket.destroy();
   }
 
@@ -118,24 +118,22 @@ export class TlsFront {
     this.#heard.add(host);
     host.server.on("secureConnection", (socket) => this.#secured(host, socket));
     host.server.on("tlsClientError", (_error, socket) => {
-      const key = keyOf(socket);
-      const handshake = this.#pending.get(key);
-      if (handshake) this.#end(key, handshake, "failed");
+      const handshake = this.#pending.get(keyOf(socket));
+      if (handshake) this.#end(handshake, "failed");
       socket.destroy();
     });
   }
 
   #secured(host: TlsHost, socket: TLSSocket): void {
-    const key = keyOf(socket);
-    const handshake = this.#pending.get(key);
+    const handshake = this.#pending.get(keyOf(socket));
     const told = typeof socket.servername === "string" ? normaliseServerName(socket.servername) : undefined;
     if (!handshake || handshake.serverName !== told) {
       // The hello was read in two ways, so the certificate may be the wrong one.
-      if (handshake) this.#end(key, handshake, "broken");
+      if (handshake) this.#end(handshake, "broken");
       socket.destroy();
       return;
     }
-    this.#end(key, handshake, "ok");
+    this.#end(handshake, "ok");
     socket.disableRenegotiation();
     const { certificates, context, http1, http2 } = this.#options;
     const proof = host.client && readClientProof(socket);
@@ -145,9 +143,10 @@ export class TlsFront {
     else http1(socket, connection);
   }
 
-  #end(key: string, handshake: Handshake, result: Result): void {
-    if (this.#pending.get(key) !== handshake) return;
-    this.#pending.delete(key);
+  /** The first result counts. */
+  #end(handshake: Handshake, result: Result): void {
+    if (this.#pending.get(handshake.key) !== handshake) return;
+    this.#pending.delete(handshake.key);
     this.#options.context.wheel.remove(handshake);
     this.#results[result].inc();
   }
@@ -164,14 +163,16 @@ const PLAIN_HTTP =
   '{"error_msg":"400 The plain HTTP request was sent to HTTPS port"}\n';
 
 class Handshake extends Timed {
+  readonly key: string;
   readonly socket: Socket;
   serverName: string | undefined = undefined;
   name = "";
   readonly #front: TlsFront;
   #held: Buffer | undefined;
 
-  constructor(socket: Socket, front: TlsFront) {
+  constructor(key: string, socket: Socket, front: TlsFront) {
     super();
+    this.key = key;
     this.socket = socket;
     this.#front = front;
   }

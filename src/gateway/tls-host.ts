@@ -54,9 +54,10 @@ export function compileTlsHost(id: string, ssl: Ssl, options: TlsHostOptions): T
   const names = [...new Set([ssl.sni ?? [], ssl.snis ?? []].flat().map(normaliseServerName))];
   if (names.length === 0) throw invalid("it has no sni");
   const client = ssl.client && readClientRules(ssl.client);
+  const versions = readVersions(ssl.ssl_protocols, options.minVersion);
   const server = attempt("cert and key", () =>
     createServer({
-      ...readVersions(ssl.ssl_protocols, options.minVersion),
+      ...versions,
       cert: pairs.map(({ cert }) => cert),
       key: pairs.map(({ key }) => key),
       // Verification fails the requests, not the handshake: some paths may be open, and the answer says what is missing.
