@@ -9,6 +9,8 @@ export interface AdminAnswer {
   /** An object or array is sent as JSON, a string as it is, a stream piece by piece; undefined is an empty body. */
   readonly body?: object | string | AsyncIterable<string>;
   readonly headers?: Readonly<Record<string, string>>;
+  /** Of the transaction that this answers; undefined when nothing was written. */
+  readonly revision?: bigint;
 }
 
 /** `{"error_msg": text}`, with further members behind it. */

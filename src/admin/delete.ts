@@ -8,7 +8,7 @@ import { KINDS } from "../model/kinds.ts";
 import { type KeyValue, prefixRange } from "../store/store.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "./answer.ts";
 import { commit } from "./commit.ts";
-import type { AdminRequest, Engine, Write } from "./engine.ts";
+import type { AdminRequest, Engine } from "./engine.ts";
 import { pointedKey } from "./places.ts";
 import { Plan } from "./plan.ts";
 import { type Members, readStored, toStored } from "./stored.ts";
@@ -49,28 +49,11 @@ async function deleteOnce(
   if (!previous) return KEY_NOT_FOUND;
   const previousValue = previous.value && engine.codec.open(kind, id, previous.value);
   plan.expect(key, previous.modRevision).delete(key);
-  const write: Write = {
-    request,
-    method: "DELETE",
-    kind,
-    id,
-    key,
-    previous,
-    previousValue,
-    candidate: undefined,
-    ttlSeconds: undefined,
-  };
-  for (const hook of engine.hooks) {
-    const early = await hook.beforeCommit?.(write, plan);
-    if (early) return early;
-  }
   if (kind.name === "consumer" && !(await deleteCredentials(engine, plan, id))) return "conflict";
   await engine.unique.plan(plan, { kind: kind.name, id }, undefined, ownedBy(target, previousValue));
   const done = await commit(engine.store, engine.clock, plan, { key, before: previous.modRevision, after: undefined });
   if (done.kind === "conflict") return "conflict";
-  let answer: AdminAnswer = { status: 200, body: { deleted: "1", key } };
-  for (const hook of engine.hooks) answer = (await hook.afterCommit?.(write, done.revision, answer)) ?? answer;
-  return answer;
+  return { status: 200, body: { deleted: "1", key }, revision: done.revision };
 }
 
 function ownedBy(target: Target, value: Members | undefined): Members | undefined {

@@ -4,14 +4,17 @@
  * Source: spec/admin-api.md section 3.
  */
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "./answer.ts";
+import { waitRefusal, waitUntilApplied } from "./applied.ts";
 import { parseBody } from "./body.ts";
 import { validateConfigs } from "./config-validate.ts";
 import { deleteRecord } from "./delete.ts";
 import type { AdminRequest, Engine } from "./engine.ts";
+import { dispatchOwn } from "./own-endpoints.ts";
 import { describePlugin, describeSchema, listPlugins, validateSchema } from "./plugin-endpoints.ts";
 import { getRecords } from "./read.ts";
 import { type Target, targetOf } from "./target.ts";
 import { type Body, checkEnv, patchRecord, postRecord, putRecord } from "./write.ts";
+import { writeOptionsOf } from "./write-options.ts";
 
 export type ReadBytes = () => Promise<
   { readonly ok: true; readonly bytes: Buffer } | { readonly ok: false; readonly refusal: AdminAnswer }
@@ -36,7 +39,7 @@ export async function dispatch(
 ): Promise<AdminAnswer> {
   const { method, segments } = request;
   if (!ROUTED.has(method)) return NOT_FOUND;
-  const special = await dispatchSpecial(engine, request, readBytes);
+  const special = (await dispatchOwn(engine, request)) ?? (await dispatchSpecial(engine, request, readBytes));
   if (special) return special;
   const [resource = ""] = segments;
   if (resource === "stream_routes" && !options.stream) {
@@ -120,9 +123,15 @@ async function handle(engine: Engine, request: AdminRequest, target: Target, bod
   // A decoded slash would name another key than the path seems to; a deeper path names nothing at all.
   if (!isPlain(target)) return method === "PUT" ? refuse(400, BAD_ID) : KEY_NOT_FOUND;
   if (target.subPath !== "" && method !== "PATCH") return NO_SUCH_METHOD;
-  switch (method) {
-    case "GET":
-      return getRecords(engine, request, target);
+  if (method === "GET") return getRecords(engine, request, target);
+  const options = writeOptionsOf(request.args, request.header);
+  if ("status" in options) return options;
+  const refusal = waitRefusal(engine, options);
+  return refusal ?? waitUntilApplied(engine, options, await writeRecord(engine, request, target, body));
+}
+
+function writeRecord(engine: Engine, request: AdminRequest, target: Target, body: Body): Promise<AdminAnswer> {
+  switch (request.method) {
     case "PUT":
       return putRecord(engine, request, target, body);
     case "POST":

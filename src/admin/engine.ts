@@ -1,17 +1,17 @@
 /**
  * What the parts of the Admin API share, and the life of one write as data: what is asked, what was there, what will
- * be there, and the hooks that may look in between.
+ * be there.
  *
  *   read → build candidate → check → plan → commit → answer
  */
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
+import type { Barrier } from "../cluster/barrier.ts";
 import type { Kind, WriteMethod } from "../model/kinds.ts";
 import type { Store } from "../store/store.ts";
-import type { AdminAnswer } from "./answer.ts";
 import type { FieldCodec } from "./field-codec.ts";
 import type { KeyQueue } from "./key-queue.ts";
-import type { Plan } from "./plan.ts";
+import type { NodeList } from "./nodes.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
 import type { Pointing } from "./pointing.ts";
 import type { Members, StoredRecord } from "./stored.ts";
@@ -54,14 +54,6 @@ export interface Write {
   readonly ttlSeconds: number | undefined;
 }
 
-/** Where history, If-Match, dry runs and the write barrier join; called in the order in which they are given. */
-export interface WriteHook {
-  /** After all checks, before the transaction: may add to the plan, or answer and so end the write. */
-  beforeCommit?(write: Write, plan: Plan): AdminAnswer | undefined | Promise<AdminAnswer | undefined>;
-  /** The record is written; may replace the answer. */
-  afterCommit?(write: Write, revision: bigint, answer: AdminAnswer): AdminAnswer | Promise<AdminAnswer>;
-}
-
 export interface Engine {
   readonly store: Store;
   /** Without a trailing slash. */
@@ -73,5 +65,7 @@ export interface Engine {
   readonly unique: UniqueIndex;
   readonly pointing: Pointing;
   readonly queue: KeyQueue;
-  readonly hooks: readonly WriteHook[];
+  /** Undefined where no gateway node is followed; then nobody can wait for them. */
+  readonly barrier: Barrier | undefined;
+  readonly nodes: NodeList;
 }

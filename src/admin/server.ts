@@ -9,15 +9,17 @@ import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import type { Clock } from "../base/clock.ts";
 import { isGatewayError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import type { Barrier } from "../cluster/barrier.ts";
 import type { Store } from "../store/store.ts";
 import { type Access, type AccessKey, openAccess } from "./access.ts";
 import { type AdminAnswer, answerOf } from "./answer.ts";
 import { readBody } from "./body.ts";
 import { keepPreparing } from "./bootstrap.ts";
 import { dispatch, NOT_FOUND } from "./dispatch.ts";
-import type { AdminRequest, Engine, WriteHook } from "./engine.ts";
+import type { AdminRequest, Engine } from "./engine.ts";
 import type { FieldCodec } from "./field-codec.ts";
 import { openKeyQueue } from "./key-queue.ts";
+import { openNodeList } from "./nodes.ts";
 import { plainCodec } from "./plain-codec.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
 import { openPointing } from "./pointing.ts";
@@ -43,7 +45,8 @@ export interface AdminOptions {
   readonly stream?: boolean;
   /** Default: values are stored as they are. */
   readonly codec?: FieldCodec;
-  readonly hooks?: readonly WriteHook[];
+  /** What `?wait=all` waits by; started and stopped by its owner. Default: nobody can wait. */
+  readonly barrier?: Barrier;
   /** PEM texts; with `clientCa`, clients must show a certificate signed by it. */
   readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
 }
@@ -99,7 +102,8 @@ function buildEngine(options: AdminOptions): Engine {
     unique: openUniqueIndex(store, prefix, catalog, codec),
     pointing: openPointing(store, prefix),
     queue: openKeyQueue(),
-    hooks: options.hooks ?? [],
+    barrier: options.barrier,
+    nodes: openNodeList(store, prefix, clock, options.barrier),
   };
 }
 

@@ -204,19 +204,13 @@ async function carryOut(engine: Engine, write: Write): Promise<AdminAnswer | "co
     const sealed = engine.codec.seal(kind, id, candidate);
     const bytes = Buffer.from(JSON.stringify(sealed), "utf8");
     plan.put(key, bytes, lease);
-    for (const hook of engine.hooks) {
-      const early = await hook.beforeCommit?.(write, plan);
-      if (early) return await undo(engine, lease, early);
-    }
     const done: Commit = await commit(engine.store, engine.clock, plan, {
       key,
       before: previous?.modRevision ?? 0n,
       after: bytes,
     });
     if (done.kind === "conflict") return await undo(engine, lease, "conflict");
-    let answer = answerFor(engine, write, sealed);
-    for (const hook of engine.hooks) answer = (await hook.afterCommit?.(write, done.revision, answer)) ?? answer;
-    return answer;
+    return { ...answerFor(engine, write, sealed), revision: done.revision };
   } catch (thrown) {
     // With an unknown outcome the record may hold the lease; then only time may end it.
     if (!isGatewayError(thrown, "STORE_OUTCOME_UNKNOWN")) await undo(engine, lease, undefined);

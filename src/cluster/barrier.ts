@@ -92,6 +92,22 @@ export class Barrier {
     const endMs = this.#options.clock.monotonicMs() + timeoutMs;
     let round = await this.#ask();
     while (round.revision < revision) round = await this.#ask();
+    return this.#settle(revision, round, endMs);
+  }
+
+  /** As `waitApplied`, for the newest revision there is. */
+  async waitNewest(timeoutMs: number): Promise<BarrierAnswer> {
+    const endMs = this.#options.clock.monotonicMs() + timeoutMs;
+    const round = await this.#ask();
+    return this.#settle(round.revision, round, endMs);
+  }
+
+  /** What a node acknowledged last; undefined when it never did, or is gone. */
+  acknowledged(id: string): Revision | undefined {
+    return this.#acks.get(id);
+  }
+
+  async #settle(revision: Revision, round: Round, endMs: number): Promise<BarrierAnswer> {
     const open = new Set(round.nodes.filter((id) => (this.#acks.get(id) ?? 0n) < revision));
     if (open.size > 0) await this.#wait(revision, open, endMs - this.#options.clock.monotonicMs());
     const applied = round.nodes.filter((id) => !open.has(id));

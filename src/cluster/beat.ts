@@ -1,5 +1,6 @@
 /**
- * Writes `P/jotgate/beat` = {at} about every 10 s, so that readers see their watch move and can compare clocks.
+ * Writes `P/jotgate/beat` = {at, nodes} about every 10 s, so that readers see their watch move, can compare clocks, and
+ * know how many they are (gateways may not read the registry).
  * Any number of candidates may run this: whoever first sees that the beat stood still writes it, by compare-and-swap.
  */
 import { type Clock, sleep, type Timer } from "../base/clock.ts";
@@ -16,6 +17,8 @@ export interface BeatOptions {
   readonly log: Log;
   /** Default 10 s. */
   readonly everyMs?: number;
+  /** How many nodes are registered; asked by whoever writes the beat. */
+  readonly nodes?: () => Promise<number>;
   readonly random?: () => number;
 }
 
@@ -41,7 +44,8 @@ export function startBeat(options: BeatOptions): () => Promise<void> {
       seen = revision; // somebody else beats
       return;
     }
-    const value = Buffer.from(JSON.stringify({ at: clock.nowMs() }), "utf8");
+    const nodes = await options.nodes?.();
+    const value = Buffer.from(JSON.stringify({ at: clock.nowMs(), nodes }), "utf8");
     const swap = await store.txn({
       compare: [{ key, target: "modRevision", is: "==", value: revision }],
       then: [{ op: "put", key, value }],
@@ -63,4 +67,15 @@ export function startBeat(options: BeatOptions): () => Promise<void> {
     timer.cancel();
     return Promise.race([step, sleep(clock, STOP_MS)]);
   };
+}
+
+/** How many nodes a beat counts; undefined when it does not say. */
+export function nodesInBeat(value: Buffer): number | undefined {
+  try {
+    const parsed: unknown = JSON.parse(value.toString("utf8"));
+    const nodes = typeof parsed === "object" && parsed !== null ? (parsed as { nodes?: unknown }).nodes : undefined;
+    return typeof nodes === "number" && Number.isSafeInteger(nodes) && nodes > 0 ? nodes : undefined;
+  } catch {
+    return undefined; // not a beat
+  }
 }

@@ -176,6 +176,15 @@ export async function listNodes(
   return { revision, nodes };
 }
 
+/** How many nodes are registered now. */
+export async function countNodes(store: Store, prefix: string): Promise<number> {
+  let count = 0;
+  for await (const page of store.list(prefixRange(controlKeys(prefix).nodes), { keysOnly: true })) {
+    count += page.kvs.length;
+  }
+  return count;
+}
+
 /** Undefined for what is not a report; such a node cannot be told anything about. */
 export function parseNode(id: string, value: Buffer): RegisteredNode | undefined {
   try {

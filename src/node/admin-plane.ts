@@ -7,7 +7,9 @@ import { openAdminServer } from "../admin/server.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Settings } from "../base/settings.ts";
+import { Barrier } from "../cluster/barrier.ts";
 import { startBeat } from "../cluster/beat.ts";
+import { countNodes } from "../cluster/registry.ts";
 import type { PluginRegistry } from "../runtime/plugin-registry.ts";
 import type { Store, StoreSource } from "../store/store.ts";
 import type { NamedKey } from "./admin-keys.ts";
@@ -43,8 +45,10 @@ export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminP
             : { clientCa: readPem("admin.tls.client_ca", admin.tls.clientCa).toString("utf8") }),
         }
       : undefined;
+  const barrier = new Barrier({ source: options.source, store, prefix, clock, log });
   const server = await openAdminServer({
     store,
+    barrier,
     catalog: catalogOf(options.registry, { compat: settings.compat }),
     prefix,
     keys: options.keys,
@@ -58,11 +62,13 @@ export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminP
     stream: settings.stream,
     ...(tls ? { tls } : {}),
   });
-  const stopBeat = startBeat({ store, prefix, clock, log });
+  barrier.start();
+  const stopBeat = startBeat({ store, prefix, clock, log, nodes: () => countNodes(store, prefix) });
   return {
     address: server.address,
     store,
     async close() {
+      await barrier.stop(); // first: whoever waits is answered as things stand
       await server.close();
       await stopBeat();
       await store.close();

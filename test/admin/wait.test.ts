@@ -1,0 +1,206 @@
+/**
+ * The write barrier seen from a client: nodes that follow the store for real, one of which can be held back.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { systemClock } from "../../src/base/clock.ts";
+import { silentLog } from "../../src/base/log.ts";
+import { Acknowledger } from "../../src/cluster/acknowledge.ts";
+import { Barrier } from "../../src/cluster/barrier.ts";
+import { type NodeReport, Registration } from "../../src/cluster/registry.ts";
+import { Watcher } from "../../src/sync/watcher.ts";
+import { type AdminWorld, openAdminWorld, VIEWER_KEY } from "../support/admin.ts";
+import { openTable, openTemporaryStore, type TemporaryStore } from "../support/stores.ts";
+import { until } from "../support/until.ts";
+
+const common = { clock: systemClock, log: silentLog, prefix: "/apisix" };
+const route = { uri: "/a", upstream: { nodes: { "127.0.0.1:80": 1 } } };
+
+let under: TemporaryStore;
+let barrier: Barrier;
+let admin: AdminWorld;
+const stops: (() => Promise<unknown>)[] = [];
+const held = new Map<string, Promise<void>>();
+
+/** A node that follows the store; `held` says how long it keeps its acknowledgements back. */
+async function startNode(id: string): Promise<void> {
+  const { store, source } = under;
+  const { table } = openTable();
+  const report = (): NodeReport => ({
+    ...{ version: "1.2.3", address: "127.0.0.1:9091", startedMs: 1_700_000_000_000, workers: 2, hash: "abc" },
+    ...{ applied: watcher.facts().appliedRevision.toString(), stalenessSeconds: 0, problems: 1 },
+  });
+  const registration = new Registration({ ...common, store, id, report });
+  const settled = async (): Promise<void> => await held.get(id);
+  const lease = () => registration.lease();
+  const acknowledger = new Acknowledger({ ...common, store, id, lease, settled });
+  const watcher = new Watcher({ ...common, source, table, onControl: (change) => acknowledger.control(change) });
+  watcher.start();
+  await watcher.waitFor(0n);
+  registration.start();
+  await until(() => registration.facts().registered, `${id} is registered`);
+  stops.push(
+    () => acknowledger.stop(),
+    () => registration.stop(),
+    () => watcher.stop(),
+  );
+}
+
+/** Until called, the node says nothing. */
+function holdBack(id: string): () => void {
+  let release = (): void => undefined;
+  held.set(
+    id,
+    new Promise((resolve) => {
+      release = () => {
+        held.delete(id);
+        resolve();
+      };
+    }),
+  );
+  return () => release();
+}
+
+beforeAll(async () => {
+  under = await openTemporaryStore();
+  barrier = new Barrier({ ...common, source: under.source, store: under.store });
+  admin = await openAdminWorld({ store: under.store, barrier });
+  barrier.start();
+  await startNode("one");
+  await startNode("two");
+});
+afterAll(async () => {
+  await barrier.stop();
+  for (const stop of stops) await stop();
+  await admin.close();
+  await under.stop();
+});
+
+describe("a write that waits", () => {
+  test.each([
+    { says: "PUT that creates", method: "PUT", path: "/routes/w", body: route, status: 201 },
+    { says: "PUT that replaces", method: "PUT", path: "/routes/w", body: route, status: 200 },
+    { says: "PATCH", method: "PATCH", path: "/routes/w", body: { desc: "x" }, status: 200 },
+    { says: "POST", method: "POST", path: "/services", body: {}, status: 201 },
+    { says: "DELETE", method: "DELETE", path: "/routes/w", body: undefined, status: 200 },
+  ])("$says is answered as ever, with the nodes that have it", async ({ method, path, body, status }) => {
+    const reply = await admin.call(method, `${path}?wait=all`, { body });
+    expect(reply.status).toBe(status);
+    expect(reply.body).toMatchObject({
+      key: expect.any(String),
+      revision: expect.any(Number),
+      applied: ["one", "two"],
+      waiting: [],
+      left: [],
+    });
+  });
+
+  test.each([
+    { headers: { "X-Wait": "all" } },
+    { headers: { "X-Wait": "all; timeout=2s" } },
+    { headers: { "X-Wait": "all, timeout=500ms" } },
+  ])("the header says the same: $headers", async ({ headers }) => {
+    expect((await admin.call("PUT", "/routes/h", { body: route, headers })).body.applied).toEqual(["one", "two"]);
+  });
+
+  test("a node that lags makes it 202 that names the node; the write stays written", async () => {
+    const release = holdBack("two");
+    const reply = await admin.call("PUT", "/routes/lag?wait=all&timeout=100ms", { body: route });
+    expect(reply).toMatchObject({
+      status: 202,
+      body: { key: "/apisix/routes/lag", value: { uri: "/a" }, applied: ["one"], waiting: ["two"], left: [] },
+    });
+    expect((await admin.call("GET", "/routes/lag")).status).toBe(200);
+    release();
+    expect((await admin.call("PUT", "/routes/lag?wait=all", { body: route })).status).toBe(200);
+  });
+
+  test("without asking for it, nothing waits and the answer is the plain one", async () => {
+    const release = holdBack("two");
+    const reply = await admin.call("PUT", "/routes/plain", { body: route });
+    expect(Object.keys(reply.body).sort()).toEqual(["key", "value"]);
+    release();
+  });
+
+  test("a write that is refused is answered at once", async () => {
+    const release = holdBack("two");
+    expect((await admin.call("PUT", "/routes/bad?wait=all&timeout=30s", { body: {} })).status).toBe(400);
+    release();
+  });
+});
+
+describe("what cannot be waited for is refused before anything is written", () => {
+  const text = "invalid argument timeout: should be a duration such as 500ms or 2s, at most 30s";
+  test.each([
+    { query: "wait=all&timeout=soon", want: text },
+    { query: "wait=all&timeout=", want: text },
+    { query: "wait=all&timeout=0", want: text },
+    { query: "wait=all&timeout=-1s", want: text },
+    { query: "wait=all&timeout=31s", want: text },
+    { query: "wait=all&timeout=1h", want: text },
+    { query: "wait=some", want: "invalid argument wait: should be all" },
+    { query: "wait=", want: "invalid argument wait: should be all" },
+  ])("$query", async ({ query, want }) => {
+    const reply = await admin.call("PUT", `/routes/refused?${query}`, { body: route });
+    expect(reply).toMatchObject({ status: 400, body: { error_msg: want } });
+    expect((await admin.call("GET", "/routes/refused")).status).toBe(404);
+  });
+
+  test("an admin node that follows nobody says so", async () => {
+    const alone = await openAdminWorld();
+    expect(await alone.call("PUT", "/routes/1?wait=all", { body: route })).toMatchObject({ status: 400 });
+    await alone.close();
+  });
+});
+
+describe("GET /nodes", () => {
+  const nodesNow = async () => {
+    let reply = await admin.call("GET", "/nodes");
+    const seen = reply.body.revision;
+    await until(async () => {
+      reply = await admin.call("GET", "/nodes"); // kept for a second
+      return reply.body.revision !== seen;
+    }, "the list is asked for anew");
+    return reply.body;
+  };
+
+  test("shows who is there, since when, and how far", async () => {
+    const { list, total } = await nodesNow();
+    expect(total).toBe(2);
+    expect(list[0]).toEqual({
+      ...{ id: "one", address: "127.0.0.1:9091", version: "1.2.3", started: 1_700_000_000, workers: 2 },
+      ...{ applied: expect.any(Number), lag: 0, staleness_seconds: 0, problems: 1, hash: "abc" },
+    });
+  });
+
+  test("a node that lags shows by how much", async () => {
+    const release = holdBack("two");
+    const { list } = await nodesNow();
+    expect(list.map(({ lag }: { lag: number }) => lag > 0)).toEqual([false, true]);
+    release();
+  });
+
+  test("polling it does not write for every reader", async () => {
+    const before = (await under.store.get("/apisix/jotgate/ask")).kv?.version ?? 0n;
+    await Promise.all(Array.from({ length: 50 }, () => admin.call("GET", "/nodes")));
+    const after = (await under.store.get("/apisix/jotgate/ask")).kv?.version ?? 0n;
+    expect(after - before).toBeLessThanOrEqual(1n);
+  });
+
+  test("is for viewers too, and for nobody without a key", async () => {
+    expect((await admin.call("GET", "/nodes", { headers: { "X-API-KEY": VIEWER_KEY } })).status).toBe(200);
+    expect((await admin.call("GET", "/nodes", { headers: { "X-API-KEY": undefined } })).status).toBe(401);
+    expect((await admin.call("PUT", "/nodes", { body: {} })).status).toBe(404);
+  });
+});
+
+describe("the store's identity", () => {
+  test("can be read, and its epoch raised by an admin", async () => {
+    const { body } = await admin.call("GET", "/store");
+    expect(body).toEqual({ id: expect.any(String), epoch: 1, revision: expect.any(Number) });
+    const raised = await admin.call("POST", "/store/epoch?wait=all");
+    expect(raised).toMatchObject({ status: 200, body: { id: body.id, epoch: 2, waiting: [] } });
+    expect((await admin.call("GET", "/store")).body.epoch).toBe(2);
+    const viewer = { headers: { "X-API-KEY": VIEWER_KEY } };
+    expect((await admin.call("POST", "/store/epoch", viewer)).status).toBe(401);
+  });
+});
