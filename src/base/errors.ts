@@ -23,6 +23,7 @@ const CODES = {
   STORE_LEASE_GONE: { status: 503, source: "internal", retryable: true },
   STORE_CLOSED: { status: 503, source: "internal", retryable: false },
   STORE_BAD_REVISION: { status: 500, source: "internal", retryable: false },
+  WORKER_UNAVAILABLE: { status: 503, source: "internal", retryable: true },
   SECRET_UNRESOLVED: { status: 503, source: "internal", retryable: true },
   PLUGIN_FAILED: { status: 500, source: "internal", retryable: false },
   UPSTREAM_NONE: { status: 503, source: "internal", retryable: false },

@@ -28,12 +28,18 @@ export interface Metrics {
   gauge(name: string, help: string, labels?: readonly string[]): Family<Gauge>;
   /** @param buckets upper bounds, ascending, without +Inf */
   histogram(name: string, help: string, buckets: readonly number[], labels?: readonly string[]): Family<Histogram>;
-  /** A gauge whose value is asked for at scrape time; called again for the same name it replaces the former. */
-  gaugeOf(name: string, help: string, labels: readonly string[], read: () => readonly Sample[]): void;
+  /**
+   * A gauge whose value is asked for at scrape time; called again for the same name it replaces the former.
+   * @param merge how the values of several workers become one; default: their sum
+   */
+  gaugeOf(name: string, help: string, labels: readonly string[], read: () => readonly Sample[], merge?: Merge): void;
   /** A counter kept elsewhere, read at scrape time. */
   counterOf(name: string, help: string, labels: readonly string[], read: () => readonly Sample[]): void;
   readonly registry: Registry;
 }
+
+/** What the value of a node is, given those of its workers: of configuration, not the sum. */
+export type Merge = "sum" | "min" | "max";
 
 export interface Sample {
   readonly labels: readonly string[];
@@ -54,15 +60,16 @@ abstract class BoundFamily<Child> implements Family<Child> {
   readonly name: string;
   readonly help: string;
   readonly type: MetricType;
-  readonly aggregator = "sum";
+  readonly aggregator: Merge;
   readonly labelNames: readonly string[];
   protected readonly children = new Map<string, { readonly labels: readonly string[]; readonly child: Child }>();
 
-  constructor(type: MetricType, name: string, help: string, labelNames: readonly string[]) {
+  constructor(type: MetricType, name: string, help: string, labelNames: readonly string[], merge: Merge = "sum") {
     this.type = type;
     this.name = name;
     this.help = help;
     this.labelNames = labelNames;
+    this.aggregator = merge;
   }
 
   child(...labels: string[]): Child {
@@ -176,8 +183,9 @@ class ReadFamily extends BoundFamily<NumberChild> {
     help: string,
     labelNames: readonly string[],
     read: () => readonly Sample[],
+    merge?: Merge,
   ) {
-    super(type, name, help, labelNames);
+    super(type, name, help, labelNames, merge);
     this.#read = read;
   }
 
@@ -216,7 +224,7 @@ export function openMetrics(): Metrics {
     gauge: (name, help, labels = []) => known(name, () => new NumberFamily("gauge", name, help, labels)),
     histogram: (name, help, buckets, labels = []) =>
       known(name, () => new HistogramFamily(name, help, labels, buckets)),
-    gaugeOf: (name, help, labels, read) => void add(new ReadFamily("gauge", name, help, labels, read)),
+    gaugeOf: (name, help, labels, read, merge) => void add(new ReadFamily("gauge", name, help, labels, read, merge)),
     counterOf: (name, help, labels, read) => void add(new ReadFamily("counter", name, help, labels, read)),
   };
 }

@@ -7,6 +7,7 @@ import type { Metrics } from "../base/metrics.ts";
 import { withDefaults } from "../base/schema-defaults.ts";
 import type { StoredValue } from "../model/record.ts";
 import type { CredentialTable } from "../plugin/consumer.ts";
+import type { Counters } from "../plugin/counters.ts";
 import type { InternalApi, NodeEnv, PluginSettings, StateRegistry } from "../plugin/plugin.ts";
 import type { Consumers } from "./consumers.ts";
 import type { PluginRegistry } from "./plugin-registry.ts";
@@ -17,6 +18,8 @@ export interface NodeParts {
   readonly metrics: Metrics;
   readonly states: StateRegistry;
   readonly settings: PluginSettings;
+  /** Counters that this node's workers share; absent where there is one process. */
+  readonly counters?: Counters | undefined;
 }
 
 export interface Node {
@@ -39,6 +42,7 @@ export function openNode(parts: NodeParts, registry: PluginRegistry, consumers: 
     log: parts.log,
     metrics: parts.metrics,
     states: parts.states,
+    counters: parts.counters,
     settings: parts.settings,
     // True: what the plugin's own compile made is asked for by the plugin under its own name.
     credentials: <Data>(plugin: string) => consumers().table(plugin) as CredentialTable as CredentialTable<Data>,

@@ -108,8 +108,12 @@ class Resolver implements SecretResolver {
     this.#turnstile = new Turnstile(limits.concurrency);
     this.#refresher = new Refresher(options.clock, (entry) => void this.#refresh(entry));
     this.#warn = openLimitedWarn(options.log, options.clock);
-    options.metrics.gaugeOf("jotgate_secret_references", "Secret references by state", ["state"], () =>
-      Object.entries(this.#entries.countStates()).map(([state, value]) => ({ labels: [state], value })),
+    options.metrics.gaugeOf(
+      "jotgate_secret_references",
+      "Secret references by state",
+      ["state"],
+      () => Object.entries(this.#entries.countStates()).map(([state, value]) => ({ labels: [state], value })),
+      "max", // every worker resolves the same ones
     );
   }
 

@@ -6,7 +6,7 @@
 import type { Clock } from "../../base/clock.ts";
 import type { IpSet } from "../../base/ip.ts";
 import type { Log } from "../../base/log.ts";
-import type { Metrics, Sample } from "../../base/metrics.ts";
+import type { Counter, Family, Metrics, Sample } from "../../base/metrics.ts";
 import type { StateRegistry } from "../../plugin/plugin.ts";
 import type { UpstreamUnit } from "../upstream-unit.ts";
 import type { Dns } from "./dns.ts";
@@ -26,6 +26,8 @@ export interface UpstreamsEnv {
   certificate(id: string): CertificatePair | undefined;
   /** Addresses no node may have. */
   readonly denied?: IpSet | undefined;
+  /** Where probes are counted, by outcome; default: a family of `metrics`. */
+  readonly probes?: Family<Counter> | undefined;
   /** In [0, 1); default Math.random. */
   readonly random?: () => number;
 }
@@ -49,7 +51,7 @@ export interface Upstreams {
 
 export function openUpstreams(env: UpstreamsEnv): Upstreams {
   const open = new Set<Upstream>();
-  const probes = env.metrics.counter("jotgate_upstream_probes_total", "Active health checks by outcome", ["outcome"]);
+  const probes = env.probes ?? countProbes(env.metrics);
   const unitEnv: UnitEnv = {
     ...env,
     certificate: env.certificate.bind(env),
@@ -70,6 +72,7 @@ export function openUpstreams(env: UpstreamsEnv): Upstreams {
     "Whether health checks let a target have traffic (1) or not (0)",
     ["upstream", "target"],
     () => [...open].flatMap(sampleTargets),
+    "min", // of several workers: whether all of them use it
   );
   return {
     compile(record, ids) {
@@ -82,6 +85,11 @@ export function openUpstreams(env: UpstreamsEnv): Upstreams {
       for (const unit of open) unit.close();
     },
   };
+}
+
+/** The family that active health checks are counted in. */
+export function countProbes(metrics: Metrics): Family<Counter> {
+  return metrics.counter("jotgate_upstream_probes_total", "Active health checks by outcome", ["outcome"]);
 }
 
 function sampleTargets(unit: Upstream): readonly Sample[] {
