@@ -25,7 +25,7 @@ const schema = Type.Object(
   },
 );
 
-const BODY_LIMIT_BYTES = 64 * 1024 * 1024; // a longer upstream body passes without the texts around it
+const BODY_LIMIT_BYTES = 64 * 1024 * 1024; // a longer upstream body is not read into memory
 
 export const echo = definePlugin({
   name: "echo",

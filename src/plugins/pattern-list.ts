@@ -13,6 +13,16 @@ export function patternListError(sources: readonly string[], options?: PatternOp
   return undefined;
 }
 
+/**
+ * Checks the text that stands for a match: `$1`, `${1}` and `$$` mean something, any other "$" is a mistake.
+ * @returns why it is none, in APISIX's words
+ */
+export function replacementError(template: string): string | undefined {
+  return /\$(?!\$|\d|\{\d+\})/.test(template.replaceAll("$$", ""))
+    ? `invalid capturing variable name found in "${template}"`
+    : undefined;
+}
+
 /** Whether any of the patterns is found in a text. Throws CONFIG_INVALID for a bad one. */
 export function compileAnyPattern(sources: readonly string[], options?: PatternOptions): (text: string) => boolean {
   const patterns = sources.map((source) => compilePattern(source, options));

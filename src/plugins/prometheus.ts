@@ -5,6 +5,7 @@
  */
 import { Type } from "typebox";
 import type { Counter, Histogram } from "../base/metrics.ts";
+import { type Answer, textAnswer } from "../plugin/answer.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin, type NodeEnv } from "../plugin/plugin.ts";
 import type { RequestView, RouteFacts } from "../plugin/request-view.ts";
@@ -23,7 +24,14 @@ export const prometheus = definePlugin({
     const books = new Books(env, conf.prefer_name);
     return { log: (view) => count(view, books.seriesOf(view), env.clock.monotonicMs()) };
   },
+  internalApis: (env) => [{ methods: ["GET"], path: "/apisix/prometheus/metrics", handle: () => exposition(env) }],
 });
+
+/** All metrics of the process that answers; the status listener has those of the whole node. */
+async function exposition(env: NodeEnv): Promise<Answer> {
+  const { registry } = env.metrics;
+  return textAnswer(200, await registry.metrics(), "metrics", ["Content-Type", registry.contentType]);
+}
 
 /** The time series of one route, consumer and node, bound once. */
 interface Series {

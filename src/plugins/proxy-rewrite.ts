@@ -16,6 +16,7 @@ import {
   hasEditForm,
   headerError,
 } from "./header-operations.ts";
+import { replacementError } from "./pattern-list.ts";
 import { CAPTURES_NOTE, compileRegexUri, compileUri, type RewriteUri } from "./proxy-rewrite-uri.ts";
 import { HeaderMap, Words } from "./schema-parts.ts";
 
@@ -103,7 +104,7 @@ function regexUriError(pairs: readonly string[] | undefined): string | undefined
   if (!pairs) return undefined;
   if (pairs.length % 2 !== 0) return "The length of regex_uri should be an even number";
   for (let i = 0; i < pairs.length; i += 2) {
-    const error = patternError(pairs[i] as string);
+    const error = patternError(pairs[i] as string) ?? replacementError(pairs[i + 1] as string);
     if (error !== undefined) return `invalid regex_uri(${pairs[i]}, ${pairs[i + 1]}): ${error}`;
   }
   return undefined;

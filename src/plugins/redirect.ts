@@ -11,6 +11,7 @@ import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { compileTemplate } from "../plugin/template.ts";
+import { replacementError } from "./pattern-list.ts";
 
 const TEMPLATE = "(\\\\\\$[0-9a-zA-Z_]+)|\\$\\{([0-9a-zA-Z_]+)\\}|\\$([0-9a-zA-Z_]+)|(\\$|[^$\\\\]+)";
 
@@ -37,7 +38,7 @@ export const redirect = definePlugin({
   schema,
   check(conf) {
     const [pattern, replacement] = conf.regex_uri ?? [];
-    const error = pattern === undefined ? undefined : patternError(pattern);
+    const error = pattern === undefined ? undefined : (patternError(pattern) ?? replacementError(replacement ?? ""));
     if (error !== undefined) return `invalid regex_uri (${pattern}, ${replacement}), err:${error}`;
     return conf.http_to_https && conf.append_query_string
       ? "only one of `http_to_https` and `append_query_string` can be configured."
@@ -73,7 +74,7 @@ function compileToHttps(port: number | undefined): (view: RequestView) => Answer
 
 function compileLocate(conf: Conf): Locate {
   if (conf.uri !== undefined) {
-    const template = compileTemplate(conf.uri);
+    const template = compileTemplate(conf.uri, { escape: escapeBackslash });
     return conf.uri.startsWith("//") ? template : (view) => oneSlash(template(view));
   }
   const [source = "", template = ""] = conf.regex_uri ?? [];
@@ -81,7 +82,7 @@ function compileLocate(conf: Conf): Locate {
   const keep = template.startsWith("//");
   return (view) => {
     if (!pattern.test(view.path)) return undefined;
-    const made = pattern.replace(view.path, template);
+    const made = escapeBackslash(pattern.replace(view.path, template));
     return keep ? made : oneSlash(made);
   };
 }
@@ -99,9 +100,14 @@ function finish(made: string, view: RequestView, conf: Conf): string {
   return escapeLocation(location);
 }
 
-/** Escapes what may not stand in a URL at all; a backslash is one, since browsers read it as a slash. */
+/** Browsers read a backslash as a slash: one that a client sent is escaped, a configured one is meant. */
+function escapeBackslash(value: string): string {
+  return value.replaceAll("\\", "%5C");
+}
+
+/** Escapes what may not stand in a URL at all. */
 function escapeLocation(location: string): string {
-  return location.replace(/[^\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+/g, (part) =>
+  return location.replace(/[^\x21\x23-\x3b\x3d\x3f-\x5d\x5f\x61-\x7a\x7e]+/g, (part) =>
     [...Buffer.from(part)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`).join(""),
   );
 }

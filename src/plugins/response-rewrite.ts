@@ -109,6 +109,9 @@ function varsError(vars: Conf["vars"]): string | undefined {
 
 function filtersError(filters: Conf["filters"]): string | undefined {
   for (const { regex, options } of filters ?? []) {
+    const unknown = [...options].find((flag) => !FLAGS.includes(flag));
+    if (unknown !== undefined)
+      return `regex "${regex}" validation failed: unknown flag "${unknown}" (flags "${options}")`;
     const error = patternError(sourceOf(regex, options), { caseInsensitive: options.includes("i") });
     if (error !== undefined) return `regex "${regex}" validation failed: ${error}`;
   }
@@ -122,13 +125,13 @@ function pairsOf(headers: EditForm | HeaderMap): readonly (readonly [string, Hea
 }
 
 function compileHeaders(headers: EditForm | HeaderMap): EditHeaders {
-  if (!hasEditForm(headers)) return compileHeaderEdits({ set: Object.entries(headers as HeaderMap) });
+  const options = { dropEmpty: true }; // an empty value takes the header away, as in nginx
+  if (!hasEditForm(headers)) return compileHeaderEdits({ set: Object.entries(headers as HeaderMap) }, options);
   const form = headers as EditForm; // true: one of the form's members is an object
-  return compileHeaderEdits({
-    add: (form.add ?? []).map(splitLine),
-    set: Object.entries(form.set ?? {}),
-    remove: form.remove ?? [],
-  });
+  return compileHeaderEdits(
+    { add: (form.add ?? []).map(splitLine), set: Object.entries(form.set ?? {}), remove: form.remove ?? [] },
+    options,
+  );
 }
 
 function splitLine(line: string): readonly [string, string] {
@@ -136,8 +139,13 @@ function splitLine(line: string): readonly [string, string] {
   return [line.slice(0, colon).trim(), line.slice(colon + 1).trim()];
 }
 
+/** Options of ngx.re that are accepted; "x" is not, and of the others only i, m and s change what matches. */
+const FLAGS = "adDijJmosuU";
+
 interface Replacement {
   readonly pattern: Pattern;
+  /** PCRE's "$" stands before a last newline too, which RE2's does not: that newline is kept aside. */
+  readonly beforeNewline: boolean;
   readonly template: string;
   readonly all: boolean;
 }
@@ -145,7 +153,8 @@ interface Replacement {
 function compileFilter(filter: Filter): Replacement {
   const caseInsensitive = filter.options.includes("i");
   const pattern = compilePattern(sourceOf(filter.regex, filter.options), { caseInsensitive });
-  return { pattern, template: filter.replace, all: filter.scope === "global" };
+  const beforeNewline = /(?<!\\)\$$/.test(filter.regex);
+  return { pattern, beforeNewline, template: filter.replace, all: filter.scope === "global" };
 }
 
 /** Options of ngx.re that change the meaning, as flags inside the pattern; "j" and "o" only tune PCRE. */
@@ -165,7 +174,10 @@ function replaceIn(
   if (!plain) return bytes;
   const charset = isUtf8(plain) ? "utf8" : "latin1"; // latin1 keeps bytes that are no text as they are
   let text = plain.toString(charset);
-  for (const { pattern, template, all } of replacements) text = pattern.replace(text, template, all);
+  for (const { pattern, beforeNewline, template, all } of replacements) {
+    const end = beforeNewline && text.endsWith("\n") ? text.length - 1 : text.length;
+    text = pattern.replace(text.slice(0, end), template, all) + text.slice(end);
+  }
   return Buffer.from(text, charset);
 }
 

@@ -33,11 +33,9 @@ export const uaRestriction = definePlugin({
       access(view) {
         const agents = view.headers.getAll("user-agent");
         if (agents.length === 0) return conf.bypass_missing ? undefined : refused;
-        // Of several lines every one must pass: an upstream may read any of them.
-        const passes = conf.allowlist
-          ? agents.every((agent) => matches(agent.trim()))
-          : !agents.some((agent) => matches(agent.trim()));
-        return passes ? undefined : refused;
+        // Of several lines any one counts, for either list, as in APISIX.
+        const found = agents.some((agent) => matches(agent.trim()));
+        return found === (conf.allowlist !== undefined) ? undefined : refused;
       },
     };
   },

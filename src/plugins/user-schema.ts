@@ -15,6 +15,8 @@ export type CheckUserValue = (value: unknown) => string | undefined;
 /** @returns why a schema is none */
 export function userSchemaError(schema: object | undefined): string | undefined {
   if (schema === undefined) return undefined;
+  const mistake = findMistake(schema);
+  if (mistake !== undefined) return mistake;
   try {
     compileUserSchema(schema);
     return undefined;
@@ -34,9 +36,53 @@ export function compileUserSchema(schema: object): CheckUserValue {
     code: { regExp: LINEAR },
   });
   addFormats.default(ajv, ["date", "date-time", "time", "email", "hostname", "ipv4", "ipv6", "uri", "uuid"]);
-  const { $schema: _dialect, ...plain } = schema as { $schema?: unknown };
+  const { $schema: _dialect, ...plain } = fromLua(schema) as { $schema?: unknown };
   const accepts = ajv.compile(plain);
   return (value) => (accepts(value) ? undefined : wordsOf(accepts.errors?.[0]));
+}
+
+const TYPES = new Set("string number integer boolean null object array table function".split(" "));
+
+type Schema = Readonly<Record<string, unknown>>;
+
+/** The mistakes that APISIX words so; all others are worded by Ajv. */
+function findMistake(schema: unknown): string | undefined {
+  if (typeof schema !== "object" || schema === null || Array.isArray(schema)) return undefined;
+  const { type, enum: words, required } = schema as Schema;
+  if (typeof type === "string" && !TYPES.has(type)) return `invalid JSON type: ${type}`;
+  const notList = [words, required].find((list) => typeof list === "string");
+  if (notList !== undefined) return "bad argument #1 to 'ipairs' (table expected, got string)";
+  return subschemas(schema as Schema)
+    .map(([, inner]) => findMistake(inner))
+    .find((mistake) => mistake !== undefined);
+}
+
+/** Lua's own types, which APISIX's validator knows: a table is an object or array, and nothing that is sent a function. */
+function fromLua(schema: unknown): unknown {
+  if (typeof schema !== "object" || schema === null || Array.isArray(schema)) return schema;
+  const members: Record<string, unknown> = { ...schema };
+  if (members["type"] === "table") members["type"] = ["object", "array"];
+  else if (members["type"] === "function") {
+    delete members["type"];
+    members["not"] = {};
+  }
+  for (const [place, inner] of subschemas(members)) {
+    const [member, name] = place;
+    if (name === undefined) members[member] = fromLua(inner);
+    else members[member] = { ...(members[member] as object), [name]: fromLua(inner) };
+  }
+  return members;
+}
+
+/** Schemas directly inside one, with the member they stand in and, for maps of them, their name there. */
+function subschemas(schema: Schema): [readonly [string, string | undefined], unknown][] {
+  const found: [readonly [string, string | undefined], unknown][] = [];
+  for (const member of ["items", "additionalProperties", "not", "if", "then", "else"])
+    if (schema[member] !== undefined) found.push([[member, undefined], schema[member]]);
+  for (const member of ["properties", "patternProperties", "definitions"])
+    if (typeof schema[member] === "object" && schema[member] !== null)
+      for (const [name, inner] of Object.entries(schema[member])) found.push([[member, name], inner]);
+  return found;
 }
 
 type RegExpEngine = NonNullable<NonNullable<Options["code"]>["regExp"]>;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { makeEnv, metricValue, type TestEnv } from "../../src/plugin/testkit.ts";
+import { answerHeader, bodyText, makeEnv, metricValue, type TestEnv } from "../../src/plugin/testkit.ts";
 import { makeResponse, makeView, type ViewInput } from "../../src/plugin/testkit-view.ts";
 import { prometheus } from "../../src/plugins/prometheus.ts";
 
@@ -94,6 +94,14 @@ describe("prometheus", () => {
     view.response = makeResponse({ status: 404, source: "gateway" });
     env.compile(prometheus).log?.(view);
     expect(await metricValue(env, "apisix_http_status", { code: "404", route: "", matched_uri: "" })).toBe(1);
+  });
+
+  test("the metrics are an API for public-api", async () => {
+    const env = makeEnv({ plugins: [prometheus] });
+    log(env, {}, { route: ROUTE, status: 200 });
+    const answer = await env.internalApi("/apisix/prometheus/metrics")?.handle(makeView());
+    expect(answerHeader(answer, "content-type")).toContain("text/plain");
+    expect(bodyText(answer)).toContain('apisix_http_status{code="200",route="1"');
   });
 
   test("a wrong type is refused, and the route's configuration is preferred to a global rule's", () => {

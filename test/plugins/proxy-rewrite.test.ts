@@ -123,6 +123,7 @@ describe("proxy-rewrite of host, method and headers", () => {
     },
     { conf: { regex_uri: ["a", "b", "c"] }, want: "The length of regex_uri should be an even number" },
     { conf: { regex_uri: ["^/(a", "/b"] }, want: "invalid regex_uri(^/(a, /b): " },
+    { conf: { regex_uri: ["^/a", "/$`1"] }, want: 'invalid capturing variable name found in "/$`1"' },
     { conf: { method: "FETCH" }, want: 'property "method" validation failed: matches none of the enum values' },
     { conf: { host: "a b" }, want: 'property "host" validation failed' },
     { conf: { headers: { "X A": "1" } }, want: "invalid field character in header" },

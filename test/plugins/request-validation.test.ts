@@ -85,6 +85,17 @@ describe("request-validation of headers and schemas", () => {
     expect(answer && bodyText(answer)).toBe(want);
   });
 
+  test("Lua's types mean what they mean to APISIX", async () => {
+    const schema = { type: "object", properties: { t: { type: "table" }, f: { type: "function" } } };
+    const status = async (body: string) => (await run({ body_schema: schema }, { body })).answer?.status;
+    expect([await status('{"t":[]}'), await status('{"t":{}}'), await status('{"t":1}')]).toEqual([
+      undefined,
+      undefined,
+      400,
+    ]);
+    expect(await status('{"f":1}')).toBe(400);
+  });
+
   test("a pattern that would blow up elsewhere is linear here", async () => {
     const schema = { type: "object", properties: { a: { type: "string", pattern: "^(a+)+$" } } };
     const started = performance.now();
@@ -95,7 +106,9 @@ describe("request-validation of headers and schemas", () => {
 
   test.each([
     { conf: {}, want: 'object matches none of the required: ["header_schema"] or ["body_schema"]' },
-    { conf: { body_schema: { type: "strange" } }, want: "schema is invalid" },
+    { conf: { body_schema: { type: "strange" } }, want: "invalid JSON type: strange" },
+    { conf: { body_schema: { properties: { a: { enum: "b" } } } }, want: "(table expected, got string)" },
+    { conf: { body_schema: { minLength: "x" } }, want: "schema is invalid" },
     { conf: { body_schema: { pattern: "(?=a)" } }, want: "look-around is not supported" },
   ])("$conf is refused: $want", ({ conf, want }) => {
     expect(() => env.compile(requestValidation, conf)).toThrow(want);

@@ -45,7 +45,7 @@ describe("response-rewrite", () => {
     { headers: { add: ["X-A: b", "X-A:c"] }, want: ["up", "b", "c"] },
     { headers: { set: { "x-a": 5 } }, want: ["5"] },
     { headers: { remove: ["X-A"] }, want: [] },
-    { headers: { set: { "X-A": "" } }, want: [""] },
+    { headers: { set: { "X-A": "" } }, want: [] },
   ])("$headers makes X-A $want", ({ headers, want }) => {
     expect(filtered({ headers }, UPSTREAM).response.headers.getAll("x-a")).toEqual(want);
   });
@@ -91,6 +91,10 @@ describe("response-rewrite", () => {
     expect(filtered({ filters }).send("xaaxaa")).toBe(want);
   });
 
+  test("an end of text stands before a last newline", () => {
+    expect(filtered({ filters: [{ regex: "\\w+$", replace: "*" }] }).send("hello world\n")).toBe("hello *\n");
+  });
+
   test("filters see what a compressed body says, and send it plain", () => {
     const { send, response } = filtered({ filters: [{ regex: "old", replace: "new" }] }, UPSTREAM);
     expect(send(gzipSync("an old text"))).toBe("an new text");
@@ -111,6 +115,10 @@ describe("response-rewrite", () => {
     { conf: { body_base64: true }, want: "invalid base64 content" },
     { conf: { vars: [["a", "=", 1]] }, want: "failed to validate the 'vars' expression: " },
     { conf: { filters: [{ regex: "(", replace: "" }] }, want: 'regex "(" validation failed: ' },
+    {
+      conf: { filters: [{ regex: "a", replace: "", options: "h" }] },
+      want: 'regex "a" validation failed: unknown flag "h" (flags "h")',
+    },
     { conf: { body: "a", filters: [{ regex: "a", replace: "" }] }, want: "failed to validate dependent schema" },
     { conf: { headers: { "X-A": "a\r\nb" } }, want: "invalid value character in header" },
   ])("$conf is refused: $want", ({ conf, want }) => {
