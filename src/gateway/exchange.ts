@@ -113,9 +113,9 @@ export class Exchange {
     const { context, view } = this;
     view.response = response;
     response.headers.append("Server", context.settings.serverHeader);
-    const statuses = this.#forwarding?.shownStatuses;
-    if (statuses !== undefined && (response.status >= 500 || context.settings.showUpstreamStatus)) {
-      response.headers.append("X-APISIX-Upstream-Status", statuses);
+    if (response.status >= 500 || context.settings.showUpstreamStatus) {
+      const statuses = this.#forwarding?.shownStatuses;
+      if (statuses !== undefined) response.headers.append("X-APISIX-Upstream-Status", statuses);
     }
     const global = this.global.headerFilter;
     const own = this.pipeline?.headerFilter;

@@ -7,14 +7,14 @@ import type { Socket } from "node:net";
 import { GatewayError } from "../base/errors.ts";
 import type { ClientConnection } from "./client-connection.ts";
 import { Exchange } from "./exchange.ts";
-import { isHopeless, readFastHead } from "./fast-head.ts";
+import { isHopeless, methodOf, readFastHead, targetOf } from "./fast-head.ts";
 import { FastWriter } from "./fast-writer.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import { BODY_TIMEOUT, pageOf } from "./gateway-pages.ts";
 import type { Reply, Runnable } from "./reply.ts";
 import { type BodySource, IncomingBody } from "./request-body.ts";
 import { readRequest } from "./request-head.ts";
-import { scanHeaders } from "./request-headers.ts";
+import { HeaderScan } from "./request-headers.ts";
 import { type DateLine, responseHeadText, statusLine } from "./response-text.ts";
 import { Timed } from "./timer-wheel.ts";
 
@@ -51,6 +51,7 @@ export class FastConnection extends Timed implements Reply, BodySource {
   readonly #socket: Socket;
   readonly #facts: ClientConnection;
   readonly #writer: FastWriter;
+  readonly #scan = new HeaderScan();
   #state = READY;
   /** Bytes read and not yet used. */
   #input: Buffer = EMPTY;
@@ -222,21 +223,21 @@ export class FastConnection extends Timed implements Reply, BodySource {
       return false;
     }
     const startedMs = this.#context.clock.monotonicMs();
-    const head =
-      end > settings.headBytes ? undefined : readFastHead(input.toString("latin1", 0, end), settings.headerLines);
-    const scan = head && scanHeaders(head.lines, this.#facts.forwardedTrust);
-    if (!scan || typeof scan === "string" || scan.chunked || scan.expect !== undefined || scan.upgrade !== undefined) {
+    const scan = this.#scan;
+    scan.begin(this.#facts.forwardedTrust);
+    const text = input.toString("latin1", 0, end);
+    const first = end > settings.headBytes ? -1 : readFastHead(text, settings.headerLines, scan);
+    const fault = first < 0 || scan.finish() !== undefined;
+    if (fault || scan.chunked || scan.expect !== undefined || scan.upgrade !== undefined) {
       this.#handOver();
       return false;
     }
     const length = Math.max(0, scan.length);
     const body = new IncomingBody(length, length > 0 ? this : undefined, settings.bodyBytes);
-    const { lines, method, target } = head;
+    const method = methodOf(text);
+    const target = targetOf(text, first);
     const connection = this.#facts;
-    const read = readRequest(
-      { method, target, httpVersion: "1.1", lines, scan, connection, body, startedMs },
-      settings,
-    );
+    const read = readRequest({ method, target, httpVersion: "1.1", scan, connection, body, startedMs }, settings);
     if (!("view" in read)) {
       this.#handOver();
       return false;

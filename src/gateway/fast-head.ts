@@ -7,8 +7,9 @@
  *   target       = origin-form: "/" followed by VCHAR except "#"      section 3.2.1; *no other form
  *   field-line   = token ":" OWS field-value OWS CRLF                 section 5; *no obs-fold (5.2)
  *   field-value  = VCHAR, SP, HTAB, bytes above ASCII                 RFC 9110 section 5.5
- * Lines end in CRLF, never in a bare LF or CR (section 2.2). Framing is judged by scanHeaders, for both lanes alike.
+ * Lines end in CRLF, never in a bare LF or CR (section 2.2). Framing is judged by HeaderScan, for both lanes alike.
  */
+import type { HeaderScan } from "./request-headers.ts";
 import { trimBlanks } from "./response-head.ts";
 
 const HEAD =
@@ -17,32 +18,35 @@ const HEAD =
 const HOPELESS = /^[^A-Z]|(?:^|[^\r])\n|\r[^\n]|[^\t\r\n\x20-\x7e\x80-\xff]/;
 const VERSION_LENGTH = 9; // " HTTP/1.1"
 
-export interface FastHead {
-  readonly method: string;
-  readonly target: string;
-  /** Flat [name, value, …]. */
-  readonly lines: string[];
-}
-
 /**
+ * Reads a head into `scan`, which was begun and is finished by the caller.
  * @param text     latin1 text of a head, without the CRLF CRLF that ends it
  * @param linesMax more header lines are not read
- * @returns undefined for everything outside the grammar
+ * @returns where the request line ends, for `targetOf`; -1 outside the grammar
  */
-export function readFastHead(text: string, linesMax: number): FastHead | undefined {
-  if (!HEAD.test(text)) return undefined;
-  const space = text.indexOf(" ");
-  let at = text.indexOf("\r\n");
-  const target = text.slice(space + 1, at - VERSION_LENGTH);
-  const lines: string[] = [];
+export function readFastHead(text: string, linesMax: number, scan: HeaderScan): number {
+  if (!HEAD.test(text)) return -1;
+  const first = text.indexOf("\r\n");
+  let at = first;
+  let left = linesMax;
   while (at >= 0) {
     const start = at + 2;
     at = text.indexOf("\r\n", start);
     const colon = text.indexOf(":", start);
-    lines.push(text.slice(start, colon), trimBlanks(text, colon + 1, at < 0 ? text.length : at));
-    if (lines.length > linesMax * 2) return undefined;
+    scan.add(text.slice(start, colon), trimBlanks(text, colon + 1, at < 0 ? text.length : at));
+    if (--left < 0) return -1;
   }
-  return { method: text.slice(0, space), target, lines };
+  return first;
+}
+
+/** The method of a head that was read. */
+export function methodOf(text: string): string {
+  return text.slice(0, text.indexOf(" "));
+}
+
+/** The target of a head that was read. @param first what readFastHead returned */
+export function targetOf(text: string, first: number): string {
+  return text.slice(text.indexOf(" ") + 1, first - VERSION_LENGTH);
 }
 
 /** Whether the beginning of a head can no longer become one that the fast lane reads. */

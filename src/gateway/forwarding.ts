@@ -31,17 +31,20 @@ const JOINED_BYTES = 8192;
 export class Forwarding implements UpstreamCall, BodySink, Runnable {
   readonly method: string;
   readonly wantsUpgrade: boolean;
-  /** Statuses of the tries as X-APISIX-Upstream-Status shows them; undefined before the first result. */
-  shownStatuses: string | undefined = undefined;
   readonly #exchange: Exchange;
   readonly #unit: UpstreamUnit;
   readonly #attempts: Attempts;
   readonly #timeouts: Timeouts;
+  /** What the failed tries look like, each followed by ", ". */
+  #failures = "";
+  #lastStatus = 0;
   #target: Target | undefined;
   #host = "";
   #connection: UpstreamConnection | undefined;
   #relay: Relay | undefined;
   #startMs = 0;
+  /** The connection is being established. */
+  #waiting = false;
   #streamed = false;
   #chunked = false;
   #reported = true;
@@ -53,6 +56,11 @@ export class Forwarding implements UpstreamCall, BodySink, Runnable {
     this.#timeouts = timeouts;
     this.method = exchange.view.method;
     this.wantsUpgrade = exchange.view.head.upgrade !== undefined && exchange.route?.websocket === true;
+  }
+
+  /** Statuses of the tries as X-APISIX-Upstream-Status shows them; undefined before the first result. */
+  get shownStatuses(): string | undefined {
+    return this.#lastStatus === 0 ? undefined : this.#failures + this.#lastStatus;
   }
 
   /** Begins: small bodies are read first, so that they can be sent again. */
@@ -91,7 +99,8 @@ export class Forwarding implements UpstreamCall, BodySink, Runnable {
   onConnected(connection: UpstreamConnection): void {
     this.#connection = connection;
     const { body, context, view } = this.#exchange;
-    const nowMs = context.clock.monotonicMs();
+    // A connection that waited is given in the same turn.
+    const nowMs = this.#waiting ? context.clock.monotonicMs() : this.#startMs;
     view.upstream.connectMs = nowMs - this.#startMs;
     view.upstream.sentMs = nowMs;
     const bytes = body.bytes;
@@ -233,8 +242,10 @@ export class Forwarding implements UpstreamCall, BodySink, Runnable {
     if (pipeline) for (const handler of pipeline.beforeProxy) handler(view);
     this.#host = upstreamHost(view, this.#unit, target);
     this.#startMs = context.clock.monotonicMs();
+    this.#waiting = false;
     const serverName = this.#unit.tls || this.#unit.scheme !== "http" ? serverNameOf(this.#host) : "";
     const connection = context.client.call(this.#unit, target, serverName, this.#timeouts, fresh, this);
+    this.#waiting = true;
     if (connection) this.#connection ??= connection;
     else this.#exchange.answerSelf(UPSTREAM_OVERLOADED);
   }
@@ -277,7 +288,8 @@ export class Forwarding implements UpstreamCall, BodySink, Runnable {
 
   #note(status: number, shown: number): void {
     this.#exchange.view.upstream.statuses.push(status);
-    this.shownStatuses = this.shownStatuses === undefined ? String(shown) : `${this.shownStatuses}, ${shown}`;
+    if (this.#lastStatus !== 0) this.#failures += `${this.#lastStatus}, `;
+    this.#lastStatus = shown;
   }
 
   #logFailure(failure: UpstreamFailure): void {

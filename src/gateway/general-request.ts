@@ -34,8 +34,7 @@ export function openGeneralExchange(
   const refused = refusedBeforeFastify(request, settings);
   if (refused) return refused;
   if (expectation === "unknown") return refusal(417, "expectation");
-  const lines = request.rawHeaders.slice();
-  const scan = scanHeaders(lines, connection.forwardedTrust);
+  const scan = scanHeaders(request.rawHeaders, connection.forwardedTrust);
   if (typeof scan === "string") return refusal(400, scan);
   if (scan.chunked && request.httpVersion === "1.0") return refusal(400, "transfer_encoding");
   const reply = new GeneralReply(request, response, context, expectation === "continue", forwardThrough);
@@ -47,7 +46,7 @@ export function openGeneralExchange(
   // About the server as a whole (RFC 9110 section 9.3.7): read as "/" for its Host, then answered here.
   const asterisk = target === "*";
   const read = readRequest(
-    { method, target: asterisk ? "/" : target, httpVersion, lines, scan, connection, body, startedMs },
+    { method, target: asterisk ? "/" : target, httpVersion, scan, connection, body, startedMs },
     settings,
   );
   if (!("view" in read)) return read;

@@ -13,7 +13,7 @@ import { pageOf } from "./gateway-pages.ts";
 import { refusedBeforeFastify } from "./general-guard.ts";
 import { IncomingBody } from "./request-body.ts";
 import { readRequest, refusal } from "./request-head.ts";
-import { scanHeaders } from "./request-headers.ts";
+import { HeaderScan, scanHeaders } from "./request-headers.ts";
 import { UpgradeReply } from "./upgrade-reply.ts";
 
 /** @param early bytes that followed the head */
@@ -31,11 +31,10 @@ export function handleUpgrade(
   }
   const startedMs = context.clock.monotonicMs();
   context.metrics.general.inc();
-  const lines = request.rawHeaders.slice();
   const refused = refusedBeforeFastify(request, context.settings);
-  const scan = refused ?? scanHeaders(lines, connection.forwardedTrust);
+  const scan = refused ?? scanHeaders(request.rawHeaders, connection.forwardedTrust);
   const reply = new UpgradeReply(socket, early, context);
-  if (typeof scan === "string" || "status" in scan) {
+  if (typeof scan === "string" || !(scan instanceof HeaderScan)) {
     refuse(context, reply, typeof scan === "string" ? refusal(400, scan) : scan);
     return;
   }
@@ -46,7 +45,7 @@ export function handleUpgrade(
   const body = new IncomingBody(0, undefined, 0);
   const target = request.url ?? "";
   const read = readRequest(
-    { method: "GET", target, httpVersion: "1.1", lines, scan, connection, body, startedMs },
+    { method: "GET", target, httpVersion: "1.1", scan, connection, body, startedMs },
     context.settings,
   );
   if (!("view" in read)) {

@@ -59,29 +59,37 @@ function buildLook(): Uint32Array {
   return look;
 }
 
-/** The class of a header name in any case. Cost: a few comparisons for most names. */
+/** What was found out about names that needed a closer look; clients can fill it, so it is bounded. */
+const seen = new Map<string, number>();
+const SEEN_MAX = 2000;
+const SEEN_LENGTH_MAX = 64;
+
+/** The class of a header name in any case. Cost: a few comparisons for most names, one look-up for the others. */
 export function classifyHeader(name: string): number {
   const first = name.charCodeAt(0) | 0x20;
-  if (first === 0x78) return classifyX(name);
-  if (name.length > 31 || ((LOOK[first & 0x7f] as number) & (1 << name.length)) === 0) return PLAIN;
-  const lower = name.toLowerCase();
-  const known = KNOWN.get(lower);
-  if (known !== undefined) return known;
-  const folded = KNOWN.get(foldName(lower));
-  return folded === CONTENT_LENGTH || folded === TRANSFER_ENCODING ? ALIAS : PLAIN;
+  if (first === 0x78) {
+    const third = name.charCodeAt(2) | 0x20;
+    // x-c(onsumer), x-c(redential), x-f(orwarded), x-r(eal)
+    if (third !== 0x63 && third !== 0x66 && third !== 0x72) return PLAIN;
+  } else if (name.length > 31 || ((LOOK[first & 0x7f] as number) & (1 << name.length)) === 0) return PLAIN;
+  return seen.get(name) ?? classifySlowly(name);
 }
 
-/** Names beginning with X: the second letter decides in most cases. */
-function classifyX(name: string): number {
-  const third = name.charCodeAt(2) | 0x20;
-  // c(onsumer), c(redential), f(orwarded), r(eal)
-  if (third !== 0x63 && third !== 0x66 && third !== 0x72) return PLAIN;
+function classifySlowly(name: string): number {
   const lower = name.toLowerCase();
-  const known = KNOWN.get(lower);
-  if (known !== undefined) return known;
-  const folded = foldName(lower);
+  const kind = KNOWN.get(lower) ?? classifyFolded(foldName(lower), lower.startsWith("x"));
+  if (seen.size < SEEN_MAX && name.length <= SEEN_LENGTH_MAX) {
+    // A copy: the name is a part of a whole head, which must not stay in memory with it.
+    seen.set(Buffer.from(name, "latin1").toString("latin1"), kind);
+  }
+  return kind;
+}
+
+function classifyFolded(folded: string, isExtension: boolean): number {
   if (folded.startsWith("x-consumer-") || folded === "x-credential-identifier") return IDENTITY;
-  return KNOWN.has(folded) ? ALIAS : PLAIN;
+  const kind = KNOWN.get(folded);
+  if (kind === undefined) return PLAIN;
+  return isExtension || kind === CONTENT_LENGTH || kind === TRANSFER_ENCODING ? ALIAS : PLAIN;
 }
 
 /** CGI-like back ends read every character that is no letter or digit alike. */

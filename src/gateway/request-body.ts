@@ -23,6 +23,8 @@ export interface BodySink {
 
 type Waiter = () => void;
 
+const EMPTY = Buffer.alloc(0);
+
 export class IncomingBody implements RequestBody {
   readonly #announced: number | undefined;
   readonly #source: BodySource | undefined;
@@ -73,6 +75,7 @@ export class IncomingBody implements RequestBody {
   get bytes(): Buffer | undefined {
     if (this.#replaced) return this.#replaced;
     if (!this.#complete || this.#sink || this.#discarding) return undefined;
+    if (this.#held === 0) return EMPTY;
     this.#whole ??= this.#chunks.length === 1 ? this.#chunks[0] : Buffer.concat(this.#chunks, this.#held);
     return this.#whole;
   }
@@ -86,7 +89,7 @@ export class IncomingBody implements RequestBody {
     await this.prepare(limitBytes);
     if (this.#error) throw this.#error;
     if (!this.#complete || this.#held > limitBytes) throw tooLarge(limitBytes);
-    return this.bytes ?? Buffer.alloc(0);
+    return this.bytes ?? EMPTY;
   }
 
   /**

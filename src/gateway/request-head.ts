@@ -18,8 +18,7 @@ export interface RawHead {
   readonly method: string;
   readonly target: string;
   readonly httpVersion: "1.0" | "1.1" | "2.0";
-  /** Filtered by scanHeaders. */
-  readonly lines: string[];
+  /** Finished; its lines become the request's. */
   readonly scan: HeaderScan;
   readonly connection: ClientConnection;
   readonly body: IncomingBody;
@@ -46,7 +45,8 @@ export function refusal(status: number, reason: string): Answer {
 }
 
 export function readRequest(raw: RawHead, settings: GatewaySettings): ReadRequest | Answer {
-  const { connection, lines, scan } = raw;
+  const { connection, scan } = raw;
+  const { lines } = scan;
   let hostHeader = scan.host;
   let target = raw.target;
   if (target.charCodeAt(0) !== 0x2f) {

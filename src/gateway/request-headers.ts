@@ -1,127 +1,140 @@
 /**
  * Reads the header lines of a request once: what frames it, what names the host, and what must not go further.
- * Promise: after `scanHeaders` the lines hold end-to-end headers only, no identity or forwarding header the client had
+ * Promise: after `finish` the lines hold end-to-end headers only, no identity or forwarding header the client had
  * no right to send, whatever their spelling. Sources: reliability of framing in RFC 9112 section 6, spec/proxy.md section 1.
  */
 import {
-  ALIAS,
   AUTHORIZATION,
   CONNECTION,
   CONTENT_LENGTH,
   classifyHeader,
   connectionTokens,
   EXPECT,
-  FORWARDED,
-  HOP,
   HOST,
-  IDENTITY,
+  PLAIN,
   TRANSFER_ENCODING,
   UPGRADE,
   X_FORWARDED_FOR,
   X_FORWARDED_HOST,
   X_FORWARDED_PORT,
   X_FORWARDED_PROTO,
+  X_REAL_IP,
 } from "./header-class.ts";
 import { dropNamed } from "./response-head.ts";
 
 const LENGTH = /^\d{1,15}$/;
 
-export interface HeaderScan {
+/** Whether a peer's X-Forwarded-* count; "unset" keeps only X-Forwarded-For. */
+export type ForwardedTrust = "yes" | "no" | "unset";
+
+/** Used for one head after the other: `begin`, `add` for each line, `finish`. */
+export class HeaderScan {
+  /** End-to-end lines, flat [name, value, …]; a list of its own for every head. */
+  lines: string[] = [];
   /** Value of the Host line; undefined when there is none. */
   host: string | undefined;
   /** Content-Length, -1 when there is none. */
-  length: number;
-  chunked: boolean;
+  length = -1;
+  chunked = false;
   /** Connection: close was asked for. */
-  close: boolean;
-  /** Connection: keep-alive was asked for, which HTTP/1.0 needs. */
-  keepAlive: boolean;
+  close = false;
   /** Connection named "upgrade". */
-  upgradeAsked: boolean;
+  upgradeAsked = false;
   upgrade: string | undefined;
   expect: string | undefined;
-}
+  #trust: ForwardedTrust = "no";
+  #authorized = false;
+  #named: Set<string> | undefined;
+  #fault: string | undefined;
 
-/**
- * Filters `lines` in place.
- * @param trust whether this peer's X-Forwarded-* count; "unset" keeps only X-Forwarded-For
- * @returns a snake_case word for what is wrong, which is a 400
- */
-export function scanHeaders(lines: string[], trust: "yes" | "no" | "unset"): HeaderScan | string {
-  let host: string | undefined;
-  let length = -1;
-  let coding = false;
-  let close = false;
-  let keepAlive = false;
-  let upgrade: string | undefined;
-  let expect: string | undefined;
-  let authorized = false;
-  let named: Set<string> | undefined;
-  let kept = 0;
-  for (let i = 0; i < lines.length; i += 2) {
-    const name = lines[i] as string;
-    const value = lines[i + 1] as string;
-    switch (classifyHeader(name)) {
-      case HOP:
-      case IDENTITY:
-      case ALIAS:
-      case FORWARDED:
-        continue;
-      case CONNECTION: {
-        const lower = value.toLowerCase();
-        if (lower.includes("close")) close = close || hasToken(lower, "close");
-        if (lower.includes("keep-alive")) keepAlive = keepAlive || hasToken(lower, "keep-alive");
-        named = connectionTokens(value, named);
-        continue;
-      }
+  begin(trust: ForwardedTrust): void {
+    this.lines = [];
+    this.host = undefined;
+    this.length = -1;
+    this.chunked = false;
+    this.close = false;
+    this.upgradeAsked = false;
+    this.upgrade = undefined;
+    this.expect = undefined;
+    this.#trust = trust;
+    this.#authorized = false;
+    this.#named = undefined;
+    this.#fault = undefined;
+  }
+
+  add(name: string, value: string): void {
+    const kind = classifyHeader(name);
+    if (kind === PLAIN || this.#keeps(kind, value)) this.lines.push(name, value);
+  }
+
+  /** @returns a snake_case word for what is wrong, which is a 400 */
+  finish(): string | undefined {
+    if (this.chunked && this.length >= 0) this.#fault ??= "length_and_coding";
+    const named = this.#named;
+    if (named) {
+      this.upgradeAsked = named.delete("upgrade");
+      // The request's own frame is not the client's to take away.
+      named.delete("host");
+      named.delete("content-length");
+      if (named.size > 0) dropNamed(this.lines, named);
+    }
+    return this.#fault;
+  }
+
+  /** Looks at a line that is not plain. @returns whether it goes further */
+  #keeps(kind: number, value: string): boolean {
+    switch (kind) {
+      case HOST:
+        if (this.host !== undefined) this.#fault ??= "duplicate_host";
+        this.host = value;
+        return true;
+      case CONTENT_LENGTH:
+        if (this.length >= 0 || !LENGTH.test(value)) this.#fault ??= "content_length";
+        this.length = Number(value);
+        return true;
+      case AUTHORIZATION:
+        if (this.#authorized) this.#fault ??= "duplicate_authorization";
+        this.#authorized = true;
+        return true;
+      case CONNECTION:
+        if (value !== "keep-alive") this.#readConnection(value);
+        return false;
       case TRANSFER_ENCODING:
-        if (coding || value.toLowerCase() !== "chunked") return "transfer_encoding";
-        coding = true;
-        continue;
+        if (this.chunked || value.toLowerCase() !== "chunked") this.#fault ??= "transfer_encoding";
+        this.chunked = true;
+        return false;
       case UPGRADE:
-        upgrade = upgrade === undefined ? value : `${upgrade}, ${value}`;
-        continue;
+        this.upgrade = this.upgrade === undefined ? value : `${this.upgrade}, ${value}`;
+        return false;
       case EXPECT:
-        expect = value;
-        continue;
+        this.expect = value;
+        return false;
       case X_FORWARDED_FOR:
-        if (trust === "no") continue;
-        break;
+        return this.#trust !== "no";
       case X_FORWARDED_PROTO:
       case X_FORWARDED_HOST:
       case X_FORWARDED_PORT:
-        if (trust !== "yes") continue;
-        break;
-      case HOST:
-        if (host !== undefined) return "duplicate_host";
-        host = value;
-        break;
-      case CONTENT_LENGTH:
-        if (length >= 0 || !LENGTH.test(value)) return "content_length";
-        length = Number(value);
-        break;
-      case AUTHORIZATION:
-        if (authorized) return "duplicate_authorization";
-        authorized = true;
-        break;
-      default:
+        return this.#trust === "yes";
+      case X_REAL_IP:
+        return true;
+      default: // HOP, IDENTITY, ALIAS, FORWARDED
+        return false;
     }
-    if (kept !== i) {
-      lines[kept] = name;
-      lines[kept + 1] = value;
-    }
-    kept += 2;
   }
-  lines.length = kept;
-  if (coding && length >= 0) return "length_and_coding";
-  const upgradeAsked = named?.delete("upgrade") === true;
-  if (named && named.size > 0) {
-    // The request's own frame is not the client's to take away.
-    named.delete("host");
-    named.delete("content-length");
-    dropNamed(lines, named);
+
+  #readConnection(value: string): void {
+    const lower = value.toLowerCase();
+    if (lower.includes("close") && hasToken(lower, "close")) this.close = true;
+    this.#named = connectionTokens(value, this.#named);
   }
-  return { host, length, chunked: coding, close, keepAlive, upgradeAsked, upgrade, expect };
+}
+
+/** Scans lines that were parsed already. @returns a snake_case word for what is wrong */
+export function scanHeaders(raw: readonly string[], trust: ForwardedTrust): HeaderScan | string {
+  const scan = new HeaderScan();
+  scan.begin(trust);
+  for (let i = 0; i < raw.length; i += 2) scan.add(raw[i] as string, raw[i + 1] as string);
+  return scan.finish() ?? scan;
 }
 
 function hasToken(lower: string, token: string): boolean {

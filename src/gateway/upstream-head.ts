@@ -62,7 +62,9 @@ export function writeUpstreamHead(
   upgrade: string | undefined,
   dropped: DropCounter,
 ): string | undefined {
-  if (!NAME.test(view.method) || BAD_VALUE.test(host)) return undefined;
+  const received = view.head;
+  if (view.method !== received.method && !NAME.test(view.method)) return undefined;
+  if (host !== received.hostHeader && BAD_VALUE.test(host)) return undefined;
   let head = `${view.method} ${safeTarget(view)} HTTP/1.1\r\nHost: ${host}\r\n`;
   const lines = view.headers.lines;
   let forwardedFor: string | undefined;
@@ -123,7 +125,10 @@ function forwardedLines(view: RequestView, forwardedFor: string | undefined, see
 
 /** Path and query; what may not stand in a request line is escaped, so that no plugin can end the line. */
 function safeTarget(view: RequestView): string {
-  const target = view.query === undefined ? view.upstreamPath : `${view.upstreamPath}?${view.query}`;
+  const { head, query, upstreamPath } = view;
+  const target = query === undefined ? upstreamPath : `${upstreamPath}?${query}`;
+  // As the client sent it, parsed and escaped: nothing left to look for.
+  if (upstreamPath === head.escapedPath && query === head.query) return target;
   const safe = target.charCodeAt(0) === 0x2f ? target : `/${target}`;
   // Bytes above ASCII in a query came from the client as latin1 and go as they came; a plugin's text goes as UTF-8.
   return safe.replace(BAD_TARGET, escapeCharacter);
