@@ -37,6 +37,10 @@ export interface GatewaySettings {
   /** Most client connections from one address; 0 for no limit. Trusted addresses are not counted. */
   readonly connectionsPerAddress: number;
   readonly upstreamConnections: number;
+  /** From accepting a TLS connection to the end of its handshake. */
+  readonly handshakeTimeoutMs: number;
+  /** Most TLS handshakes under way; connections beyond are closed. */
+  readonly handshakes: number;
   readonly responseHeadBytes: number;
   readonly responseHeaderLines: number;
 }
@@ -62,6 +66,8 @@ export const DEFAULT_GATEWAY_SETTINGS: GatewaySettings = Object.freeze({
   connections: 16_384,
   connectionsPerAddress: 0,
   upstreamConnections: 16_384,
+  handshakeTimeoutMs: 10_000,
+  handshakes: 1_024,
   responseHeadBytes: 65_536,
   responseHeaderLines: 500,
 });

@@ -15,9 +15,12 @@ export type ClientHello =
     };
 
 /** Larger ones are broken; with post-quantum key shares a hello has about 2 KiB. */
-export const HELLO_BYTES_MAX = 32_768;
+export const HELLO_BYTES_MAX = 16_384;
+/** Nobody needs more, and each one read anew with every byte that comes would be dear. */
+const RECORDS_MAX = 32;
 
 const RECORD_HEAD = 5;
+const MESSAGE_HEAD = 4;
 const RECORD_BYTES_MAX = 16_384;
 const HANDSHAKE = 22;
 const CLIENT_HELLO = 1;
@@ -38,32 +41,34 @@ export function readClientHello(bytes: Buffer): ClientHello {
 function joinRecords(bytes: Buffer): Buffer | "incomplete" | "broken" {
   const parts: Buffer[] = [];
   let held = 0;
-  for (let at = 0; ; ) {
+  for (let at = 0; parts.length < RECORDS_MAX; ) {
     const left = bytes.length - at;
     if (left > 0 && bytes[at] !== HANDSHAKE) return "broken";
     if (left > 1 && bytes[at + 1] !== 3) return "broken";
     if (left < RECORD_HEAD) return "incomplete";
     const length = bytes.readUInt16BE(at + 3);
     if (length === 0 || length > RECORD_BYTES_MAX) return "broken";
-    const start = at + RECORD_HEAD;
-    const part = bytes.subarray(start, start + length);
+    at += RECORD_HEAD;
+    const part = bytes.subarray(at, at + length);
     parts.push(part);
     held += part.length;
-    const message = cutMessage(parts, held);
-    if (message !== "incomplete") return message;
+    const end = messageEnd(parts, held);
+    if (end === "broken") return "broken";
+    if (end !== undefined && held >= end) return Buffer.concat(parts, held).subarray(MESSAGE_HEAD, end);
     if (part.length < length) return "incomplete";
-    at = start + length;
+    at += length;
   }
+  return "broken";
 }
 
-function cutMessage(parts: readonly Buffer[], held: number): Buffer | "incomplete" | "broken" {
-  if (held === 0) return "incomplete";
-  const bytes = parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts, held);
-  if (bytes[0] !== CLIENT_HELLO) return "broken";
-  if (held < 4) return "incomplete";
-  const end = 4 + bytes.readUIntBE(1, 3);
-  if (end > HELLO_BYTES_MAX) return "broken";
-  return held < end ? "incomplete" : bytes.subarray(4, end);
+/** Where the message ends, as soon as its head is there. */
+function messageEnd(parts: readonly Buffer[], held: number): number | undefined | "broken" {
+  if (held === 0) return undefined;
+  if (parts[0]?.[0] !== CLIENT_HELLO) return "broken";
+  if (held < MESSAGE_HEAD) return undefined;
+  const head = parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts.slice(0, MESSAGE_HEAD));
+  const end = MESSAGE_HEAD + head.readUIntBE(1, 3);
+  return end > HELLO_BYTES_MAX ? "broken" : end;
 }
 
 /** Cuts vectors off a message; whatever lies outside of it is undefined. */

@@ -1,8 +1,8 @@
 /**
  * Takes connections of the TLS listener through their handshake: reads the server name, lets the certificate's record
  * do the rest, and gives the socket to whoever speaks the protocol that was agreed on.
- * Promise: a client that is slow, silent or talks nonsense costs one socket for `HANDSHAKE_MS` at most; no more than
- * `HANDSHAKES_MAX` handshakes are under way; every connection is counted under one result.
+ * Promise: a client that is slow, silent or talks nonsense costs one socket for `handshakeTimeoutMs` at most; no more than
+ * `handshakes` are under way; every connection is counted under one result.
  */
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
@@ -22,10 +22,6 @@ import {
 import { readClientProof, TlsConnection } from "./tls-connection.ts";
 import type { TlsHost } from "./tls-host.ts";
 
-/** From accepting the connection to the end of the handshake. */
-export const HANDSHAKE_MS = 10_000;
-export const HANDSHAKES_MAX = 1_024;
-
 /** Serves a connection whose handshake is done. */
 export type ServeSocket = (socket: TLSSocket, connection: ClientConnection) => void;
 
@@ -37,8 +33,6 @@ export interface TlsFrontOptions {
   readonly metrics: Metrics;
   readonly http1: ServeSocket;
   readonly http2: ServeSocket;
-  /** Default `HANDSHAKES_MAX`. */
-  readonly handshakesMax?: number;
 }
 
 const RESULTS = ["ok", "failed", "broken", "no_name", "unknown_name", "timeout", "closed", "too_many"] as const;
@@ -62,21 +56,17 @@ export class TlsFront {
     >;
   }
 
-  /** Handshakes under way. */
-  get pending(): number {
-    return this.#pending.size;
-  }
-
   accept(socket: Socket): void {
+    const { settings, wheel } = this.#options.context;
     const key = keyOf(socket);
-    if (this.#pending.size >= (this.#options.handshakesMax ?? HANDSHAKES_MAX) || this.#pending.has(key)) {
+    if (this.#pending.size >= settings.handshakes || this.#pending.has(key)) {
       this.#results.too_many.inc();
       socket.destroy();
       return;
     }
     const handshake = new Handshake(key, socket, this);
     this.#pending.set(key, handshake);
-    this.#options.context.wheel.arm(handshake, HANDSHAKE_MS);
+    wheel.arm(handshake, settings.handshakeTimeoutMs);
     socket.on("error", () => socket.destroy());
     socket.on("close", () => this.#end(handshake, "closed"));
     handshake.read();
@@ -98,6 +88,7 @@ export class TlsFront {
     handshake.serverName = serverName;
     handshake.name = normaliseServerName(name);
     this.#hear(host);
+    handshake.socket.allowHalfOpen = false; // who leaves inside the handshake is gone
     host.server.emit("connection", handshake.socket);
   }
 
@@ -135,6 +126,7 @@ export class TlsFront {
     }
     this.#end(handshake, "ok");
     socket.disableRenegotiation();
+    socket.allowHalfOpen = true; // as on the plain listener: who has sent a request may end its side
     const { certificates, context, http1, http2 } = this.#options;
     const proof = host.client && readClientProof(socket);
     const tls = new TlsConnection(certificates, handshake.name, proof);
@@ -158,9 +150,10 @@ function keyOf(socket: Socket): string {
 }
 
 /** What somebody who speaks plain HTTP is told. */
+const PLAIN_HTTP_BODY = '{"error_msg":"400 The plain HTTP request was sent to HTTPS port"}\n';
 const PLAIN_HTTP =
-  "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 76\r\nConnection: close\r\n\r\n" +
-  '{"error_msg":"400 The plain HTTP request was sent to HTTPS port"}\n';
+  "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n" +
+  `Content-Length: ${PLAIN_HTTP_BODY.length}\r\n\r\n${PLAIN_HTTP_BODY}`;
 
 class Handshake extends Timed {
   readonly key: string;

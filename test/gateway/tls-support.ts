@@ -1,6 +1,7 @@
 /**
  * A gateway with a TLS listener, its certificate records in the table the live configuration has them in, and clients.
  */
+import { connect as connectPlain } from "node:net";
 import { type ConnectionOptions, connect, type TLSSocket } from "node:tls";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
@@ -12,7 +13,7 @@ import { openTlsCertificates, type TlsCertificates } from "../../src/gateway/tls
 import type { TlsVersion } from "../../src/gateway/tls-host.ts";
 import { openSsls, type Ssls } from "../../src/runtime/ssls.ts";
 import { openSecrets, type SecretResolver } from "../../src/secret/resolver.ts";
-import type { TestGateway } from "./support.ts";
+import { openRawUpstream, type TestGateway } from "./support.ts";
 
 export interface TlsInput {
   readonly settings?: Partial<GatewaySettings>;
@@ -109,4 +110,20 @@ export async function askTls(port: number, options: ConnectionOptions, request: 
 /** A GET that asks to be the last on its connection. */
 export function get(host: string, path = "/x"): string {
   return `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`;
+}
+
+/** The first flight of a real client. */
+export function recordHello(servername: string | undefined): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const listener = openRawUpstream((_socket, seen) => {
+      client?.destroy();
+      resolve(listener.then((one) => one.close()).then(() => Buffer.from(seen, "latin1")));
+    });
+    let client: TLSSocket | undefined;
+    listener.then(({ port }) => {
+      const socket = connectPlain(port, "127.0.0.1");
+      client = connect({ socket, rejectUnauthorized: false, ...(servername !== undefined && { servername }) });
+      client.on("error", () => {}); // nobody answers
+    }, reject);
+  });
 }
