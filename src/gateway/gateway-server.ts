@@ -143,9 +143,14 @@ class Connections {
 
   add(socket: Socket, connection: ClientConnection): ClientConnection {
     this.#facts.set(socket, connection);
+    // For good: between two lanes nobody listens, and Node's HTTP server stops listening when it gives a socket away.
+    socket.on("error", ignore);
     return connection;
   }
 }
+
+/** A broken connection is destroyed by Node, and "close" says all there is to say. */
+function ignore(): void {}
 
 /** Opens all or none. */
 async function listenAll(
