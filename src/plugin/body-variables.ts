@@ -33,6 +33,23 @@ export function loadBodyVariables(view: RequestView): Promise<void> | undefined 
   );
 }
 
+/** Whether a plugin's configuration names such a variable anywhere, as text or in a template. */
+export function readsBody(conf: object): boolean {
+  return /\b(?:post_arg[_.]|graphql_)/.test(JSON.stringify(conf));
+}
+
+/** The handler itself, or one that loads the body first; decided once, when configuration changes. */
+export function afterBody<Result>(
+  conf: object,
+  handler: (view: RequestView) => Result | Promise<Result>,
+): (view: RequestView) => Result | Promise<Result> {
+  if (!readsBody(conf)) return handler;
+  return (view) => {
+    const loading = loadBodyVariables(view);
+    return loading === undefined ? handler(view) : loading.then(() => handler(view));
+  };
+}
+
 /** Compiled by `compileVariable`; undefined until the body was loaded. */
 export function compileBodyVariable(name: string): Variable {
   const read = compileRead(name);

@@ -6,7 +6,7 @@ import { type Static, Type } from "typebox";
 import { type Clock, sleep } from "../base/clock.ts";
 import { checkExpression } from "../model/expression.ts";
 import type { Answer } from "../plugin/answer.ts";
-import { loadBodyVariables } from "../plugin/body-variables.ts";
+import { afterBody } from "../plugin/body-variables.ts";
 import { compileCondition } from "../plugin/condition.ts";
 import { definePlugin } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
@@ -55,13 +55,7 @@ export const faultInjection = definePlugin({
       if (delay?.test(view) !== true) return answers ? abortAnswer?.(view) : undefined;
       return sleep(env.clock, delayMs).then(() => (answers ? abortAnswer?.(view) : undefined));
     };
-    const needsBody = delay?.needsBody === true || abort?.needsBody === true;
-    return {
-      rewrite(view) {
-        const loading = needsBody ? loadBodyVariables(view) : undefined;
-        return loading === undefined ? run(view) : loading.then(() => run(view));
-      },
-    };
+    return { rewrite: afterBody(conf, run) };
   },
 });
 
@@ -77,7 +71,6 @@ function compileWhen(conf: When, clock: Clock) {
   const conditions = conf.vars?.map((vars) => compileCondition(vars, clock));
   const share = (conf.percentage ?? 100) / 100;
   return {
-    needsBody: conditions?.some((condition) => condition.needsBody) === true,
     test: (view: RequestView): boolean =>
       (conditions?.some((condition) => condition.test(view)) ?? true) && (share === 1 || Math.random() < share),
   };

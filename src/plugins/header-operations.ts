@@ -32,6 +32,7 @@ interface Edit {
 export function compileHeaderEdits(edits: HeaderEdits, options: EditOptions = {}): EditHeaders {
   const steps: Edit[] = [];
   const step = (kind: Edit["kind"], name: string, values: readonly HeaderText[]): void => {
+    if (!isHeaderName(name)) return; // schemas allow more than a header's name can be
     const templates = values.map((value) => compileTemplate(String(value), options));
     steps.push({ kind, name, lower: name.toLowerCase(), values: templates });
   };
@@ -58,12 +59,17 @@ function runEdit(edit: Edit, view: RequestView, headers: HeaderList, dropEmpty: 
   if (isFirst) headers.remove(edit.lower);
 }
 
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/; // RFC 9110 section 5.6.2
+/** Whether a text can be the name of a header (RFC 9110 section 5.6.2). */
+export function isHeaderName(name: string): boolean {
+  return TOKEN.test(name);
+}
+
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
 /** @returns why a name or value cannot be a header's, in APISIX's words */
 export function headerError(name: string, value: unknown): string | undefined {
   if (name === "") return "invalid field length in header";
-  if (!TOKEN.test(name)) return "invalid field character in header";
+  if (!isHeaderName(name)) return "invalid field character in header";
   if (typeof value !== "string" && typeof value !== "number") return "invalid type as header value";
   return safeHeaderValue(String(value)) === undefined ? "invalid value character in header" : undefined;
 }

@@ -6,6 +6,7 @@
 import { type Static, Type } from "typebox";
 import { sleep } from "../base/clock.ts";
 import type { Answer } from "../plugin/answer.ts";
+import { afterBody } from "../plugin/body-variables.ts";
 import type { Admission } from "../plugin/counters.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { type CompileEnv, definePlugin } from "../plugin/plugin.ts";
@@ -92,7 +93,7 @@ export const limitConn = definePlugin({
       return count === 0 ? answers.unreadable() : undefined;
     };
     return {
-      access: (view) => run(view, 0, 0),
+      access: afterBody(conf, (view) => run(view, 0, 0)),
       log(view) {
         const admissions = view.note(note);
         if (!Array.isArray(admissions)) return;

@@ -8,6 +8,7 @@ import { Defaulted } from "../plugin/defaulted.ts";
 import type { NodeEnv } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import type { ResponseView } from "../plugin/response-view.ts";
+import { isHeaderName } from "./header-operations.ts";
 
 const NAMES = {
   limit_header: "X-RateLimit-Limit",
@@ -55,9 +56,13 @@ export function compileQuotaHeaders(name: string, env: NodeEnv): QuotaHeaders {
 }
 
 function writeQuota({ prefix, limit, use }: Quota, names: Names, { headers }: ResponseView): void {
-  headers.set(prefixed(names.limit_header, prefix), String(limit));
-  headers.set(prefixed(names.remaining_header, prefix), String(use.allowed ? use.remaining : 0));
-  headers.set(prefixed(names.reset_header, prefix), String(Math.floor(use.resetMs / 10) / 100));
+  const write = (base: string, value: number): void => {
+    const name = prefixed(base, prefix);
+    if (isHeaderName(name)) headers.set(name, String(value)); // the metadata may say anything
+  };
+  write(names.limit_header, limit);
+  write(names.remaining_header, use.allowed ? use.remaining : 0);
+  write(names.reset_header, Math.floor(use.resetMs / 10) / 100);
 }
 
 /** `X-RateLimit-Limit` of rule `1` is `X-1-RateLimit-Limit`. */

@@ -5,6 +5,7 @@
  */
 import { type Static, Type } from "typebox";
 import type { Answer } from "../plugin/answer.ts";
+import { afterBody } from "../plugin/body-variables.ts";
 import type { WindowCounters, WindowUse } from "../plugin/counters.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { type CompileEnv, definePlugin } from "../plugin/plugin.ts";
@@ -102,7 +103,7 @@ export const limitCount = definePlugin({
       return use.allowed;
     };
     return {
-      access: (view) => run(view, 0, 0),
+      access: afterBody(conf, (view) => run(view, 0, 0)),
       ...(quota ? { headerFilter: quota.write } : {}),
       close: () => windows.release(),
     };

@@ -5,6 +5,7 @@
 import { Type } from "typebox";
 import { sleep } from "../base/clock.ts";
 import type { Answer } from "../plugin/answer.ts";
+import { afterBody } from "../plugin/body-variables.ts";
 import type { BucketUse } from "../plugin/counters.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin } from "../plugin/plugin.ts";
@@ -53,10 +54,10 @@ export const limitReq = definePlugin({
       return sleep(env.clock, use.delayMs).then(() => undefined);
     };
     return {
-      access(view) {
+      access: afterBody(conf, (view) => {
         const use = buckets.pour(keyOf(view), rule);
         return use instanceof Promise ? use.then(settle, (error: unknown) => answers.failed(error)) : settle(use);
-      },
+      }),
       close: () => buckets.release(),
     };
   },

@@ -5,6 +5,7 @@
 import { type Static, Type } from "typebox";
 import { sleep } from "../base/clock.ts";
 import type { Answer } from "../plugin/answer.ts";
+import { afterBody } from "../plugin/body-variables.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
@@ -39,7 +40,9 @@ export const mocking = definePlugin({
     const makeAnswer = compileAnswer(conf, env.settings.serverName);
     const delayMs = conf.delay * 1000;
     return {
-      access: (view) => (delayMs > 0 ? sleep(env.clock, delayMs).then(() => makeAnswer(view)) : makeAnswer(view)),
+      access: afterBody(conf, (view) =>
+        delayMs > 0 ? sleep(env.clock, delayMs).then(() => makeAnswer(view)) : makeAnswer(view),
+      ),
     };
   },
 });

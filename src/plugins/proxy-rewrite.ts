@@ -5,6 +5,7 @@
  */
 import { type Static, Type } from "typebox";
 import { compilePattern, patternError } from "../base/regex.ts";
+import { afterBody } from "../plugin/body-variables.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { type CompileEnv, definePlugin } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
@@ -88,14 +89,14 @@ export const proxyRewrite = definePlugin({
     const rewriteUri = compileTarget(conf);
     const editHeaders = compileHeaders(conf.headers, env);
     return {
-      rewrite(view) {
+      rewrite: afterBody(conf, (view) => {
         if (conf.host !== undefined) view.upstreamHost = conf.host;
         const refusal = rewriteUri?.(view);
         if (refusal) return refusal;
         editHeaders?.(view, view.headers);
         if (conf.method !== undefined) view.method = conf.method;
         return undefined;
-      },
+      }),
     };
   },
 });

@@ -7,6 +7,7 @@ import { type Static, Type } from "typebox";
 import { escapePath } from "../base/path.ts";
 import { compilePattern, patternError } from "../base/regex.ts";
 import { type Answer, bareAnswer } from "../plugin/answer.ts";
+import { afterBody } from "../plugin/body-variables.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
@@ -51,10 +52,10 @@ export const redirect = definePlugin({
     }
     const locate = compileLocate(conf);
     return {
-      rewrite(view) {
+      rewrite: afterBody(conf, (view) => {
         const location = locate(view);
         return location === undefined ? undefined : answerWith(conf.ret_code, finish(location, view, conf));
-      },
+      }),
     };
   },
 });

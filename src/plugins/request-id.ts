@@ -5,6 +5,7 @@
 import { Type } from "typebox";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin } from "../plugin/plugin.ts";
+import { headerError } from "./header-operations.ts";
 import { makeKsuid, makeNanoid, makeRangeId, makeUuid, makeUuidV7 } from "./request-id-forms.ts";
 import { Words } from "./schema-parts.ts";
 
@@ -30,6 +31,7 @@ export const requestId = definePlugin({
   version: 0.1,
   priority: 12_015,
   schema,
+  check: (conf) => headerError(conf.header_name, ""),
   compile(conf, env) {
     const name = conf.header_name;
     const lower = name.toLowerCase();

@@ -10,6 +10,7 @@ import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { compilePattern, type Pattern, patternError } from "../base/regex.ts";
 import { checkExpression } from "../model/expression.ts";
+import { afterBody, readsBody } from "../plugin/body-variables.ts";
 import { compileCondition } from "../plugin/condition.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin } from "../plugin/plugin.ts";
@@ -70,6 +71,8 @@ export const responseRewrite = definePlugin({
     const body = conf.body === undefined ? undefined : Buffer.from(conf.body, conf.body_base64 ? "base64" : "utf8");
     const replacements = conf.filters?.map(compileFilter);
     return {
+      // By the time the response comes the request's body is gone.
+      ...(readsBody(conf) ? { rewrite: afterBody(conf, () => undefined) } : {}),
       headerFilter(view, response) {
         if (condition && !condition.test(view)) return;
         if (conf.status_code !== undefined) response.status = conf.status_code;

@@ -7,7 +7,7 @@ import { type Static, Type } from "typebox";
 import { checkExpression } from "../model/expression.ts";
 import { Id } from "../model/shared-schema.ts";
 import { Upstream } from "../model/upstream.ts";
-import { loadBodyVariables } from "../plugin/body-variables.ts";
+import { afterBody } from "../plugin/body-variables.ts";
 import { compileCondition } from "../plugin/condition.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { type CompileEnv, definePlugin } from "../plugin/plugin.ts";
@@ -49,23 +49,16 @@ export const trafficSplit = definePlugin({
   },
   compile(conf, env) {
     const rules = (conf.rules ?? []).map((rule) => compileRule(rule, env));
-    const needsBody = rules.some((rule) => rule.needsBody);
     const choose = (view: RequestView): undefined => {
       const rule = rules.find((one) => one.matches(view));
       if (rule) view.upstreamChoice = rule.next();
       return undefined;
     };
-    return {
-      access(view) {
-        const loading = needsBody ? loadBodyVariables(view) : undefined;
-        return loading === undefined ? choose(view) : loading.then(() => choose(view));
-      },
-    };
+    return { access: afterBody(conf, choose) };
   },
 });
 
 interface CompiledRule {
-  readonly needsBody: boolean;
   matches(view: RequestView): boolean;
   /** Handle of the upstream whose turn it is; undefined is the route's own. */
   next(): unknown;
@@ -79,7 +72,6 @@ function compileRule(rule: Rule, env: CompileEnv): CompiledRule {
     current: 0,
   }));
   return {
-    needsBody: conditions?.some((condition) => condition.needsBody) === true,
     // An empty list of matches matches nothing else than no list: everything.
     matches: (view) => conditions === undefined || conditions.length === 0 || conditions.some((one) => one.test(view)),
     next: () => takeTurn(shares),

@@ -73,10 +73,28 @@ describe("limit-count, fixed window", () => {
     expect(await statuses(phases, inputs)).toEqual(want);
   });
 
+  test("a key from the body waits for it", async () => {
+    const phases = makeEnv().compile(limitCount, {
+      count: 1,
+      time_window: 60,
+      key: "post_arg_user",
+      rejected_code: 429,
+    });
+    const post = (body: string): ViewInput => ({
+      method: "POST",
+      headers: { "Content-Type": "application/x-www-form-urlencoded" },
+      body,
+    });
+    expect(await statuses(phases, [post("user=a"), post("user=b"), post("user=a")])).toEqual([200, 200, 429]);
+  });
+
   test("headers can be left out, or named in the metadata", async () => {
     const hidden = makeEnv().compile(limitCount, { count: 1, time_window: 60, show_limit_quota_header: false });
     expect((await call(hidden)).response.headers.lines).toEqual([]);
     const metadata = { limit_header: "A", remaining_header: "B", reset_header: "C" };
+    const broken = { limit_header: "A:b", remaining_header: "B\r\nC", reset_header: "C" };
+    const odd = makeEnv({ metadata: { "limit-count": broken } }).compile(limitCount, { count: 1, time_window: 60 });
+    expect((await call(odd)).response.headers.lines).toEqual(["C", "60"]);
     const named = makeEnv({ metadata: { "limit-count": metadata } }).compile(limitCount, { count: 1, time_window: 60 });
     expect((await call(named)).response.headers.lines).toEqual(["A", "1", "B", "0", "C", "60"]);
   });

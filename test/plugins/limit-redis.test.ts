@@ -1,3 +1,5 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { PluginPhases } from "../../src/plugin/plugin.ts";
 import { bodyText, makeEnv, type TestEnv } from "../../src/plugin/testkit.ts";
@@ -5,7 +7,7 @@ import { makeResponse, makeView } from "../../src/plugin/testkit-view.ts";
 import { limitConn } from "../../src/plugins/limit-conn.ts";
 import { limitCount } from "../../src/plugins/limit-count.ts";
 import { limitReq } from "../../src/plugins/limit-req.ts";
-import { freePort, until } from "../support/process.ts";
+import { freePort, temporaryFolder, until } from "../support/process.ts";
 import { askRedis, hasRedis, type RedisServer, startRedis } from "../support/redis.ts";
 
 let server: RedisServer;
@@ -153,6 +155,27 @@ describe.skipIf(!hasRedis)("limits in redis (skipped without /usr/bin/redis-serv
     expect([await ask(phases), await ask(phases)]).toEqual([200, 429]);
     phases.close?.();
     await node.stop();
+  });
+
+  test("a sentinel is asked where the master is", async () => {
+    const folder = temporaryFolder("sentinel");
+    const file = join(folder, "sentinel.conf");
+    writeFileSync(file, `sentinel monitor mymaster 127.0.0.1 ${server.port} 1\n`);
+    const sentinel = await startRedis(undefined, ["--sentinel"], file);
+    const conf = {
+      policy: "redis-sentinel",
+      redis_sentinels: [{ host: "127.0.0.1", port: sentinel.port }],
+      redis_master_name: "mymaster",
+      count: 1,
+      time_window: 60,
+      key: "sentinel",
+      key_type: "constant",
+      rejected_code: 429,
+    };
+    const phases = makeEnv().compile(limitCount, conf);
+    expect([await ask(phases), await ask(phases)]).toEqual([200, 429]);
+    phases.close?.();
+    await sentinel.stop();
   });
 });
 

@@ -51,6 +51,10 @@ describe("request-id", () => {
     expect((await exchange({}, {}, { "x-request-id": "theirs" })).back).toBe("theirs");
   });
 
+  test("a name that no header can have is refused", () => {
+    expect(() => makeEnv().compile(requestId, { header_name: "X Id" })).toThrow("invalid field character in header");
+  });
+
   test("another header may carry it, and it need not come back", async () => {
     const { sent, back, view } = await exchange({ header_name: "X-Trace", include_in_response: false });
     expect(sent).toMatch(/^[0-9a-f-]{36}$/);

@@ -14,14 +14,15 @@ export interface RedisServer {
   stop(): Promise<void>;
 }
 
-/** @param port a fixed one, as when a server comes back */
-export async function startRedis(port?: number, args: readonly string[] = []): Promise<RedisServer> {
+/**
+ * @param port a fixed one, as when a server comes back
+ * @param file a configuration file, which a sentinel must have
+ */
+export async function startRedis(port?: number, args: readonly string[] = [], file?: string): Promise<RedisServer> {
   const listen = port ?? (await freePort());
-  const server = run(
-    BINARY,
-    ["--port", String(listen), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", ...args],
-    { cwd: temporaryFolder("redis") },
-  );
+  const memory = file === undefined ? ["--save", "", "--appendonly", "no"] : [file];
+  const place = ["--port", String(listen), "--bind", "127.0.0.1"];
+  const server = run(BINARY, [...memory, ...place, ...args], { cwd: temporaryFolder("redis") });
   await until("redis-server answers", () => isListening(listen, server));
   return { port: listen, stop: async () => void (await server.stop()) };
 }
