@@ -4,10 +4,13 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { etcdAvailable } from "../support/etcd.ts";
-import { bounded, numberFrom, slack } from "../support/long-run.ts";
+import { recordOf } from "../support/ledger.ts";
+import { allowTime, bounded, numberFrom, slack } from "../support/long-run.ts";
 import { admin, type Node, until } from "../support/process.ts";
 import { configOf, metricsOf, sampleOf } from "../support/scrape.ts";
 import { type Fault, openWorld, type World } from "../support/world.ts";
+
+allowTime();
 
 let world: World;
 const seed = numberFrom("SEED", 1);
@@ -131,10 +134,7 @@ describe.skipIf(!etcdAvailable())("the store and the way to it", () => {
         shownMs = performance.now() - killedMs;
         const refused = await admin(world.admins[0] as Node, "PUT", "/routes/while-away", { uri: "/away" });
         expect(refused.status).toBe(400); // wrong whatever the store does
-        const answer = await admin(world.admins[0] as Node, "PUT", "/routes/while-away", {
-          uri: "/away",
-          plugins: { mocking: {} },
-        });
+        const answer = await admin(world.admins[0] as Node, "PUT", "/routes/while-away", recordOf("/away"));
         expect(answer.status).toBe(503);
         for (const node of world.gateways) {
           const waitedMs = performance.now() - killedMs;

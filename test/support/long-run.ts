@@ -2,6 +2,8 @@
  * Two forms of the same tests: bounded for `npm test`, full length for `npm run faults | sim | soak`, whose scripts say so
  * by the environment.
  */
+import { vi } from "vitest";
+
 export const LONG = process.env["LONG_RUN"] === "1";
 
 /** @returns the first in `npm test`, the second in the long form */
@@ -18,4 +20,9 @@ export function slack(boundMs: number): number {
 export function numberFrom(name: string, otherwise: number): number {
   const value = Number(process.env[name]);
   return process.env[name] === undefined || !Number.isFinite(value) ? otherwise : value;
+}
+
+/** For files whose tests start whole clusters: machines that do other things at the same time need minutes. */
+export function allowTime(): void {
+  vi.setConfig({ testTimeout: bounded(120_000, 3_600_000), hookTimeout: 120_000 });
 }

@@ -2,7 +2,10 @@
  * A whole cluster under load, to break things in: etcd, admins, gateways, an upstream, open-loop callers, a writer, and the
  * judges of what became of it all. Every process is started and ended by its id.
  */
+import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import type { Store } from "../../src/store/store.ts";
 import { checkLedger, checkNodes, checkOrder, checkSamples } from "./checker.ts";
@@ -12,7 +15,7 @@ import { followHistory, type History, listAll, openDirect } from "./history.ts";
 import { Ledger, recordOf, startWriter, type Writer } from "./ledger.ts";
 import { type Load, startLoad } from "./load.ts";
 import { slack } from "./long-run.ts";
-import { type Node, startNode, until } from "./process.ts";
+import { type Node, type NodeOptions, startNode, until } from "./process.ts";
 import { type Relay, startRelay } from "./relay.ts";
 import { configOf, type NodeConfig } from "./scrape.ts";
 
@@ -56,8 +59,12 @@ export interface World {
   readonly upstreamSeen: number;
   /** What each gateway said of itself, about five times a second. */
   readonly samples: readonly NodeConfig[][];
-  /** Starts admin `i` again on its port. */
+  /** Kills admin `i` and starts it again on its port. */
   restartAdmin(i: number): Promise<void>;
+  /** Starts gateway `i` again, after it was ended, on its ports and data. */
+  startGateway(i: number, options?: Pick<NodeOptions, "nowait" | "args">): Promise<Node>;
+  /** The data folder of gateway `i`. */
+  dataOf(i: number): string;
   /** Runs one fault to its end, reports it. @returns what was wrong, and the time to fresh */
   run(fault: Fault): Promise<FaultResult>;
   /** Every node has applied everything up to a write made now. */
@@ -105,22 +112,30 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
     const history = await followHistory(etcd.endpoints);
     ends.push(() => history.stop());
 
+    const folder = mkdtempSync(join(tmpdir(), "jotgate-world-"));
+    ends.push(() => rmSync(folder, { recursive: true, force: true }));
     const admins: Node[] = [];
-    ends.push(() => Promise.all(admins.map((node) => node.stop("SIGKILL"))));
-    for (let i = 0; i < adminCount; i++) admins.push(await startNode("admin", { etcd: etcd.endpoints }));
+    const gateways: Node[] = [];
+    ends.push(() => Promise.all([...admins, ...gateways].map((node) => node.stop("SIGKILL"))));
+    const hosts = options.relay ? relays.map(({ endpoint }) => endpoint) : etcd.endpoints;
+    const args = ["--workers", "1", ...(options.gatewayArgs ?? [])];
+    const folders = Array.from({ length: gatewayCount }, (_, i) => join(folder, `gateway-${i}`));
+    const starting = folders.map(async (dataDir, i) => {
+      gateways[i] = await startNode("gateway", { etcd: hosts, args, dataDir });
+    });
+    for (let i = 0; i < adminCount; i++)
+      starting.push(
+        startNode("admin", { etcd: etcd.endpoints, dataDir: folder }).then((node) => {
+          admins[i] = node;
+        }),
+      );
+    await Promise.all(starting);
     const ledger = new Ledger();
-    const first = admins[0] as Node; // there is at least one
-    const written = await ledger.write(first, "put", `/routes/${LOAD_ROUTE}`, {
+    const written = await ledger.write(admins[0] as Node, "put", `/routes/${LOAD_ROUTE}`, {
       uri: "/load/*",
       upstream: { type: "roundrobin", nodes: { [`127.0.0.1:${upstreamPort}`]: 1 } },
     });
     if (written.outcome !== "done") throw new Error(written.text);
-    const hosts = options.relay ? relays.map(({ endpoint }) => endpoint) : etcd.endpoints;
-    const gateways: Node[] = [];
-    ends.push(() => Promise.all(gateways.map((node) => node.stop("SIGKILL"))));
-    const args = ["--workers", "1", ...(options.gatewayArgs ?? [])];
-    const starting = Array.from({ length: gatewayCount }, () => startNode("gateway", { etcd: hosts, args }));
-    gateways.push(...(await Promise.all(starting)));
     for (const node of gateways)
       await until("the load route", async () => (await fetch(`${node.gateway}/load/first`)).ok);
 
@@ -167,8 +182,26 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
       async restartAdmin(i) {
         const old = admins[i] as Node;
         await old.stop("SIGKILL");
-        const port = Number(new URL(old.admin).port);
-        admins[i] = await startNode("admin", { etcd: etcd.endpoints, ports: { admin: port } });
+        admins[i] = await startNode("admin", {
+          etcd: etcd.endpoints,
+          dataDir: folder,
+          ports: { admin: portOfUrl(old.admin) },
+        });
+      },
+      dataOf: (i) => folders[i] ?? "",
+      async startGateway(i, options = {}) {
+        const old = gateways[i] as Node;
+        const ports = { gateway: portOfUrl(old.gateway), status: portOfUrl(old.status) };
+        const all = [...args, ...(options.args ?? [])];
+        const node = await startNode("gateway", {
+          etcd: hosts,
+          dataDir: folders[i] ?? "",
+          ports,
+          ...options,
+          args: all,
+        });
+        gateways[i] = node;
+        return node;
       },
       async run(fault) {
         const before = { sent: load.sent, failed: load.failed };
@@ -251,6 +284,10 @@ async function startUpstream(seen: () => void): Promise<Server> {
 function portOf(server: Server): number {
   const address = server.address();
   return address !== null && typeof address === "object" ? address.port : 0;
+}
+
+function portOfUrl(url: string): number {
+  return Number(new URL(url).port);
 }
 
 function closeServer(server: Server): Promise<void> {
