@@ -62,14 +62,14 @@ class LocalWindows implements Omit<WindowCounters, "release"> {
   }
 
   #count(key: string, { limit, windowMs }: WindowRule, cost: number, nowMs: number): WindowUse {
-    let window = this.#windows.get(key, nowMs);
-    if (window) window.used += cost;
-    else {
-      window = { used: cost, at: 0, before: 0, endMs: nowMs + windowMs };
-      this.#windows.set(key, window, nowMs);
-    }
-    const left = limit - window.used;
-    return { allowed: left >= 0, remaining: Math.max(0, left), resetMs: window.endMs - nowMs };
+    const known = this.#windows.get(key, nowMs);
+    const used = (known?.used ?? 0) + cost;
+    if (known) known.used = used;
+    else this.#windows.set(key, { used, at: 0, before: 0, endMs: nowMs + windowMs }, nowMs);
+    const left = limit - used;
+    // Told apart, as adding and subtracting the clock loses a fraction of the first answer's window.
+    const resetMs = known ? known.endMs - nowMs : windowMs;
+    return { allowed: left >= 0, remaining: Math.max(0, left), resetMs };
   }
 
   #slide(key: string, rule: WindowRule, cost: number, nowMs: number): WindowUse {
