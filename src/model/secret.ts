@@ -100,7 +100,6 @@ export const Ssl = Type.Object(
   },
   {
     if: { properties: { type: { enum: ["server"] } } },
-    // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON schema
     then: { oneOf: [{ required: ["sni", "key", "cert"] }, { required: ["snis", "key", "cert"] }] },
     else: { required: ["key", "cert"] },
     additionalProperties: false,

@@ -212,7 +212,6 @@ describe("the first error is worded as APISIX words it", () => {
     },
     {
       says: "then",
-      // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON schema
       schema: { if: { required: ["a"] }, then: { required: ["b"] } },
       value: { a: 1 },
       want: "then clause did not match",
@@ -316,7 +315,6 @@ describe("defaults are filled into a copy", () => {
   test("only the branch that fits gives defaults", () => {
     const branches = {
       if: object({ p: { enum: ["redis"] } }, { required: ["p"] }),
-      // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON schema
       then: object({ port: { default: 6379 } }),
       else: object({ local: { default: true } }),
     };
