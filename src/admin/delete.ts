@@ -8,11 +8,13 @@ import { KINDS } from "../model/kinds.ts";
 import { type KeyValue, prefixRange } from "../store/store.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "./answer.ts";
 import { commit } from "./commit.ts";
-import type { AdminRequest, Engine } from "./engine.ts";
+import { showPlan } from "./dry-run.ts";
+import type { AdminRequest, Engine, RecordChange } from "./engine.ts";
 import { pointedKey } from "./places.ts";
 import { Plan } from "./plan.ts";
 import { type Members, readStored, toStored } from "./stored.ts";
 import { recordId, type Target } from "./target.ts";
+import { preconditionRefusal } from "./write-options.ts";
 
 const ATTEMPTS = 50;
 const RETRY_MS = 20;
@@ -46,9 +48,16 @@ async function deleteOnce(
     if (used !== undefined) return refuse(400, used);
   }
   const previous = await readStored(engine.store, key);
+  const stale = preconditionRefusal(request.options, previous);
+  if (stale) return stale;
   if (!previous) return KEY_NOT_FOUND;
   const previousValue = previous.value && engine.codec.open(kind, id, previous.value);
   plan.expect(key, previous.modRevision).delete(key);
+  if (request.options.dryRun) {
+    const change: RecordChange = { kind, id, key, previous, previousValue, candidate: undefined };
+    const credentials = kind.name === "consumer" ? await credentialChanges(engine, id) : [];
+    return showPlan(engine, plan, [...credentials, change], 200);
+  }
   if (kind.name === "consumer" && !(await deleteCredentials(engine, plan, id))) return "conflict";
   await engine.unique.plan(plan, { kind: kind.name, id }, undefined, ownedBy(target, previousValue));
   const done = await commit(engine.store, engine.clock, plan, { key, before: previous.modRevision, after: undefined });
@@ -73,6 +82,22 @@ async function deleteCredentials(engine: Engine, plan: Plan, consumer: string): 
     for (const kv of page.kvs) if (!(await deleteCredential(engine, kv))) return false;
   }
   return true;
+}
+
+/** What goes with a consumer. */
+async function credentialChanges(engine: Engine, consumer: string): Promise<RecordChange[]> {
+  const changes: RecordChange[] = [];
+  for await (const page of engine.store.list(prefixRange(credentialsOf(engine.prefix, consumer)))) {
+    for (const kv of page.kvs) {
+      const id = parseKey(engine.prefix, kv.key)?.id;
+      if (id === undefined) continue;
+      const previous = toStored(kv);
+      const previousValue = previous.value && engine.codec.open(KINDS.credential, id, previous.value);
+      const { key } = previous;
+      changes.push({ kind: KINDS.credential, id, key, previous, previousValue, candidate: undefined });
+    }
+  }
+  return changes;
 }
 
 async function deleteCredential(engine: Engine, kv: KeyValue): Promise<boolean> {

@@ -6,6 +6,7 @@
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "./answer.ts";
 import { waitRefusal, waitUntilApplied } from "./applied.ts";
 import { parseBody } from "./body.ts";
+import { checkEnv } from "./carry-out.ts";
 import { validateConfigs } from "./config-validate.ts";
 import { deleteRecord } from "./delete.ts";
 import type { AdminRequest, Engine } from "./engine.ts";
@@ -13,7 +14,7 @@ import { dispatchOwn } from "./own-endpoints.ts";
 import { describePlugin, describeSchema, listPlugins, validateSchema } from "./plugin-endpoints.ts";
 import { getRecords } from "./read.ts";
 import { type Target, targetOf } from "./target.ts";
-import { type Body, checkEnv, patchRecord, postRecord, putRecord } from "./write.ts";
+import { type Body, patchRecord, postRecord, putRecord } from "./write.ts";
 import { writeOptionsOf } from "./write-options.ts";
 
 export type ReadBytes = () => Promise<
@@ -126,8 +127,10 @@ async function handle(engine: Engine, request: AdminRequest, target: Target, bod
   if (method === "GET") return getRecords(engine, request, target);
   const options = writeOptionsOf(request.args, request.header);
   if ("status" in options) return options;
-  const refusal = waitRefusal(engine, options);
-  return refusal ?? waitUntilApplied(engine, options, await writeRecord(engine, request, target, body));
+  const asked = { ...request, options };
+  return (
+    waitRefusal(engine, options) ?? waitUntilApplied(engine, options, await writeRecord(engine, asked, target, body))
+  );
 }
 
 function writeRecord(engine: Engine, request: AdminRequest, target: Target, body: Body): Promise<AdminAnswer> {

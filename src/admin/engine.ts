@@ -8,6 +8,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Barrier } from "../cluster/barrier.ts";
 import type { Kind, WriteMethod } from "../model/kinds.ts";
+import type { RouterMode } from "../runtime/router.ts";
 import type { Store } from "../store/store.ts";
 import type { FieldCodec } from "./field-codec.ts";
 import type { KeyQueue } from "./key-queue.ts";
@@ -16,6 +17,7 @@ import type { PluginCatalog } from "./plugin-catalog.ts";
 import type { Pointing } from "./pointing.ts";
 import type { Members, StoredRecord } from "./stored.ts";
 import type { UniqueIndex } from "./unique.ts";
+import type { WriteOptions } from "./write-options.ts";
 
 export interface Actor {
   /** Name of the key, for logs and the history; never the key itself. */
@@ -36,12 +38,12 @@ export interface AdminRequest {
   /** Address of the socket. */
   readonly address: string;
   readonly actor: Actor;
+  /** Of writes; reads have none. */
+  readonly options: WriteOptions;
 }
 
-/** One write under way. Values here are plain text: opened after reading, sealed before storing. */
-export interface Write {
-  readonly request: AdminRequest;
-  readonly method: WriteMethod;
+/** What becomes of one record. Values here are plain text: opened after reading, sealed before storing. */
+export interface RecordChange {
   readonly kind: Kind;
   /** As keys have it. */
   readonly id: string;
@@ -50,6 +52,12 @@ export interface Write {
   readonly previousValue: Members | undefined;
   /** What will be stored; undefined when the record goes. */
   readonly candidate: Members | undefined;
+}
+
+/** One write under way. */
+export interface Write extends RecordChange {
+  readonly request: AdminRequest;
+  readonly method: WriteMethod;
   /** Lifetime from `?ttl=`. */
   readonly ttlSeconds: number | undefined;
 }
@@ -59,6 +67,8 @@ export interface Engine {
   /** Without a trailing slash. */
   readonly prefix: string;
   readonly catalog: PluginCatalog;
+  /** How gateway nodes match routes, for warnings about routes that no request can reach. */
+  readonly routerMode: RouterMode;
   readonly codec: FieldCodec;
   readonly clock: Clock;
   readonly log: Log;

@@ -31,7 +31,7 @@ function writing(endpoint: Endpoint): Endpoint {
   return async (engine, request) => {
     const options = writeOptionsOf(request.args, request.header);
     if ("status" in options) return options;
-    const refusal = waitRefusal(engine, options);
-    return refusal ?? waitUntilApplied(engine, options, await endpoint(engine, request));
+    const asked = { ...request, options };
+    return waitRefusal(engine, options) ?? waitUntilApplied(engine, options, await endpoint(engine, asked));
   };
 }

@@ -13,6 +13,7 @@ import { type ListQuery, listQueryOf, type RecordFilter } from "./list-query.ts"
 import { readable } from "./shown.ts";
 import { type Members, readStored, type StoredRecord, toStored } from "./stored.ts";
 import { recordId, type Target } from "./target.ts";
+import { etagOf } from "./write-options.ts";
 
 export async function getRecords(engine: Engine, request: AdminRequest, target: Target): Promise<AdminAnswer> {
   // Whatever manager a path names, all secrets are listed: APISIX does so.
@@ -20,7 +21,8 @@ export async function getRecords(engine: Engine, request: AdminRequest, target: 
   const id = recordId(target, target.localId);
   const record = await readStored(engine.store, keyOf(engine.prefix, target.kind.name, id));
   if (!record) return KEY_NOT_FOUND;
-  return { status: 200, body: entryOf(engine, request, target, id, record) };
+  const headers = { ETag: etagOf(record.modRevision) };
+  return { status: 200, body: entryOf(engine, request, target, id, record), headers };
 }
 
 function entryOf(engine: Engine, request: AdminRequest, target: Target, id: string, record: StoredRecord): object {

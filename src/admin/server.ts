@@ -10,6 +10,7 @@ import type { Clock } from "../base/clock.ts";
 import { isGatewayError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { Barrier } from "../cluster/barrier.ts";
+import type { RouterMode } from "../runtime/router.ts";
 import type { Store } from "../store/store.ts";
 import { type Access, type AccessKey, openAccess } from "./access.ts";
 import { type AdminAnswer, answerOf } from "./answer.ts";
@@ -24,6 +25,7 @@ import { plainCodec } from "./plain-codec.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
 import { openPointing } from "./pointing.ts";
 import { openUniqueIndex } from "./unique.ts";
+import { NO_OPTIONS } from "./write-options.ts";
 
 export interface AdminOptions {
   readonly store: Store;
@@ -45,6 +47,8 @@ export interface AdminOptions {
   readonly stream?: boolean;
   /** Default: values are stored as they are. */
   readonly codec?: FieldCodec;
+  /** How gateway nodes match routes; default `radixtree_host_uri`. */
+  readonly routerMode?: RouterMode;
   /** What `?wait=all` waits by; started and stopped by its owner. Default: nobody can wait. */
   readonly barrier?: Barrier;
   /** PEM texts; with `clientCa`, clients must show a certificate signed by it. */
@@ -96,6 +100,7 @@ function buildEngine(options: AdminOptions): Engine {
     store,
     prefix,
     catalog,
+    routerMode: options.routerMode ?? "radixtree_host_uri",
     codec,
     clock,
     log,
@@ -196,7 +201,7 @@ async function answerTo(
   if ("refusal" in who) return who.refusal;
   const segments = segmentsOf(path);
   if (!segments) return NOT_FOUND;
-  const admin: AdminRequest = { method, path, segments, args, header, address, actor: who.actor };
+  const admin: AdminRequest = { method, path, segments, args, header, address, actor: who.actor, options: NO_OPTIONS };
   const answer = await dispatch(engine, { stream: options.stream !== false }, admin, () => readBody(raw));
   if (method !== "GET") {
     options.log.info({ key: who.actor.name, address, method, path, status: answer.status }, "admin write");

@@ -24,12 +24,16 @@ export function readable(engine: Engine, kind: Kind, id: string, stored: Members
 /** The value with every secret replaced; references stay, they are no secrets. */
 export function masked(catalog: PluginCatalog, kind: Kind, value: Members): Members {
   if (kind.name === "secret") return maskExcept(value, SECRET_OPEN);
+  if (kind.name === "plugin_metadata") return maskAt(value, "", NO_PATHS) as Members; // an object stays one
   const copy: Record<string, unknown> = { ...value };
   const plugins = own(value, "plugins");
   if (isMembers(plugins)) {
     copy["plugins"] = Object.fromEntries(
       Object.entries(plugins).map(([name, conf]) => [name, maskPlugin(catalog, name, conf)]),
     );
+  }
+  if (kind.name === "ssl") {
+    for (const name of ["key", "keys"]) if (own(value, name) !== undefined) copy[name] = maskLeaf(value[name]);
   }
   if (kind.name === "upstream") maskTls(copy);
   const upstream = own(value, "upstream");
@@ -72,7 +76,8 @@ function maskExcept(value: Members, open: ReadonlySet<string>): Members {
 }
 
 // Beside what a plugin declares: plugins of others, and members that nobody thought of.
-const SUSPICIOUS = /secret|passw|token|private|credential|api_?key|access_key/i;
+const SUSPICIOUS = /secret|passw|token|private|credential|api[_-]?key|access[_-]?key|client_key|authorization/i;
+const NO_PATHS: ReadonlySet<string> = new Set();
 
 function maskPlugin(catalog: PluginCatalog, name: string, conf: unknown): unknown {
   const plugin = catalog.get(name);

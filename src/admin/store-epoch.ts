@@ -5,7 +5,7 @@
 import { isGatewayError, messageOf } from "../base/errors.ts";
 import { parseIdentity, raiseEpoch } from "../store/identity.ts";
 import { type AdminAnswer, refuse } from "./answer.ts";
-import type { Engine } from "./engine.ts";
+import type { AdminRequest, Engine } from "./engine.ts";
 import { storeIdentityKey } from "./places.ts";
 
 /** `GET /store` */
@@ -17,7 +17,8 @@ export async function describeStore(engine: Engine): Promise<AdminAnswer> {
 }
 
 /** `POST /store/epoch`: nodes that refuse this store as another one take it from now on. */
-export async function raiseStoreEpoch(engine: Engine): Promise<AdminAnswer> {
+export async function raiseStoreEpoch(engine: Engine, request: AdminRequest): Promise<AdminAnswer> {
+  if (request.options.dryRun) return showRaise(engine);
   try {
     const identity = await raiseEpoch(engine.store, engine.prefix);
     const { kv } = await engine.store.get(storeIdentityKey(engine.prefix));
@@ -26,4 +27,15 @@ export async function raiseStoreEpoch(engine: Engine): Promise<AdminAnswer> {
     if (isGatewayError(error, "RECORD_INVALID")) return refuse(404, messageOf(error));
     throw error;
   }
+}
+
+async function showRaise(engine: Engine): Promise<AdminAnswer> {
+  const key = storeIdentityKey(engine.prefix);
+  const identity = parseIdentity((await engine.store.get(key)).kv?.value);
+  if (!identity) return refuse(404, "the store has no identity yet");
+  const diff = [{ op: "replace", path: "/epoch", from: identity.epoch, to: identity.epoch + 1 }];
+  return {
+    status: 200,
+    body: { dry_run: true, status: 200, changes: [{ key, change: "updated", diff }], warnings: [] },
+  };
 }

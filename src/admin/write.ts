@@ -4,23 +4,19 @@
  * Source: spec/admin-api.md sections 4 and 5.
  */
 import { sleep } from "../base/clock.ts";
-import { isGatewayError } from "../base/errors.ts";
 import { keyOf } from "../model/keys.ts";
 import type { WriteMethod } from "../model/kinds.ts";
 import { mergePatch, patchAt } from "../model/patch.ts";
-import type { LeaseId } from "../store/store.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "./answer.ts";
-import { contentError, forbiddenTime, prepareConsumer, shapeError } from "./candidate-check.ts";
-import { type Commit, commit } from "./commit.ts";
-import type { AdminRequest, Engine, Write } from "./engine.ts";
-import { planGlobalRule } from "./global-rules.ts";
+import { forbiddenTime, prepareConsumer, shapeError } from "./candidate-check.ts";
+import { carryOut, checkEnv } from "./carry-out.ts";
+import type { AdminRequest, Engine } from "./engine.ts";
 import { generatedId, type Identity, identityOfPut, postNamesId } from "./identity.ts";
-import { generatorKey, pointedKey } from "./places.ts";
+import { generatorKey } from "./places.ts";
 import { Plan } from "./plan.ts";
-import { planPluginGroups } from "./plugin-groups.ts";
-import { echoed } from "./shown.ts";
 import { type Members, own, readStored, type StoredRecord } from "./stored.ts";
 import { recordId, type Target } from "./target.ts";
+import { preconditionRefusal } from "./write-options.ts";
 
 /** A parsed body: `undefined` when there was none. */
 export type Body = { readonly value: unknown } | undefined;
@@ -54,7 +50,7 @@ export async function postRecord(
   // Checked before an id is made, so that refused bodies do not move the generator.
   const wrong = earlyError(engine, target, "1", given.value);
   if (wrong) return wrong;
-  const id = generatedId(await nextRevision(engine));
+  const id = request.options.dryRun ? "0".repeat(20) : generatedId(await nextRevision(engine));
   return writeWhole(engine, request, target, "POST", { id, stored: id }, given.value);
 }
 
@@ -96,6 +92,8 @@ async function writeWhole(
   return engine.queue.run(key, async () => {
     for (let attempt = 1; ; attempt++) {
       const previous = await readStored(engine.store, key);
+      const stale = preconditionRefusal(request.options, previous);
+      if (stale) return stale;
       const previousValue = openValue(engine, target, identity.id, previous);
       const candidate = withTimes(
         engine,
@@ -137,6 +135,8 @@ export async function patchRecord(
   const key = keyOf(engine.prefix, kind.name, id);
   return engine.queue.run(key, async () => {
     const previous = await readStored(engine.store, key);
+    const stale = preconditionRefusal(request.options, previous);
+    if (stale) return stale;
     if (!previous) return KEY_NOT_FOUND;
     const previousValue = openValue(engine, target, id, previous);
     if (!previousValue) return refuse(400, "invalid configuration: the stored value is not an object");
@@ -160,7 +160,10 @@ export async function patchRecord(
       candidate,
       ttlSeconds: ttlOf(request),
     });
-    return result === "conflict" ? refuse(503, "value changed before overwritten") : result;
+    if (result !== "conflict") return result;
+    // Somebody was faster: with If-Match that is what the client wanted to know.
+    const overtaken = preconditionRefusal(request.options, await readStored(engine.store, key));
+    return overtaken ?? refuse(503, "value changed before overwritten");
   });
 }
 
@@ -182,69 +185,6 @@ function applyPatch(
   return result.ok ? stamp(result.value as Members, undefined) : { error: result.error };
 }
 
-/** Checks what needs the store, plans, commits, answers. "conflict": something changed after it was read. */
-async function carryOut(engine: Engine, write: Write): Promise<AdminAnswer | "conflict"> {
-  const candidate = write.candidate as Members; // writes of this file always have one
-  const { kind, id, key, previous, previousValue } = write;
-  const plan = new Plan().expect(key, previous?.modRevision ?? 0n);
-  const error =
-    (await engine.pointing.planWrite(plan, kind, id, candidate, previousValue)) ??
-    contentError(checkEnv(engine), kind, candidate) ??
-    (kind.name === "global_rule"
-      ? await planGlobalRule(engine.store, engine.prefix, plan, id, candidate)
-      : undefined) ??
-    (await planPluginGroups(engine, plan, key, candidate));
-  if (error !== undefined) return refuse(400, error);
-  const owner = await planOwner(engine, write, plan);
-  if (owner) return owner;
-  const lease = await leaseFor(engine, write);
-  try {
-    const duplicate = await planUnique(engine, write, plan, lease);
-    if (duplicate !== undefined) return await undo(engine, lease, refuse(400, duplicate));
-    const sealed = engine.codec.seal(kind, id, candidate);
-    const bytes = Buffer.from(JSON.stringify(sealed), "utf8");
-    plan.put(key, bytes, lease);
-    const done: Commit = await commit(engine.store, engine.clock, plan, {
-      key,
-      before: previous?.modRevision ?? 0n,
-      after: bytes,
-    });
-    if (done.kind === "conflict") return await undo(engine, lease, "conflict");
-    return { ...answerFor(engine, write, sealed), revision: done.revision };
-  } catch (thrown) {
-    // With an unknown outcome the record may hold the lease; then only time may end it.
-    if (!isGatewayError(thrown, "STORE_OUTCOME_UNKNOWN")) await undo(engine, lease, undefined);
-    throw thrown;
-  }
-}
-
-/** A credential needs its consumer, now and when it is committed. */
-async function planOwner(engine: Engine, write: Write, plan: Plan): Promise<AdminAnswer | undefined> {
-  if (write.kind.name !== "credential") return undefined;
-  const consumer = write.id.slice(0, write.id.indexOf("/"));
-  const key = keyOf(engine.prefix, "consumer", consumer);
-  if (!(await readStored(engine.store, key))) return refuse(404, "consumer not found");
-  plan.require(key);
-  if (!write.previous) plan.put(pointedKey(engine.prefix, "consumer", consumer), write.id);
-  return undefined;
-}
-
-async function planUnique(
-  engine: Engine,
-  write: Write,
-  plan: Plan,
-  lease: LeaseId | undefined,
-): Promise<string | undefined> {
-  const { kind, id, candidate, previousValue } = write;
-  if (kind.pluginSide !== "consumer") return undefined;
-  return engine.unique.plan(plan, { kind: kind.name, id }, candidate, previousValue, lease);
-}
-
-function answerFor(engine: Engine, write: Write, sealed: Members): AdminAnswer {
-  const created = write.method === "POST" || (write.method === "PUT" && !write.previous);
-  return { status: created ? 201 : 200, body: { key: write.key, value: echoed(engine, write.kind, sealed) } };
-}
-
 function withTimes(engine: Engine, target: Target, value: Members, previous: Members | undefined): Members {
   if (!target.kind.timed) return value;
   const now = Math.floor(engine.clock.nowMs() / 1000);
@@ -255,21 +195,7 @@ function openValue(engine: Engine, target: Target, id: string, stored: StoredRec
   return stored?.value && engine.codec.open(target.kind, id, stored.value);
 }
 
-async function leaseFor(engine: Engine, write: Write): Promise<LeaseId | undefined> {
-  return write.ttlSeconds === undefined ? undefined : await engine.store.grantLease(write.ttlSeconds);
-}
-
-/** Gives back a lease that nothing holds. It would end by itself, so a failure to do so is no failure. */
-async function undo<T>(engine: Engine, lease: LeaseId | undefined, result: T): Promise<T> {
-  if (lease !== undefined) await engine.store.revokeLease(lease).catch(() => undefined);
-  return result;
-}
-
 function ttlOf(request: AdminRequest): number | undefined {
   const text = request.args.get("ttl");
   return text === undefined ? undefined : Math.max(1, Math.ceil(Number(text)));
-}
-
-export function checkEnv(engine: Engine) {
-  return { catalog: engine.catalog, openKey: engine.codec.openKey };
 }

@@ -60,6 +60,7 @@ export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminP
     allowList: admin.allowList,
     cors: admin.cors,
     stream: settings.stream,
+    routerMode: settings.router.mode,
     ...(tls ? { tls } : {}),
   });
   barrier.start();
