@@ -38,6 +38,11 @@ export class BigMap<V> {
     return was;
   }
 
+  /** Live, in no order that means anything. */
+  *entries(): IterableIterator<[string, V]> {
+    for (const shard of this.#shards) if (shard) yield* shard.entries();
+  }
+
   /** In no order that means anything. */
   *values(): IterableIterator<V> {
     for (const shard of this.#shards) if (shard) yield* shard.values();

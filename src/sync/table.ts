@@ -3,6 +3,7 @@
  * Promise: a revision is applied in one turn; a list is applied as a diff, so that what did not change is not touched;
  * long work is cut into slices. No I/O.
  */
+import { BigMap } from "../base/big-map.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Change, KeyValue, Revision } from "../store/store.ts";
 import { Slice } from "../store/turns.ts";
@@ -46,7 +47,7 @@ export interface RestoredRecord {
 const LOAD_CHUNK = 32;
 
 export class Table {
-  readonly #records = new Map<string, TableRecord>();
+  readonly #records = new BigMap<TableRecord>();
   /** For refused keys: what the consumer still serves. */
   readonly #lastGood = new Map<string, TableRecord>();
   readonly #consumer: RecordConsumer;
