@@ -22,10 +22,35 @@ export function parseJson(input: string | Uint8Array): JsonResult {
   try {
     value = JSON.parse(text);
   } catch {
-    return { ok: false, error: new Locator(text).locate() };
+    try {
+      value = JSON.parse(escapeControls(text));
+    } catch {
+      return { ok: false, error: new Locator(text).locate() };
+    }
   }
   const error = findForbidden(value, 1);
   return error === undefined ? { ok: true, value } : { ok: false, error };
+}
+
+/**
+ * Writes control characters inside strings as escapes. JSON forbids the bare ones (RFC 8259 section 7), lua-cjson takes
+ * all but NUL, and the usual way to send a certificate, `-d "{\"cert\": \"$(cat cert.pem)\"}"`, leans on that.
+ */
+function escapeControls(text: string): string {
+  let written = "";
+  let from = 0;
+  let inside = false;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === 0x22) inside = !inside;
+    else if (!inside) continue;
+    else if (code === 0x5c) i++;
+    else if (code < 0x20 && code > 0) {
+      written += `${text.slice(from, i)}\\u${code.toString(16).padStart(4, "0")}`;
+      from = i + 1;
+    }
+  }
+  return written + text.slice(from);
 }
 
 function findForbidden(value: unknown, depth: number): string | undefined {
@@ -152,7 +177,7 @@ class Locator {
         this.#at = i + 1;
         return { kind: "string", at, name: "T_STRING" };
       }
-      if (char < " ") return { kind: "bad", at: i, name: "invalid token" };
+      if (char === "\0") return { kind: "bad", at: i, name: "unexpected end of string" };
       if (char !== "\\") continue;
       i++;
       const escaped = text[i] ?? "";

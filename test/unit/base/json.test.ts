@@ -23,6 +23,9 @@ describe("errors are worded as cjson words them", () => {
     { text: '"abc', want: "Expected value but found unexpected end of string at character 5" },
     { text: '"\\x"', want: "Expected value but found invalid escape code at character 2" },
     { text: '"\\u12g4"', want: "Expected value but found invalid unicode escape code at character 2" },
+    { text: '"a\0b"', want: "Expected value but found unexpected end of string at character 3" },
+    { text: '{"a":"line\nline", b', want: "Expected object key string but found invalid token at character 19" },
+    { text: '"a\\\nb"', want: "Expected value but found invalid escape code at character 3" },
     { text: "NaN", want: "Expected value but found invalid token at character 1" },
     { text: "[".repeat(100_000), want: "Expected value but found T_END at character 100001" },
   ])("$want", ({ text, want }) => {
@@ -63,6 +66,7 @@ test.each([
   ['{"constructor":1,"toString":"x"}', { constructor: 1, toString: "x" }],
   [`${"[".repeat(JSON_DEPTH_MAX)}${"]".repeat(JSON_DEPTH_MAX)}`, undefined],
   ["null", null],
+  ['{"cert":"-----BEGIN\nAB\t\r\n-----END","say":"\\"\n\\""}', { cert: "-----BEGIN\nAB\t\r\n-----END", say: '"\n"' }],
   [' {"a":[1.5,-2,true,"é"]}\n', { a: [1.5, -2, true, "é"] }],
 ])("%s is read", (text, want) => {
   const result = parseJson(Buffer.from(text));
