@@ -12,6 +12,14 @@ import { askRedis, hasRedis, type RedisServer, startRedis } from "../support/red
 
 let server: RedisServer;
 const opened: PluginPhases[] = [];
+const servers: RedisServer[] = [];
+
+/** Ended with the suite, whatever its tests do. */
+async function start(...args: Parameters<typeof startRedis>): Promise<RedisServer> {
+  const started = await startRedis(...args);
+  servers.push(started);
+  return started;
+}
 
 async function ask(phases: PluginPhases): Promise<number> {
   return (await phases.access?.(makeView()))?.status ?? 200;
@@ -19,11 +27,11 @@ async function ask(phases: PluginPhases): Promise<number> {
 
 describe.skipIf(!hasRedis)("limits in redis (skipped without /usr/bin/redis-server)", () => {
   beforeAll(async () => {
-    server = await startRedis();
+    server = await start();
   });
   afterAll(async () => {
     for (const phases of opened) phases.close?.();
-    await server.stop();
+    for (const one of servers) await one.stop();
   });
 
   const compile = (env: TestEnv, plugin: typeof limitCount, conf: object, port = server.port): PluginPhases => {
@@ -108,7 +116,7 @@ describe.skipIf(!hasRedis)("limits in redis (skipped without /usr/bin/redis-serv
     const started = performance.now();
     for (let i = 0; i < 100; i++) await ask(closed);
     expect(performance.now() - started).toBeLessThan(1000);
-    const back = await startRedis(port);
+    const back = await start(port);
     await until("redis is found again", async () => (await ask(closed)) !== 500);
     expect(await ask(closed)).toBe(429);
     await back.stop();
@@ -117,7 +125,7 @@ describe.skipIf(!hasRedis)("limits in redis (skipped without /usr/bin/redis-serv
   });
 
   test("a password that is wrong is a failure, and stays out of the log", async () => {
-    const guarded = await startRedis(undefined, ["--requirepass", "right-password"]);
+    const guarded = await start(undefined, ["--requirepass", "right-password"]);
     const env = makeEnv();
     const wrong = compile(
       env,
@@ -138,7 +146,7 @@ describe.skipIf(!hasRedis)("limits in redis (skipped without /usr/bin/redis-serv
   });
 
   test("a cluster is asked by its own protocol", async () => {
-    const node = await startRedis(undefined, ["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"]);
+    const node = await start(undefined, ["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"]);
     await askRedis(node.port, "CLUSTER ADDSLOTSRANGE 0 16383");
     await until("the cluster is ready", async () =>
       (await askRedis(node.port, "CLUSTER INFO")).includes("cluster_state:ok"),
@@ -161,7 +169,7 @@ describe.skipIf(!hasRedis)("limits in redis (skipped without /usr/bin/redis-serv
     const folder = temporaryFolder("sentinel");
     const file = join(folder, "sentinel.conf");
     writeFileSync(file, `sentinel monitor mymaster 127.0.0.1 ${server.port} 1\n`);
-    const sentinel = await startRedis(undefined, ["--sentinel"], file);
+    const sentinel = await start(undefined, ["--sentinel"], file);
     const conf = {
       policy: "redis-sentinel",
       redis_sentinels: [{ host: "127.0.0.1", port: sentinel.port }],
