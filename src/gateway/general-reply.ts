@@ -87,7 +87,8 @@ export class GeneralReply implements Reply, BodySource {
 
   /** The request has been read to its end. */
   get bodyComplete(): boolean {
-    return this.#body?.complete !== false;
+    // The parser is ahead of the stream, which is ahead of the body.
+    return this.#request.complete;
   }
 
   /** The rest of the request cannot be read: what is said now is the last. */

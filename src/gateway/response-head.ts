@@ -19,7 +19,7 @@ import {
 const SHAPE =
   /^HTTP\/1\.[01] [1-9]\d\d(?: [\t\x20-\x7e\x80-\xff]*)?(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*)*$/;
 const STATUS_AT = 9;
-const LENGTH = /^\d{1,15}$/;
+const LENGTH_DIGITS_MAX = 15; // stays below 2^53
 
 export class ResponseHead {
   readonly status: number;
@@ -61,11 +61,12 @@ export class ResponseHead {
 export function readResponseHead(text: string, linesMax: number): ResponseHead | string {
   if (!SHAPE.test(text)) return "malformed response head";
   const http10 = text.charCodeAt(7) === 0x30;
-  const status = Number(text.slice(STATUS_AT, STATUS_AT + 3));
+  const status = readDigits(text, STATUS_AT, STATUS_AT + 3);
   const lines: string[] = [];
   let length = -1;
   let chunked = false;
   let coded = false;
+  let closes = false;
   let keepAlive = !http10;
   let hasDate = false;
   let upgrade: string | undefined;
@@ -81,21 +82,24 @@ export function readResponseHead(text: string, linesMax: number): ResponseHead |
     if (++count > linesMax) return "too many response header lines";
     switch (classifyHeader(name)) {
       case CONTENT_LENGTH:
-        if (length >= 0 || !LENGTH.test(value)) return "bad Content-Length in response";
-        length = Number(value);
+        if (length >= 0) return "two Content-Length lines in response";
+        length = value.length <= LENGTH_DIGITS_MAX ? readDigits(value, 0, value.length) : -1;
+        if (length < 0) return "bad Content-Length in response";
         break;
       case TRANSFER_ENCODING:
         if (coded || value.toLowerCase() !== "chunked") return "unsupported Transfer-Encoding in response";
         coded = true;
         chunked = true;
         break;
-      case CONNECTION: {
-        const lower = value.toLowerCase();
-        if (lower.includes("close")) keepAlive = false;
-        else if (http10 && lower.includes("keep-alive")) keepAlive = true;
-        named = connectionTokens(value, named);
+      case CONNECTION:
+        if (value === "keep-alive" || value.toLowerCase() === "keep-alive") keepAlive ||= http10;
+        else if (value === "close") closes = true;
+        else {
+          named = connectionTokens(value, named);
+          closes ||= value.toLowerCase().includes("close");
+          keepAlive ||= value.toLowerCase().includes("keep-alive");
+        }
         break;
-      }
       case UPGRADE:
         upgrade = value;
         break;
@@ -104,14 +108,29 @@ export function readResponseHead(text: string, linesMax: number): ResponseHead |
       case ALIAS:
         break;
       default:
-        if (name.length === 4 && name.toLowerCase() === "date") hasDate = true;
-        else if (name.length === 6 && name.toLowerCase() === "server") break;
+        if (name.length === 4 && isNamed(name, "Date", "date")) hasDate = true;
+        else if (name.length === 6 && isNamed(name, "Server", "server")) break;
         lines.push(name, value);
     }
   }
   if (coded && (length >= 0 || http10)) return "ambiguous framing of response";
   if (named) dropNamed(lines, named);
-  return new ResponseHead(status, lines, length, chunked, keepAlive, hasDate, upgrade);
+  return new ResponseHead(status, lines, length, chunked, keepAlive && !closes, hasDate, upgrade);
+}
+
+function isNamed(name: string, usual: string, lower: string): boolean {
+  return name === usual || name === lower || name.toLowerCase() === lower;
+}
+
+/** The number in text[start, end), which are decimal digits only; else -1. */
+export function readDigits(text: string, start: number, end: number): number {
+  let value = start < end ? 0 : -1;
+  for (let at = start; at < end; at++) {
+    const digit = text.charCodeAt(at) - 0x30;
+    if (digit < 0 || digit > 9) return -1;
+    value = value * 10 + digit;
+  }
+  return value;
 }
 
 /** Removes blanks around a value (OWS, RFC 9110 section 5.6.3). */
