@@ -33,6 +33,7 @@ export default defineConfig(({ mode }) => ({
     pool: "forks",
     maxWorkers: 2, // the tests start processes of their own
     testTimeout: mode === "long" ? 3_600_000 : 30_000,
+    env: mode === "long" ? { LONG_RUN: "1" } : {}, // test/support/long-run.ts
     hookTimeout: 60_000,
     teardownTimeout: 10_000,
     projects: [
