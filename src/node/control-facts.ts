@@ -9,7 +9,7 @@ import { KINDS } from "../model/kinds.ts";
 import { readRecord } from "../model/record.ts";
 import type { PluginRegistry } from "../runtime/plugin-registry.ts";
 import type { ControlFacts, ControlRecord } from "../status/control-server.ts";
-import type { DataPlane } from "./data-plane.ts";
+import type { Serving } from "./serving.ts";
 
 export interface ControlInput {
   readonly id: string;
@@ -17,7 +17,7 @@ export interface ControlInput {
   readonly registry: PluginRegistry;
   readonly prefix: string;
   readonly startedMs: number;
-  readonly plane: () => DataPlane | undefined;
+  readonly serving: () => Serving | undefined;
 }
 
 export function controlFacts(input: ControlInput): ControlFacts {
@@ -35,10 +35,10 @@ export function controlFacts(input: ControlInput): ControlFacts {
       main: Object.fromEntries(Object.values(KINDS).map((kind) => [kind.name, kind.schema])),
       plugins: Object.fromEntries(registry.names.map((name) => [name, pluginSchemas(registry, name)])),
     }),
-    health: () => input.plane()?.upstreams.healthStatus() ?? [],
+    health: async () => (await input.serving()?.health()) ?? [],
     records(dir) {
       const found: ControlRecord[] = [];
-      for (const [storeKey, record] of input.plane()?.table.entries() ?? []) {
+      for (const [storeKey, record] of input.serving()?.entries() ?? []) {
         const key = parseKey(prefix, storeKey);
         if (!key || KINDS[key.kind].dir !== dir) continue;
         const read = readRecord(key, record.value.toString("utf8"));

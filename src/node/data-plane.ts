@@ -6,10 +6,11 @@
 import type { Clock } from "../base/clock.ts";
 import { compileIpSet } from "../base/ip.ts";
 import type { Log } from "../base/log.ts";
-import type { Metrics } from "../base/metrics.ts";
+import type { Counter, Family, Metrics } from "../base/metrics.ts";
 import type { Settings } from "../base/settings.ts";
 import { type GatewayServer, openGatewayServer } from "../gateway/gateway-server.ts";
 import { makeProbe } from "../gateway/health-probe.ts";
+import type { Counters } from "../plugin/counters.ts";
 import type { PluginSettings } from "../plugin/plugin.ts";
 import { type LiveConfiguration, openLive } from "../runtime/live.ts";
 import type { PluginRegistry } from "../runtime/plugin-registry.ts";
@@ -17,9 +18,10 @@ import { openStates } from "../runtime/states.ts";
 import { withoutDenied } from "../runtime/upstream/denied.ts";
 import { openDns } from "../runtime/upstream/dns.ts";
 import { makeDnsLookup } from "../runtime/upstream/dns-lookup.ts";
+import type { Probe } from "../runtime/upstream/node-health.ts";
 import { openUpstreams, type Upstreams } from "../runtime/upstream/upstreams.ts";
 import { openSecrets } from "../secret/resolver.ts";
-import type { StoreSource } from "../store/store.ts";
+import type { Revision, StoreSource } from "../store/store.ts";
 import type { Table } from "../sync/table.ts";
 import type { Watcher } from "../sync/watcher.ts";
 import { gatewaySettings } from "./gateway-options.ts";
@@ -38,6 +40,18 @@ export interface DataPlaneOptions {
   readonly log: Log;
   /** Absent: this process is a worker, and its primary speaks for the node. */
   readonly membership?: Membership | undefined;
+  /** What a worker shares with the others of its node; absent where there is one process. */
+  readonly shared?: SharedParts | undefined;
+}
+
+export interface SharedParts {
+  readonly counters: Counters;
+  readonly probe: Probe;
+  /** Probes are counted where they are made. */
+  readonly probes: Family<Counter>;
+  readonly onApplied: (revision: Revision) => void;
+  /** Resolves when the listeners may be opened. */
+  beforeListening(watcher: Watcher): Promise<void>;
 }
 
 export interface DataPlane {
@@ -80,7 +94,8 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     metrics,
     states,
     dns,
-    probe: makeProbe(clock),
+    probe: options.shared?.probe ?? makeProbe(clock),
+    probes: options.shared?.probes,
     denied,
     certificate: (id) => certificateOf(live, id),
   });
@@ -95,12 +110,15 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     metrics,
     states,
     settings: options.pluginSettings,
+    counters: options.shared?.counters,
   });
 
   const follower = await followStore({
     ...{ settings, source, folder: options.folder, membership: options.membership, clock, log },
     consumer: live,
+    onApplied: options.shared?.onApplied,
   });
+  await options.shared?.beforeListening(follower.watcher);
   const server = await openGatewayServer({
     routing: live,
     listen: settings.gateway.listen,

@@ -9,13 +9,9 @@ import { instanceFolder, instanceName } from "../base/instance.ts";
 import { openLog } from "../base/log.ts";
 import { type Metrics, openMetrics } from "../base/metrics.ts";
 import { type Address, formatAddress } from "../base/setting-kinds.ts";
-import { processEnvironment, type Settings } from "../base/settings.ts";
+import type { Settings } from "../base/settings.ts";
 import type { Role } from "../base/settings-check.ts";
-import { readVersion } from "../base/version.ts";
 import type { NodeReport } from "../cluster/registry.ts";
-import type { PluginSettings } from "../plugin/plugin.ts";
-import { PLUGINS } from "../plugins/index.ts";
-import { openPluginRegistry } from "../runtime/plugin-registry.ts";
 import { openControl } from "../status/control-server.ts";
 import type { ListenerFacts, NodeFacts } from "../status/facts.ts";
 import type { Listener } from "../status/listener.ts";
@@ -25,9 +21,9 @@ import { readAdminKeys } from "./admin-keys.ts";
 import { type AdminPlane, openAdminPlane } from "./admin-plane.ts";
 import { bannerText } from "./banner.ts";
 import { controlFacts } from "./control-facts.ts";
-import { type DataPlane, openDataPlane } from "./data-plane.ts";
-import { configOfPlane, listenerFacts, nodeFacts, STARTING, type StoreProbe, startStoreProbe } from "./facts.ts";
-import { loadOwnPlugins } from "./own-plugins.ts";
+import { listenerFacts, nodeFacts, STARTING, type StoreProbe, startStoreProbe } from "./facts.ts";
+import { makeParts } from "./parts.ts";
+import { openServing, type Serving } from "./serving.ts";
 import { openSource } from "./store-source.ts";
 
 export interface StartOptions {
@@ -39,6 +35,8 @@ export interface StartOptions {
 export interface StartedNode {
   /** Drains and ends; idempotent. */
   stop(reason: string): Promise<void>;
+  /** Replaces workers one after another; absent where there is only one process. */
+  reload?(): Promise<void>;
   /** The exit code, once the node ended. */
   readonly done: Promise<number>;
 }
@@ -52,15 +50,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
   const clock = systemClock;
   const log = openLog(settings.log.level);
   const metrics = openMetrics();
-  const version = readVersion();
-  const serverHeader = settings.serverHeader ?? `jotgate/${version}`;
-  const pluginSettings: PluginSettings = {
-    compat: settings.compat,
-    serverName: serverHeader,
-    environment: processEnvironment(),
-    httpsPort: settings.gateway.tls.listen?.port,
-  };
-  const registry = openPluginRegistry([...PLUGINS, ...(await loadOwnPlugins(settings.plugins, PLUGINS))]);
+  const { version, serverHeader, pluginSettings, registry } = await makeParts(settings);
   const listeners: ListenerFacts[] = [];
   const stops: (() => unknown)[] = [];
   let draining = false;
@@ -75,22 +65,22 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
     const { source } = opened;
     const keys = role === "gateway" ? undefined : readAdminKeys(settings, source.kind === "embedded");
     const id = `${instanceName(role, settings)}-${hostname()}-${randomUUID().slice(0, 8)}`;
-    let plane: DataPlane | undefined;
+    let serving: Serving | undefined;
     let probe: StoreProbe | undefined;
     const facts = nodeFacts({
       ...{ id, role, version, settings, store: source.kind, clock },
       listeners: () => listeners,
-      workers: () => [],
+      workers: () => serving?.workers() ?? [],
       draining: () => draining,
-      config: () => (plane ? configOfPlane(plane, settings.prefix) : (probe?.config() ?? STARTING)),
-      waitApplied: (revision, waitMs) => plane?.watcher.waitFor(revision, waitMs) ?? Promise.resolve(false),
+      config: () => serving?.config() ?? probe?.config() ?? STARTING,
+      waitApplied: (revision, waitMs) => serving?.waitApplied(revision, waitMs) ?? Promise.resolve(false),
     });
 
     // First up and last down: probes and scrapers are answered while the rest starts and while it drains.
     collectProcessMetrics(metrics);
     collectNodeMetrics(metrics, facts);
     const status = settings.status.listen
-      ? await openStatusListener(settings.status.listen, facts, metrics)
+      ? await openStatusListener(settings.status.listen, facts, metrics, () => serving)
       : undefined;
     if (status) {
       stops.push(() => status.stop());
@@ -105,7 +95,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
           registry,
           prefix: settings.prefix,
           startedMs: facts.startedAtMs,
-          plane: () => plane,
+          serving: () => serving,
         }),
       });
       stops.push(() => control.stop());
@@ -129,15 +119,16 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
       const report = (): NodeReport => reportOf(facts);
       const folder = instanceFolder(role, settings);
       const shared = { settings, source, registry, pluginSettings, folder, serverHeader, metrics, clock, log };
-      const opened = await openDataPlane({ ...shared, membership: { id, report } });
-      plane = opened;
+      const opened = await openServing({ ...shared, version, membership: { id, report } });
+      serving = opened;
       stops.push(() => opened.close(settings.drainTimeMs));
-      listeners.push(listenerFacts("gateway", opened.server.address));
+      listeners.push(listenerFacts("gateway", opened.plain));
+      if (opened.tls) listeners.push(listenerFacts("gateway-tls", opened.tls, true));
     }
     options.print(
       bannerText({
         ...{ version, settings, keys, store: source.kind },
-        gateway: plane?.server.address,
+        gateway: serving?.plain,
         admin: admin?.address,
         status: status?.address,
       }),
@@ -148,14 +139,16 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
       finish = resolve;
     });
     let stopping: Promise<void> | undefined;
+    const reload = serving?.reload;
     return {
       done,
+      ...(reload ? { reload } : {}),
       stop(reason) {
         stopping ??= (async () => {
           log.info({ reason }, "stopping");
           draining = true;
-          plane?.server.beginDrain();
-          if (plane) await new Promise<void>((resolve) => void clock.after(UNREADY_MS, resolve));
+          serving?.beginDrain();
+          if (serving) await new Promise<void>((resolve) => void clock.after(UNREADY_MS, resolve));
           await takeDown();
           finish(0);
         })();
@@ -168,11 +161,16 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
   }
 }
 
-function openStatusListener(listen: Address, facts: NodeFacts, metrics: Metrics): Promise<Listener> {
+function openStatusListener(
+  listen: Address,
+  facts: NodeFacts,
+  metrics: Metrics,
+  serving: () => Serving | undefined,
+): Promise<Listener> {
   return openStatus({
     listen,
     facts,
-    metrics: () => metrics.registry.metrics(),
+    metrics: () => serving()?.metrics() ?? metrics.registry.metrics(),
     metricsType: metrics.registry.contentType,
     nowMs: () => systemClock.nowMs(),
   });

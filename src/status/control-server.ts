@@ -48,7 +48,7 @@ export interface ControlFacts {
     readonly plugins: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   };
   /** Every configured health checker that has seen a request. */
-  health(): readonly HealthReport[];
+  health(): Promise<readonly HealthReport[]>;
   /** Secrets masked. */
   records(kind: "routes" | "services" | "upstreams" | "plugin_metadata"): readonly ControlRecord[];
 }
@@ -88,7 +88,7 @@ export async function openControl(options: {
     const { kind, id = "" } = request.params;
     if (id === "") return reply.code(404).send({ error_msg: `missing src id for src type ${kind}` });
     if (!CHECKED.includes(kind)) return reply.code(400).send({ error_msg: `invalid src type ${kind}` });
-    const report = facts.health().find(({ name }) => name.endsWith(`/${kind}/${id}`));
+    const report = (await facts.health()).find(({ name }) => name.endsWith(`/${kind}/${id}`));
     if (report) return report;
     const known = facts.records(kind as (typeof DUMPS)[number][0]).some(({ key }) => key.endsWith(`/${kind}/${id}`));
     return reply.code(404).send({ error_msg: known ? `no checker for ${kind}[${id}]` : `${kind}[${id}] not found` });

@@ -22,7 +22,7 @@ const facts: ControlFacts = {
     main: { route: { type: "object" } },
     plugins: { "jwt-auth": { schema: {}, priority: 2510, version: 0.1 } },
   }),
-  health: () => [report],
+  health: async () => [report],
   records: (kind) => ({ routes: [route], services: [], upstreams: [upstream], plugin_metadata: [metadata] })[kind],
 };
 

@@ -1,0 +1,30 @@
+/**
+ * What every process of a node makes of its settings in the same way.
+ */
+import { processEnvironment, type Settings } from "../base/settings.ts";
+import { readVersion } from "../base/version.ts";
+import type { PluginSettings } from "../plugin/plugin.ts";
+import { PLUGINS } from "../plugins/index.ts";
+import { openPluginRegistry, type PluginRegistry } from "../runtime/plugin-registry.ts";
+import { loadOwnPlugins } from "./own-plugins.ts";
+
+export interface NodeParts {
+  readonly version: string;
+  readonly serverHeader: string;
+  readonly pluginSettings: PluginSettings;
+  readonly registry: PluginRegistry;
+}
+
+/** @throws GatewayError SETTINGS_INVALID for an own plugin that cannot be loaded */
+export async function makeParts(settings: Settings): Promise<NodeParts> {
+  const version = readVersion();
+  const serverHeader = settings.serverHeader ?? `jotgate/${version}`;
+  const pluginSettings: PluginSettings = {
+    compat: settings.compat,
+    serverName: serverHeader,
+    environment: processEnvironment(),
+    httpsPort: settings.gateway.tls.listen?.port,
+  };
+  const registry = openPluginRegistry([...PLUGINS, ...(await loadOwnPlugins(settings.plugins, PLUGINS))]);
+  return { version, serverHeader, pluginSettings, registry };
+}

@@ -1,0 +1,68 @@
+/**
+ * The side of a node that serves traffic, as the rest of the node sees it: in this process, or in workers.
+ * The only place where the number of processes is decided.
+ */
+import { availableParallelism } from "node:os";
+import type { Address } from "../base/setting-kinds.ts";
+import type { Settings } from "../base/settings.ts";
+import type { HealthReport } from "../status/control-server.ts";
+import type { ConfigFacts, WorkerFacts } from "../status/facts.ts";
+import type { StoreSource } from "../store/store.ts";
+import type { TableRecord } from "../sync/table.ts";
+import { type DataPlaneOptions, openDataPlane } from "./data-plane.ts";
+import { configOfPlane } from "./facts.ts";
+import type { Membership } from "./store-follower.ts";
+import { serveByWorkers } from "./workers/serve-by-workers.ts";
+
+export interface Serving {
+  readonly plain: Address;
+  readonly tls: Address | undefined;
+  config(): ConfigFacts;
+  /** Empty where the node is one process. */
+  workers(): readonly WorkerFacts[];
+  /** Resolves true once `revision` is applied by every worker, false after `waitMs`. */
+  waitApplied(revision: bigint, waitMs: number): Promise<boolean>;
+  health(): Promise<readonly HealthReport[]>;
+  /** The records held, by store key. */
+  entries(): Iterable<[string, TableRecord]>;
+  /** All metrics of the node, in Prometheus' text format. */
+  metrics(): Promise<string>;
+  /** From now on answers ask clients to connect anew; new connections are still served. */
+  beginDrain(): void;
+  /** Leaves the registry, stops accepting, finishes what runs within `drainMs`. */
+  close(drainMs: number): Promise<void>;
+  /** Replaces all workers one after another; absent where there is one process. */
+  reload?(): Promise<void>;
+}
+
+export interface ServingOptions extends DataPlaneOptions {
+  readonly membership: Membership;
+  readonly version: string;
+}
+
+/** Resolves when the gateway accepts connections. @throws the system's error when an address is taken */
+export function openServing(options: ServingOptions): Promise<Serving> {
+  const count = countWorkers(options.settings, options.source);
+  return count === 1 ? serveHere(options) : serveByWorkers(options, count);
+}
+
+function countWorkers({ workers }: Settings, source: StoreSource): number {
+  if (workers !== "auto") return workers;
+  return source.kind === "etcd" ? availableParallelism() : 1;
+}
+
+async function serveHere(options: ServingOptions): Promise<Serving> {
+  const plane = await openDataPlane(options);
+  return {
+    plain: plane.server.address,
+    tls: plane.server.tlsAddress,
+    config: () => configOfPlane(plane, options.settings.prefix),
+    workers: () => [],
+    waitApplied: (revision, waitMs) => plane.watcher.waitFor(revision, waitMs),
+    health: async () => plane.upstreams.healthStatus(),
+    entries: () => plane.table.entries(),
+    metrics: () => options.metrics.registry.metrics(),
+    beginDrain: () => plane.server.beginDrain(),
+    close: (drainMs) => plane.close(drainMs),
+  };
+}

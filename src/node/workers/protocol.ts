@@ -1,0 +1,138 @@
+/**
+ * What the primary and its workers say to each other. Revisions travel as digits, lists and texts are bounded, and
+ * whatever does not fit is dropped on arrival (src/base/channel.ts).
+ */
+import { type Static, type TSchema, type TUnsafe, Type } from "typebox";
+import { type Call, reader, type Tell } from "../../base/channel.ts";
+import type { HealthReport } from "../../status/control-server.ts";
+
+function tell<S extends TSchema>(name: string, body: S): Tell<Static<S>> {
+  return { name, body: reader(body) };
+}
+
+function call<S extends TSchema, R extends TSchema>(name: string, body: S, reply: R): Call<Static<S>, Static<R>> {
+  return { name, body: reader(body), reply: reader(reply) };
+}
+
+function words<const Words extends readonly string[]>(list: Words): TUnsafe<Words[number]> {
+  return Type.Unsafe<Words[number]>({ type: "string", enum: [...list] });
+}
+
+const Digits = Type.String({ pattern: "^\\d{1,19}$" });
+const Address = Type.Object({ host: Type.String({ maxLength: 256 }), port: Type.Integer({ minimum: 0 }) });
+const Nothing = Type.Null();
+const Numbers = Type.Record(Type.String({ maxLength: 64 }), Type.Number());
+
+/** A new worker introduces itself and learns what it is to do. */
+export const BEGIN = call(
+  "begin",
+  Type.Object({ version: Type.String({ maxLength: 64 }) }),
+  // The settings hold secrets: they go this way and not by arguments or environment.
+  Type.Object({ settings: Type.Unknown(), folder: Type.String(), store: Type.String() }),
+);
+
+/** A worker asks whether it may open its listeners. The answer is null, or the revision to apply before asking again. */
+export const MAY_LISTEN = call(
+  "may-listen",
+  Type.Object({ loaded: Type.Boolean(), applied: Digits }),
+  Type.Union([Nothing, Type.Object({ wait: Digits })]),
+);
+
+export const LISTENING = tell("listening", Type.Object({ plain: Address, tls: Type.Union([Nothing, Address]) }));
+
+/** Why a worker could not start; it ends then. */
+export const FAILED = tell(
+  "failed",
+  Type.Object({
+    message: Type.String({ maxLength: 10_000 }),
+    code: Type.Optional(Type.String({ maxLength: 64 })),
+    address: Type.Optional(Type.String({ maxLength: 256 })),
+    port: Type.Optional(Type.Integer()),
+  }),
+);
+
+/** Sent soon after each change. */
+export const APPLIED = tell("applied", Type.Object({ revision: Digits }));
+
+const Problem = Type.Object({
+  key: Type.String({ maxLength: 2_048 }),
+  kind: Type.String({ maxLength: 64 }),
+  revision: Digits,
+  reason: Type.String({ maxLength: 1_024 }),
+});
+/** Problems beyond these are in the log only. */
+export const PROBLEMS_MAX = 10_000;
+
+export type WireFacts = Static<typeof WireFacts>;
+const WireFacts = Type.Object({
+  loaded: Type.Boolean(),
+  connected: Type.Boolean(),
+  fresh: Type.Boolean(),
+  stalenessSeconds: Type.Number(),
+  applied: Digits,
+  head: Digits,
+  reachable: Type.Boolean(),
+  problem: Type.Union([Nothing, Type.Object({ code: Type.String(), text: Type.String(), sinceMs: Type.Number() })]),
+  records: Type.Integer(),
+  epochs: Numbers,
+  lists: Numbers,
+  auditDifferences: Type.Integer(),
+  beat: Type.Union([Nothing, Type.Object({ writtenMs: Type.Number(), receivedMs: Type.Number() })]),
+  changedAtMs: Type.Union([Nothing, Type.Number()]),
+  hash: Type.String({ maxLength: 128 }),
+  /** null: the same as last time. */
+  problems: Type.Union([Nothing, Type.Array(Problem, { maxItems: PROBLEMS_MAX })]),
+});
+/** Sent every second; a worker that falls silent is not well. */
+export const FACTS = tell("facts", WireFacts);
+
+export type WireMetrics = Static<typeof WireMetrics>;
+const WireMetrics = Type.Array(
+  Type.Object({
+    name: Type.String({ pattern: "^[a-zA-Z_:][a-zA-Z0-9_:]{0,127}$" }),
+    help: Type.String({ maxLength: 1_024 }),
+    type: words(["counter", "gauge", "histogram", "summary"]),
+    aggregator: words(["sum", "first", "omit", "average", "min", "max"]),
+    values: Type.Array(
+      Type.Object({
+        value: Type.Number(),
+        labels: Type.Record(Type.String(), Type.Union([Type.String(), Type.Number()])),
+        metricName: Type.Optional(Type.String({ maxLength: 160 })),
+      }),
+      { maxItems: 1_000_000 },
+    ),
+  }),
+  { maxItems: 1_000 },
+);
+export const METRICS = call("metrics", Nothing, WireMetrics);
+
+const Health = Type.Unsafe<readonly HealthReport[]>({
+  type: "array",
+  maxItems: 100_000,
+  items: Type.Object({
+    name: Type.String(),
+    type: words(["http", "https", "tcp"]),
+    nodes: Type.Array(
+      Type.Object({
+        ip: Type.String(),
+        port: Type.Integer(),
+        hostname: Type.Optional(Type.String()),
+        status: words(["healthy", "mostly_healthy", "mostly_unhealthy", "unhealthy"]),
+        counter: Type.Object({
+          success: Type.Integer(),
+          http_failure: Type.Integer(),
+          tcp_failure: Type.Integer(),
+          timeout_failure: Type.Integer(),
+        }),
+      }),
+    ),
+  }),
+});
+/** The health checkers that have seen a request, as the Control API lists them. */
+export const HEALTH = call("health", Nothing, Health);
+
+/** From now on answers ask clients to connect anew. */
+export const DRAIN = tell("drain", Nothing);
+
+/** Stop accepting, finish what runs; answered with the last metrics when all is done. */
+export const STOP = call("stop", Type.Object({ drainMs: Type.Number({ minimum: 0 }) }), WireMetrics);

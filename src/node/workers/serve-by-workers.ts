@@ -1,0 +1,130 @@
+/**
+ * A node's traffic in several processes. The primary, which is this one, keeps what there is once per node: the
+ * registry, acknowledgements, the last-known-good file, counters of limits, health checks. Workers do the rest.
+ * Promise: what the node says it has applied, every worker that may answer has applied.
+ */
+import cluster from "node:cluster";
+import { fileURLToPath } from "node:url";
+import { GatewayError } from "../../base/errors.ts";
+import { makeProbe } from "../../gateway/health-probe.ts";
+import { openLocalCounters } from "../../plugins/local-counters.ts";
+import { openStates } from "../../runtime/states.ts";
+import { countProbes } from "../../runtime/upstream/upstreams.ts";
+import type { Revision } from "../../store/store.ts";
+import { Waiters } from "../../sync/waiters.ts";
+import type { Serving, ServingOptions } from "../serving.ts";
+import { followStore } from "../store-follower.ts";
+import { mergeHealth } from "./merged-health.ts";
+import { MergedMetrics } from "./merged-metrics.ts";
+import { BEGIN, MAY_LISTEN } from "./protocol.ts";
+import { openRecordJudge } from "./record-judge.ts";
+import { SharedCounters } from "./shared-counters.ts";
+import { COUNT, PROBE, RELEASE } from "./shared-messages.ts";
+import { SharedProber } from "./shared-probe.ts";
+import { Supervisor } from "./supervisor.ts";
+import { WorkerProcess } from "./worker-process.ts";
+import { WorkersView } from "./workers-view.ts";
+
+/** A new worker that cannot reach the store to catch up serves what it has after this long, as the others do. */
+const CATCH_UP_MS = 3_000;
+const SETTLE_MS = 600_000;
+
+export async function serveByWorkers(options: ServingOptions, count: number): Promise<Serving> {
+  const { settings, source, registry, folder, version, metrics, clock, log } = options;
+  const view = new WorkersView(clock);
+  const waiters = new Waiters(clock);
+  const merged = new MergedMetrics<WorkerProcess>(metrics.registry);
+  const onNews = (): void => waiters.reached(view.applied());
+
+  const states = openStates(clock);
+  const counters = new SharedCounters({ counters: openLocalCounters(states, clock), workers: count, clock });
+  const prober = new SharedProber({ probe: makeProbe(clock), probes: countProbes(metrics), clock });
+
+  const begin = (worker: WorkerProcess): void => {
+    view.add(worker);
+    worker.channel.onCall(COUNT, (ops) => counters.count(worker, ops));
+    worker.channel.onTell(RELEASE, ({ scope }) => counters.release(worker, scope));
+    worker.channel.onCall(PROBE, ({ target, conf }) => prober.ask(worker, target, conf));
+    worker.channel.onCall(BEGIN, (hello) => {
+      if (hello.version !== version) {
+        const message = `the program on disk is ${hello.version} and this node runs ${version}: restart it instead`;
+        throw new GatewayError("WORKER_UNAVAILABLE", { message });
+      }
+      return { settings, folder, store: source.kind };
+    });
+    let askedMs: number | undefined;
+    worker.channel.onCall(MAY_LISTEN, ({ loaded, applied }) => {
+      askedMs ??= clock.monotonicMs();
+      const wanted = view.applied();
+      const isUpToDate = loaded && BigInt(applied) >= wanted;
+      const isLate = loaded && clock.monotonicMs() - askedMs >= CATCH_UP_MS;
+      if (!isUpToDate && !isLate && !supervisor.isStarting) return { wait: String(wanted) };
+      worker.admit(BigInt(applied));
+      return null;
+    });
+  };
+
+  // Workers accept from one shared socket: nothing is lost when one ends, unlike where the primary hands connections
+  // out and one is on its way (docs/workers.md has the measurement).
+  cluster.schedulingPolicy = cluster.SCHED_NONE;
+  cluster.setupPrimary({ exec: workerFile(), args: [], serialization: "advanced" });
+  const supervisor = new Supervisor({
+    ...{ count, clock, log, drainMs: settings.drainTimeMs },
+    fork() {
+      const worker = new WorkerProcess({
+        ...{ clock, log, onNews },
+        onLastMetrics: (ended, last) => merged.retire(ended, last),
+      });
+      begin(worker);
+      return worker;
+    },
+    onGone(worker) {
+      view.remove(worker);
+      counters.forget(worker);
+      merged.retire(worker, undefined);
+      onNews();
+    },
+  });
+
+  const settled = async (revision: Revision): Promise<void> => {
+    if (view.applied() < revision) await waiters.wait(revision, SETTLE_MS);
+  };
+  const starting = supervisor.start();
+  starting.catch(() => undefined); // awaited below
+  const follower = await followStore({
+    ...{ settings, source, folder, clock, log },
+    consumer: openRecordJudge(settings, registry, clock),
+    membership: { ...options.membership, settled },
+  });
+  const close = async (drainMs: number): Promise<void> => {
+    await follower.leave();
+    await supervisor.stop(drainMs);
+    waiters.giveUp();
+    await follower.stop();
+    states.close();
+  };
+  try {
+    const { plain, tls } = await starting;
+    follower.join();
+    return {
+      ...{ plain, tls, close },
+      config: () => view.config(),
+      workers: () => supervisor.workers.map((worker) => worker.shown()),
+      waitApplied: async (revision, waitMs) => view.applied() >= revision || (await waiters.wait(revision, waitMs)),
+      health: async () => mergeHealth(await Promise.allSettled(view.serving.map((worker) => worker.health()))),
+      entries: () => follower.table.entries(),
+      metrics: () => merged.text(view.serving),
+      beginDrain: () => supervisor.beginDrain(),
+      reload: () => supervisor.reload(),
+    };
+  } catch (error) {
+    await close(0);
+    throw error;
+  }
+}
+
+/** The program of a worker, in the build as in the sources. */
+function workerFile(): string {
+  const name = import.meta.url.endsWith(".ts") ? "./worker-main.ts" : "./worker-main.js";
+  return fileURLToPath(new URL(name, import.meta.url));
+}

@@ -1,0 +1,187 @@
+/**
+ * Keeps so many workers running: replaces those that end, at once at first and then ever more slowly; replaces all of
+ * them one after another on reload; ends them in order.
+ * Promise: a worker is given up only when its successor accepts connections, or when it is gone.
+ */
+import { type Clock, sleep, type Timer } from "../../base/clock.ts";
+import { GatewayError } from "../../base/errors.ts";
+import type { Log } from "../../base/log.ts";
+import type { Listening, WorkerEnd, WorkerProcess } from "./worker-process.ts";
+
+export interface SupervisorOptions {
+  readonly count: number;
+  readonly fork: () => WorkerProcess;
+  /** A worker's process is no more. */
+  readonly onGone: (worker: WorkerProcess) => void;
+  readonly drainMs: number;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly random?: () => number;
+}
+
+/** A worker that lived for so long says nothing about the next one. */
+const STEADY_MS = 10_000;
+const BACK_OFF_MS = 250;
+const BACK_OFF_LIMIT_MS = 30_000;
+/** How long a successor may take until it accepts connections. */
+const SUCCESSION_MS = 60_000;
+const CHECK_MS = 1_000;
+/** So many checks in a row without a word, though one is due each second: its event loop stands still. */
+const SILENT_CHECKS = 30;
+
+/** The place of one worker. */
+interface Slot {
+  current: WorkerProcess | undefined;
+  /** Started by a reload, takes over when it accepts connections. */
+  successor: WorkerProcess | undefined;
+  /** How many ended young, in a row. */
+  failures: number;
+  timer: Timer | undefined;
+}
+
+export class Supervisor {
+  readonly #options: SupervisorOptions;
+  readonly #random: () => number;
+  readonly #slots: readonly Slot[];
+  readonly #alive = new Set<WorkerProcess>();
+  readonly #silence = new WeakMap<WorkerProcess, { heardMs: number; checks: number }>();
+  /** The first workers are on their way. */
+  isStarting = true;
+  #watchdog: Timer | undefined;
+  #reloading: Promise<void> | undefined;
+  #isStopping = false;
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options;
+    this.#random = options.random ?? Math.random;
+    this.#slots = Array.from({ length: options.count }, () => ({
+      current: undefined,
+      successor: undefined,
+      failures: 0,
+      timer: undefined,
+    }));
+  }
+
+  /** Every process that has not ended, in order of their start. */
+  get workers(): readonly WorkerProcess[] {
+    return [...this.#alive];
+  }
+
+  /** Resolves when all accept connections; rejects with what the first one that cannot says. */
+  async start(): Promise<Listening> {
+    for (const slot of this.#slots) slot.current = this.#fork(slot);
+    this.#watchdog = this.#options.clock.every(CHECK_MS, () => this.#check());
+    const [first] = await Promise.all(this.workers.map((worker) => worker.listening));
+    this.isStarting = false;
+    if (!first) throw new TypeError("a supervisor needs at least one worker");
+    return first;
+  }
+
+  /**
+   * Resolves when every worker was replaced and the former ones have ended. A reload under way is joined.
+   * @throws GatewayError WORKER_UNAVAILABLE when a new worker does not come up; the former ones go on then
+   */
+  reload(): Promise<void> {
+    this.#reloading ??= this.#reloadAll().finally(() => {
+      this.#reloading = undefined;
+    });
+    return this.#reloading;
+  }
+
+  beginDrain(): void {
+    for (const worker of this.#alive) worker.beginDrain();
+  }
+
+  /** Ends all of them; what runs is finished within `drainMs`. Idempotent. */
+  async stop(drainMs: number): Promise<void> {
+    this.#isStopping = true;
+    this.#watchdog?.cancel();
+    for (const slot of this.#slots) slot.timer?.cancel();
+    await Promise.all(this.workers.map((worker) => worker.stop(drainMs)));
+  }
+
+  #fork(slot: Slot): WorkerProcess {
+    const worker = this.#options.fork();
+    this.#alive.add(worker);
+    void worker.gone.then((end) => this.#ended(slot, worker, end));
+    return worker;
+  }
+
+  async #reloadAll(): Promise<void> {
+    const { clock, drainMs, log } = this.#options;
+    log.info({}, "replacing all workers");
+    const ended: Promise<void>[] = [];
+    for (const slot of this.#slots) {
+      if (this.#isStopping) break;
+      if (!slot.current) continue; // a new one is on its way anyway
+      const successor = this.#fork(slot);
+      slot.successor = successor;
+      const late = new GatewayError("WORKER_UNAVAILABLE", { message: "the new worker does not come up" });
+      try {
+        const expired = sleep(clock, SUCCESSION_MS).then(() => Promise.reject(late));
+        await Promise.race([successor.listening, expired]);
+      } catch (error) {
+        successor.kill();
+        await successor.gone;
+        throw error;
+      }
+      const former = slot.current;
+      slot.successor = undefined;
+      slot.current = successor;
+      if (former) ended.push(former.stop(drainMs));
+    }
+    await Promise.all(ended);
+    log.info({}, "all workers are replaced");
+  }
+
+  #ended(slot: Slot, worker: WorkerProcess, end: WorkerEnd): void {
+    this.#alive.delete(worker);
+    this.#options.onGone(worker);
+    const { log, clock } = this.#options;
+    const facts = { worker: worker.id, pid: worker.pid, ...end };
+    if (slot.successor === worker) slot.successor = undefined;
+    else if (slot.current === worker) slot.current = undefined;
+    else {
+      log.info(facts, "a former worker has ended");
+      return;
+    }
+    if (this.#isStopping || this.isStarting) {
+      log.info(facts, "a worker has ended");
+      return;
+    }
+    if (slot.current || slot.successor) {
+      log.error(facts, "a worker ended; its place is taken");
+      return;
+    }
+    const livedMs = clock.monotonicMs() - worker.startedMonoMs;
+    if (livedMs >= STEADY_MS) slot.failures = 0;
+    const delayMs = this.#pause(slot.failures++);
+    log.error(
+      { ...facts, livedMs: Math.round(livedMs), delayMs: Math.round(delayMs) },
+      "a worker ended; it is replaced",
+    );
+    const refill = (): void => {
+      slot.current ??= this.#fork(slot);
+    };
+    if (delayMs === 0) refill();
+    else slot.timer = clock.after(delayMs, refill);
+  }
+
+  #pause(failures: number): number {
+    if (failures === 0) return 0;
+    return Math.min(BACK_OFF_LIMIT_MS, BACK_OFF_MS * 2 ** (failures - 1)) * (0.5 + 0.5 * this.#random());
+  }
+
+  /** Kills workers that have been silent; counts checks, not time, so that a primary that was stopped itself kills nobody. */
+  #check(): void {
+    for (const worker of this.#alive) {
+      const seen = this.#silence.get(worker);
+      if (seen === undefined || seen.heardMs !== worker.heardMs) {
+        this.#silence.set(worker, { heardMs: worker.heardMs, checks: 0 });
+      } else if (++seen.checks === SILENT_CHECKS && worker.state !== "draining") {
+        this.#options.log.error({ worker: worker.id, pid: worker.pid }, "a worker does not respond and is killed");
+        worker.kill();
+      }
+    }
+  }
+}

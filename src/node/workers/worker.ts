@@ -1,0 +1,160 @@
+/**
+ * A worker: the gateway half of a node in a process of its own, which knows the node only through its primary.
+ * Promise: it ends with its primary, at the latest when the channel to it does; signals are the primary's business,
+ * also where a terminal or service manager sends them to all.
+ */
+import type { Serializable } from "node:child_process";
+import { Channel, type Pipe } from "../../base/channel.ts";
+import { type Clock, systemClock, type Timer } from "../../base/clock.ts";
+import { messageOf } from "../../base/errors.ts";
+import { openLog } from "../../base/log.ts";
+import { type Metrics, openMetrics } from "../../base/metrics.ts";
+import type { Settings } from "../../base/settings.ts";
+import { readVersion } from "../../base/version.ts";
+import { countProbes } from "../../runtime/upstream/upstreams.ts";
+import { collectProcessMetrics } from "../../status/status-metrics.ts";
+import type { Watcher } from "../../sync/watcher.ts";
+import { type DataPlane, openDataPlane } from "../data-plane.ts";
+import { configOfPlane } from "../facts.ts";
+import { makeParts } from "../parts.ts";
+import { openSource } from "../store-source.ts";
+import { writeFacts } from "./config-wire.ts";
+import { openLeasedCounters } from "./leased-counters.ts";
+import {
+  APPLIED,
+  BEGIN,
+  DRAIN,
+  FACTS,
+  FAILED,
+  HEALTH,
+  LISTENING,
+  MAY_LISTEN,
+  METRICS,
+  STOP,
+  type WireMetrics,
+} from "./protocol.ts";
+import { askedProbe } from "./shared-probe.ts";
+
+const ANSWER_MS = 30_000;
+/** Changes come in groups; each is told of this long after its first. */
+const APPLIED_AFTER_MS = 50;
+const FACTS_EVERY_MS = 1_000;
+const CATCH_UP_STEP_MS = 200;
+/** The primary ends who cannot start; this is for when it is busy. */
+const FAILED_MS = 5_000;
+
+export async function runWorker(): Promise<void> {
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => undefined);
+  process.title = "jotgate worker";
+  const clock = systemClock;
+  const channel = new Channel({ pipe: pipeToPrimary(), clock, log: openLog("warn") });
+  try {
+    const { settings, folder } = await channel.call(BEGIN, { version: readVersion() }, ANSWER_MS);
+    // True: the primary read and checked them.
+    await serve(settings as Settings, folder, channel, clock);
+  } catch (error) {
+    channel.tell(FAILED, { message: messageOf(error), ...systemFacts(error) });
+    clock.after(FAILED_MS, () => process.exit(1));
+  }
+}
+
+async function serve(settings: Settings, folder: string, channel: Channel, clock: Clock): Promise<void> {
+  const log = openLog(settings.log.level).child({ worker: process.pid });
+  const metrics = openMetrics();
+  collectProcessMetrics(metrics);
+  const news = new News(channel, clock, settings.prefix);
+  const { source } = await openSource(settings, clock, log);
+  const plane = await openDataPlane({
+    ...{ settings, source, folder, metrics, clock, log },
+    ...(await makeParts(settings)),
+    shared: {
+      counters: openLeasedCounters(channel, clock),
+      probe: askedProbe(channel),
+      probes: countProbes(openMetrics()), // not told of
+      onApplied: (revision) => news.applied(revision),
+      beforeListening: (watcher) => untilAllowed(watcher, channel),
+    },
+  });
+  news.plane = plane;
+  answer(channel, plane, metrics);
+  news.tell();
+  const { address, tlsAddress } = plane.server;
+  channel.tell(LISTENING, { plain: address, tls: tlsAddress ?? null });
+}
+
+/** A worker answers requests only when it is as far as the node says it is. */
+async function untilAllowed(watcher: Watcher, channel: Channel): Promise<void> {
+  for (;;) {
+    const { loaded, appliedRevision } = watcher.facts();
+    const answer = await channel.call(MAY_LISTEN, { loaded, applied: String(appliedRevision) }, ANSWER_MS);
+    if (answer === null) return;
+    await watcher.waitFor(BigInt(answer.wait), CATCH_UP_STEP_MS);
+  }
+}
+
+function answer(channel: Channel, plane: DataPlane, metrics: Metrics): void {
+  const last = async (): Promise<WireMetrics> =>
+    // True: what prom-client gives is what its own aggregation takes.
+    (await metrics.registry.getMetricsAsJSON()) as unknown as WireMetrics;
+  channel.onCall(METRICS, last);
+  channel.onCall(HEALTH, () => plane.upstreams.healthStatus());
+  channel.onTell(DRAIN, () => plane.server.beginDrain());
+  channel.onCall(STOP, async ({ drainMs }) => {
+    await plane.close(drainMs);
+    return await last();
+  });
+}
+
+/** Tells the primary how far this worker is: soon after a change, and each second that it is alive. */
+class News {
+  plane: DataPlane | undefined;
+  readonly #channel: Channel;
+  readonly #clock: Clock;
+  readonly #prefix: string;
+  #revision = 0n;
+  #problems = "";
+  #timer: Timer | undefined;
+
+  constructor(channel: Channel, clock: Clock, prefix: string) {
+    this.#channel = channel;
+    this.#clock = clock;
+    this.#prefix = prefix;
+    clock.every(FACTS_EVERY_MS, () => this.tell());
+  }
+
+  applied(revision: bigint): void {
+    this.#revision = revision;
+    this.#timer ??= this.#clock.after(APPLIED_AFTER_MS, () => {
+      this.#timer = undefined;
+      this.#channel.tell(APPLIED, { revision: String(this.#revision) });
+    });
+  }
+
+  tell(): void {
+    if (!this.plane) {
+      this.#channel.tell(APPLIED, { revision: String(this.#revision) });
+      return;
+    }
+    const { wire, problems } = writeFacts(configOfPlane(this.plane, this.#prefix), this.#problems);
+    this.#problems = problems;
+    this.#channel.tell(FACTS, wire);
+  }
+}
+
+function pipeToPrimary(): Pipe {
+  return {
+    // The callback takes the error of a channel that is gone; the process ends with it.
+    send: (message) => void process.send?.(message as Serializable, undefined, undefined, () => undefined),
+    receive: (listener) => void process.on("message", listener),
+  };
+}
+
+/** What an error of the system says beside its text. */
+function systemFacts(error: unknown): { code?: string; address?: string; port?: number } {
+  const { code, address, port } = error as Readonly<Record<string, unknown>>;
+  return {
+    ...(typeof code === "string" ? { code } : {}),
+    ...(typeof address === "string" ? { address } : {}),
+    ...(typeof port === "number" ? { port } : {}),
+  };
+}
