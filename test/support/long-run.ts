@@ -13,7 +13,7 @@ export function bounded<T>(short: T, long: T): T {
 
 /** A bound that a guarantee states, with room for machines that do other things at the same time. */
 export function slack(boundMs: number): number {
-  return boundMs * Number(process.env["TIME_SLACK"] ?? bounded(2, 1.5));
+  return boundMs * Number(process.env["TIME_SLACK"] ?? bounded(3, 1.5));
 }
 
 /** A number that the long forms are told by their command line. */

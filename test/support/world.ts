@@ -15,7 +15,7 @@ import { followHistory, type History, listAll, openDirect } from "./history.ts";
 import { Ledger, recordOf, startWriter, type Writer } from "./ledger.ts";
 import { type Load, startLoad } from "./load.ts";
 import { slack } from "./long-run.ts";
-import { type Node, type NodeOptions, startNode, until } from "./process.ts";
+import { type Node, type NodeOptions, startNode, until, untilReady } from "./process.ts";
 import { type Relay, startRelay } from "./relay.ts";
 import { configOf, type NodeConfig } from "./scrape.ts";
 
@@ -26,6 +26,8 @@ export interface WorldOptions {
   readonly etcdArgs?: readonly string[];
   /** Gateways reach each member through a relay of its own. */
   readonly relay?: boolean;
+  /** Admins reach the first member through a relay of their own. */
+  readonly adminRelay?: boolean;
   /** Requests per second to each gateway; 0: no load. Default 100. */
   readonly rate?: number;
   /** Pause between two writes; undefined: no writer. Default 25 ms. */
@@ -49,6 +51,8 @@ export interface Fault {
 export interface World {
   readonly etcd: EtcdCluster;
   readonly relays: readonly Relay[];
+  /** Undefined without the option. */
+  readonly adminRelay: Relay | undefined;
   readonly admins: Node[];
   readonly gateways: Node[];
   readonly ledger: Ledger;
@@ -82,6 +86,8 @@ export interface FaultResult {
 }
 
 const SAMPLE_MS = 200;
+/** Many start at the same time. */
+const START_MS = 60_000;
 const LOAD_ROUTE = "load";
 
 export async function openWorld(options: WorldOptions = {}): Promise<World> {
@@ -107,6 +113,9 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
     ends.push(() => etcd.stop());
     const relays = options.relay ? await Promise.all(etcd.endpoints.map((endpoint) => startRelay(endpoint))) : [];
     for (const relay of relays) ends.push(() => relay.stop());
+    const adminRelay = options.adminRelay ? await startRelay(etcd.endpoints[0] ?? "") : undefined;
+    ends.push(() => adminRelay?.stop());
+    const adminHosts = adminRelay ? [adminRelay.endpoint] : etcd.endpoints;
     const store = openDirect(etcd.endpoints);
     ends.push(() => store.close());
     const history = await followHistory(etcd.endpoints);
@@ -121,14 +130,16 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
     const args = ["--workers", "1", ...(options.gatewayArgs ?? [])];
     const folders = Array.from({ length: gatewayCount }, (_, i) => join(folder, `gateway-${i}`));
     const starting = folders.map(async (dataDir, i) => {
-      gateways[i] = await startNode("gateway", { etcd: hosts, args, dataDir });
+      const node = await startNode("gateway", { etcd: hosts, args, dataDir, nowait: true });
+      gateways[i] = node;
+      await untilReady(node, START_MS);
     });
-    for (let i = 0; i < adminCount; i++)
-      starting.push(
-        startNode("admin", { etcd: etcd.endpoints, dataDir: folder }).then((node) => {
-          admins[i] = node;
-        }),
-      );
+    const startAdmin = async (i: number): Promise<void> => {
+      const node = await startNode("admin", { etcd: adminHosts, dataDir: folder, nowait: true });
+      admins[i] = node;
+      await untilReady(node, START_MS);
+    };
+    for (let i = 0; i < adminCount; i++) starting.push(startAdmin(i));
     await Promise.all(starting);
     const ledger = new Ledger();
     const written = await ledger.write(admins[0] as Node, "put", `/routes/${LOAD_ROUTE}`, {
@@ -175,18 +186,35 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
     };
 
     return {
-      ...{ etcd, relays, admins, gateways, ledger, history, store, load, upstreamPort, samples, inStep, close },
+      ...{
+        etcd,
+        relays,
+        adminRelay,
+        admins,
+        gateways,
+        ledger,
+        history,
+        store,
+        load,
+        upstreamPort,
+        samples,
+        inStep,
+        close,
+      },
       get upstreamSeen() {
         return upstreamSeen;
       },
       async restartAdmin(i) {
         const old = admins[i] as Node;
         await old.stop("SIGKILL");
-        admins[i] = await startNode("admin", {
-          etcd: etcd.endpoints,
+        const node = await startNode("admin", {
+          etcd: adminHosts,
           dataDir: folder,
           ports: { admin: portOfUrl(old.admin) },
+          nowait: true,
         });
+        admins[i] = node;
+        await untilReady(node, START_MS);
       },
       dataOf: (i) => folders[i] ?? "",
       async startGateway(i, options = {}) {
