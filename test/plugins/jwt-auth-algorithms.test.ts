@@ -263,9 +263,9 @@ describe("the consumer's configuration", () => {
       error: undefined,
     },
     {
-      says: "a weak RSA key is refused",
+      says: "a weak RSA key is fine",
       conf: { algorithm: "RS256", public_key: rsa1024.public_key },
-      error: "public_key has 1024 bits, RSA needs at least 2048",
+      error: undefined,
     },
     {
       says: "another curve is refused",
@@ -278,8 +278,16 @@ describe("the consumer's configuration", () => {
       error: "public_key is of type ec, which EdDSA cannot use",
     },
     {
-      says: "a private key is no public key",
+      says: "a private key has a public half",
       conf: { algorithm: "RS256", public_key: keyOf("RS256").conf.private_key },
+      error: undefined,
+    },
+    {
+      says: "a request for a certificate is no public key",
+      conf: {
+        algorithm: "RS256",
+        public_key: "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----",
+      },
       error: "public_key is not a PEM public key or certificate",
     },
     {
@@ -305,6 +313,34 @@ describe("the consumer's configuration", () => {
     expect(() =>
       openJwtNode({ algorithm, jack: { secret: "x".repeat(bytes) }, settings: { compat: "strict" } }),
     ).toThrow(short);
+  });
+
+  const weakKeys = [
+    {
+      says: "an RSA key of 1024 bits",
+      key: pairAsKey(generateKeyPairSync("rsa", { modulusLength: 1024 })),
+      weakness: "public_key has 1024 bits, RSA needs at least 2048",
+    },
+    {
+      says: "an RSA key of 512 bits",
+      key: pairAsKey(generateKeyPairSync("rsa", { modulusLength: 512 })),
+      weakness: "public_key has 512 bits, RSA needs at least 2048",
+    },
+    {
+      says: "a private key in the place of the public one",
+      key: { ...keyOf("RS256"), conf: { public_key: keyOf("RS256").conf.private_key } },
+      weakness: "public_key is a private key",
+    },
+  ];
+  test.each(weakKeys)("$says verifies with a warning; strict refuses it", async ({ key, weakness }) => {
+    const conf = { algorithm: "RS256", public_key: key.conf.public_key };
+    const node = openJwtNode({ algorithm: "RS256", jack: conf });
+    const token = makeToken({ algorithm: "RS256", key: key.privateKey, payload: { key: "jack-key" } });
+    expect((await node.callWith(token)).status).toBe(200);
+    expect((await node.callWith(makeToken({ payload: { key: "jack-key" } }))).status).toBe(401);
+    expect(node.env.logged.map(({ message }) => message)).toContain(weakness);
+    expect(jackError(conf, "strict")).toBe(weakness);
+    expect(() => openJwtNode({ algorithm: "RS256", jack: conf, settings: { compat: "strict" } })).toThrow(weakness);
   });
 
   test("a short secret is warned about, a million times ten times a minute", () => {

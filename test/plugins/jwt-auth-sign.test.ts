@@ -145,6 +145,12 @@ describe("the token", () => {
     expect(payload).toEqual({ key, exp: NOW + 86_400 });
   });
 
+  test("never shows a private key, also not one that was given as public_key", async () => {
+    const conf = { algorithm: "RS256", public_key: rs.private_key, private_key: rs.private_key };
+    const answer = await openEndpoint({ consumers: [auth("k", conf)] }).get("?key=k");
+    expect(decoded(answer).header).toEqual({ typ: "JWT", alg: "RS256", x5c: [rs.public_key] });
+  });
+
   test("carries the payload, but key and exp are the gateway's", async () => {
     const payload = { uid: 7, role: "admin", key: "root", exp: 9e9, nbf: 5, nested: { a: [1] } };
     const answer = await openEndpoint().get(`?key=jack-key&payload=${json(payload)}`);

@@ -1,7 +1,7 @@
 /**
  * The 13 signature algorithms: which key fits each, and how to verify and sign with a key made ready once.
- * Promise: a key of another type, curve or of less than 2048 RSA bits is refused here, so that no request ever meets
- * one; verifying never throws. Sources: RFC 7518 section 3, RFC 8037, spec/jwt-auth.md section 4.
+ * Promise: a key of another type or curve is refused here, so that no request ever meets one, and a weak one is named as
+ * such; verifying never throws. Sources: RFC 7518 section 3, RFC 8037, spec/jwt-auth.md section 4.
  */
 import {
   constants,
@@ -78,17 +78,29 @@ export function isHmac(algorithm: Algorithm): algorithm is HmacAlgorithm {
   return algorithm.startsWith("HS");
 }
 
+export interface PublicKey {
+  readonly key: KeyObject;
+  /** The text that may be shown to others: never a private key. */
+  readonly text: string;
+  /** What the mode `strict` refuses and the others warn about. */
+  readonly weakness: string | undefined;
+}
+
 /**
- * The public key of a PEM text: SPKI, PKCS#1 or a certificate.
+ * The public key of a PEM text: SPKI, PKCS#1, a certificate, or the public half of a private key.
  * @throws GatewayError RECORD_INVALID, saying what does not fit; the text never holds key material
  */
-export function publicKey(algorithm: KeyPairAlgorithm, pem: string): KeyObject {
+export function publicKey(algorithm: KeyPairAlgorithm, pem: string): PublicKey {
   const text = pem.trim();
-  // OpenSSL would derive a public key from a private one, and the signing endpoint would then publish the private one.
-  if (!/^-----BEGIN (?:PUBLIC KEY|RSA PUBLIC KEY|CERTIFICATE)-----/.test(text)) {
-    throw unusable("public_key is not a PEM public key or certificate");
-  }
-  return fitting(algorithm, "public_key", () => createPublicKey(text));
+  const kind =
+    /^-----BEGIN (?:PUBLIC|RSA PUBLIC|(PRIVATE|RSA PRIVATE|EC PRIVATE)) KEY-----|^-----BEGIN CERTIFICATE-----/;
+  const found = kind.exec(text);
+  if (!found) throw unusable("public_key is not a PEM public key or certificate");
+  const key = fitting(algorithm, "public_key", () => createPublicKey(text));
+  const bits = key.asymmetricKeyDetails?.modulusLength ?? RSA_LEAST_BITS;
+  const short = bits < RSA_LEAST_BITS ? `public_key has ${bits} bits, RSA needs at least ${RSA_LEAST_BITS}` : undefined;
+  if (found[1] === undefined) return { key, text: pem, weakness: short };
+  return { key, text: key.export({ type: "spki", format: "pem" }).toString(), weakness: "public_key is a private key" };
 }
 
 /** The private key of a PEM text: PKCS#8, PKCS#1 or SEC1. Throws as `publicKey` does. */
@@ -197,8 +209,6 @@ function fitting(algorithm: KeyPairAlgorithm, member: string, read: () => KeyObj
     throw unusable(`${member} is on curve ${details.namedCurve}, ${algorithm} needs ${method.curve}`);
   }
   if (method.padding === undefined) return key;
-  const bits = details.modulusLength ?? 0;
-  if (bits < RSA_LEAST_BITS) throw unusable(`${member} has ${bits} bits, RSA needs at least ${RSA_LEAST_BITS}`);
   if ((details.publicExponent ?? 0n) < 3n) throw unusable(`${member} has a public exponent below 3`);
   if (details.hashAlgorithm !== undefined && details.hashAlgorithm !== method.hash) {
     throw unusable(`${member} is bound to ${details.hashAlgorithm}, which ${algorithm} cannot use`);

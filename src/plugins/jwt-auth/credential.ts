@@ -1,7 +1,7 @@
 /**
  * The consumer side of jwt-auth: schema, rules, the secret that is made when none is given, and the compiled credential.
  * Promise: the algorithm is the credential's; its key is a typed KeyObject before any request sees it.
- * Source: spec/jwt-auth.md sections 1 and 9; weak keys are refused beyond it (docs/plugins/jwt-auth.md).
+ * Source: spec/jwt-auth.md sections 1 and 9; `strict` refuses weak keys beyond it (docs/plugins/jwt-auth.md).
  */
 import { type KeyObject, randomBytes } from "node:crypto";
 import { type Static, Type } from "typebox";
@@ -65,7 +65,7 @@ export interface JwtCredential {
   readonly verifier: Verifier | undefined;
   /** "incomplete": a key or a decodable secret is missing; "unusable": the private key cannot be used. */
   readonly signer: Signer | "incomplete" | "unusable";
-  /** The public key as configured, for the header of RS and ES tokens. */
+  /** The public key as configured, for the header of RS and ES tokens; of a private key its public half. */
   readonly publicKeyText: string | undefined;
 }
 
@@ -101,8 +101,8 @@ function checkConf(conf: ConsumerConf, write?: WriteContext): string | undefined
   }
   if (pem === undefined || isReference(pem)) return undefined;
   try {
-    publicKey(algorithm, pem);
-    return undefined;
+    const { weakness } = publicKey(algorithm, pem);
+    return write?.compat === "strict" ? weakness : undefined;
   } catch (error) {
     if (isGatewayError(error)) return error.message;
     throw error;
@@ -130,8 +130,9 @@ function compileConf(conf: ConsumerConf, env: NodeEnv): JwtCredential {
   const { algorithm } = conf;
   if (!isHmac(algorithm)) {
     const pem = conf.public_key ?? "";
-    const key = publicKey(algorithm, pem);
-    return made(conf, keyPairVerifier(algorithm, key), compileSigner(algorithm, conf.private_key, key, env), pem);
+    const { key, text, weakness } = publicKey(algorithm, pem);
+    if (weakness !== undefined) refuseOrWarn(env, weakness);
+    return made(conf, keyPairVerifier(algorithm, key), compileSigner(algorithm, conf.private_key, key, env), text);
   }
   const secret = conf.secret ?? "";
   const bytes = secretBytes(secret, conf.base64_secret);
@@ -140,13 +141,14 @@ function compileConf(conf: ConsumerConf, env: NodeEnv): JwtCredential {
     return made(conf, undefined, "incomplete", undefined);
   }
   if (bytes.length === 0) throw new GatewayError("RECORD_INVALID", { message: EMPTY });
-  if (isShort(algorithm, bytes)) {
-    const message = shortText(algorithm, bytes);
-    if (env.settings.compat === "strict") throw new GatewayError("RECORD_INVALID", { message });
-    warn(env, message);
-  }
+  if (isShort(algorithm, bytes)) refuseOrWarn(env, shortText(algorithm, bytes));
   const key = new HmacKey(algorithm, secret, conf.base64_secret);
   return made(conf, key, key, undefined);
+}
+
+function refuseOrWarn(env: NodeEnv, message: string): void {
+  if (env.settings.compat === "strict") throw new GatewayError("RECORD_INVALID", { message });
+  warn(env, message);
 }
 
 /** One literal for all, so that a million of them share one shape. */

@@ -14,6 +14,8 @@ const DEPTH_MAX = 64;
 const HEADERS_KEPT = 256;
 const HEADER_KEPT_MAX_CHARS = 512;
 
+const NO_SIGNATURE = Buffer.alloc(0);
+
 export type Claims = Readonly<Record<string, unknown>>;
 
 export interface ParsedToken {
@@ -22,6 +24,7 @@ export interface ParsedToken {
   readonly payload: Claims;
   /** What the signature is over. */
   readonly signingInput: string;
+  /** Empty, which no key has ever made, when the text is not base64url: to callers that is one wrong signature more. */
   readonly signature: Buffer;
 }
 
@@ -41,6 +44,7 @@ export function openTokenParser(): ParseToken {
     const first = text.indexOf(".");
     const second = text.indexOf(".", first + 1);
     if (first < 1 || second < first + 2 || second === text.length - 1) return undefined;
+    if (text.includes(".", second + 1)) return undefined;
     const headerText = text.slice(0, first);
     let header = headers.get(headerText);
     if (!header) {
@@ -49,9 +53,9 @@ export function openTokenParser(): ParseToken {
     }
     if (!header.acceptable) return undefined;
     const payloadBytes = decodePart(text.slice(first + 1, second));
-    const signature = decodePart(text.slice(second + 1));
     const payload = payloadBytes && parseObject(payloadBytes);
-    if (!payload || !signature) return undefined;
+    if (!payload) return undefined;
+    const signature = decodePart(text.slice(second + 1)) ?? NO_SIGNATURE;
     return { algorithm: header.algorithm, payload, signingInput: text.slice(0, second), signature };
   };
 }
