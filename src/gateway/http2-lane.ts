@@ -11,9 +11,9 @@ export interface Http2Lane {
   /** Open connections. */
   readonly count: number;
   accept(socket: TLSSocket, connection: ClientConnection): void;
-  /** Asks all clients to go elsewhere; what they still send is served. */
+  /** Closes each connection in its next quiet moment. */
   announceEnd(): void;
-  /** Lets every connection end as soon as its requests are answered. */
+  /** No connection takes another request; each ends as soon as those it has are answered. */
   drain(): void;
 }
 
@@ -30,7 +30,6 @@ export function openHttp2Lane(context: GatewayContext, metrics: Metrics): Http2L
     accept(socket, connection) {
       const session = new Http2Session(context, socket, connection, received, () => sessions.delete(session));
       sessions.add(session);
-      if (context.draining) session.announceEnd();
     },
     announceEnd() {
       for (const session of sessions) session.announceEnd();

@@ -28,6 +28,8 @@ export class Http2Reply implements Reply, BodySource {
   #awaitsContinue: boolean;
   #bodiless = false;
   #done = false;
+  /** The response will not be complete. */
+  #broken = false;
   #held: Buffer | undefined;
   readonly #sending: Deadline;
   readonly #receiving: Deadline;
@@ -43,7 +45,10 @@ export class Http2Reply implements Reply, BodySource {
     this.#context = context;
     this.#announced = announced;
     this.#awaitsContinue = awaitsContinue;
-    this.#sending = new Deadline(() => this.#reset(NGHTTP2_CANCEL));
+    this.#sending = new Deadline(() => {
+      this.#broken = true;
+      this.#reset(NGHTTP2_CANCEL);
+    });
     this.#receiving = new Deadline(() => this.#exchange?.refuse(BODY_TIMEOUT));
   }
 
@@ -59,6 +64,10 @@ export class Http2Reply implements Reply, BodySource {
       body.fail(new GatewayError("CLIENT_ABORTED", { message: "the client closed the stream" }));
       exchange.clientGone();
     });
+    // Node ends a stream before it resets it: without this, a response that broke off would look complete (20.20).
+    this.#stream.on("wantTrailers", () => {
+      if (!this.#broken && !this.#isGone()) this.#stream.sendTrailers({});
+    });
     this.#stream.on("drain", () => {
       wheel.disarm(this.#sending);
       exchange.clientDrained();
@@ -73,13 +82,13 @@ export class Http2Reply implements Reply, BodySource {
     this.#armReceiving();
     stream.on("data", (chunk: Buffer) => {
       this.#armReceiving();
-      if (this.#announced !== undefined && body.received + chunk.length > this.#announced) this.#broken();
+      if (this.#announced !== undefined && body.received + chunk.length > this.#announced) this.#lied();
       else body.push(chunk);
     });
     stream.on("end", () => {
       this.#context.wheel.remove(this.#receiving);
       if (stream.aborted || stream.rstCode !== NGHTTP2_NO_ERROR) return;
-      if (this.#announced !== undefined && body.received !== this.#announced) this.#broken();
+      if (this.#announced !== undefined && body.received !== this.#announced) this.#lied();
       else body.finish();
     });
   }
@@ -110,8 +119,9 @@ export class Http2Reply implements Reply, BodySource {
     headers[":status"] = status;
     for (const text of lines) this.sentBytes += text.length;
     const ends = this.#bodiless || framing === 0;
+    const waits = framing < 0 || framing > HELD_BYTES;
     // Node adds a date where there is none.
-    this.#stream.respond(headers, { endStream: ends });
+    this.#stream.respond(headers, { endStream: ends, waitForTrailers: waits && !ends });
   }
 
   data(chunk: Buffer, owned: boolean): boolean {
@@ -147,6 +157,7 @@ export class Http2Reply implements Reply, BodySource {
 
   destroy(): void {
     this.#done = true;
+    this.#broken = true;
     this.#reset(NGHTTP2_INTERNAL_ERROR);
   }
 
@@ -163,7 +174,7 @@ export class Http2Reply implements Reply, BodySource {
   resumeTunnel(): void {}
 
   /** The body is not as long as it was said to be. */
-  #broken(): void {
+  #lied(): void {
     this.#body?.fail(new GatewayError("CLIENT_ABORTED", { message: "content-length does not fit the body" }));
     this.#reset(NGHTTP2_PROTOCOL_ERROR);
   }

@@ -25,8 +25,8 @@ const CONNECTION_WINDOW_BYTES = 1_048_576;
 const SESSION_MEBIBYTES = 10;
 /** Frames nghttp2 calls invalid, empty DATA among them, per connection. */
 const INVALID_FRAMES_MAX = 100;
-/** GOAWAY with this id announces the end without refusing what is on its way (RFC 9113 section 6.8). */
-const ANY_STREAM = 2 ** 31 - 1;
+/** From GOAWAY to the end of an idle connection. */
+const LINGER_MS = 1_000;
 
 /** Streams the client reset before they were answered: a burst, then so many per second. */
 const RESETS = { burst: 200, perSecond: 33 };
@@ -55,7 +55,7 @@ export class Http2Session {
     this.#context = context;
     this.#connection = connection;
     this.#received = received;
-    this.#idle = new Deadline(() => this.drain());
+    this.#idle = new Deadline(() => this.#idled());
     this.#resets = new Allowance(RESETS.burst, RESETS.perSecond, wheel.nowMs);
     this.#noise = new Allowance(NOISE.burst, NOISE.perSecond, wheel.nowMs);
     const session = performServerHandshake(socket, {
@@ -87,14 +87,27 @@ export class Http2Session {
     wheel.arm(this.#idle, settings.headTimeoutMs);
   }
 
-  /** Tells the client that it should open another connection soon; requests are still served. */
+  /**
+   * Closes as soon as nothing runs. nghttp2 drops new streams from the first GOAWAY on, whatever that says, so the usual
+   * pair of GOAWAYs would lose what is on its way; in a quiet moment that is least likely, and clients may repeat it.
+   */
   announceEnd(): void {
-    if (!this.#session.closed && !this.#session.destroyed) this.#session.goaway(NGHTTP2_NO_ERROR, ANY_STREAM);
+    if (this.#open === 0) this.drain();
   }
 
   /** Takes no more requests, finishes those that are here, closes. */
   drain(): void {
     if (!this.#session.closed && !this.#session.destroyed) this.#session.close();
+  }
+
+  /** Says goodbye, and hangs up on who does not leave: half a head or a broken frame keeps Node's session waiting. */
+  #idled(): void {
+    if (this.#session.closed) {
+      this.#session.destroy();
+      return;
+    }
+    this.drain();
+    if (!this.#session.destroyed) this.#context.wheel.arm(this.#idle, LINGER_MS);
   }
 
   #accept(stream: ServerHttp2Stream, raw: readonly string[]): void {
@@ -104,7 +117,9 @@ export class Http2Session {
     stream.on("error", () => {}); // whatever it is, "close" follows and says all there is to say
     stream.on("aborted", () => this.#spend(this.#resets, "http2_resets"));
     stream.on("close", () => {
-      if (--this.#open === 0) wheel.arm(this.#idle, settings.idleTimeoutMs);
+      if (--this.#open > 0) return;
+      wheel.arm(this.#idle, settings.idleTimeoutMs);
+      if (this.#context.draining) this.drain();
     });
     this.#received();
     try {
@@ -195,7 +210,8 @@ export class Http2Session {
   #spend(allowance: Allowance, reason: string): void {
     if (this.#session.destroyed || allowance.take(this.#context.wheel.nowMs)) return;
     this.#context.metrics.error(reason);
-    this.#session.destroy(undefined, NGHTTP2_ENHANCE_YOUR_CALM);
+    // Without an error Node would say NO_ERROR, whatever the code is.
+    this.#session.destroy(new Error(reason), NGHTTP2_ENHANCE_YOUR_CALM);
   }
 }
 
