@@ -34,9 +34,11 @@ export async function carryOut(engine: Engine, write: Write): Promise<AdminAnswe
     const bytes = Buffer.from(JSON.stringify(sealed), "utf8");
     plan.put(write.key, bytes, lease);
     if (dry) return await showPlan(engine, plan, [write], successOf(write));
+    engine.history.plan(engine, plan, write.request, [write]);
     const before = write.previous?.modRevision ?? 0n;
     const done = await commit(engine.store, engine.clock, plan, { key: write.key, before, after: bytes });
     if (done.kind === "conflict") return await undo(engine, lease, "conflict");
+    engine.history.written(engine);
     return {
       status: successOf(write),
       body: { key: write.key, value: echoed(engine, write.kind, sealed) },
@@ -55,7 +57,7 @@ function successOf(write: Write): number {
 }
 
 /** What must hold beside the record, now and when it is committed. */
-async function planChecks(
+export async function planChecks(
   engine: Engine,
   write: Write,
   candidate: Members,

@@ -5,7 +5,7 @@
 import { sleep } from "../base/clock.ts";
 import { credentialsOf, keyOf, parseKey } from "../model/keys.ts";
 import { KINDS } from "../model/kinds.ts";
-import { type KeyValue, prefixRange } from "../store/store.ts";
+import { prefixRange } from "../store/store.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "./answer.ts";
 import { commit } from "./commit.ts";
 import { showPlan } from "./dry-run.ts";
@@ -53,15 +53,17 @@ async function deleteOnce(
   if (!previous) return KEY_NOT_FOUND;
   const previousValue = previous.value && engine.codec.open(kind, id, previous.value);
   plan.expect(key, previous.modRevision).delete(key);
+  const change: RecordChange = { kind, id, key, previous, previousValue, candidate: undefined };
   if (request.options.dryRun) {
-    const change: RecordChange = { kind, id, key, previous, previousValue, candidate: undefined };
     const credentials = kind.name === "consumer" ? await credentialChanges(engine, id) : [];
     return showPlan(engine, plan, [...credentials, change], 200);
   }
-  if (kind.name === "consumer" && !(await deleteCredentials(engine, plan, id))) return "conflict";
+  if (kind.name === "consumer" && !(await deleteCredentials(engine, request, plan, id))) return "conflict";
   await engine.unique.plan(plan, { kind: kind.name, id }, undefined, ownedBy(target, previousValue));
+  engine.history.plan(engine, plan, request, [change]);
   const done = await commit(engine.store, engine.clock, plan, { key, before: previous.modRevision, after: undefined });
   if (done.kind === "conflict") return "conflict";
+  engine.history.written(engine);
   return { status: 200, body: { deleted: "1", key }, revision: done.revision };
 }
 
@@ -73,13 +75,18 @@ function ownedBy(target: Target, value: Members | undefined): Members | undefine
  * Credentials go first, one transaction each with its index entries: there may be any number of them.
  * Should this process die in between, the consumer is still there and the deletion can be repeated.
  */
-async function deleteCredentials(engine: Engine, plan: Plan, consumer: string): Promise<boolean> {
+async function deleteCredentials(
+  engine: Engine,
+  request: AdminRequest,
+  plan: Plan,
+  consumer: string,
+): Promise<boolean> {
   const guard = pointedKey(engine.prefix, "consumer", consumer);
   const { kv: before } = await engine.store.get(guard); // a credential that comes after this makes the plan fail
   plan.expect(guard, before?.modRevision ?? 0n);
   if (before) plan.delete(guard);
-  for await (const page of engine.store.list(prefixRange(credentialsOf(engine.prefix, consumer)))) {
-    for (const kv of page.kvs) if (!(await deleteCredential(engine, kv))) return false;
+  for await (const credentials of credentialsIn(engine, consumer)) {
+    for (const one of credentials) if (!(await deleteCredential(engine, request, one))) return false;
   }
   return true;
 }
@@ -87,31 +94,30 @@ async function deleteCredentials(engine: Engine, plan: Plan, consumer: string): 
 /** What goes with a consumer. */
 async function credentialChanges(engine: Engine, consumer: string): Promise<RecordChange[]> {
   const changes: RecordChange[] = [];
-  for await (const page of engine.store.list(prefixRange(credentialsOf(engine.prefix, consumer)))) {
-    for (const kv of page.kvs) {
-      const id = parseKey(engine.prefix, kv.key)?.id;
-      if (id === undefined) continue;
-      const previous = toStored(kv);
-      const previousValue = previous.value && engine.codec.open(KINDS.credential, id, previous.value);
-      const { key } = previous;
-      changes.push({ kind: KINDS.credential, id, key, previous, previousValue, candidate: undefined });
-    }
-  }
+  for await (const credentials of credentialsIn(engine, consumer)) changes.push(...credentials);
   return changes;
 }
 
-async function deleteCredential(engine: Engine, kv: KeyValue): Promise<boolean> {
-  const parsed = parseKey(engine.prefix, kv.key);
-  const plan = new Plan().expect(kv.key, kv.modRevision).delete(kv.key);
-  if (parsed?.kind === "credential") {
-    const { value } = toStored(kv);
-    const plain = value && engine.codec.open(KINDS.credential, parsed.id, value);
-    await engine.unique.plan(plan, { kind: "credential", id: parsed.id }, undefined, plain);
+/** Page by page, each as its deletion. */
+async function* credentialsIn(engine: Engine, consumer: string): AsyncGenerator<RecordChange[], void> {
+  const kind = KINDS.credential;
+  for await (const page of engine.store.list(prefixRange(credentialsOf(engine.prefix, consumer)))) {
+    yield page.kvs.map((kv) => {
+      const id = parseKey(engine.prefix, kv.key)?.id ?? "";
+      const previous = toStored(kv);
+      const previousValue = previous.value && engine.codec.open(kind, id, previous.value);
+      return { kind, id, key: kv.key, previous, previousValue, candidate: undefined };
+    });
   }
-  const done = await commit(engine.store, engine.clock, plan, {
-    key: kv.key,
-    before: kv.modRevision,
-    after: undefined,
-  });
+}
+
+async function deleteCredential(engine: Engine, request: AdminRequest, change: RecordChange): Promise<boolean> {
+  const { id, key, previous, previousValue } = change;
+  const before = previous?.modRevision ?? 0n;
+  const plan = new Plan().expect(key, before).delete(key);
+  await engine.unique.plan(plan, { kind: "credential", id }, undefined, previousValue);
+  engine.history.plan(engine, plan, request, [change]);
+  const done = await commit(engine.store, engine.clock, plan, { key, before, after: undefined });
+  if (done.kind === "done") engine.history.written(engine);
   return done.kind === "done";
 }

@@ -57,8 +57,11 @@ const ENTRIES_MAX = 200;
 const VALUE_LENGTH_MAX = 2_048;
 const WHOLE_LENGTH_MAX = 32_768;
 
-/** The diff as far as it is worth keeping: long values are cut, and so is a long list. */
-export function boundedDiff(entries: readonly DiffEntry[]): DiffEntry[] {
+/**
+ * The diff as far as it is worth keeping: long values are cut, and so is a long list.
+ * @param share of how many diffs that are kept together it is one
+ */
+export function boundedDiff(entries: readonly DiffEntry[], share: number): DiffEntry[] {
   const kept: DiffEntry[] = [];
   let length = 0;
   for (const entry of entries) {
@@ -68,7 +71,7 @@ export function boundedDiff(entries: readonly DiffEntry[]): DiffEntry[] {
       ...(entry.to !== undefined && { to: boundedValue(entry.to) }),
     };
     length += JSON.stringify(short).length;
-    if (kept.length >= ENTRIES_MAX || length > WHOLE_LENGTH_MAX) {
+    if (kept.length >= ENTRIES_MAX || length > WHOLE_LENGTH_MAX / share) {
       kept.push({ op: "cut", path: entry.path });
       break;
     }

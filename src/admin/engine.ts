@@ -11,6 +11,7 @@ import type { Kind, WriteMethod } from "../model/kinds.ts";
 import type { RouterMode } from "../runtime/router.ts";
 import type { Store } from "../store/store.ts";
 import type { FieldCodec } from "./field-codec.ts";
+import type { History } from "./history.ts";
 import type { KeyQueue } from "./key-queue.ts";
 import type { NodeList } from "./nodes.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
@@ -78,4 +79,5 @@ export interface Engine {
   /** Undefined where no gateway node is followed; then nobody can wait for them. */
   readonly barrier: Barrier | undefined;
   readonly nodes: NodeList;
+  readonly history: History;
 }

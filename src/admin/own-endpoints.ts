@@ -1,29 +1,39 @@
 /**
- * What our Admin API offers beside APISIX's resources: nodes, the store's identity.
+ * What our Admin API offers beside APISIX's resources: nodes, the store's identity, the history of writes.
  * docs/admin-api.md describes each; every one of them is behind the same key as all others.
  */
 import { type AdminAnswer, refuse } from "./answer.ts";
 import { waitRefusal, waitUntilApplied } from "./applied.ts";
 import type { AdminRequest, Engine } from "./engine.ts";
+import { getHistoryEntry, listHistory } from "./history-read.ts";
+import { rollBack } from "./rollback.ts";
 import { describeStore, raiseStoreEpoch } from "./store-epoch.ts";
 import { writeOptionsOf } from "./write-options.ts";
 
 type Endpoint = (engine: Engine, request: AdminRequest) => Promise<AdminAnswer>;
 
-const ENDPOINTS: Readonly<Record<string, Endpoint>> = {
-  "GET nodes": (engine) => engine.nodes.answer(),
-  "GET store": describeStore,
-  "POST store/epoch": writing(raiseStoreEpoch),
-};
+/** Methods and paths; `*` is any one segment. */
+const ENDPOINTS: readonly (readonly [method: string, path: string, Endpoint])[] = [
+  ["GET", "nodes", (engine) => engine.nodes.answer()],
+  ["GET", "store", describeStore],
+  ["POST", "store/epoch", writing(raiseStoreEpoch)],
+  ["GET", "history", listHistory],
+  ["GET", "history/*", getHistoryEntry],
+  ["POST", "history/*/rollback", writing(rollBack)],
+];
 
-const DIRS: ReadonlySet<string> = new Set(Object.keys(ENDPOINTS).map((name) => /^\w+ ([^/]+)/.exec(name)?.[1] ?? ""));
+const DIRS: ReadonlySet<string> = new Set(ENDPOINTS.map(([, path]) => path.split("/")[0] ?? ""));
 
 /** @returns undefined for paths that are none of ours */
 export async function dispatchOwn(engine: Engine, request: AdminRequest): Promise<AdminAnswer | undefined> {
-  if (!DIRS.has(request.segments[0] ?? "")) return undefined;
-  const name = `${request.method} ${request.segments.join("/")}`;
-  const endpoint = Object.hasOwn(ENDPOINTS, name) ? ENDPOINTS[name] : undefined;
+  const { method, segments } = request;
+  if (!DIRS.has(segments[0] ?? "")) return undefined;
+  const endpoint = ENDPOINTS.find(([wanted, path]) => wanted === method && fits(segments, path.split("/")))?.[2];
   return endpoint ? endpoint(engine, request) : refuse(404, "not found");
+}
+
+function fits(segments: readonly string[], pattern: readonly string[]): boolean {
+  return segments.length === pattern.length && pattern.every((part, at) => part === "*" || part === segments[at]);
 }
 
 /** An endpoint that changes the configuration, so that its writer may wait for all nodes. */

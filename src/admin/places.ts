@@ -42,3 +42,18 @@ export function pluginGroupsKey(prefix: string): string {
 export function generatorKey(prefix: string): string {
   return `${prefix}/gen_id`;
 }
+
+/** Entries of the history as they may be shown; keys are ordered by time. */
+export function historyDir(prefix: string): string {
+  return `${prefix}-jotgate/history/`;
+}
+
+/** What records were before a write, under the same ids as the history. */
+export function restoreDir(prefix: string): string {
+  return `${prefix}-jotgate/restore/`;
+}
+
+/** Written with every entry of the history, so that a rollback notices a write that comes in between. */
+export function historyGuardKey(prefix: string): string {
+  return `${prefix}-jotgate/guard/history`;
+}

@@ -19,6 +19,7 @@ import { keepPreparing } from "./bootstrap.ts";
 import { dispatch, NOT_FOUND } from "./dispatch.ts";
 import type { AdminRequest, Engine } from "./engine.ts";
 import type { FieldCodec } from "./field-codec.ts";
+import { openHistory } from "./history.ts";
 import { openKeyQueue } from "./key-queue.ts";
 import { openNodeList } from "./nodes.ts";
 import { plainCodec } from "./plain-codec.ts";
@@ -49,6 +50,8 @@ export interface AdminOptions {
   readonly codec?: FieldCodec;
   /** How gateway nodes match routes; default `radixtree_host_uri`. */
   readonly routerMode?: RouterMode;
+  /** How many writes are remembered, 0: none; default 1,000. */
+  readonly historyEntries?: number;
   /** What `?wait=all` waits by; started and stopped by its owner. Default: nobody can wait. */
   readonly barrier?: Barrier;
   /** PEM texts; with `clientCa`, clients must show a certificate signed by it. */
@@ -61,6 +64,7 @@ export interface AdminServer {
   close(): Promise<void>;
 }
 
+const HISTORY_ENTRIES = 1_000;
 const BASE = "/apisix/admin";
 const REQUEST_MS = 60_000; // a whole request, body included; admin bodies are small
 
@@ -87,7 +91,7 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
     address: typeof bound === "object" && bound ? { host: bound.address, port: bound.port } : options.listen,
     close() {
       preparation.stop();
-      closing ??= app.close().then(() => undefined);
+      closing ??= app.close().then(() => engine.history.idle());
       return closing;
     },
   };
@@ -109,6 +113,7 @@ function buildEngine(options: AdminOptions): Engine {
     queue: openKeyQueue(),
     barrier: options.barrier,
     nodes: openNodeList(store, prefix, clock, options.barrier),
+    history: openHistory(options.historyEntries ?? HISTORY_ENTRIES),
   };
 }
 

@@ -7,6 +7,7 @@ import { parseIdentity, raiseEpoch } from "../store/identity.ts";
 import { type AdminAnswer, refuse } from "./answer.ts";
 import type { AdminRequest, Engine } from "./engine.ts";
 import { storeIdentityKey } from "./places.ts";
+import { Plan } from "./plan.ts";
 
 /** `GET /store` */
 export async function describeStore(engine: Engine): Promise<AdminAnswer> {
@@ -20,7 +21,9 @@ export async function describeStore(engine: Engine): Promise<AdminAnswer> {
 export async function raiseStoreEpoch(engine: Engine, request: AdminRequest): Promise<AdminAnswer> {
   if (request.options.dryRun) return showRaise(engine);
   try {
-    const identity = await raiseEpoch(engine.store, engine.prefix);
+    const entry = new Plan();
+    engine.history.plan(engine, entry, request, []);
+    const identity = await raiseEpoch(engine.store, engine.prefix, entry.operations);
     const { kv } = await engine.store.get(storeIdentityKey(engine.prefix));
     return { status: 200, body: identity, ...(kv && { revision: kv.modRevision }) };
   } catch (error) {

@@ -12,6 +12,8 @@ export interface StoredRecord {
   readonly text: string;
   readonly createRevision: bigint;
   readonly modRevision: bigint;
+  /** It has a lifetime, see `?ttl=`. */
+  readonly leased: boolean;
 }
 
 export async function readStored(store: Store, key: string): Promise<StoredRecord | undefined> {
@@ -27,6 +29,7 @@ export function toStored(kv: KeyValue): StoredRecord {
     text,
     createRevision: kv.createRevision,
     modRevision: kv.modRevision,
+    leased: kv.lease !== 0n,
   };
 }
 

@@ -148,6 +148,9 @@ export const SettingsSchema = Type.Object({
       "Where `/v1/server_info`, `/v1/schema` and `/v1/healthcheck` are served.",
     ),
   }),
+  history: group("What was written through the Admin API, by whom.", {
+    entries: setting(integer(0, 100_000), "1000", "How many writes are remembered, and can be rolled back; 0: none."),
+  }),
   encryption: group("Encryption of secret fields in the store.", {
     keyring: setting(
       listOf(text("16 to 128 printable characters", /^[\x21-\x2b\x2d-\x7e]{16,128}$/)),

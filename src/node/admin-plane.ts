@@ -61,6 +61,7 @@ export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminP
     cors: admin.cors,
     stream: settings.stream,
     routerMode: settings.router.mode,
+    historyEntries: settings.history.entries,
     ...(tls ? { tls } : {}),
   });
   barrier.start();

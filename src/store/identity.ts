@@ -54,16 +54,21 @@ export async function createIdentity(
 
 /**
  * The operator's word that this store, though older than what nodes hold, is right; every node lists it and follows.
+ * `alongside` is done in the same transaction.
  * @throws GatewayError RECORD_INVALID when there is no identity to raise, STORE_UNAVAILABLE when others keep writing it
  */
-export async function raiseEpoch(store: Store, prefix: string): Promise<StoreIdentity> {
+export async function raiseEpoch(
+  store: Store,
+  prefix: string,
+  alongside: readonly Operation[] = [],
+): Promise<StoreIdentity> {
   const key = controlKeys(prefix).identity;
   for (let attempt = 0; attempt < 5; attempt++) {
     const { kv } = await store.get(key);
     const raised = raise(kv, key);
     const result = await store.txn({
       compare: [{ key, target: "modRevision", is: "==", value: kv?.modRevision ?? 0n }],
-      then: [{ op: "put", key, value: encode(raised) }],
+      then: [{ op: "put", key, value: encode(raised) }, ...alongside],
     });
     if (result.succeeded) return raised;
   }
