@@ -6,7 +6,13 @@
 import type { Answer } from "../plugin/answer.ts";
 import type { AttemptOutcome, Attempts, Target, Timeouts, UpstreamUnit } from "../runtime/upstream-unit.ts";
 import type { Exchange } from "./exchange.ts";
-import { pageAnswer, UPSTREAM_EXHAUSTED, UPSTREAM_LATE, UPSTREAM_OVERLOADED } from "./gateway-pages.ts";
+import {
+  pageAnswer,
+  UPSTREAM_EXHAUSTED,
+  UPSTREAM_LATE,
+  UPSTREAM_OVERLOADED,
+  UPSTREAM_UNRESOLVED,
+} from "./gateway-pages.ts";
 import { Relay } from "./relay.ts";
 import type { Runnable } from "./reply.ts";
 import type { BodySink } from "./request-body.ts";
@@ -222,9 +228,13 @@ export class Forwarding implements UpstreamCall, BodySink, Runnable {
   }
 
   #try(target: Target | undefined): void {
-    if (this.#exchange.over) return;
+    if (this.#exchange.over) {
+      // The client left while a name was looked up; the target is counted as taken by now.
+      if (target) this.#attempts.report({ kind: "aborted" });
+      return;
+    }
     if (!target) {
-      this.#exchange.answerSelf(UPSTREAM_EXHAUSTED);
+      this.#exchange.answerSelf(this.#attempts.tried.length === 0 ? UPSTREAM_UNRESOLVED : UPSTREAM_EXHAUSTED);
       return;
     }
     this.#target = target;
@@ -246,8 +256,12 @@ export class Forwarding implements UpstreamCall, BodySink, Runnable {
     const serverName = this.#unit.tls || this.#unit.scheme !== "http" ? serverNameOf(this.#host) : "";
     const connection = context.client.call(this.#unit, target, serverName, this.#timeouts, fresh, this);
     this.#waiting = true;
-    if (connection) this.#connection ??= connection;
-    else this.#exchange.answerSelf(UPSTREAM_OVERLOADED);
+    if (connection) {
+      this.#connection ??= connection;
+      return;
+    }
+    this.#report({ kind: "aborted" }); // our own limit says nothing about the target
+    this.#exchange.answerSelf(UPSTREAM_OVERLOADED);
   }
 
   #failed(failure: UpstreamFailure): void {

@@ -59,6 +59,8 @@ export const GROUP_MISSING = pageAnswer(503, "consumer_group_missing");
 export const UPSTREAM_NONE = pageAnswer(503, "upstream_none");
 export const UPSTREAM_MISSING = pageAnswer(502, "upstream_missing");
 export const UPSTREAM_EXHAUSTED = pageAnswer(502, "upstream_exhausted");
+/** No name of any node could be looked up. */
+export const UPSTREAM_UNRESOLVED = pageAnswer(503, "upstream_unresolved");
 export const UPSTREAM_OVERLOADED = pageAnswer(503, "upstream_connections");
 export const UPSTREAM_LATE = pageAnswer(502, "upstream_retry_timeout");
 export const PLUGIN_FAILED = pageAnswer(500, "plugin_failed");
