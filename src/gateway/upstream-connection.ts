@@ -114,6 +114,9 @@ export class UpstreamConnection extends Timed implements ChunkSink {
     if (!flowing) {
       this.#sending = true;
       this.#home.wheel.arm(this, this.#timeouts.sendMs);
+    } else if (this.#state === TUNNEL && !this.#sending && !this.#paused) {
+      // Either side keeps a tunnel open, as with nginx: a time-out is for one in which nothing moves.
+      this.#home.wheel.arm(this, this.#timeouts.readMs);
     }
     return flowing;
   }
