@@ -10,14 +10,14 @@ export interface PathOptions {
   readonly deleteTailSlash?: boolean;
   /** `normalize_uri_like_servlet`: policy sees segments without `;parameters`. */
   readonly likeServlet?: boolean;
-  /** `match_uri_encoded_slash`: the router sees `%2F` where the client sent one. */
+  /** `match_uri_encoded_slash`: the router and the upstream see `%2F` where the client sent one. */
   readonly matchEncodedSlash?: boolean;
 }
 
 export interface NormalPath {
   /** Decoded; what plugins, variables and (normally) the router see. */
   readonly path: string;
-  /** Escaped for the upstream as nginx escapes; holds what the switches cut from `path`. */
+  /** Escaped for the upstream as nginx escapes; holds what the switches cut from `path`, or hide in it. */
   readonly escapedPath: string;
   /** What the router compares; differs from `path` only by `matchEncodedSlash`. */
   readonly matchPath: string;
@@ -91,8 +91,11 @@ function normaliseSlowly(rawPath: string, options: PathOptions): NormalPath | un
   if (bytes === undefined) return undefined;
   const path = readUtf8(bytes);
   if (path === undefined) return undefined;
-  const matchPath = options.matchEncodedSlash === true && bytes === decoded ? keepSlashes(rawPath, path) : path;
-  return { path, escapedPath: escapePathBytes(bytes), matchPath };
+  const escapedPath = escapePathBytes(bytes);
+  if (options.matchEncodedSlash !== true || bytes !== decoded || !/%2f/i.test(rawPath)) {
+    return { path, escapedPath, matchPath: path };
+  }
+  return { path, ...keepSlashes(rawPath, path) };
 }
 
 /** Decodes percent escapes once, into text with one character per byte. */
@@ -171,11 +174,12 @@ export function escapePath(path: string): string {
   return escapePathBytes(Buffer.from(path, "utf8").toString("latin1"));
 }
 
-/** The path as decoded, but with `%2F` where a slash was sent encoded. */
-function keepSlashes(raw: string, path: string): string {
-  if (!/%2f/i.test(raw)) return path;
-  const parts = raw.split(/%2f/i).map((part) => readUtf8(decodeBytes(part) ?? ""));
-  return parts.includes(undefined) ? path : parts.join("%2F");
+/** What the router compares and what is sent keep `%2F` where a slash was sent encoded. */
+function keepSlashes(raw: string, path: string): Pick<NormalPath, "escapedPath" | "matchPath"> {
+  const parts = raw.split(/%2f/i).map((part) => decodeBytes(part) ?? "");
+  const texts = parts.map(readUtf8);
+  const escapedPath = parts.map(escapePathBytes).join("%2F");
+  return { escapedPath, matchPath: texts.includes(undefined) ? path : texts.join("%2F") };
 }
 
 function applySwitches(normal: NormalPath, options: PathOptions): NormalPath | undefined {

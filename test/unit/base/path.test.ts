@@ -93,14 +93,17 @@ test.each([
 });
 
 test.each([
-  { raw: "/a%2fb/c", match: "/a%2Fb/c" },
-  { raw: "/a%2fb/../c", match: "/a/c" },
-  { raw: "/a%2f/b", match: "/a/b" },
-  { raw: "/a%20b", match: "/a b" },
-  { raw: "/%c3%a9%2F%c3%a9", match: "/é%2Fé" },
-])("with match_uri_encoded_slash $raw is matched as $match", ({ raw, match }) => {
+  { raw: "/a%2fb/c", match: "/a%2Fb/c", sent: "/a%2Fb/c" },
+  { raw: "/a%2fb/../c", match: "/a/c", sent: "/a/c" },
+  { raw: "/a%2f/b", match: "/a/b", sent: "/a/b" },
+  { raw: "/a%2f..%2fb", match: "/b", sent: "/b" },
+  { raw: "/a%20b", match: "/a b", sent: "/a%20b" },
+  { raw: "/a%20%2f%25b", match: "/a %2F%b", sent: "/a%20%2F%25b" },
+  { raw: "/%c3%a9%2F%c3%a9", match: "/é%2Fé", sent: "/%C3%A9%2F%C3%A9" },
+])("with match_uri_encoded_slash $raw is matched as $match and sent as $sent", ({ raw, match, sent }) => {
   const normal = normalisePath(raw, { matchEncodedSlash: true });
   expect(normal?.matchPath).toBe(match);
+  expect(normal?.escapedPath).toBe(sent);
   expect(normal?.path).toBe(normalisePath(raw)?.path);
 });
 
