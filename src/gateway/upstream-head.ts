@@ -78,6 +78,7 @@ export function writeUpstreamHead(
       const bit = forwardedBit(kind);
       if (bit === 0) continue;
       seen |= bit;
+      if (value === "") continue;
     }
     if (BAD_VALUE.test(value) || !NAME.test(name)) {
       dropped.inc();
@@ -95,7 +96,10 @@ const PROTO_SEEN = 1;
 const HOST_SEEN = 2;
 const PORT_SEEN = 4;
 
-/** Headers of these kinds are sent as they are, because a trusted peer or a plugin put them there; others are made anew. */
+/**
+ * Headers of these kinds are sent as they are, because a trusted peer or a plugin put them there; others are made anew.
+ * An empty one is a plugin's word that there shall be none.
+ */
 function forwardedBit(kind: number): number {
   switch (kind) {
     case X_FORWARDED_PROTO:

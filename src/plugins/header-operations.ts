@@ -42,9 +42,15 @@ export function compileHeaderEdits(edits: HeaderEdits, options: EditOptions = {}
   const dropEmpty = options.dropEmpty === true;
   return (view, headers) => {
     for (const one of steps) runEdit(one, view, headers, dropEmpty);
-    for (const lower of remove) headers.remove(lower);
+    for (const lower of remove) {
+      // The gateway writes these itself unless a line of that name is there; an empty one is not sent.
+      if (dropEmpty && WRITTEN_LATER.has(lower)) headers.set(lower, "");
+      else headers.remove(lower);
+    }
   };
 }
+
+const WRITTEN_LATER: ReadonlySet<string> = new Set(["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port"]);
 
 function runEdit(edit: Edit, view: RequestView, headers: HeaderList, dropEmpty: boolean): void {
   let isFirst = edit.kind === "set";

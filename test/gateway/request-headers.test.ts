@@ -54,6 +54,17 @@ const routes = () =>
         },
       ],
     },
+    none: {
+      upstream: upstreamOf([upstream.port]),
+      plugins: [
+        {
+          rewrite: (view) => {
+            for (const name of ["Proto", "Host", "Port"]) view.headers.set(`X-Forwarded-${name}`, "");
+            return undefined;
+          },
+        },
+      ],
+    },
     path: {
       upstream: upstreamOf([upstream.port]),
       plugins: [
@@ -187,6 +198,11 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
     expect(got.filter((line) => /evil|wide|bad|transfer|content-length|connection/i.test(line))).toEqual([]);
     expect(got).toContain("X-Good: é");
     expect(got).toContain("X-Forwarded-Host: plugin.example");
+  });
+
+  test("X-Forwarded-* that a plugin has emptied are not sent", async () => {
+    const got = await relayed(gateway, "X-Forwarded-Host: evil\r\n", "/none");
+    expect(got.filter((line) => line.startsWith("X-Forwarded-"))).toEqual(["X-Forwarded-For: 127.0.0.1"]);
   });
 
   test("what a plugin puts into the target is escaped", async () => {

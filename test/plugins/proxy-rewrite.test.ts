@@ -81,6 +81,12 @@ describe("proxy-rewrite of host, method and headers", () => {
     { says: "add adds", headers: { add: { "X-A": "1" } }, sent: { "X-A": "0" }, name: "x-a", want: ["0", "1"] },
     { says: "add takes several values", headers: { add: { "X-A": ["1", "2"] } }, name: "x-a", want: ["1", "2"] },
     { says: "remove removes", headers: { remove: ["X-A"] }, sent: { "x-a": "0" }, name: "x-a", want: [] },
+    {
+      says: "remove leaves an empty line where the gateway would write one",
+      headers: { remove: ["X-Forwarded-Host"] },
+      name: "x-forwarded-host",
+      want: [""],
+    },
     { says: "remove comes last", headers: { remove: ["X-A"], set: { "X-A": "1" } }, name: "x-a", want: [] },
     { says: "captures are values", headers: { set: { "X-C": "$1-${2}" } }, target: "/u/7", name: "x-c", want: ["u-7"] },
     {
