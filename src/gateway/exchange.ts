@@ -14,6 +14,7 @@ import type { Pipeline, RouteUnit } from "../runtime/route-unit.ts";
 import { Forwarding } from "./forwarding.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import {
+  CONFIGURATION_STALE,
   GROUP_MISSING,
   PLUGIN_CONFIG_MISSING,
   PLUGIN_FAILED,
@@ -304,6 +305,10 @@ export class Exchange {
     this.#handlers = NOTHING;
     const { consumer } = this.view;
     if (!consumer || !this.route) return true;
+    if (this.context.freshness.isTooOld) {
+      this.answerSelf(CONFIGURATION_STALE);
+      return false;
+    }
     const merged = this.route.pipelineFor(consumer);
     if (merged === "group_missing") {
       this.answerSelf(GROUP_MISSING);
@@ -342,6 +347,7 @@ export class Exchange {
     view.upstream.endMs = endMs;
     this.#runLog(this.global.log);
     if (this.pipeline) this.#runLog(this.pipeline.log);
+    context.accessLog?.request(view, status);
     const metrics = context.metrics.route(view.route);
     metrics.count(status);
     metrics.duration.observe((endMs - view.startedMs) / 1000);

@@ -5,6 +5,7 @@ import type { Clock } from "../base/clock.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import type { Pipeline, RouteUnit } from "../runtime/route-unit.ts";
 import type { RouteMatch } from "../runtime/routes.ts";
+import type { AccessLog } from "./access-log.ts";
 import type { ErrorLog } from "./error-log.ts";
 import type { GatewayMetrics } from "./gateway-metrics.ts";
 import type { GatewaySettings } from "./gateway-settings.ts";
@@ -21,14 +22,23 @@ export interface Routing {
   globalPipeline(route: RouteUnit | undefined): Pipeline;
 }
 
+/** Kept by whoever watches the store; read by each request that was authenticated. */
+export interface Freshness {
+  readonly isTooOld: boolean;
+}
+
 export interface GatewayContext {
   readonly routing: Routing;
   readonly settings: GatewaySettings;
   readonly metrics: GatewayMetrics;
   readonly clock: Clock;
   readonly errors: ErrorLog;
+  /** undefined when it is off. */
+  readonly accessLog: AccessLog | undefined;
   readonly wheel: TimerWheel;
   readonly client: UpstreamClient;
   /** True: every response asks the client to close. */
   draining: boolean;
+  /** Whether the configuration is older than `max_stale` allows; authenticated requests are then refused. */
+  readonly freshness: Freshness;
 }

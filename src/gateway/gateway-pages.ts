@@ -55,6 +55,7 @@ export const ROUTE_NOT_FOUND: Answer = Object.freeze({
 
 export const SERVICE_MISSING = pageAnswer(404, "service_missing");
 export const PLUGIN_CONFIG_MISSING = pageAnswer(503, "plugin_config_missing");
+export const CONFIGURATION_STALE = pageAnswer(503, "configuration_stale");
 export const GROUP_MISSING = pageAnswer(503, "consumer_group_missing");
 export const UPSTREAM_NONE = pageAnswer(503, "upstream_none");
 export const UPSTREAM_MISSING = pageAnswer(502, "upstream_missing");

@@ -7,10 +7,11 @@ import { createServer, type Server, type Socket } from "node:net";
 import { type Clock, sleep } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
+import type { AccessLog } from "./access-log.ts";
 import { ClientConnection } from "./client-connection.ts";
 import { ErrorLog } from "./error-log.ts";
 import { openFastLane } from "./fast-lane.ts";
-import type { GatewayContext, Routing } from "./gateway-context.ts";
+import type { Freshness, GatewayContext, Routing } from "./gateway-context.ts";
 import { GatewayMetrics } from "./gateway-metrics.ts";
 import { DEFAULT_GATEWAY_SETTINGS, type GatewaySettings } from "./gateway-settings.ts";
 import { openGeneralLane } from "./general-lane.ts";
@@ -34,11 +35,15 @@ export interface TlsListenOptions {
 
 export interface GatewayOptions {
   readonly routing: Routing;
+  /** Default: never too old. */
+  readonly freshness?: Freshness;
   readonly listen: ListenAddress;
   /** Absent: no TLS listener. */
   readonly tls?: TlsListenOptions | undefined;
   /** What differs from the defaults. */
   readonly settings?: Partial<GatewaySettings>;
+  /** Absent: none is written. Whoever opened it closes it, after the server. */
+  readonly accessLog?: AccessLog | undefined;
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly log: Log;
@@ -75,7 +80,9 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
   };
   const client = new UpstreamClient(wheel, limits);
   const errors = new ErrorLog(log, clock);
-  const context = { routing, settings, metrics, clock, errors, wheel, client, draining: false };
+  const { accessLog } = options;
+  const freshness = options.freshness ?? { isTooOld: false };
+  const context = { routing, settings, metrics, clock, errors, accessLog, wheel, client, draining: false, freshness };
   const known = new Connections(settings);
   const general = await openGeneralLane(context, (socket) => known.of(socket));
   const fast = settings.fastLane ? openFastLane(context, (socket) => general.accept(socket)) : undefined;

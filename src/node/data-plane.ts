@@ -12,6 +12,7 @@ import { type GatewayServer, openGatewayServer } from "../gateway/gateway-server
 import { makeProbe } from "../gateway/health-probe.ts";
 import type { Counters } from "../plugin/counters.ts";
 import type { PluginSettings } from "../plugin/plugin.ts";
+import { openFields } from "../runtime/field-opener.ts";
 import { type LiveConfiguration, openLive } from "../runtime/live.ts";
 import type { PluginRegistry } from "../runtime/plugin-registry.ts";
 import { openStates } from "../runtime/states.ts";
@@ -25,6 +26,7 @@ import type { Revision, StoreSource } from "../store/store.ts";
 import type { Table } from "../sync/table.ts";
 import type { Watcher } from "../sync/watcher.ts";
 import { gatewaySettings } from "./gateway-options.ts";
+import { keyringOf } from "./keyring.ts";
 import { followStore, type Membership } from "./store-follower.ts";
 
 export interface DataPlaneOptions {
@@ -111,6 +113,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     states,
     settings: options.pluginSettings,
     counters: options.shared?.counters,
+    decrypt: openFields(keyringOf(settings), registry, prefix),
   });
 
   const follower = await followStore({
@@ -119,8 +122,10 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     onApplied: options.shared?.onApplied,
   });
   await options.shared?.beforeListening(follower.watcher);
+  const freshness = watchFreshness(follower.watcher, settings.maxStaleMs, clock);
   const server = await openGatewayServer({
     routing: live,
+    freshness,
     listen: settings.gateway.listen,
     settings: gatewaySettings(settings, options.serverHeader),
     metrics,
@@ -141,6 +146,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
       await follower.leave();
       await server.close(drainMs);
       forget();
+      freshness.stop();
       await follower.stop();
       live.close();
       upstreams.close();
@@ -157,4 +163,22 @@ function certificateOf(live: LiveConfiguration, id: string): { cert: string; key
   const cert = ssl?.["cert"];
   const key = ssl?.["key"];
   return typeof cert === "string" && typeof key === "string" ? { cert, key } : undefined;
+}
+
+/** How often the age of the configuration is compared with `max_stale`. */
+const FRESHNESS_EVERY_MS = 250;
+
+/** Refuses authenticated traffic once the store was silent for longer than `maxStaleMs`; undefined: never. */
+function watchFreshness(
+  watcher: Watcher,
+  maxStaleMs: number | undefined,
+  clock: Clock,
+): { readonly isTooOld: boolean; stop(): void } {
+  const freshness = { isTooOld: false, stop: (): void => undefined };
+  if (maxStaleMs === undefined) return freshness;
+  const timer = clock.every(FRESHNESS_EVERY_MS, () => {
+    freshness.isTooOld = watcher.facts().stalenessSeconds * 1_000 > maxStaleMs;
+  });
+  freshness.stop = () => timer.cancel();
+  return freshness;
 }

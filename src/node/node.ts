@@ -42,7 +42,7 @@ export interface StartedNode {
 }
 
 /** How long a node that turned unready waits for load balancers to notice before it stops accepting. */
-const UNREADY_MS = 200;
+const UNREADY_MS = { etcd: 1_000, embedded: 200 } as const; // balancers probe every half second or so
 
 /** @throws GatewayError SETTINGS_INVALID, STORE_UNAVAILABLE; the system's error when an address is taken */
 export async function startNode(options: StartOptions): Promise<StartedNode> {
@@ -116,7 +116,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
       }
     }
     if (role !== "admin") {
-      const report = (): NodeReport => reportOf(facts);
+      const report = (): NodeReport => reportOf(facts, settings);
       const folder = instanceFolder(role, settings);
       const shared = { settings, source, registry, pluginSettings, folder, serverHeader, metrics, clock, log };
       const opened = await openServing({ ...shared, version, membership: { id, report } });
@@ -148,7 +148,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
           log.info({ reason }, "stopping");
           draining = true;
           serving?.beginDrain();
-          if (serving) await new Promise<void>((resolve) => void clock.after(UNREADY_MS, resolve));
+          if (serving) await new Promise<void>((resolve) => void clock.after(UNREADY_MS[facts.store], resolve));
           await takeDown();
           finish(0);
         })();
@@ -177,12 +177,12 @@ function openStatusListener(
 }
 
 /** What a node says of itself in the registry. */
-function reportOf(facts: NodeFacts): NodeReport {
+function reportOf(facts: NodeFacts, settings: Settings): NodeReport {
   const config = facts.config();
-  const status = facts.listeners().find(({ name }) => name === "status");
+  const status = settings.status.advertise ?? facts.listeners().find(({ name }) => name === "status")?.address;
   return {
     version: facts.version,
-    address: status ? formatAddress(status.address) : "",
+    address: status ? formatAddress(status) : "",
     startedMs: facts.startedAtMs,
     workers: Math.max(1, facts.workers().length),
     applied: String(config.appliedRevision),

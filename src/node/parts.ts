@@ -5,8 +5,8 @@ import { processEnvironment, type Settings } from "../base/settings.ts";
 import { readVersion } from "../base/version.ts";
 import type { PluginSettings } from "../plugin/plugin.ts";
 import { PLUGINS } from "../plugins/index.ts";
+import { loadOwnPlugins } from "../plugins/own-plugins.ts";
 import { openPluginRegistry, type PluginRegistry } from "../runtime/plugin-registry.ts";
-import { loadOwnPlugins } from "./own-plugins.ts";
 
 export interface NodeParts {
   readonly version: string;
