@@ -3,6 +3,7 @@
  * Pure: no I/O; references and plugins are checked by the writer, between the two halves.
  * Source: spec/admin-api.md section 5.7.
  */
+import { compileJsonPath } from "../base/json-path.ts";
 import { checkExpression } from "./expression.ts";
 
 type Members = Readonly<Record<string, unknown>>;
@@ -21,11 +22,28 @@ export function routeBeforeSchema(route: Members): string | undefined {
 /** What is looked at last. Lua is refused: nothing here could run it. */
 export function routeAfterPlugins(route: Members): string | undefined {
   if (isSet(route, "vars")) {
-    const error = checkExpression(route["vars"]);
+    const error = checkExpression(route["vars"]) ?? bodyPathError(route["vars"]);
     if (error !== undefined) return `failed to validate the 'vars' expression: ${error}`;
   }
   if (isSet(route, "filter_func")) return "failed to load 'filter_func' string: Lua is not supported, use 'vars'";
   return luaScript(route);
+}
+
+const BODY_PATH = "post_arg.";
+
+/** The first condition on a body whose path is none. Called with what `checkExpression` has let through, so depth is bounded. */
+function bodyPathError(rule: unknown): string | undefined {
+  if (!Array.isArray(rule)) return undefined;
+  const [name] = rule;
+  if (rule.length >= 3 && typeof name === "string" && name.startsWith(BODY_PATH)) {
+    const path = compileJsonPath(name.slice(BODY_PATH.length));
+    return typeof path === "string" ? path : undefined;
+  }
+  for (const part of rule) {
+    const error = bodyPathError(part);
+    if (error !== undefined) return error;
+  }
+  return undefined;
 }
 
 /** Services may carry a script as well. */

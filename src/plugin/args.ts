@@ -5,7 +5,8 @@
 import type { RequestView } from "./request-view.ts";
 
 /** Absent is undefined; `true` is an argument without "=". */
-export type VariableValue = string | boolean | number | readonly string[] | undefined;
+export type VariableValue = Scalar | readonly Scalar[] | undefined;
+type Scalar = string | boolean | number;
 export type Variable = (view: RequestView) => VariableValue;
 
 /**

@@ -4,6 +4,7 @@
  * most once per request and kind, and still goes upstream.
  */
 import { parseJson } from "../base/json.ts";
+import { compileJsonPath } from "../base/json-path.ts";
 import { decodeFormText, firstArg, type Variable, type VariableValue } from "./args.ts";
 import { type GraphqlFacts, parseGraphql } from "./graphql.ts";
 import type { RequestView } from "./request-view.ts";
@@ -104,11 +105,25 @@ function compileRead(name: string): (body: ReadBody, view: RequestView) => Varia
   }
   const rest = name.slice("post_arg_".length);
   if (name.startsWith("post_arg_")) return (body, view) => (isType(view, FORM) ? firstArg(body.text, rest) : undefined);
-  const path = rest.replaceAll(/\[(\d+)\]/g, ".$1").split(".");
+  const readJson = compileJsonRead(rest);
   return (body, view) => {
     if (isType(view, FORM)) return firstArg(body.text, rest);
     if (isType(view, "multipart/form-data")) return multipartField(body.text, view.header("content-type") ?? "", rest);
-    return asValue(path.reduce(memberOf, body.json));
+    return isType(view, "application/json") ? readJson(body.json) : undefined;
+  };
+}
+
+/** A path of names gives the value there; one with brackets, wildcards or descent gives the list of what it finds. */
+function compileJsonRead(path: string): (json: unknown) => VariableValue {
+  if (!/[[*]|\.\./.test(path)) {
+    const names = path.split(".");
+    return (json) => asValue(names.reduce(memberOf, json));
+  }
+  const find = compileJsonPath(path);
+  if (typeof find === "string") return () => undefined; // refused when written; a record from elsewhere may hold it
+  return (json) => {
+    const found = find(json);
+    return found.length === 0 ? undefined : asValue(found);
   };
 }
 
@@ -124,17 +139,24 @@ function memberOf(value: unknown, name: string): unknown {
 }
 
 function asValue(value: unknown): VariableValue {
-  if (typeof value === "string" || typeof value === "number" || typeof value === "boolean") return value;
-  return Array.isArray(value) ? value.map(String) : undefined;
+  if (isScalar(value)) return value;
+  return Array.isArray(value) ? value.filter(isScalar) : undefined;
+}
+
+function isScalar(value: unknown): value is string | number | boolean {
+  return typeof value === "string" || typeof value === "number" || typeof value === "boolean";
 }
 
 function multipartField(text: string, contentType: string, name: string): string | undefined {
   const boundary = /boundary="?([^";]+)"?/i.exec(contentType)?.[1];
   if (boundary === undefined) return undefined;
   for (const part of text.split(`--${boundary}`)) {
-    const blank = part.indexOf("\r\n\r\n");
-    const field = /content-disposition:[^\r\n]*;\s*name="([^"]*)"/i.exec(part.slice(0, Math.max(0, blank)))?.[1];
-    if (field !== undefined && decodeFormText(field) === name) return part.slice(blank + 4).replace(/\r\n$/, "");
+    // Clients that write bare LF exist, and APISIX reads them.
+    const blank = /\r?\n\r?\n/.exec(part);
+    if (!blank) continue;
+    const field = /content-disposition:[^\r\n]*;\s*name="([^"]*)"/i.exec(part.slice(0, blank.index))?.[1];
+    if (field === undefined || decodeFormText(field) !== name) continue;
+    return part.slice(blank.index + blank[0].length).replace(/\r?\n$/, "");
   }
   return undefined;
 }

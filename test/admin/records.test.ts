@@ -338,6 +338,10 @@ describe("plugins and schemas of a record are checked", () => {
       body: { ...route, vars: [["arg_a", "~~", "(?=a)"]] },
       want: "failed to validate the 'vars' expression: invalid regular expression \"(?=a)\": look-around is not supported",
     },
+    {
+      body: { ...route, vars: ["OR", [["post_arg.a[", "has", "x"]], ["post_arg.b", "==", 1]] },
+      want: 'failed to validate the \'vars\' expression: invalid expression "$.a[" near "["',
+    },
     { body: { ...route, host: "a.com", hosts: ["b.com"] }, want: "only one of host or hosts is allowed" },
     { body: { ...route, upstream: { type: "chash", nodes } }, want: "missing key" },
     {
