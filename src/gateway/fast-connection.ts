@@ -345,9 +345,11 @@ export class FastConnection extends Timed implements Reply, BodySource {
   }
 
   #refuseLate(): void {
-    const { metrics, settings } = this.#context;
-    metrics.error("request_head_timeout");
+    const { accessLog, metrics, settings } = this.#context;
+    const reason = "request_head_timeout";
+    metrics.error(reason);
     metrics.unmatched.count(408);
+    accessLog?.refused({ connection: this.#facts, method: "", status: 408, reason });
     const page = pageOf(408);
     const lines = ["Server", settings.serverHeader, "Content-Type", "application/json"];
     this.#writer.raw(responseHeadText(408, lines, page.length, this.#shared.date.line, "close") + page);

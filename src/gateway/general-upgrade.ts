@@ -35,11 +35,11 @@ export function handleUpgrade(
   const scan = refused ?? scanHeaders(request.rawHeaders, connection.forwardedTrust);
   const reply = new UpgradeReply(socket, early, context);
   if (typeof scan === "string" || !(scan instanceof HeaderScan)) {
-    refuse(context, reply, typeof scan === "string" ? refusal(400, scan) : scan);
+    refuse(context, connection, reply, typeof scan === "string" ? refusal(400, scan) : scan);
     return;
   }
   if (scan.chunked || scan.length > 0) {
-    refuse(context, reply, refusal(400, "upgrade_with_body"));
+    refuse(context, connection, reply, refusal(400, "upgrade_with_body"));
     return;
   }
   const body = new IncomingBody(0, undefined, 0);
@@ -49,7 +49,7 @@ export function handleUpgrade(
     context.settings,
   );
   if (!("view" in read)) {
-    refuse(context, reply, read);
+    refuse(context, connection, reply, read);
     return;
   }
   const exchange = new Exchange(context, read.view, read.matchPath, body, reply);
@@ -65,9 +65,11 @@ function isWebSocket(request: IncomingMessage): boolean {
   );
 }
 
-function refuse(context: GatewayContext, reply: UpgradeReply, answer: Answer): void {
-  context.metrics.error(answer.reason);
-  context.metrics.unmatched.count(answer.status);
+function refuse(context: GatewayContext, connection: ClientConnection, reply: UpgradeReply, answer: Answer): void {
+  const { reason, status } = answer;
+  context.metrics.error(reason);
+  context.metrics.unmatched.count(status);
+  context.accessLog?.refused({ connection, method: "GET", status, reason });
   const body = Buffer.from(pageOf(answer.status));
   reply.head(answer.status, ["Server", context.settings.serverHeader, ...answer.headers], body.length, false);
   reply.data(body, true);

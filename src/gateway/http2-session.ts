@@ -190,8 +190,10 @@ export class Http2Session {
   /** Answers a request that never becomes an exchange. */
   #refuse(stream: ServerHttp2Stream, method: string, answer: Answer): void {
     const { metrics, settings } = this.#context;
-    metrics.error(answer.reason);
-    metrics.unmatched.count(answer.status);
+    const { reason, status } = answer;
+    metrics.error(reason);
+    metrics.unmatched.count(status);
+    this.#context.accessLog?.refused({ connection: this.#connection, method, status, reason });
     const body = typeof answer.body === "string" ? answer.body : pageOf(answer.status);
     const lines = ["server", settings.serverHeader, ...answer.headers];
     lines.push("content-length", String(Buffer.byteLength(body)));
