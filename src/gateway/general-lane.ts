@@ -56,6 +56,8 @@ interface Waiting {
 class Turns {
   latest: GeneralReply | undefined;
   readonly waiting: Waiting[] = [];
+  /** Responses that are not out yet. */
+  open = 0;
   /** Whatever else the connection brings is not looked at. */
   refused = false;
   /** What to say when those before had their answers. */
@@ -145,7 +147,7 @@ class Lane {
   #receive(item: Waiting): void {
     const { socket } = item.request;
     const turns = this.#turnsOf(socket);
-    if (turns.refused) return;
+    if (turns.refused || turns.latest?.closes === true) return;
     if (!turns.busy && turns.waiting.length === 0) {
       this.#serve(turns, item);
       return;
@@ -168,7 +170,11 @@ class Lane {
       return;
     }
     turns.latest = opened;
-    response.on("close", () => this.#next(turns, request.socket));
+    turns.open++;
+    response.on("close", () => {
+      turns.open--;
+      this.#next(turns, request.socket);
+    });
     carry(request, opened);
     request.url = "/";
     this.#dispatch(request, response);
@@ -176,11 +182,17 @@ class Lane {
 
   #next(turns: Turns, socket: Socket): void {
     while (!turns.busy) {
+      if (turns.latest?.closes === true) {
+        // The client was told that nothing follows.
+        turns.refused = true;
+        turns.waiting.length = 0;
+        return;
+      }
       const item = turns.waiting.shift();
       if (!item) break;
       this.#serve(turns, item);
     }
-    if (turns.busy) return;
+    if (turns.open > 0) return;
     if (turns.fault && !socket.destroyed) this.#refuseRaw(socket, turns.fault);
     else if (socket.isPaused()) socket.resume();
   }
@@ -190,7 +202,7 @@ class Lane {
     turns.refused = true;
     turns.waiting.length = 0;
     turns.fault = undefined;
-    this.#count(answer);
+    this.#count(answer, request.socket, request.method ?? "");
     const body = pageOf(answer.status);
     const headers = ["Server", this.#context.settings.serverHeader, ...answer.headers, "Connection", "close"];
     response.writeHead(answer.status, [...headers, "Content-Length", String(Buffer.byteLength(body))]);
@@ -205,12 +217,12 @@ class Lane {
     const answer = readClientError(fault);
     const { latest } = turns;
     if (!socket.writable || fault.code === "ECONNRESET") socket.destroy();
-    else if (turns.waiting.length > 0 || (turns.busy && latest?.bodyComplete === true)) turns.fault = answer;
-    else if (latest && turns.busy) {
+    else if (!latest || turns.open === 0) this.#refuseRaw(socket, answer);
+    else if (turns.busy && turns.waiting.length === 0 && !latest.bodyComplete) {
       latest.stopReading();
       latest.exchange?.refuse(answer);
-    } else if (latest?.closes === true) latest.stopReading();
-    else this.#refuseRaw(socket, answer);
+    } else if (latest.closes) latest.stopReading();
+    else turns.fault = answer;
   }
 
   #upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
@@ -221,17 +233,19 @@ class Lane {
   }
 
   #refuseRaw(socket: Duplex, answer: Answer): void {
-    this.#count(answer);
+    this.#count(answer, socket, "");
     const body = pageOf(answer.status);
     const lines = ["Server", this.#context.settings.serverHeader, ...JSON_TYPE];
     const head = responseHeadText(answer.status, lines, Buffer.byteLength(body), this.#date.line, "close");
     socket.end(head + body, "latin1", () => socket.destroy());
   }
 
-  #count(answer: Answer): void {
-    const { metrics } = this.#context;
-    metrics.error(answer.reason);
-    metrics.unmatched.count(answer.status);
+  #count({ reason, status }: Answer, socket: Duplex, method: string): void {
+    const { accessLog, metrics } = this.#context;
+    metrics.error(reason);
+    metrics.unmatched.count(status);
+    // True: connections of this server are sockets.
+    accessLog?.refused({ connection: this.#connectionOf(socket as Socket), method, status, reason });
   }
 }
 

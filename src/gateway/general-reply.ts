@@ -80,9 +80,9 @@ export class GeneralReply implements Reply, BodySource {
     return this.#done;
   }
 
-  /** The client was told that nothing follows. */
+  /** The client asked that nothing follows, or was told so. */
   get closes(): boolean {
-    return this.#close;
+    return this.#close || !this.#response.shouldKeepAlive;
   }
 
   /** The request has been read to its end. */

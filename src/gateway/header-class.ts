@@ -24,13 +24,15 @@ export const X_FORWARDED_PORT = 14;
 export const FORWARDED = 15;
 /** A spelling of a framing or forwarding name that is not the name itself. */
 export const ALIAS = 16;
+/** Hop-by-hop as well; Node's parser takes its `close` for that of Connection. */
+export const PROXY_CONNECTION = 17;
 
 /** The names above by their lower-case spelling with dashes. */
 const KNOWN: ReadonlyMap<string, number> = new Map([
   ["te", HOP],
   ["trailer", HOP],
   ["keep-alive", HOP],
-  ["proxy-connection", HOP],
+  ["proxy-connection", PROXY_CONNECTION],
   ["http2-settings", HOP],
   ["connection", CONNECTION],
   ["host", HOST],

@@ -12,6 +12,7 @@ import {
   EXPECT,
   HOST,
   PLAIN,
+  PROXY_CONNECTION,
   TRANSFER_ENCODING,
   UPGRADE,
   X_FORWARDED_FOR,
@@ -98,6 +99,9 @@ export class HeaderScan {
         return true;
       case CONNECTION:
         if (value !== "keep-alive") this.#readConnection(value);
+        return false;
+      case PROXY_CONNECTION:
+        if (hasToken(value.toLowerCase(), "close")) this.close = true;
         return false;
       case TRANSFER_ENCODING:
         if (this.chunked || value.toLowerCase() !== "chunked") this.#fault ??= "transfer_encoding";

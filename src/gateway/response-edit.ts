@@ -3,7 +3,15 @@
  */
 import type { HeaderList } from "../plugin/headers.ts";
 import type { ResponseView } from "../plugin/response-view.ts";
-import { CONNECTION, CONTENT_LENGTH, classifyHeader, HOP, TRANSFER_ENCODING, UPGRADE } from "./header-class.ts";
+import {
+  CONNECTION,
+  CONTENT_LENGTH,
+  classifyHeader,
+  HOP,
+  PROXY_CONNECTION,
+  TRANSFER_ENCODING,
+  UPGRADE,
+} from "./header-class.ts";
 import type { DropCounter } from "./upstream-head.ts";
 
 const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
@@ -31,7 +39,12 @@ export function dropUnsendable(response: ResponseView, dropped: DropCounter): vo
 
 function isFraming(kind: number): boolean {
   return (
-    kind === CONTENT_LENGTH || kind === TRANSFER_ENCODING || kind === CONNECTION || kind === UPGRADE || kind === HOP
+    kind === CONTENT_LENGTH ||
+    kind === TRANSFER_ENCODING ||
+    kind === CONNECTION ||
+    kind === UPGRADE ||
+    kind === HOP ||
+    kind === PROXY_CONNECTION
   );
 }
 

@@ -11,6 +11,7 @@ import {
   connectionTokens,
   EXPECT,
   HOP,
+  PROXY_CONNECTION,
   TRANSFER_ENCODING,
   UPGRADE,
 } from "./header-class.ts";
@@ -104,6 +105,7 @@ export function readResponseHead(text: string, linesMax: number): ResponseHead |
         upgrade = value;
         break;
       case HOP:
+      case PROXY_CONNECTION:
       case EXPECT:
       case ALIAS:
         break;

@@ -132,11 +132,14 @@ function readAnswers(text: string): string[] {
   while (rest !== "") {
     const isHead = cutResponse(rest, true)?.headers["x-method"] === "HEAD";
     const answer = cutResponse(rest, isHead);
-    if (!answer) return [...answers, `broken ${rest.slice(0, 12)}`];
+    // A refused HEAD has no body, whatever its length says.
+    if (!answer) return [...answers, rest.startsWith("HTTP/1.1 400 ") ? "refused" : `broken ${rest.slice(0, 12)}`];
     const { date, connection, "keep-alive": _, ...headers } = answer.headers;
     const ends = connection === "close" ? "close" : "open";
-    const fields = JSON.stringify(headers);
-    answers.push(`${answer.status} ${ends} ${date === undefined ? "no date" : "date"} ${fields} ${answer.body}`);
+    const dated = date === undefined ? "no date" : "date";
+    // A request that turns out to be malformed behind its head may have been answered by then, or not.
+    if (ends === "close" && answer.status >= 400 && answer.status < 500) answers.push("refused");
+    else answers.push(`${answer.status} ${ends} ${dated} ${JSON.stringify(headers)} ${answer.body}`);
     rest = answer.rest;
   }
   return answers;
@@ -146,8 +149,8 @@ function withoutPorts(request: string): string {
   return request.replace(/\r\nX-Forwarded-Port: \d+/, "");
 }
 
-test("both lanes answer the same and forward the same", async () => {
-  const { from, to } = seeds(400);
+test("both lanes answer the same and forward the same", async ({ task }) => {
+  const { from, to } = seeds(400, task.timeout);
   const width = 16;
   for (let seed = from; seed < to; seed += width) {
     const batch = Array.from({ length: Math.min(width, to - seed) }, (_, i) => seed + i);
