@@ -43,8 +43,9 @@ export function pairError(cert: string, key: string | undefined, decryptKey: Dec
     // Whether key and certificate belong together is not asked, as in APISIX: renewals often come one after the other.
     createPrivateKey(pem);
     return undefined;
-  } catch (error) {
-    return `failed to parse key: ${reasonOf(error)}`;
+  } catch {
+    // The words are those that lua-resty-core gives; OpenSSL's own would say no more, and might quote what was parsed.
+    return "failed to parse key: PEM_read_bio_PrivateKey() failed";
   }
 }
 
@@ -52,13 +53,7 @@ function certificateError(cert: string): string | undefined {
   try {
     new X509Certificate(cert);
     return undefined;
-  } catch (error) {
-    return `failed to parse cert: ${reasonOf(error)}`;
+  } catch {
+    return "failed to parse cert: PEM_read_bio_X509_AUX() failed";
   }
-}
-
-/** OpenSSL's reason alone: its message never quotes what was parsed, but nothing else is passed on either. */
-function reasonOf(error: unknown): string {
-  const reason = (error as { readonly reason?: unknown }).reason;
-  return typeof reason === "string" ? reason : "not PEM";
 }

@@ -206,13 +206,11 @@ describe("upstream checks", () => {
     },
     { value: { nodes, type: "chash", hash_on: "vars_combinations", key: "$uri-$host" }, want: undefined },
     { value: tls(CERTIFICATE, PRIVATE_KEY), want: undefined },
-    { value: tls("x".repeat(128), PRIVATE_KEY), want: /^failed to parse cert: / },
-    { value: tls(CERTIFICATE, `---${"x".repeat(128)}`), want: /^failed to parse key: / },
+    { value: tls("x".repeat(128), PRIVATE_KEY), want: "failed to parse cert: PEM_read_bio_X509_AUX() failed" },
+    { value: tls(CERTIFICATE, `---${"x".repeat(128)}`), want: "failed to parse key: PEM_read_bio_PrivateKey() failed" },
     { value: tls(CERTIFICATE, "x".repeat(128)), want: "failed to decrypt previous encrypted key" },
   ])("$value", ({ value, want }) => {
-    const error = checkUpstream(value, () => undefined);
-    if (want instanceof RegExp) expect(error).toMatch(want);
-    else expect(error).toBe(want);
+    expect(checkUpstream(value, () => undefined)).toBe(want);
   });
 });
 
@@ -238,18 +236,16 @@ describe("certificate checks", () => {
     {
       says: "a bad further pair",
       value: { ...good, certs: ["x".repeat(128)], keys: [PRIVATE_KEY] },
-      want: /^failed to handle cert-key pair\[1\]: failed to parse cert: /,
+      want: "failed to handle cert-key pair[1]: failed to parse cert: PEM_read_bio_X509_AUX() failed",
     },
     {
       says: "a bad client ca",
       value: { ...good, client: { ca: "x".repeat(128) } },
-      want: /^failed to validate client_cert: failed to parse cert: /,
+      want: "failed to validate client_cert: failed to parse cert: PEM_read_bio_X509_AUX() failed",
     },
     { says: "an encrypted key that opens", value: { ...good, key: "c".repeat(128) }, want: undefined },
   ])("$says", ({ value, want }) => {
-    const error = checkSsl(value, (text) => (text.startsWith("c") ? PRIVATE_KEY : undefined));
-    if (want instanceof RegExp) expect(error).toMatch(want);
-    else expect(error).toBe(want);
+    expect(checkSsl(value, (text) => (text.startsWith("c") ? PRIVATE_KEY : undefined))).toBe(want);
   });
 });
 
