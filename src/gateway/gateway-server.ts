@@ -59,11 +59,12 @@ export interface GatewayServer {
   /**
    * Stops accepting, lets requests under way finish, closes what is left after `drainMs`.
    * Resolves when every connection is gone. Calling it again closes at once.
+   * @param quietMs how long idle connections stay, so that their next answer can tell their clients; a client may be
+   *   about to use one that is closed. Default 500 ms
    */
-  close(drainMs: number): Promise<void>;
+  close(drainMs: number, quietMs?: number): Promise<void>;
 }
 
-/** A connection that has been quiet for so long while draining is closed. */
 const QUIET_MS = 500;
 const POLL_MS = 50;
 
@@ -122,9 +123,9 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
     tlsAddress,
     metrics,
     beginDrain,
-    close: async (drainMs) => {
+    close: async (drainMs, quietMs = Math.min(QUIET_MS, drainMs / 4)) => {
       beginDrain();
-      await Promise.all(fronts.map((front) => front.close(drainMs)));
+      await Promise.all(fronts.map((front) => front.close(drainMs, quietMs)));
       await general.close();
       client.destroy();
       wheel.stop();
@@ -168,7 +169,7 @@ async function listenAll(
   try {
     for (const [at, front] of fronts.entries()) opened.push(await front.listen(addresses[at] as ListenAddress));
   } catch (error) {
-    await Promise.all(fronts.map((front) => front.close(0)));
+    await Promise.all(fronts.map((front) => front.close(0, 0)));
     throw error;
   }
   return [opened[0] as ListenAddress, opened[1]];
@@ -209,20 +210,20 @@ class Front {
     });
   }
 
-  close(drainMs: number): Promise<void> {
+  close(drainMs: number, quietMs: number): Promise<void> {
     if (this.#closing !== undefined) {
       for (const socket of this.#sockets) socket.destroy();
       return this.#closing;
     }
-    this.#closing = this.#drain(drainMs);
+    this.#closing = this.#drain(drainMs, quietMs);
     return this.#closing;
   }
 
-  async #drain(drainMs: number): Promise<void> {
+  async #drain(drainMs: number, quiet: number): Promise<void> {
     const { clock } = this.#context;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     const startMs = clock.monotonicMs();
-    const quietMs = Math.min(QUIET_MS, drainMs / 4);
+    const quietMs = Math.min(quiet, drainMs * 0.9);
     while (this.#sockets.size > 0 && clock.monotonicMs() - startMs < drainMs) {
       // A request may be on its way on an idle connection: it is given a moment, and its answer says close.
       if (clock.monotonicMs() - startMs >= quietMs) this.#closeQuiet();

@@ -65,7 +65,7 @@ export interface DataPlane {
   /** Wall time of the last change of a record; undefined before the first. */
   changedAtMs(): number | undefined;
   /** Stops accepting, finishes what runs within `drainMs`, writes the file, leaves the registry. */
-  close(drainMs: number): Promise<void>;
+  close(drainMs: number, quietMs?: number): Promise<void>;
 }
 
 export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlane> {
@@ -142,9 +142,9 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     upstreams,
     server,
     changedAtMs,
-    async close(drainMs) {
+    async close(drainMs, quietMs) {
       await follower.leave();
-      await server.close(drainMs);
+      await server.close(drainMs, quietMs);
       forget();
       freshness.stop();
       await follower.stop();

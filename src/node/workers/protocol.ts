@@ -134,5 +134,10 @@ export const HEALTH = call("health", Nothing, Health);
 /** From now on answers ask clients to connect anew. */
 export const DRAIN = tell("drain", Nothing);
 
+const Milliseconds = Type.Number({ minimum: 0 });
 /** Stop accepting, finish what runs; answered with the last metrics when all is done. */
-export const STOP = call("stop", Type.Object({ drainMs: Type.Number({ minimum: 0 }) }), WireMetrics);
+export const STOP = call(
+  "stop",
+  Type.Object({ drainMs: Milliseconds, quietMs: Type.Optional(Milliseconds) }),
+  WireMetrics,
+);

@@ -40,16 +40,17 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
   const counters = new SharedCounters({ counters: openLocalCounters(states, clock), workers: count, clock });
   const prober = new SharedProber({ probe: makeProbe(clock), probes: countProbes(metrics), clock });
 
-  const begin = (worker: WorkerProcess): void => {
+  const answer = (worker: WorkerProcess): void => {
     view.add(worker);
     worker.channel.onCall(COUNT, (ops) => counters.count(worker, ops));
     worker.channel.onTell(RELEASE, ({ scope }) => counters.release(worker, scope));
     worker.channel.onCall(PROBE, ({ target, conf }) => prober.ask(worker, target, conf));
-    worker.channel.onCall(BEGIN, (hello) => {
+    worker.channel.onCall(BEGIN, async (hello) => {
       if (hello.version !== version) {
         const message = `the program on disk is ${hello.version} and this node runs ${version}: restart it instead`;
         throw new GatewayError("WORKER_UNAVAILABLE", { message });
       }
+      await worker.begun;
       return { settings, folder, store: source.kind };
     });
     let askedMs: number | undefined;
@@ -75,7 +76,7 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
         ...{ clock, log, onNews },
         onLastMetrics: (ended, last) => merged.retire(ended, last),
       });
-      begin(worker);
+      answer(worker);
       return worker;
     },
     onGone(worker) {

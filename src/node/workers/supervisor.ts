@@ -1,6 +1,7 @@
 /**
  * Keeps so many workers running: replaces those that end, at once at first and then ever more slowly; replaces all of
- * them one after another on reload; ends them in order.
+ * them one after another on reload; ends them in order. One more process stands by with its program loaded, because
+ * loading takes most of the time until a new worker serves.
  * Promise: a worker is given up only when its successor accepts connections, or when it is gone.
  */
 import { type Clock, sleep, type Timer } from "../../base/clock.ts";
@@ -44,6 +45,10 @@ export class Supervisor {
   readonly #random: () => number;
   readonly #slots: readonly Slot[];
   readonly #alive = new Set<WorkerProcess>();
+  /** Stands by. */
+  #spare: WorkerProcess | undefined;
+  #spareFailures = 0;
+  #spareTimer: Timer | undefined;
   readonly #silence = new WeakMap<WorkerProcess, { heardMs: number; checks: number }>();
   /** The first workers are on their way. */
   isStarting = true;
@@ -69,10 +74,11 @@ export class Supervisor {
 
   /** Resolves when all accept connections; rejects with what the first one that cannot says. */
   async start(): Promise<Listening> {
-    for (const slot of this.#slots) slot.current = this.#fork(slot);
+    for (const slot of this.#slots) slot.current = this.#launch(slot, this.#options.fork());
     this.#watchdog = this.#options.clock.every(CHECK_MS, () => this.#check());
     const [first] = await Promise.all(this.workers.map((worker) => worker.listening));
     this.isStarting = false;
+    this.#keepSpare();
     if (!first) throw new TypeError("a supervisor needs at least one worker");
     return first;
   }
@@ -97,14 +103,40 @@ export class Supervisor {
     this.#isStopping = true;
     this.#watchdog?.cancel();
     for (const slot of this.#slots) slot.timer?.cancel();
-    await Promise.all(this.workers.map((worker) => worker.stop(drainMs)));
+    this.#spareTimer?.cancel();
+    this.#spare?.kill();
+    await Promise.all([this.#spare?.gone, ...this.workers.map((worker) => worker.stop(drainMs))]);
   }
 
-  #fork(slot: Slot): WorkerProcess {
-    const worker = this.#options.fork();
+  #launch(slot: Slot, worker: WorkerProcess): WorkerProcess {
     this.#alive.add(worker);
+    worker.begin();
     void worker.gone.then((end) => this.#ended(slot, worker, end));
     return worker;
+  }
+
+  #refill(slot: Slot): void {
+    if (slot.current) return;
+    const spare = this.#spare;
+    this.#spare = undefined;
+    if (spare) this.#spareFailures = 0;
+    const worker = this.#launch(slot, spare ?? this.#options.fork());
+    slot.current = worker;
+    // Not at the same time: it would only slow this one down.
+    const next = (): void => this.#keepSpare();
+    worker.listening.then(next, next);
+  }
+
+  #keepSpare(): void {
+    if (this.#isStopping || this.#spare) return;
+    const spare = this.#options.fork();
+    this.#spare = spare;
+    void spare.gone.then(() => {
+      if (this.#spare !== spare) return; // it became a worker
+      this.#spare = undefined;
+      this.#options.onGone(spare);
+      this.#spareTimer = this.#options.clock.after(this.#pause(++this.#spareFailures), () => this.#keepSpare());
+    });
   }
 
   async #reloadAll(): Promise<void> {
@@ -114,7 +146,7 @@ export class Supervisor {
     for (const slot of this.#slots) {
       if (this.#isStopping) break;
       if (!slot.current) continue; // a new one is on its way anyway
-      const successor = this.#fork(slot);
+      const successor = this.#launch(slot, this.#options.fork());
       slot.successor = successor;
       const late = new GatewayError("WORKER_UNAVAILABLE", { message: "the new worker does not come up" });
       try {
@@ -128,9 +160,12 @@ export class Supervisor {
       const former = slot.current;
       slot.successor = undefined;
       slot.current = successor;
-      if (former) ended.push(former.stop(drainMs));
+      // Nobody waits for it to end, so idle connections may stay until their clients have used them once more.
+      if (former) ended.push(former.stop(drainMs, drainMs));
     }
     await Promise.all(ended);
+    this.#spareFailures = 0;
+    this.#spare?.kill(); // it is as old as they were
     log.info({}, "all workers are replaced");
   }
 
@@ -160,11 +195,8 @@ export class Supervisor {
       { ...facts, livedMs: Math.round(livedMs), delayMs: Math.round(delayMs) },
       "a worker ended; it is replaced",
     );
-    const refill = (): void => {
-      slot.current ??= this.#fork(slot);
-    };
-    if (delayMs === 0) refill();
-    else slot.timer = clock.after(delayMs, refill);
+    if (delayMs === 0) this.#refill(slot);
+    else slot.timer = clock.after(delayMs, () => this.#refill(slot));
   }
 
   #pause(failures: number): number {

@@ -46,8 +46,11 @@ export class WorkerProcess {
   readonly id: number;
   readonly pid: number;
   readonly channel: Channel;
-  readonly startedAtMs: number;
-  readonly startedMonoMs: number;
+  /** Wall and monotonic time of its begin. */
+  startedAtMs = 0;
+  startedMonoMs = 0;
+  /** Resolves when it is to do its work. Until then it stands by, with its program loaded. */
+  readonly begun: Promise<void>;
   readonly gone: Promise<WorkerEnd>;
   /** Resolves when it accepts connections; rejects when it said that it cannot, or ended before. */
   readonly listening: Promise<Listening>;
@@ -57,24 +60,21 @@ export class WorkerProcess {
   applied = 0n;
   facts: ConfigFacts | undefined;
   /** Monotonic times of the last facts, and of the last message of any kind. */
-  factsMs: number;
-  heardMs: number;
+  factsMs = 0;
+  heardMs = 0;
   readonly #worker: Worker;
   readonly #options: WorkerOptions;
+  #begin: () => void = () => undefined;
   #killer: Timer | undefined;
   #isGone = false;
 
-  /** Starts a process; `cluster.setupPrimary` says which. */
+  /** Starts a process that stands by; `cluster.setupPrimary` says which. */
   constructor(options: WorkerOptions) {
     const { clock, log } = options;
     this.#options = options;
     this.#worker = cluster.fork();
     this.id = this.#worker.id;
     this.pid = this.#worker.process.pid ?? -1;
-    this.startedAtMs = clock.nowMs();
-    this.startedMonoMs = clock.monotonicMs();
-    this.factsMs = this.startedMonoMs;
-    this.heardMs = this.startedMonoMs;
     const worker = this.#worker;
     this.channel = new Channel({
       clock,
@@ -84,6 +84,9 @@ export class WorkerProcess {
         send: (message) => void worker.process.send(message as Serializable, undefined, undefined, () => undefined),
         receive: (listener) => void worker.on("message", listener),
       },
+    });
+    this.begun = new Promise((resolve) => {
+      this.#begin = resolve;
     });
     this.gone = new Promise((resolve) => {
       const end = (code: number | null, signal: string | null): void => {
@@ -109,6 +112,15 @@ export class WorkerProcess {
     });
   }
 
+  /** Lets it do its work. Call once. */
+  begin(): void {
+    this.startedAtMs = this.#options.clock.nowMs();
+    this.startedMonoMs = this.#options.clock.monotonicMs();
+    this.factsMs = this.startedMonoMs;
+    this.heardMs = this.startedMonoMs;
+    this.#begin();
+  }
+
   shown(): WorkerFacts {
     const { id, pid, state, startedAtMs, applied } = this;
     return { id, pid, state, startedAtMs, appliedRevision: applied };
@@ -125,8 +137,11 @@ export class WorkerProcess {
     this.channel.tell(DRAIN, null);
   }
 
-  /** Ends it: what runs is finished within `drainMs`, what is left then is killed. Resolves when it is gone. */
-  async stop(drainMs: number): Promise<void> {
+  /**
+   * Ends it: what runs is finished within `drainMs`, what is left then is killed. Resolves when it is gone.
+   * @param quietMs how long idle connections stay
+   */
+  async stop(drainMs: number, quietMs?: number): Promise<void> {
     if (this.state === "starting") {
       this.kill();
     } else if (this.state === "serving") {
@@ -134,7 +149,8 @@ export class WorkerProcess {
       this.#options.onNews(this);
       this.#killer = this.#options.clock.after(drainMs + GRACE_MS, () => this.kill());
       try {
-        const metrics = await this.channel.call(STOP, { drainMs }, drainMs + 2 * GRACE_MS);
+        const order = { drainMs, ...(quietMs === undefined ? {} : { quietMs }) };
+        const metrics = await this.channel.call(STOP, order, drainMs + 2 * GRACE_MS);
         this.#options.onLastMetrics(this, metrics);
       } catch (error) {
         this.#options.log.warn({ worker: this.id, error: messageOf(error) }, "a worker did not end in order");

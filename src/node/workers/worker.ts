@@ -36,6 +36,8 @@ import {
 import { askedProbe } from "./shared-probe.ts";
 
 const ANSWER_MS = 30_000;
+/** A worker that stands by hears nothing until another one ends; after this long, 24 days, it makes room for a new one. */
+const BEGIN_MS = 2_147_483_647;
 /** Changes come in groups; each is told of this long after its first. */
 const APPLIED_AFTER_MS = 50;
 const FACTS_EVERY_MS = 1_000;
@@ -49,7 +51,7 @@ export async function runWorker(): Promise<void> {
   const clock = systemClock;
   const channel = new Channel({ pipe: pipeToPrimary(), clock, log: openLog("warn") });
   try {
-    const { settings, folder } = await channel.call(BEGIN, { version: readVersion() }, ANSWER_MS);
+    const { settings, folder } = await channel.call(BEGIN, { version: readVersion() }, BEGIN_MS);
     // True: the primary read and checked them.
     await serve(settings as Settings, folder, channel, clock);
   } catch (error) {
@@ -99,8 +101,8 @@ function answer(channel: Channel, plane: DataPlane, metrics: Metrics): void {
   channel.onCall(METRICS, last);
   channel.onCall(HEALTH, () => plane.upstreams.healthStatus());
   channel.onTell(DRAIN, () => plane.server.beginDrain());
-  channel.onCall(STOP, async ({ drainMs }) => {
-    await plane.close(drainMs);
+  channel.onCall(STOP, async ({ drainMs, quietMs }) => {
+    await plane.close(drainMs, quietMs);
     return await last();
   });
 }
