@@ -84,6 +84,7 @@ class Certificates implements TlsCertificates {
       "When the certificate served for a name ends, in seconds since 1970; the 1,000 names that end first.",
       ["sni"],
       () => this.#expiries(),
+      "min",
     );
     this.#stop = source.onSslChange((id, value) => this.#change(id, value));
     for (const [id, value] of source.ssls()) this.#change(id, value);

@@ -8,13 +8,17 @@ import { compileIpSet } from "../base/ip.ts";
 import type { Log } from "../base/log.ts";
 import type { Counter, Family, Metrics } from "../base/metrics.ts";
 import type { Settings } from "../base/settings.ts";
+import { openAccessLog } from "../gateway/access-log.ts";
 import { type GatewayServer, openGatewayServer } from "../gateway/gateway-server.ts";
 import { makeProbe } from "../gateway/health-probe.ts";
+import { openTlsCertificates } from "../gateway/tls-certificates.ts";
+import type { TokenPlaces } from "../gateway/token-places.ts";
 import type { Counters } from "../plugin/counters.ts";
 import type { PluginSettings } from "../plugin/plugin.ts";
 import { openFields } from "../runtime/field-opener.ts";
 import { type LiveConfiguration, openLive } from "../runtime/live.ts";
 import type { PluginRegistry } from "../runtime/plugin-registry.ts";
+import type { Problem } from "../runtime/problems.ts";
 import { openStates } from "../runtime/states.ts";
 import { withoutDenied } from "../runtime/upstream/denied.ts";
 import { openDns } from "../runtime/upstream/dns.ts";
@@ -25,7 +29,7 @@ import { openSecrets } from "../secret/resolver.ts";
 import type { Revision, StoreSource } from "../store/store.ts";
 import type { Table } from "../sync/table.ts";
 import type { Watcher } from "../sync/watcher.ts";
-import { gatewaySettings } from "./gateway-options.ts";
+import { gatewaySettings, tlsOptions } from "./gateway-options.ts";
 import { keyringOf } from "./keyring.ts";
 import { followStore, type Membership } from "./store-follower.ts";
 
@@ -34,6 +38,8 @@ export interface DataPlaneOptions {
   readonly source: StoreSource;
   readonly registry: PluginRegistry;
   readonly pluginSettings: PluginSettings;
+  /** What the access log must not show; filled as plugins are compiled. */
+  readonly tokenPlaces: TokenPlaces;
   /** The node's own folder. */
   readonly folder: string;
   readonly serverHeader: string;
@@ -64,6 +70,8 @@ export interface DataPlane {
   readonly server: GatewayServer;
   /** Wall time of the last change of a record; undefined before the first. */
   changedAtMs(): number | undefined;
+  /** What is wrong with records, certificates included. */
+  problems(): readonly Problem[];
   /** Stops accepting, finishes what runs within `drainMs`, writes the file, leaves the registry. */
   close(drainMs: number, quietMs?: number): Promise<void>;
 }
@@ -116,6 +124,11 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     decrypt: openFields(keyringOf(settings), registry, prefix),
   });
 
+  const { tls } = settings.gateway;
+  const certificates = tls.listen
+    ? openTlsCertificates({ ...tlsOptions(settings), source: live, secrets: resolver, clock, log, metrics })
+    : undefined;
+
   const follower = await followStore({
     ...{ settings, source, folder: options.folder, membership: options.membership, clock, log },
     consumer: live,
@@ -123,10 +136,13 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   });
   await options.shared?.beforeListening(follower.watcher);
   const freshness = watchFreshness(follower.watcher, settings.maxStaleMs, clock);
+  const accessLog = openAccessLog({ ...settings.accessLog, places: options.tokenPlaces, clock, log, metrics });
   const server = await openGatewayServer({
     routing: live,
     freshness,
     listen: settings.gateway.listen,
+    tls: tls.listen && certificates ? { listen: tls.listen, certificates, fallbackSni: tls.fallbackSni } : undefined,
+    accessLog,
     settings: gatewaySettings(settings, options.serverHeader),
     metrics,
     clock,
@@ -142,12 +158,15 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     upstreams,
     server,
     changedAtMs,
+    problems: () => [...live.problems(), ...(certificates?.problems() ?? [])],
     async close(drainMs, quietMs) {
       await follower.leave();
       await server.close(drainMs, quietMs);
       forget();
       freshness.stop();
+      await accessLog?.close();
       await follower.stop();
+      certificates?.close();
       live.close();
       upstreams.close();
       dns.close();

@@ -32,7 +32,7 @@ export function nodeFacts(input: FactsInput): NodeFacts {
 /** Facts of the configuration that a data plane serves. */
 export function configOfPlane(plane: DataPlane, prefix: string): ConfigFacts {
   const facts = plane.watcher.facts();
-  const problems = plane.live
+  const problems = plane
     .problems()
     .map((problem): RecordProblem => ({ ...problem, kind: parseKey(prefix, problem.key)?.kind ?? "unknown" }));
   const { loaded, connected, fresh, stalenessSeconds, appliedRevision, storeHeadRevision, reachable, problem } = facts;

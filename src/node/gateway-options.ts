@@ -4,6 +4,7 @@
 import { compileIpSet } from "../base/ip.ts";
 import type { Settings } from "../base/settings.ts";
 import { type GatewaySettings, trustedWithUnix } from "../gateway/gateway-settings.ts";
+import type { TlsHostOptions } from "../gateway/tls-host.ts";
 
 export function gatewaySettings(settings: Settings, serverHeader: string): Partial<GatewaySettings> {
   const { limits, realIp, router, trustedAddresses } = settings;
@@ -33,4 +34,9 @@ export function gatewaySettings(settings: Settings, serverHeader: string): Parti
     connectionsPerAddress: limits.connectionsPerAddress ?? 0,
     upstreamConnections: limits.upstreamConnections,
   };
+}
+
+/** How certificates are made of the records below the prefix. */
+export function tlsOptions({ gateway, prefix }: Settings): TlsHostOptions & { readonly prefix: string } {
+  return { minVersion: gateway.tls.minVersion, http2: gateway.tls.http2, prefix };
 }

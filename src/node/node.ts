@@ -50,7 +50,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
   const clock = systemClock;
   const log = openLog(settings.log.level);
   const metrics = openMetrics();
-  const { version, serverHeader, pluginSettings, registry } = await makeParts(settings);
+  const { version, serverHeader, pluginSettings, registry, tokenPlaces } = await makeParts(settings);
   const listeners: ListenerFacts[] = [];
   const stops: (() => unknown)[] = [];
   let draining = false;
@@ -118,7 +118,18 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
     if (role !== "admin") {
       const report = (): NodeReport => reportOf(facts, settings);
       const folder = instanceFolder(role, settings);
-      const shared = { settings, source, registry, pluginSettings, folder, serverHeader, metrics, clock, log };
+      const shared = {
+        settings,
+        source,
+        registry,
+        pluginSettings,
+        tokenPlaces,
+        folder,
+        serverHeader,
+        metrics,
+        clock,
+        log,
+      };
       const opened = await openServing({ ...shared, version, membership: { id, report } });
       serving = opened;
       stops.push(() => opened.close(settings.drainTimeMs));

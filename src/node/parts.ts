@@ -3,6 +3,7 @@
  */
 import { processEnvironment, type Settings } from "../base/settings.ts";
 import { readVersion } from "../base/version.ts";
+import { observeTokenPlaces, TokenPlaces } from "../gateway/token-places.ts";
 import type { PluginSettings } from "../plugin/plugin.ts";
 import { PLUGINS } from "../plugins/index.ts";
 import { loadOwnPlugins } from "../plugins/own-plugins.ts";
@@ -13,6 +14,8 @@ export interface NodeParts {
   readonly serverHeader: string;
   readonly pluginSettings: PluginSettings;
   readonly registry: PluginRegistry;
+  /** What the access log must not show. */
+  readonly tokenPlaces: TokenPlaces;
 }
 
 /** @throws GatewayError SETTINGS_INVALID for an own plugin that cannot be loaded */
@@ -25,6 +28,8 @@ export async function makeParts(settings: Settings): Promise<NodeParts> {
     environment: processEnvironment(),
     httpsPort: settings.gateway.tls.listen?.port,
   };
-  const registry = openPluginRegistry([...PLUGINS, ...(await loadOwnPlugins(settings.plugins, PLUGINS))]);
-  return { version, serverHeader, pluginSettings, registry };
+  const plugins = [...PLUGINS, ...(await loadOwnPlugins(settings.plugins, PLUGINS))];
+  const tokenPlaces = new TokenPlaces();
+  const registry = openPluginRegistry(observeTokenPlaces(plugins, tokenPlaces));
+  return { version, serverHeader, pluginSettings, registry, tokenPlaces };
 }
