@@ -11,26 +11,28 @@ import { type Members, own } from "./stored.ts";
 
 export interface CheckEnv {
   readonly catalog: PluginCatalog;
-  readonly openKey: DecryptKey;
+  /** Plain text of a sealed private key of a record; undefined when no key of the ring opens it. */
+  readonly openKey: (kind: Kind, id: string, text: string) => string | undefined;
 }
 
 /** Schema and what belongs to it. @param id as keys have it */
 export function shapeError(env: CheckEnv, kind: Kind, id: string, value: Members): string | undefined {
+  const openKey = (text: string): string | undefined => env.openKey(kind, id, text);
   switch (kind.name) {
     case "upstream":
-      return checkUpstream(value, env.openKey);
+      return checkUpstream(value, openKey);
     case "ssl":
-      return checkSsl(value, env.openKey);
+      return checkSsl(value, openKey);
     case "plugin_metadata":
       return metadataError(env.catalog, id, value);
     case "secret":
       if (!secretSchema(managerOf(id))) return `invalid secret manager: ${managerOf(id)}`;
       return schemaError(kind, id, value);
     case "route":
-      return routeBeforeSchema(value) ?? schemaError(kind, id, value) ?? inlineUpstreamError(env, value);
+      return routeBeforeSchema(value) ?? schemaError(kind, id, value) ?? inlineUpstreamError(openKey, value);
     case "service":
     case "stream_route":
-      return schemaError(kind, id, value) ?? inlineUpstreamError(env, value);
+      return schemaError(kind, id, value) ?? inlineUpstreamError(openKey, value);
     default:
       return schemaError(kind, id, value);
   }
@@ -61,9 +63,9 @@ function metadataError(catalog: PluginCatalog, name: string, value: Members): st
   return error === undefined ? undefined : `invalid configuration: ${error}`;
 }
 
-function inlineUpstreamError(env: CheckEnv, value: Members): string | undefined {
+function inlineUpstreamError(openKey: DecryptKey, value: Members): string | undefined {
   const upstream = own(value, "upstream");
-  return upstream === undefined ? undefined : checkUpstream(upstream, env.openKey);
+  return upstream === undefined ? undefined : checkUpstream(upstream, openKey);
 }
 
 function pluginsError(catalog: PluginCatalog, kind: Kind, plugins: unknown): string | undefined {

@@ -8,10 +8,26 @@ import type { Members } from "./stored.ts";
 export interface FieldCodec {
   /** Whether anything is ever sealed; when not, stored private keys are plain and are not echoed. */
   readonly seals: boolean;
+  /** What is stored. What is sealed already stays as it is. */
   seal(kind: Kind, id: string, value: Members): Members;
+  /** What was sealed; members that no key opens stay sealed. */
   open(kind: Kind, id: string, value: Members): Members;
-  /** The plain text of a sealed private key, or undefined when no key of the ring opens it. */
-  openKey(text: string): string | undefined;
+  /** As `open`, but for private keys, which are shown to nobody. */
+  openShown(kind: Kind, id: string, value: Members): Members;
+  /**
+   * What a client means: sealed members it was once shown, and sends back, are opened.
+   * @param stored what the record is now, as stored @returns or why a member cannot be taken
+   */
+  openGiven(
+    kind: Kind,
+    id: string,
+    value: Members,
+    stored: Members | undefined,
+  ): { readonly value: Members } | { readonly error: string };
+  /** The plain text of a sealed private key of this record, or undefined when no key of the ring opens it. */
+  openKey(kind: Kind, id: string, text: string): string | undefined;
   /** Digests of an identifying value, the one to write with first; all of them name the same thing. */
   digests(text: string): readonly string[];
+  /** Whether a digest is one of those that `digests` makes now. */
+  owns(digest: string): boolean;
 }

@@ -13,12 +13,11 @@ export function storeIdentityKey(prefix: string): string {
 
 /** Owners of an identifying value of a plugin. @param digest of the value, never the value */
 export function uniqueKey(prefix: string, plugin: string, digest: string): string {
-  return `${prefix}-jotgate/unique/${plugin}/${digest}`;
+  return `${uniqueDir(prefix)}${plugin}/${digest}`;
 }
 
-/** Says that all existing records are in the index. @param digest of a known text, so that another kind has its own */
-export function indexedKey(prefix: string, digest: string): string {
-  return `${prefix}-jotgate/indexed/${digest}`;
+export function uniqueDir(prefix: string): string {
+  return `${prefix}-jotgate/unique/`;
 }
 
 /** Written whenever a record begins to point to another, so that a deletion sees who came in between. */

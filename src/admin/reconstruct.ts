@@ -116,7 +116,9 @@ async function recordAt(engine: Engine, key: string, target: Restorable): Promis
   }
   const then = toStored({ ...NO_KV, key, value: Buffer.from(target.before, "utf8") });
   if (!then.value) return { refusal: refuse(400, `${key} was no JSON object then, and is not restored`) };
-  const candidate = engine.codec.open(kind, id, then.value);
+  const opened = engine.codec.openGiven(kind, id, then.value, then.value);
+  if ("error" in opened) return { refusal: refuse(400, `${key} cannot be restored: ${opened.error}`) };
+  const candidate = opened.value;
   // Sealed anew, since keyrings change; without one, the very bytes that were there.
   const text = engine.codec.seals ? JSON.stringify(engine.codec.seal(kind, id, candidate)) : target.before;
   return { previous, restored: { change: { ...change, candidate }, sealed: Buffer.from(text, "utf8") } };

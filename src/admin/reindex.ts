@@ -1,14 +1,15 @@
 /**
- * Enters identifying values of records that others have written (an APISIX before us, a restored backup) into the
- * index of unique.ts. Runs once per store and kind of digest, in the background, page by page.
- * Promise: never overwrites an entry; two owners of one value are reported, not resolved.
+ * Enters identifying values of records that others have written (an APISIX beside us, a restored backup, ourselves with
+ * another keyring) into the index of unique.ts. Runs at every start, in the background, page by page.
+ * Promise: never overwrites an entry; two owners of one value are reported, not resolved; entries under digests that
+ * nobody makes any more go once all records are entered anew.
  */
 import { setImmediate } from "node:timers/promises";
 import { dirOf, parseKey } from "../model/keys.ts";
 import { KINDS } from "../model/kinds.ts";
 import { type KeyValue, prefixRange } from "../store/store.ts";
 import type { Engine } from "./engine.ts";
-import { indexedKey, uniqueKey } from "./places.ts";
+import { uniqueDir, uniqueKey } from "./places.ts";
 import { Plan } from "./plan.ts";
 import { toStored } from "./stored.ts";
 import { claimsOf } from "./unique.ts";
@@ -22,14 +23,16 @@ interface Entry {
 
 /** @throws GatewayError STORE_* when the store is away; to be repeated then */
 export async function reindex(engine: Engine, signal: AbortSignal): Promise<void> {
-  const { store, prefix, codec } = engine;
-  const marker = indexedKey(prefix, codec.digests("jotgate")[0] ?? "");
-  if ((await store.get(marker)).kv) return;
+  const known = await readIndex(engine, signal);
   let entered = 0;
   let batch: Entry[] = [];
-  for await (const page of store.list(prefixRange(dirOf(prefix, "consumer")), { signal })) {
+  for await (const page of engine.store.list(prefixRange(dirOf(engine.prefix, "consumer")), { signal })) {
     for (const kv of page.kvs) {
-      batch.push(...entriesOf(engine, kv));
+      for (const entry of entriesOf(engine, kv)) {
+        const owners = known.get(entry.key);
+        if (owners === undefined) batch.push(entry);
+        else if (!owners.includes(JSON.stringify(entry.owner))) reportSecondOwner(engine, entry, owners);
+      }
       if (batch.length < BATCH) continue;
       entered += await enter(engine, batch);
       batch = [];
@@ -38,8 +41,18 @@ export async function reindex(engine: Engine, signal: AbortSignal): Promise<void
     await setImmediate(); // requests go first
   }
   entered += await enter(engine, batch);
-  await store.txn(new Plan().put(marker, "1").toTxn());
   if (entered > 0) engine.log.info({ entered }, "identifying values of existing consumers are indexed");
+  const foreign = [...known.keys()].filter((key) => !engine.codec.owns(key.slice(key.lastIndexOf("/") + 1)));
+  await remove(engine, foreign, signal);
+}
+
+/** Owners by key, as they lie in the store. */
+async function readIndex(engine: Engine, signal: AbortSignal): Promise<Map<string, string>> {
+  const known = new Map<string, string>();
+  for await (const page of engine.store.list(prefixRange(uniqueDir(engine.prefix)), { signal })) {
+    for (const { key, value } of page.kvs) known.set(key, value.toString("utf8"));
+  }
+  return known;
 }
 
 function entriesOf(engine: Engine, kv: KeyValue): Entry[] {
@@ -63,18 +76,27 @@ async function enter(engine: Engine, entries: readonly Entry[]): Promise<number>
     if (entries.length === 0 || (await engine.store.txn(plan.toTxn())).succeeded) return entries.length;
   }
   let entered = 0;
-  for (const { key, owner } of entries) {
+  for (const entry of entries) {
+    const { key, owner } = entry;
     const plan = new Plan().expect(key, 0n).put(key, JSON.stringify([owner]));
-    if ((await engine.store.txn(plan.toTxn())).succeeded) entered++;
-    else await reportSecondOwner(engine, key, owner);
+    if ((await engine.store.txn(plan.toTxn())).succeeded) {
+      entered++;
+      continue;
+    }
+    const owners = (await engine.store.get(key)).kv?.value.toString("utf8") ?? "";
+    if (!owners.includes(JSON.stringify(owner))) reportSecondOwner(engine, entry, owners);
   }
   return entered;
 }
 
-async function reportSecondOwner(engine: Engine, key: string, owner: string): Promise<void> {
-  const { kv } = await engine.store.get(key);
-  const text = kv?.value.toString("utf8") ?? "";
-  if (!text.includes(JSON.stringify(owner))) {
-    engine.log.warn({ owner, owners: text }, "two consumers or credentials have the same identifying value");
+function reportSecondOwner({ log }: Engine, { owner }: Entry, owners: string): void {
+  log.warn({ owner, owners }, "two consumers or credentials have the same identifying value");
+}
+
+async function remove(engine: Engine, keys: readonly string[], signal: AbortSignal): Promise<void> {
+  for (let at = 0; at < keys.length && !signal.aborted; at += BATCH) {
+    const plan = new Plan();
+    for (const key of keys.slice(at, at + BATCH)) plan.delete(key);
+    await engine.store.txn(plan.toTxn());
   }
 }

@@ -99,7 +99,7 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
 
 function buildEngine(options: AdminOptions): Engine {
   const { store, prefix, catalog, clock, log } = options;
-  const codec = options.codec ?? plainCodec;
+  const codec = options.codec ?? plainCodec((name, side) => catalog.get(name)?.encryptFields(side) ?? []);
   return {
     store,
     prefix,

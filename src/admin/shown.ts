@@ -17,7 +17,7 @@ export function echoed(engine: Engine, kind: Kind, stored: Members): Members {
 
 /** What a read answers with. */
 export function readable(engine: Engine, kind: Kind, id: string, stored: Members, actor: Actor): Members {
-  const opened = kind.name === "ssl" ? without(stored, ["key", "keys"]) : engine.codec.open(kind, id, stored);
+  const opened = kind.name === "ssl" ? without(stored, ["key", "keys"]) : engine.codec.openShown(kind, id, stored);
   return actor.role === "viewer" ? masked(engine.catalog, kind, opened) : opened;
 }
 

@@ -95,12 +95,10 @@ async function writeWhole(
       const stale = preconditionRefusal(request.options, previous);
       if (stale) return stale;
       const previousValue = openValue(engine, target, identity.id, previous);
-      const candidate = withTimes(
-        engine,
-        target,
-        prepareConsumer(engine.catalog, kind, named, previousValue),
-        previousValue,
-      );
+      const prepared = prepareConsumer(engine.catalog, kind, named, previousValue);
+      const given = engine.codec.openGiven(kind, identity.id, prepared, previous?.value);
+      if ("error" in given) return refuse(400, given.error);
+      const candidate = withTimes(engine, target, given.value, previousValue);
       const result = await carryOut(engine, {
         request,
         method,
@@ -146,7 +144,9 @@ export async function patchRecord(
     if (kind.storesId && named !== undefined && String(named) !== (kind.id === "manager" ? id : target.localId)) {
       return refuse(400, `wrong ${kind.message} id`);
     }
-    const candidate = kind.storesId ? { ...patched.value, id: named ?? id } : patched.value;
+    const given = engine.codec.openGiven(kind, id, patched.value, previous.value);
+    if ("error" in given) return refuse(400, given.error);
+    const candidate = kind.storesId ? { ...given.value, id: named ?? id } : given.value;
     const error = shapeError(checkEnv(engine), kind, id, candidate);
     if (error !== undefined) return refuse(400, error);
     const result = await carryOut(engine, {

@@ -2,6 +2,7 @@
  * The admin half of a process: the Admin API on the store, the beat that proves freshness, and the barrier.
  */
 
+import { keyringCodec } from "../admin/keyring-codec.ts";
 import { catalogOf } from "../admin/plugin-catalog.ts";
 import { openAdminServer } from "../admin/server.ts";
 import type { Clock } from "../base/clock.ts";
@@ -10,9 +11,11 @@ import type { Settings } from "../base/settings.ts";
 import { Barrier } from "../cluster/barrier.ts";
 import { startBeat } from "../cluster/beat.ts";
 import { countNodes } from "../cluster/registry.ts";
+import { pluginFieldsOf } from "../runtime/field-opener.ts";
 import type { PluginRegistry } from "../runtime/plugin-registry.ts";
 import type { Store, StoreSource } from "../store/store.ts";
 import type { NamedKey } from "./admin-keys.ts";
+import { keyringOf } from "./keyring.ts";
 import { readPem } from "./store-source.ts";
 
 export interface AdminPlaneOptions {
@@ -46,8 +49,10 @@ export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminP
         }
       : undefined;
   const barrier = new Barrier({ source: options.source, store, prefix, clock, log });
+  const keyring = keyringOf(settings);
   const server = await openAdminServer({
     store,
+    ...(keyring && { codec: keyringCodec(keyring, pluginFieldsOf(options.registry), prefix) }),
     barrier,
     catalog: catalogOf(options.registry, { compat: settings.compat }),
     prefix,

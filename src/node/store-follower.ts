@@ -9,6 +9,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Settings } from "../base/settings.ts";
 import { Acknowledger } from "../cluster/acknowledge.ts";
+import { nodesInBeat } from "../cluster/beat.ts";
 import { type NodeReport, Registration } from "../cluster/registry.ts";
 import { parseKey } from "../model/keys.ts";
 import type { Revision, StoreSource } from "../store/store.ts";
@@ -80,9 +81,14 @@ export async function followStore(options: FollowOptions): Promise<Follower> {
   const restored = copied ? await (copy?.restore() ?? readCopy(file, prefix, sealer, table, clock)) : undefined;
 
   const duties = membership && takeDuties(membership, options);
+  let nodes = 1;
   const watcher = new Watcher({
     ...{ source, table, prefix, clock, log, restored },
-    ...(duties ? { onControl: (change) => duties.acknowledger.control(change) } : {}),
+    nodes: () => nodes,
+    onControl(change) {
+      duties?.acknowledger.control(change);
+      if (change.key === watcher.keys.beat && change.kv) nodes = nodesInBeat(change.kv.value) ?? nodes;
+    },
     ...(options.onApplied ? { onApplied: options.onApplied } : {}),
   });
   watcher.start();

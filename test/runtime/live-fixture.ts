@@ -7,7 +7,7 @@ import { textAnswer } from "../../src/plugin/answer.ts";
 import { Defaulted } from "../../src/plugin/defaulted.ts";
 import { definePlugin, type Plugin } from "../../src/plugin/plugin.ts";
 import { makeView, type ViewInput } from "../../src/plugin/testkit-view.ts";
-import { type LiveConfiguration, openLive } from "../../src/runtime/live.ts";
+import { type LiveConfiguration, type LiveOptions, openLive } from "../../src/runtime/live.ts";
 import { runPhase } from "../../src/runtime/pipeline.ts";
 import { openPluginRegistry } from "../../src/runtime/plugin-registry.ts";
 import type { RouterMode } from "../../src/runtime/router.ts";
@@ -21,6 +21,7 @@ export interface WorldOptions {
   readonly plugins?: readonly Plugin[];
   readonly environment?: Readonly<Record<string, string>>;
   readonly log?: Log;
+  readonly decrypt?: LiveOptions["decrypt"];
 }
 
 export interface World {
@@ -88,6 +89,7 @@ export function openWorld(options: WorldOptions = {}): World {
     secrets,
     upstreams: bench.upstreams,
     ...(options.mode ? { mode: options.mode } : {}),
+    ...(options.decrypt ? { decrypt: options.decrypt } : {}),
   });
 
   const world: World = {
