@@ -46,7 +46,8 @@ export class GeneralReply implements Reply, BodySource {
   #chunked = false;
   #bodiless = false;
   #done = false;
-  #held: Buffer | undefined;
+  /** As latin1: Node joins a text to its head, and two buffers take two writes. */
+  #held: string | undefined;
   #sending: Deadline | undefined;
   #receiving: Deadline | undefined;
 
@@ -164,20 +165,17 @@ export class GeneralReply implements Reply, BodySource {
 
   data(chunk: Buffer, owned: boolean): boolean {
     if (this.#bodiless || this.#done) return true;
-    const bytes = owned ? chunk : Buffer.from(chunk);
-    this.flush();
-    if (bytes.length < HELD_BYTES) {
-      this.#held = bytes;
+    this.#writeHeld();
+    if (chunk.length < HELD_BYTES) {
+      this.#held = chunk.toString("latin1");
       return !this.#response.writableNeedDrain;
     }
-    return this.#write(bytes);
+    return this.#write(owned ? chunk : Buffer.from(chunk));
   }
 
   flush(): void {
-    const held = this.#held;
-    this.#held = undefined;
-    if (held) this.#write(held);
-    else if (this.headSent && !this.#done) this.#response.flushHeaders();
+    if (this.#held === undefined && this.headSent && !this.#done) this.#response.flushHeaders();
+    this.#writeHeld();
   }
 
   end(): void {
@@ -185,10 +183,10 @@ export class GeneralReply implements Reply, BodySource {
     this.#done = true;
     const held = this.#held;
     this.#held = undefined;
-    if (held) this.sentBytes += held.length;
+    this.sentBytes += held?.length ?? 0;
     if (this.#close && !this.#chunked && !this.#unreadable && this.#body?.complete === false) this.#linger(held);
     else {
-      this.#response.end(held);
+      this.#response.end(held, "latin1");
       if (this.#response.writableLength > 0) this.#armSending();
     }
   }
@@ -227,10 +225,10 @@ export class GeneralReply implements Reply, BodySource {
   }
 
   /** Lets the answer reach a client that is still sending, then closes. */
-  #linger(held: Buffer | undefined): void {
+  #linger(held: string | undefined): void {
     const request = this.#request;
     const response = this.#response;
-    if (held) response.write(held);
+    if (held !== undefined) response.write(held, "latin1");
     else response.flushHeaders();
     let bytes = 0;
     const finish = (): void => {
@@ -250,9 +248,15 @@ export class GeneralReply implements Reply, BodySource {
     request.resume();
   }
 
-  #write(bytes: Buffer): boolean {
+  #writeHeld(): void {
+    const held = this.#held;
+    this.#held = undefined;
+    if (held !== undefined) this.#write(held);
+  }
+
+  #write(bytes: Buffer | string): boolean {
     this.sentBytes += bytes.length;
-    if (this.#response.write(bytes)) return true;
+    if (this.#response.write(bytes, "latin1")) return true;
     this.#armSending();
     return false;
   }
