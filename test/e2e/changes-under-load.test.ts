@@ -3,11 +3,14 @@
  * effect.
  */
 import { createServer, type Server } from "node:http";
+import { request as secureRequest } from "node:https";
+import type { TLSSocket } from "node:tls";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { type Authority, openAuthority, type Pair } from "../support/authority.ts";
 import { makeToken, SECRET } from "../support/jwt.ts";
 import { type LoadAnswer, type LoadRequest, percentile, startLoad } from "../support/load.ts";
 import { bounded } from "../support/long-run.ts";
-import { admin, type Node, startNode, until } from "../support/process.ts";
+import { admin, freePort, type Node, startNode, until } from "../support/process.ts";
 import { configOf } from "../support/scrape.ts";
 
 const CHANGES = bounded(100, 3_000);
@@ -21,14 +24,26 @@ interface Backend {
   start(): Promise<void>;
 }
 
+const SERVER_NAME = "load.test";
+
 type Change = readonly [method: string, path: string, record?: unknown];
 
 const backends: Backend[] = [];
 let nodes: Node[] = [];
+const securePorts: number[] = [];
+let authority: Authority;
+const pairs: Pair[] = [];
 
 beforeAll(async () => {
+  authority = openAuthority();
+  for (let i = 0; i < 3; i++) pairs.push(authority.issue([SERVER_NAME]));
   for (const name of ["a", "b", "c"]) backends.push(await openBackend(name));
-  nodes = await Promise.all(["on", "off"].map((lane) => startNode("start", { args: ["--fast-lane", lane] })));
+  for (let i = 0; i < 2; i++) securePorts.push(await freePort());
+  nodes = await Promise.all(
+    ["on", "off"].map((lane, i) =>
+      startNode("start", { args: ["--fast-lane", lane, "--gateway-tls-listen", `127.0.0.1:${securePorts[i]}`] }),
+    ),
+  );
   for (const change of START()) await apply(change);
   await allApplied("start");
 }, 60_000);
@@ -36,6 +51,7 @@ beforeAll(async () => {
 afterAll(async () => {
   for (const node of nodes) await node.stop("SIGKILL");
   for (const backend of backends) await backend.stop();
+  authority?.close();
 });
 
 /** What there is before the first change: a route for each kind of change. */
@@ -51,6 +67,7 @@ const START = (): Change[] => [
   ["PUT", "/routes/service", { uri: "/service/*", service_id: "s" }],
   ["PUT", "/routes/consumer", { uri: "/consumer/*", upstream_id: "u", plugins: { "jwt-auth": {} } }],
   ["PUT", "/routes/matching", { uri: "/matching/*", upstream_id: "u" }],
+  ["PUT", "/ssls/1", certificate(0)],
   marker("start"),
 ];
 
@@ -70,6 +87,7 @@ const KINDS: readonly ((i: number) => Change)[] = [
   (i) => ["PUT", `/routes/beside-${i % 5}`, { uri: "/matching/*", priority: i % 3, upstream_id: "u" }],
   (i) => ["DELETE", `/routes/beside-${i % 5}`],
   () => ["DELETE", "/global_rules/1"],
+  (i) => ["PUT", "/ssls/1", certificate(i + 1)],
 ];
 
 const MATCHES = [
@@ -125,6 +143,7 @@ test(`no request fails while ${CHANGES} changes are made`, async () => {
     judge,
     keep: 200_000,
   });
+  const callers = securePorts.map(callSecurely);
   const delays: number[] = [];
   for (let i = 0; i < CHANGES; i++) {
     const dueMs = performance.now() + EVERY_MS;
@@ -140,18 +159,23 @@ test(`no request fails while ${CHANGES} changes are made`, async () => {
     if (restMs > 0) await new Promise((next) => setTimeout(next, restMs)); // the pace of changes, not a wait for a fact
   }
   await load.stop();
+  const secure = await Promise.all(callers.map((caller) => caller.stop()));
+  const shown = new Set(secure.flatMap(({ serials }) => [...serials]));
   const times = load.records.map(({ tookMs }) => tookMs);
   process.stdout.write(
     `\n${CHANGES} changes, both lanes: ${load.sent} requests, ${load.failed} failed; p50 ${percentile(times, 0.5).toFixed(1)} ms, ` +
       `p99 ${percentile(times, 0.99).toFixed(1)} ms, max ${percentile(times, 1).toFixed(0)} ms; ` +
-      `answered by a change after p50 ${percentile(delays, 0.5).toFixed(0)} ms, max ${percentile(delays, 1).toFixed(0)} ms\n`,
+      `answered by a change after p50 ${percentile(delays, 0.5).toFixed(0)} ms, max ${percentile(delays, 1).toFixed(0)} ms; ` +
+      `${secure.reduce((sum, { sent }) => sum + sent, 0)} handshakes, ${shown.size} certificates seen\n`,
   );
   expect(
     load.failures.map((one) => `${one.target} #${one.n}${one.fresh ? " (new connection)" : ""}: ${one.wrong}`),
   ).toEqual([]);
   // A slow machine may be late, but not idle.
   expect(load.sent).toBeGreaterThan((CHANGES * EVERY_MS * RATE) / 2_000);
+  expect(secure.flatMap(({ failures }) => failures)).toEqual([]);
   // The changes were seen, not only survived.
+  expect(shown.size).toBe(pairs.length);
   expect(seenMarks.size).toBeGreaterThan(CHANGES / 20);
   expect([...seenBackends].sort()).toEqual(["a", "b", "c"]);
 }, 3_600_000);
@@ -188,6 +212,55 @@ async function allApplied(text: string): Promise<void> {
     );
     expect((await configOf(node)).problems).toEqual([]);
   }
+}
+
+interface SecureResult {
+  readonly sent: number;
+  readonly failures: readonly string[];
+  /** Of the certificates that were shown. */
+  readonly serials: ReadonlySet<string>;
+}
+
+/** Calls over TLS, one connection after the other, and verifies what it is shown. */
+function callSecurely(port: number): { stop(): Promise<SecureResult> } {
+  const failures: string[] = [];
+  const serials = new Set<string>();
+  let sent = 0;
+  let stopped = false;
+  const once = (): Promise<void> =>
+    new Promise((done) => {
+      const outgoing = secureRequest({
+        ...{ host: "127.0.0.1", port, path: `/nodes/${sent++}`, agent: false },
+        ...{ servername: SERVER_NAME, ca: authority.cert, headers: { host: SERVER_NAME } },
+      });
+      outgoing.on("error", (error) => {
+        failures.push(`port ${port}: ${error.message}`);
+        done();
+      });
+      outgoing.on("response", (incoming) => {
+        serials.add((incoming.socket as TLSSocket).getPeerCertificate().serialNumber);
+        if (incoming.statusCode !== 200) failures.push(`port ${port}: ${incoming.statusCode}`);
+        incoming.resume();
+        incoming.on("end", done);
+      });
+      outgoing.end();
+    });
+  const run = async (): Promise<void> => {
+    while (!stopped) await once();
+  };
+  const running = run();
+  return {
+    async stop() {
+      stopped = true;
+      await running;
+      return { sent, failures, serials };
+    },
+  };
+}
+
+function certificate(i: number): Readonly<Record<string, unknown>> {
+  const { cert, key } = pick(i, pairs);
+  return { snis: [SERVER_NAME], cert, key };
 }
 
 function marker(text: string): Change {
