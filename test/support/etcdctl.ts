@@ -29,7 +29,9 @@ export async function putTogether(
   endpoints: readonly string[],
   records: Readonly<Record<string, unknown>>,
 ): Promise<void> {
-  const puts = Object.entries(records).map(([key, value]) => `put ${key} '${JSON.stringify(value)}'`);
+  // Double quotes, read as Go reads them; single ones are cut wrongly by etcdctl 3.4.
+  const quoted = (value: unknown): string => JSON.stringify(JSON.stringify(value));
+  const puts = Object.entries(records).map(([key, value]) => `put ${key} ${quoted(value)}`);
   const said = await etcdctl(endpoints, ["txn"], `\n${puts.join("\n")}\n\n\n`);
   if (!said.startsWith("SUCCESS")) throw new Error(`etcdctl txn: ${said}`);
 }
