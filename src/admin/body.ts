@@ -3,7 +3,8 @@
  * Source: spec/admin-api.md section 3.
  */
 import type { IncomingMessage } from "node:http";
-import { parseJson } from "../base/json.ts";
+import { type JsonResult, parseJson } from "../base/json.ts";
+import { repeatedMember } from "../base/json-repeated.ts";
 import { type AdminAnswer, refuse } from "./answer.ts";
 import type { Body } from "./write.ts";
 
@@ -43,10 +44,17 @@ function tooLarge(size: number): AdminAnswer {
   );
 }
 
-/** An empty body is no body. */
-export function parseBody(bytes: Buffer): { readonly body: Body } | { readonly refusal: AdminAnswer } {
-  if (bytes.length === 0) return { body: undefined };
+/** JSON; with `strict`, without members that an object names twice. */
+export function readJson(bytes: Buffer, strict: boolean): JsonResult {
   const result = parseJson(bytes);
+  const repeated = result.ok && strict ? repeatedMember(bytes.toString("utf8")) : undefined;
+  return repeated === undefined ? result : { ok: false, error: `Found a repeated object key: ${repeated}` };
+}
+
+/** An empty body is no body. */
+export function parseBody(bytes: Buffer, strict: boolean): { readonly body: Body } | { readonly refusal: AdminAnswer } {
+  if (bytes.length === 0) return { body: undefined };
+  const result = readJson(bytes, strict);
   if (result.ok) return { body: { value: result.value } };
   return { refusal: refuse(400, `invalid request body: ${result.error}`, { req_body: bytes.toString("utf8") }) };
 }

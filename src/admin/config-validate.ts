@@ -7,6 +7,7 @@ import { messageOf } from "../base/errors.ts";
 import { parseJson } from "../base/json.ts";
 import { KINDS, type Kind } from "../model/kinds.ts";
 import { type AdminAnswer, refuse } from "./answer.ts";
+import { readJson } from "./body.ts";
 import { type CheckEnv, contentError, prepareConsumer, shapeError } from "./candidate-check.ts";
 import { type Members, own } from "./stored.ts";
 
@@ -18,9 +19,14 @@ interface Finding {
   readonly error: string;
 }
 
-export function validateConfigs(env: CheckEnv, bytes: Buffer, contentType: string | undefined): AdminAnswer {
+export function validateConfigs(
+  env: CheckEnv,
+  bytes: Buffer,
+  contentType: string | undefined,
+  strict: boolean,
+): AdminAnswer {
   if (bytes.length === 0) return refuse(400, "invalid request body: empty request body");
-  const read = (contentType ?? "").startsWith("application/yaml") ? readYaml(bytes) : parseJson(bytes);
+  const read = (contentType ?? "").startsWith("application/yaml") ? readYaml(bytes) : readJson(bytes, strict);
   if (!read.ok) return refuse(400, `invalid request body: ${read.error}`);
   if (!isMembers(read.value)) return refuse(400, "invalid request body: not an object");
   const errors = Object.values(KINDS).flatMap((kind) => validateKind(env, kind, read.value as Members));

@@ -24,6 +24,8 @@ export type ReadBytes = () => Promise<
 export interface DispatchOptions {
   /** Off: stream routes are refused as APISIX refuses them without a stream proxy. */
   readonly stream: boolean;
+  /** Bodies that two readers could read differently are refused. */
+  readonly strict: boolean;
 }
 
 const ROUTED = new Set(["GET", "PUT", "POST", "DELETE", "PATCH"]);
@@ -40,7 +42,7 @@ export async function dispatch(
 ): Promise<AdminAnswer> {
   const { method, segments } = request;
   if (!ROUTED.has(method)) return NOT_FOUND;
-  const special = (await dispatchOwn(engine, request)) ?? (await dispatchSpecial(engine, request, readBytes));
+  const special = (await dispatchOwn(engine, request)) ?? (await dispatchSpecial(engine, options, request, readBytes));
   if (special) return special;
   const [resource = ""] = segments;
   if (resource === "stream_routes" && !options.stream) {
@@ -50,7 +52,7 @@ export async function dispatch(
   const target = about ? undefined : targetOf(segments);
   if (!about && !target) return refuse(404, `Unsupported resource type: ${resource}`);
   if (about && method !== "GET") return NO_SUCH_METHOD;
-  const read = await readInput(request, readBytes);
+  const read = await readInput(options, request, readBytes);
   if ("refusal" in read) return read.refusal;
   const answer = target ? await handle(engine, request, target, read.body) : describe(engine, request);
   return { ...answer, headers: { ...VERSION_HEADER, ...answer.headers } };
@@ -59,6 +61,7 @@ export async function dispatch(
 /** Paths that are no resources, though they look like some. */
 async function dispatchSpecial(
   engine: Engine,
+  options: DispatchOptions,
   request: AdminRequest,
   readBytes: ReadBytes,
 ): Promise<AdminAnswer | undefined> {
@@ -73,18 +76,19 @@ async function dispatchSpecial(
     return refuse(405, `please use PUT method to reload the plugins, ${method} method is not allowed.`);
   }
   if (path === "schema/validate" && method === "POST") {
-    const read = await readInput(request, readBytes);
+    const read = await readInput(options, request, readBytes);
     return "refusal" in read ? read.refusal : validateSchema(third ?? "", read.body);
   }
   if (path === "configs/validate" && method === "POST" && segments.length === 2) {
     const read = await readBytes();
     if (!read.ok) return read.refusal;
-    return validateConfigs(checkEnv(engine), read.bytes, request.header("content-type"));
+    return validateConfigs(checkEnv(engine), read.bytes, request.header("content-type"), options.strict);
   }
   return undefined;
 }
 
 async function readInput(
+  options: DispatchOptions,
   request: AdminRequest,
   readBytes: ReadBytes,
 ): Promise<{ readonly body: Body } | { readonly refusal: AdminAnswer }> {
@@ -92,7 +96,7 @@ async function readInput(
   if (request.method !== "GET") {
     const read = await readBytes();
     if (!read.ok) return { refusal: read.refusal };
-    const parsed = parseBody(read.bytes);
+    const parsed = parseBody(read.bytes, options.strict);
     if ("refusal" in parsed) return parsed;
     body = parsed.body;
   }

@@ -207,7 +207,8 @@ async function answerTo(
   const segments = segmentsOf(path);
   if (!segments) return NOT_FOUND;
   const admin: AdminRequest = { method, path, segments, args, header, address, actor: who.actor, options: NO_OPTIONS };
-  const answer = await dispatch(engine, { stream: options.stream !== false }, admin, () => readBody(raw));
+  const dispatchOptions = { stream: options.stream !== false, strict: options.compat === "strict" };
+  const answer = await dispatch(engine, dispatchOptions, admin, () => readBody(raw));
   if (method !== "GET") {
     options.log.info({ key: who.actor.name, address, method, path, status: answer.status }, "admin write");
   }

@@ -341,3 +341,24 @@ test("bytes that are no HTTP are answered by 400 and the connection ends", async
   });
   expect(text).toMatch(/^HTTP\/1\.1 400 /);
 });
+
+describe("a body that names a member twice", () => {
+  const twice = '{"uri":"/a","upstream":{"nodes":{"a:80":1,"a:80":2}}}';
+  const calls = [
+    ["PUT", "/routes/twice", twice],
+    ["POST", "/schema/validate/routes", twice],
+    ["POST", "/configs/validate", `{"routes":[${twice}]}`],
+  ] as const;
+
+  test.each(calls)("%s %s: is refused in strict mode, with the member's name", async (method, path, body) => {
+    const strict = await openAdminWorld({ compat: "strict" });
+    const reply = await strict.call(method, path, { body });
+    expect(reply.status).toBe(400);
+    expect(reply.body.error_msg).toBe("invalid request body: Found a repeated object key: a:80");
+    await strict.close();
+  });
+
+  test.each(calls)("%s %s: is taken elsewhere, as APISIX takes it", async (method, path, body) => {
+    expect((await world.call(method, path, { body })).status).toBeLessThan(300);
+  });
+});
