@@ -3,7 +3,7 @@
  * Promise: exactly one response or a broken connection, exactly one log phase; whatever a plugin throws ends this
  * request and nothing else. Nothing here waits where nothing is to be waited for.
  */
-import { isGatewayError, messageOf } from "../base/errors.ts";
+import { isGatewayError } from "../base/errors.ts";
 import type { Answer } from "../plugin/answer.ts";
 import { loadBodyVariables } from "../plugin/body-variables.ts";
 import { HeaderList } from "../plugin/headers.ts";
@@ -11,6 +11,7 @@ import type { PhaseHandler } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { ResponseView } from "../plugin/response-view.ts";
 import type { Pipeline, RouteUnit } from "../runtime/route-unit.ts";
+import { closeBooks, logCrash } from "./exchange-end.ts";
 import { Forwarding } from "./forwarding.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import {
@@ -343,36 +344,12 @@ export class Exchange {
     if (!this.body.complete) this.body.discard();
     view.sentBytes = reply.sentBytes;
     view.receivedBytes += this.body.received;
-    const endMs = context.clock.monotonicMs();
-    view.upstream.endMs = endMs;
-    this.#runLog(this.global.log);
-    if (this.pipeline) this.#runLog(this.pipeline.log);
-    context.accessLog?.request(view, status);
-    const metrics = context.metrics.route(view.route);
-    metrics.count(status);
-    metrics.duration.observe((endMs - view.startedMs) / 1000);
-    if (view.upstream.headMs > 0) metrics.upstream.observe((view.upstream.headMs - view.upstream.sentMs) / 1000);
-    context.metrics.inFlight.add(-1);
-  }
-
-  #runLog(handlers: Pipeline["log"]): void {
-    for (const handler of handlers) {
-      try {
-        handler(this.view);
-      } catch (error) {
-        this.#logCrash(error, "a log phase failed");
-      }
-    }
+    closeBooks(context, view, status, this.global, this.pipeline);
   }
 
   #logCrash(error: unknown, message: string): void {
-    const fields = { route: this.view.route?.id, error: messageOf(error), stack: stackOf(error) };
-    this.context.errors.error(isGatewayError(error) ? error.code.toLowerCase() : PLUGIN_FAILED.reason, fields, message);
+    logCrash(this.context, this.view, error, message);
   }
-}
-
-function stackOf(error: unknown): string | undefined {
-  return error instanceof Error ? error.stack : undefined;
 }
 
 function toBytes(body: string | Buffer): Buffer {

@@ -8,6 +8,7 @@ import { GatewayError } from "../base/errors.ts";
 import type { ClientConnection } from "./client-connection.ts";
 import { Exchange } from "./exchange.ts";
 import { isHopeless, methodOf, readFastHead, targetOf } from "./fast-head.ts";
+import { FastSocket, type SocketOwner } from "./fast-socket.ts";
 import { FastWriter } from "./fast-writer.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import { BODY_TIMEOUT, pageOf } from "./gateway-pages.ts";
@@ -45,10 +46,11 @@ const GONE = 4;
 
 const EMPTY = Buffer.alloc(0);
 
-export class FastConnection extends Timed implements Reply, BodySource {
+export class FastConnection extends Timed implements Reply, BodySource, SocketOwner {
   readonly #shared: FastContext;
   readonly #context: GatewayContext;
   readonly #socket: Socket;
+  readonly #flow: FastSocket;
   readonly #facts: ClientConnection;
   readonly #writer: FastWriter;
   readonly #scan = new HeaderScan();
@@ -64,27 +66,17 @@ export class FastConnection extends Timed implements Reply, BodySource {
   /** Not a byte of the next head came. */
   #idle = false;
   #processing = false;
-  #paused = false;
   #sending = false;
   #skipped = 0;
-  readonly #onData = (chunk: Buffer): void => this.#received(chunk);
-  readonly #onEnd = (): void => this.#ended();
-  readonly #onClose = (): void => this.#gone();
-  readonly #onError = (): void => void this.#socket.destroy();
-  readonly #onDrain = (): void => this.#drained();
 
   constructor(socket: Socket, facts: ClientConnection, shared: FastContext) {
     super();
     this.#socket = socket;
+    this.#flow = new FastSocket(socket, this);
     this.#facts = facts;
     this.#shared = shared;
     this.#context = shared.context;
     this.#writer = new FastWriter(socket, shared.date);
-    socket.on("data", this.#onData);
-    socket.on("end", this.#onEnd);
-    socket.on("close", this.#onClose);
-    socket.on("error", this.#onError);
-    socket.on("drain", this.#onDrain);
     this.#context.wheel.arm(this, this.#context.settings.headTimeoutMs);
   }
 
@@ -161,7 +153,7 @@ export class FastConnection extends Timed implements Reply, BodySource {
   pause(): void {
     this.#reading = false;
     if (!this.#sending) this.#context.wheel.disarm(this);
-    this.#pauseSocket();
+    this.#flow.pause();
   }
 
   resume(): void {
@@ -177,7 +169,7 @@ export class FastConnection extends Timed implements Reply, BodySource {
     else this.#socket.destroy();
   }
 
-  #received(chunk: Buffer): void {
+  onBytes(chunk: Buffer): void {
     switch (this.#state) {
       case READY:
         this.#input = this.#input.length === 0 ? chunk : Buffer.concat([this.#input, chunk]);
@@ -188,7 +180,7 @@ export class FastConnection extends Timed implements Reply, BodySource {
         if (this.#bodyLeft > 0 && this.#reading) {
           this.#armReading();
           this.#feedBody();
-        } else if (this.#input.length > AHEAD_BYTES || this.#bodyLeft > 0) this.#pauseSocket();
+        } else if (this.#input.length > AHEAD_BYTES || this.#bodyLeft > 0) this.#flow.pause();
         return;
       case SKIPPING:
         this.#input = chunk;
@@ -270,13 +262,13 @@ export class FastConnection extends Timed implements Reply, BodySource {
       body.push(piece);
       if (this.#bodyLeft === 0) body.finish();
     }
-    if (this.#bodyLeft > 0 && this.#reading) this.#resumeSocket();
+    if (this.#bodyLeft > 0 && this.#reading) this.#flow.resume();
   }
 
   #bodyRead(): void {
     this.#reading = false;
     if (!this.#sending) this.#context.wheel.disarm(this);
-    this.#resumeSocket();
+    this.#flow.resume();
   }
 
   /** The response is complete. */
@@ -288,7 +280,7 @@ export class FastConnection extends Timed implements Reply, BodySource {
       this.#linger();
       return;
     }
-    this.#resumeSocket();
+    this.#flow.resume();
     if (this.#bodyLeft > 0) {
       this.#state = SKIPPING;
       this.#armReading();
@@ -324,24 +316,17 @@ export class FastConnection extends Timed implements Reply, BodySource {
       return;
     }
     this.#socket.end();
-    this.#resumeSocket();
+    this.#flow.resume();
     this.#context.wheel.arm(this, LINGER_MS);
   }
 
   #handOver(): void {
-    const socket = this.#socket;
     const input = this.#input;
     this.#writer.flush();
     this.#leave();
-    socket.off("data", this.#onData);
-    socket.off("end", this.#onEnd);
-    socket.off("close", this.#onClose);
-    socket.off("error", this.#onError);
-    socket.off("drain", this.#onDrain);
     this.#context.metrics.handedOver.inc();
-    if (this.#paused) socket.resume();
-    if (input.length > 0) socket.unshift(input);
-    this.#shared.handOver(socket);
+    this.#flow.release(input);
+    this.#shared.handOver(this.#socket);
   }
 
   #refuseLate(): void {
@@ -362,7 +347,7 @@ export class FastConnection extends Timed implements Reply, BodySource {
     return false;
   }
 
-  #drained(): void {
+  onDrained(): void {
     if (!this.#sending) return;
     this.#sending = false;
     this.#context.wheel.disarm(this);
@@ -374,13 +359,13 @@ export class FastConnection extends Timed implements Reply, BodySource {
     else if (this.#state === SKIPPING) this.#armReading();
   }
 
-  #ended(): void {
+  onEnded(): void {
     // As nginx and Node do: a client that closes its side while it waits has gone.
     if (this.#state === RUNNING) this.#socket.destroy();
     else this.#socket.destroySoon();
   }
 
-  #gone(): void {
+  onGone(): void {
     if (this.#state === GONE) return;
     const exchange = this.#exchange;
     const body = this.#body;
@@ -400,17 +385,5 @@ export class FastConnection extends Timed implements Reply, BodySource {
 
   #armReading(): void {
     if (!this.#sending) this.#context.wheel.arm(this, this.#context.settings.bodyTimeoutMs);
-  }
-
-  #pauseSocket(): void {
-    if (this.#paused) return;
-    this.#paused = true;
-    this.#socket.pause();
-  }
-
-  #resumeSocket(): void {
-    if (!this.#paused) return;
-    this.#paused = false;
-    this.#socket.resume();
   }
 }

@@ -3,33 +3,18 @@
  * Promise: a try is repeated only when nothing was sent or the method is idempotent and the body is still here; never
  * after a response head. Each target is reported once. Source: spec/proxy.md section 4.
  */
-import type { Answer } from "../plugin/answer.ts";
 import type { AttemptOutcome, Attempts, Target, Timeouts, UpstreamUnit } from "../runtime/upstream-unit.ts";
 import type { Exchange } from "./exchange.ts";
-import {
-  pageAnswer,
-  UPSTREAM_EXHAUSTED,
-  UPSTREAM_LATE,
-  UPSTREAM_OVERLOADED,
-  UPSTREAM_UNRESOLVED,
-} from "./gateway-pages.ts";
+import { announcedLength, FAILED, isIdempotent } from "./forward-rules.ts";
+import { UPSTREAM_EXHAUSTED, UPSTREAM_LATE, UPSTREAM_OVERLOADED, UPSTREAM_UNRESOLVED } from "./gateway-pages.ts";
 import { Relay } from "./relay.ts";
 import type { Runnable } from "./reply.ts";
 import type { BodySink } from "./request-body.ts";
 import { refusal } from "./request-head.ts";
 import type { ResponseHead } from "./response-head.ts";
-import type { FailureKind, UpstreamCall, UpstreamFailure } from "./upstream-call.ts";
+import type { UpstreamCall, UpstreamFailure } from "./upstream-call.ts";
 import type { UpstreamConnection } from "./upstream-connection.ts";
-import { CHUNKED_BODY, NO_BODY, serverNameOf, upstreamHost, writeUpstreamHead } from "./upstream-head.ts";
-
-const FAILED: Readonly<Record<FailureKind, Answer>> = {
-  connect: pageAnswer(502, "upstream_connect_failed"),
-  connect_timeout: pageAnswer(504, "upstream_connect_timeout"),
-  send_timeout: pageAnswer(504, "upstream_send_timeout"),
-  read_timeout: pageAnswer(504, "upstream_read_timeout"),
-  reset: pageAnswer(502, "upstream_reset"),
-  bad_response: pageAnswer(502, "upstream_bad_response"),
-};
+import { CHUNKED_BODY, serverNameOf, upstreamHost, writeUpstreamHead } from "./upstream-head.ts";
 
 /** Bodies up to this size go out in one piece with the head. */
 const JOINED_BYTES = 8192;
@@ -111,7 +96,7 @@ export class Forwarding implements UpstreamCall, BodySink, Runnable {
     view.upstream.sentMs = nowMs;
     const bytes = body.bytes;
     const upgrade = this.wantsUpgrade ? view.head.upgrade : undefined;
-    const length = bytes ? bodyLength(bytes.length, view.method) : (body.length ?? CHUNKED_BODY);
+    const length = bytes ? announcedLength(bytes.length, view.method) : (body.length ?? CHUNKED_BODY);
     const head = writeUpstreamHead(view, this.#host, length, upgrade, context.metrics.droppedHeaders);
     if (head === undefined) {
       this.#exchange.crash(new TypeError("a plugin set a method or host that cannot be sent"));
@@ -311,14 +296,4 @@ export class Forwarding implements UpstreamCall, BodySink, Runnable {
     const fields = { route: view.route?.id, node: this.#target?.id, address: this.#target?.address };
     context.errors.warn(FAILED[failure.kind].reason, fields, failure.message);
   }
-}
-
-/** nginx's rule: these are not sent twice (proxy_next_upstream, non_idempotent). */
-function isIdempotent(method: string): boolean {
-  return method !== "POST" && method !== "PATCH" && method !== "LOCK";
-}
-
-/** Methods that are expected to have a body say so even when it is empty (RFC 9110 section 8.6). */
-function bodyLength(bytes: number, method: string): number {
-  return bytes === 0 && method !== "POST" && method !== "PUT" && method !== "PATCH" ? NO_BODY : bytes;
 }

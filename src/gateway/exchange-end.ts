@@ -1,0 +1,47 @@
+/**
+ * The end of a request's life: log phases, access log, metrics; and the log line for whatever threw before.
+ * Promise: nothing here throws, whatever plugins do.
+ */
+import { isGatewayError, messageOf } from "../base/errors.ts";
+import type { RequestView } from "../plugin/request-view.ts";
+import type { Pipeline } from "../runtime/route-unit.ts";
+import type { GatewayContext } from "./gateway-context.ts";
+import { PLUGIN_FAILED } from "./gateway-pages.ts";
+
+/** @param status what the client got, 499 when it left before */
+export function closeBooks(
+  context: GatewayContext,
+  view: RequestView,
+  status: number,
+  global: Pipeline,
+  pipeline: Pipeline | undefined,
+): void {
+  const endMs = context.clock.monotonicMs();
+  const { upstream } = view;
+  upstream.endMs = endMs;
+  runLog(context, view, global.log);
+  if (pipeline) runLog(context, view, pipeline.log);
+  context.accessLog?.request(view, status);
+  const metrics = context.metrics.route(view.route);
+  metrics.count(status);
+  metrics.duration.observe((endMs - view.startedMs) / 1000);
+  if (upstream.headMs > 0) metrics.upstream.observe((upstream.headMs - upstream.sentMs) / 1000);
+  context.metrics.inFlight.add(-1);
+}
+
+/** Says what a plugin, or this program, threw; clients are never told. */
+export function logCrash(context: GatewayContext, view: RequestView, error: unknown, message: string): void {
+  const stack = error instanceof Error ? error.stack : undefined;
+  const reason = isGatewayError(error) ? error.code.toLowerCase() : PLUGIN_FAILED.reason;
+  context.errors.error(reason, { route: view.route?.id, error: messageOf(error), stack }, message);
+}
+
+function runLog(context: GatewayContext, view: RequestView, handlers: Pipeline["log"]): void {
+  for (const handler of handlers) {
+    try {
+      handler(view);
+    } catch (error) {
+      logCrash(context, view, error, "a log phase failed");
+    }
+  }
+}
