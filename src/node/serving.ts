@@ -4,10 +4,8 @@
  */
 import { availableParallelism } from "node:os";
 import type { Address } from "../base/setting-kinds.ts";
-import type { Settings } from "../base/settings.ts";
 import type { HealthReport } from "../status/control-server.ts";
 import type { ConfigFacts, WorkerFacts } from "../status/facts.ts";
-import type { StoreSource } from "../store/store.ts";
 import type { TableRecord } from "../sync/table.ts";
 import { type DataPlaneOptions, openDataPlane } from "./data-plane.ts";
 import { configOfPlane } from "./facts.ts";
@@ -42,13 +40,15 @@ export interface ServingOptions extends DataPlaneOptions {
 
 /** Resolves when the gateway accepts connections. @throws the system's error when an address is taken */
 export function openServing(options: ServingOptions): Promise<Serving> {
-  const count = countWorkers(options.settings, options.source);
+  const count = countWorkers(options);
   return count === 1 ? serveHere(options) : serveByWorkers(options, count);
 }
 
-function countWorkers({ workers }: Settings, source: StoreSource): number {
-  if (workers !== "auto") return workers;
-  return source.kind === "etcd" ? availableParallelism() : 1;
+function countWorkers({ settings: { workers }, source, log }: ServingOptions): number {
+  if (source.kind === "etcd") return workers === "auto" ? availableParallelism() : workers;
+  // One process at a time can open the embedded store.
+  if (workers !== "auto" && workers > 1) log.warn({ workers }, "on the embedded store there is one worker");
+  return 1;
 }
 
 async function serveHere(options: ServingOptions): Promise<Serving> {
