@@ -12,7 +12,14 @@ export const MASK = "********";
 
 /** What a write answers with: the value as stored, which for sealed members is their cipher text. */
 export function echoed(engine: Engine, kind: Kind, stored: Members): Members {
-  return kind.name === "ssl" && !engine.codec.seals ? without(stored, ["key", "keys"]) : stored;
+  return kind.name === "ssl" && !engine.codec.seals ? withoutKeys(stored) : stored;
+}
+
+/** That there is a private key, or which reference stands for it, but not the key. */
+function withoutKeys(ssl: Members): Members {
+  const copy: Record<string, unknown> = { ...ssl };
+  for (const name of ["key", "keys"]) if (own(ssl, name) !== undefined) copy[name] = maskLeaf(ssl[name]);
+  return copy;
 }
 
 /** What a read answers with. */
@@ -32,9 +39,7 @@ export function masked(catalog: PluginCatalog, kind: Kind, value: Members): Memb
       Object.entries(plugins).map(([name, conf]) => [name, maskPlugin(catalog, name, conf)]),
     );
   }
-  if (kind.name === "ssl") {
-    for (const name of ["key", "keys"]) if (own(value, name) !== undefined) copy[name] = maskLeaf(value[name]);
-  }
+  if (kind.name === "ssl") Object.assign(copy, withoutKeys(value));
   if (kind.name === "upstream") maskTls(copy);
   const upstream = own(value, "upstream");
   if (isMembers(upstream)) {

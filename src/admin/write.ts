@@ -146,7 +146,7 @@ export async function patchRecord(
     }
     const given = engine.codec.openGiven(kind, id, patched.value, previous.value);
     if ("error" in given) return refuse(400, given.error);
-    const candidate = kind.storesId ? { ...given.value, id: named ?? id } : given.value;
+    const candidate = kind.storesId ? { ...given.value, id } : given.value;
     const error = shapeError(checkEnv(engine), kind, id, candidate);
     if (error !== undefined) return refuse(400, error);
     const result = await carryOut(engine, {

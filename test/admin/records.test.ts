@@ -226,6 +226,13 @@ describe("PATCH", () => {
     await world.call("DELETE", "/routes/p");
   });
 
+  test("the id becomes the path's", async () => {
+    await world.call("PUT", "/routes", { body: { ...route, id: 7 } });
+    expect((await world.call("GET", "/routes/7")).body.value.id).toBe(7);
+    expect((await world.call("PATCH", "/routes/7", { body: { id: 7, desc: "x" } })).body.value.id).toBe("7");
+    await world.call("DELETE", "/routes/7");
+  });
+
   test("secrets are patched below their manager", async () => {
     await world.call("PUT", "/secrets/vault/s", { body: { uri: "http://a", prefix: "kv", token: "t" } });
     expect((await world.call("PATCH", "/secrets/vault/s/token", { body: '"u"' })).body.value.token).toBe("u");
@@ -408,6 +415,13 @@ describe("a plugin stands in one global rule only", () => {
 });
 
 describe("certificates", () => {
+  test("references to private keys are shown by writes", async () => {
+    const reference = { cert: "$secret://vault/1/ssl/crt", key: "$secret://vault/1/ssl/key", sni: "a.com" };
+    const { body } = await world.call("PUT", "/ssls/ref", { body: reference });
+    expect(body.value).toMatchObject(reference);
+    await world.call("DELETE", "/ssls/ref");
+  });
+
   const body = { cert: CERTIFICATE, key: PRIVATE_KEY, certs: [CERTIFICATE], keys: [PRIVATE_KEY], snis: ["a.com"] };
   test("private keys come back from nothing", async () => {
     const replies = [
@@ -423,6 +437,9 @@ describe("certificates", () => {
       expect(text).toContain("BEGIN CERTIFICATE");
       expect(text).not.toContain("PRIVATE KEY");
     }
+    const [put, get] = replies.map((reply) => reply.body.value);
+    expect(put).toMatchObject({ key: "********", keys: ["********"] });
+    expect([get.key, get.keys]).toEqual([undefined, undefined]);
     expect((await world.store.get("/apisix/ssls/1")).kv?.value.toString()).toContain("PRIVATE KEY");
     await world.call("DELETE", "/ssls/1");
     await world.call("DELETE", `/ssls/${replies.at(-1)?.body.value.id}`);
