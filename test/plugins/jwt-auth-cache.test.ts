@@ -77,6 +77,21 @@ describe("a remembered token", () => {
     expect(await metricValue(node.env, "jotgate_token_cache_total", { result: "hit" })).toBe(1);
   });
 
+  test.each(["sub ", "3:sub", "sub"])(
+    "counts only for the claim it was found by, whatever is put before it: '%s'",
+    async (before) => {
+      const node = openJwtNode({ route: { key_claim_name: "sub" } });
+      const token = makeToken({ payload: { sub: "jack-key" } });
+      expect((await node.callWith(token)).status).toBe(200);
+      const byKey = node.env.compile(createJwtAuth());
+      for (const text of [`${before}${token}`, `Bearer ${before}${token}`]) {
+        const view = makeView({ headers: { Authorization: text } });
+        expect((await runPhases(byKey, view))?.status).toBe(401);
+        expect(view.consumer).toBeUndefined();
+      }
+    },
+  );
+
   test("gives way to another consumer that took its key", async () => {
     const node = openJwtNode();
     await node.callWith(makeToken());
