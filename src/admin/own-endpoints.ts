@@ -6,6 +6,7 @@ import { type AdminAnswer, refuse } from "./answer.ts";
 import { waitRefusal, waitUntilApplied } from "./applied.ts";
 import type { AdminRequest, Engine } from "./engine.ts";
 import { getHistoryEntry, listHistory } from "./history-read.ts";
+import { describeApi } from "./openapi.ts";
 import { rollBack } from "./rollback.ts";
 import { describeStore, raiseStoreEpoch } from "./store-epoch.ts";
 import { writeOptionsOf } from "./write-options.ts";
@@ -17,6 +18,7 @@ const ENDPOINTS: readonly (readonly [method: string, path: string, Endpoint])[] 
   ["GET", "nodes", (engine) => engine.nodes.answer()],
   ["GET", "store", describeStore],
   ["POST", "store/epoch", writing(raiseStoreEpoch)],
+  ["GET", "openapi.json", describeApi],
   ["GET", "history", listHistory],
   ["GET", "history/*", getHistoryEntry],
   ["POST", "history/*/rollback", writing(rollBack)],
