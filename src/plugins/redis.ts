@@ -74,16 +74,21 @@ const DEFAULT_TIMEOUT_MS = 1000;
 class Connection {
   readonly #client: Redis | Cluster;
   readonly #log: Log;
+  readonly #database: number;
   #isDown = false;
+  /** Whether this very connection is known to be in its database. */
+  #isSelected = false;
 
   constructor(conf: RedisConf, log: Log) {
     this.#log = log;
+    this.#database = conf.policy === "redis-cluster" ? 0 : (conf.redis_database ?? 0);
     this.#client = openClient(conf);
     this.#client.on("ready", () => {
       this.#isDown = false;
     });
     this.#client.on("close", () => {
       this.#isDown = true;
+      this.#isSelected = false;
     });
     this.#client.on("error", (error: unknown) => {
       if (!this.#isDown) this.#log.error({ error: messageOf(error) }, "redis cannot be reached");
@@ -93,6 +98,7 @@ class Connection {
 
   async run(script: RedisScript, key: string, args: readonly (string | number)[]): Promise<unknown> {
     if (this.#isDown) throw new GatewayError("PLUGIN_FAILED", { message: "redis cannot be reached" });
+    if (this.#database !== 0 && !this.#isSelected) await this.#select();
     try {
       return await this.#client.evalsha(script.sha1, 1, key, ...args);
     } catch (error) {
@@ -100,6 +106,16 @@ class Connection {
     }
     try {
       return await this.#client.eval(script.lua, 1, key, ...args);
+    } catch (error) {
+      throw failure(error);
+    }
+  }
+
+  /** The library asks for the database too, but goes on in database 0 when there is no such one. */
+  async #select(): Promise<void> {
+    try {
+      await this.#client.select(this.#database);
+      this.#isSelected = true;
     } catch (error) {
       throw failure(error);
     }

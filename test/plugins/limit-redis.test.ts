@@ -59,6 +59,17 @@ describe.skipIf(!hasRedis)("limits in redis (skipped without /usr/bin/redis-serv
     expect(Number(response.headers.get("x-ratelimit-reset"))).toBeGreaterThan(50);
   });
 
+  test("a database that the server has is used, one that it has not is an error and never database 0", async () => {
+    const conf = { count: 1, time_window: 60, key: "databases", key_type: "constant" };
+    const good = compile(makeEnv(), limitCount, { ...conf, redis_database: 3 });
+    expect([await ask(good), await ask(good)]).toEqual([200, 429]);
+    expect(await askRedis(server.port, "INFO keyspace")).toContain("db3:keys=1");
+    const bad = compile(makeEnv(), limitCount, { ...conf, redis_database: 999_999 });
+    expect([await ask(bad), await ask(bad)]).toEqual([500, 500]);
+    const degraded = { ...conf, redis_database: 999_999, allow_degradation: true };
+    expect(await ask(compile(makeEnv(), limitCount, degraded))).toBe(200);
+  });
+
   test("a sliding window in redis is that of one node", async () => {
     const env = makeEnv();
     env.clock.advance(60_000 - (env.clock.nowMs() % 60_000));
