@@ -47,6 +47,8 @@ const schema = Type.Object(
 type Conf = Static<typeof schema>;
 
 const LEAST_DELAY_MS = 1; // shorter waits are not worth a timer
+/** Stands for the admissions of a request whose log phase has run: what is given to it now is left at once. */
+const OVER = Symbol("over");
 
 export const limitConn = definePlugin({
   name: "limit-conn",
@@ -77,7 +79,7 @@ export const limitConn = definePlugin({
           keep(view, note, entered);
           const delayMs = wait.delayMs(entered.count, most);
           if (delayMs < LEAST_DELAY_MS) continue;
-          return sleep(env.clock, delayMs).then(() => run(view, index + 1, count));
+          return sleep(env.clock, delayMs).then(() => goOn(view, index + 1, count));
         }
         return entered.then(
           async (admission) => {
@@ -85,17 +87,21 @@ export const limitConn = definePlugin({
             keep(view, note, admission);
             const delayMs = wait.delayMs(admission.count, most);
             if (delayMs >= LEAST_DELAY_MS) await sleep(env.clock, delayMs);
-            return run(view, index + 1, count);
+            return goOn(view, index + 1, count);
           },
           (error: unknown) => answers.failed(error),
         );
       }
       return count === 0 ? answers.unreadable() : undefined;
     };
+    /** After a wait: a client that went away meanwhile enters nothing more, as nobody would leave it. */
+    const goOn = (view: RequestView, at: number, applied: number) =>
+      view.note(note) === OVER ? undefined : run(view, at, applied);
     return {
       access: afterBody(conf, (view) => run(view, 0, 0)),
       log(view) {
         const admissions = view.note(note);
+        view.setNote(note, OVER);
         if (!Array.isArray(admissions)) return;
         // True: `keep` put them there.
         for (const admission of admissions as Admission[]) admission.leave();
@@ -115,7 +121,8 @@ function openCounters(conf: Conf, env: CompileEnv) {
 
 function keep(view: RequestView, note: string, admission: Admission): void {
   const before = view.note(note);
-  if (Array.isArray(before)) before.push(admission);
+  if (before === OVER) admission.leave();
+  else if (Array.isArray(before)) before.push(admission);
   else view.setNote(note, [admission]);
 }
 

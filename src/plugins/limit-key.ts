@@ -1,11 +1,15 @@
 /**
  * What a limit counts by: a variable, a text of several, or a constant. A key without any value is the client's address.
+ * Promise: no key is longer than KEY_CHARS, whatever a client sends; a longer one counts by its hash.
  * Source: spec/plugins.md section 6.
  */
+import { createHash } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { compileTemplate, valueText } from "../plugin/template.ts";
 import { compileVariable } from "../plugin/variables.ts";
+
+const KEY_CHARS = 256; // counters remember tens of thousands of keys
 
 export interface LimitKey {
   readonly key: string;
@@ -20,7 +24,7 @@ export function compileLimitKey({ key, keyType }: LimitKey, clock: Clock): KeyOf
     const read = compileVariable(key, clock);
     return (view) => {
       const value = read(view);
-      return value === undefined ? view.clientAddress : valueText(value);
+      return value === undefined ? view.clientAddress : boundedKey(valueText(value));
     };
   }
   const keyOf = compileRuleKey(key, clock);
@@ -30,7 +34,11 @@ export function compileLimitKey({ key, keyType }: LimitKey, clock: Clock): KeyOf
 /** The key of one of several rules: undefined when no variable in it has a value, and the rule does not apply. */
 export function compileRuleKey(key: string, clock: Clock): (view: RequestView) => string | undefined {
   const template = compileTemplate(key, { clock });
-  return (view) => (template.resolves(view) ? template(view) : undefined);
+  return (view) => (template.resolves(view) ? boundedKey(template(view)) : undefined);
+}
+
+function boundedKey(key: string): string {
+  return key.length <= KEY_CHARS ? key : `sha256:${createHash("sha256").update(key).digest("base64url")}`;
 }
 
 /**

@@ -2,7 +2,9 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { FakeClock } from "../../src/base/clock.ts";
 import { makeEnv } from "../../src/plugin/testkit.ts";
+import { makeView } from "../../src/plugin/testkit-view.ts";
 import { ExpiringMap } from "../../src/plugins/expiring-map.ts";
+import { compileLimitKey } from "../../src/plugins/limit-key.ts";
 import { openLocalCounters, slide } from "../../src/plugins/local-counters.ts";
 import { canonicalText, confHash } from "../../src/plugins/scope.ts";
 
@@ -20,6 +22,38 @@ describe("what clients can make a node remember", () => {
     for (let i = 0; i < 5000; i++) map.set(`key${i}`, { endMs: 1e9 }, i);
     expect(map.size).toBe(2000);
     expect([map.get("key0", 1), map.get("key4999", 1)?.endMs]).toEqual([undefined, 1e9]);
+  });
+
+  test("at the bound a new entry costs no walk through all of them", () => {
+    const map = new ExpiringMap<{ endMs: number }>(65_536);
+    const timed = (count: number, name: string): number => {
+      const startMs = performance.now();
+      for (let i = 0; i < count; i++) map.set(`${name}${i}`, { endMs: 1e9 }, i);
+      return performance.now() - startMs;
+    };
+    const filling = timed(65_536, "a");
+    // A walk for each would take a thousand times as long as filling the map did.
+    expect(timed(65_536, "b")).toBeLessThan(filling * 20 + 500);
+    expect(map.size).toBeLessThanOrEqual(65_536);
+    expect(map.get("b65535", 1)?.endMs).toBe(1e9);
+  });
+
+  test("a long key counts by its hash: apart from others, and never kept as it was sent", () => {
+    const keyOf = compileLimitKey({ key: "http_u", keyType: "var" }, new FakeClock());
+    const common = "u".repeat(15_000);
+    const [one, again, other] = ["1", "1", "2"].map((end) => keyOf(makeView({ headers: { u: common + end } })));
+    expect(again).toBe(one);
+    expect(other).not.toBe(one);
+    expect(one?.length).toBeLessThan(100);
+    expect(keyOf(makeView({ headers: { u: "short" } }))).toBe("short");
+  });
+
+  test("a key that is no well-formed text is found again", () => {
+    const map = new ExpiringMap<{ endMs: number }>(10);
+    for (const key of ["\ud800 and more of it", "\u00e9 and more of it", "\u20ac and more of it"]) {
+      map.set(key, { endMs: 9 }, 0);
+      expect(map.get(key, 1)?.endMs).toBe(9);
+    }
   });
 
   test("an entry that is set again stays one entry", () => {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import type { PluginPhases } from "../../src/plugin/plugin.ts";
+import type { Admission, Counters } from "../../src/plugin/counters.ts";
+import type { CompileEnv, PluginPhases } from "../../src/plugin/plugin.ts";
 import type { RequestView } from "../../src/plugin/request-view.ts";
 import { bodyText, makeEnv } from "../../src/plugin/testkit.ts";
 import { makeView, type ViewInput } from "../../src/plugin/testkit-view.ts";
@@ -62,6 +63,48 @@ describe("limit-conn", () => {
     expect([first.status, second.status]).toEqual([200, 503]);
     phases.log?.(second.view); // it had entered the first rule
     expect((await enter(phases, { headers: { u: "1" } })).status).toBe(200);
+  });
+
+  test("a request that is over while it waits takes no place after its end", async () => {
+    const rules = [
+      { conn: 1, burst: 9, key: "$http_u" },
+      { conn: 2, burst: 0, key: "$http_v" },
+    ];
+    const env = makeEnv();
+    const phases = env.compile(limitConn, { default_conn_delay: 1, only_use_default_delay: true, rules });
+    const both = { headers: { u: "1", v: "1" } };
+    const first = await enter(phases, both);
+    for (let i = 0; i < 5; i++) {
+      const view = makeView(both);
+      const waiting = phases.access?.(view); // above the first rule's limit
+      phases.log?.(view); // the client went away
+      env.clock.advance(10_000);
+      await waiting;
+    }
+    phases.log?.(first.view);
+    const after = { headers: { v: "1" } };
+    expect([(await enter(phases, after)).status, (await enter(phases, after)).status]).toEqual([200, 200]);
+  });
+
+  test("a place that is given after the request's end is left at once", async () => {
+    let inside = 0;
+    let give: () => void = () => {};
+    const enterLate = (): Promise<Admission> =>
+      new Promise((ok) => {
+        give = () => {
+          inside++;
+          ok({ count: 1, leave: () => void inside-- });
+        };
+      });
+    const concurrency = () => ({ enter: enterLate, release: () => {} });
+    const env: CompileEnv = { ...makeEnv(), counters: { concurrency } as unknown as Counters };
+    const phases = limitConn.compile({ ...CONF, key_type: "var", policy: "local", rejected_code: 503 }, env);
+    const view = makeView();
+    const waiting = phases.access?.(view);
+    phases.log?.(view);
+    give();
+    await waiting;
+    expect(inside).toBe(0);
   });
 
   test("code and text can be set", async () => {
