@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { type Fields, type Log, silentLog } from "../../src/base/log.ts";
 import { makeView } from "../../src/plugin/testkit-view.ts";
+import { CERTIFICATE, PRIVATE_KEY } from "../support/certificates.ts";
 import { openWorld } from "./live-fixture.ts";
 
 const upstream = (port: number) => ({ type: "roundrobin", nodes: { [`127.0.0.1:${port}`]: 1 } });
@@ -323,7 +324,7 @@ describe("bad records", () => {
     expect(world.put({ "upstreams/u": value, "routes/r": { uri: "/a", upstream_id: "u" } })).toBeUndefined();
     expect(world.problemsOf("upstreams/u")).toHaveLength(1);
     expect(await world.ask({ target: "/a" })).toMatchObject({ status: 503 });
-    world.certificates.set("c", { cert: "c", key: "k" });
+    world.certificates.set("c", { cert: CERTIFICATE, key: PRIVATE_KEY });
     const pem = "-----BEGIN CERTIFICATE-----\n".padEnd(200, "x");
     world.put({ "ssls/c": { cert: pem, key: pem, type: "client" } });
     expect(world.live.problemCount).toBe(0);

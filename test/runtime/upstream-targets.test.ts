@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { isGatewayError } from "../../src/base/errors.ts";
 import { readScheme, readTargets } from "../../src/runtime/upstream/targets.ts";
+import { CERTIFICATE, PRIVATE_KEY } from "../support/certificates.ts";
 import { openBench } from "./upstream-fixture.ts";
 
 describe("nodes of a record", () => {
@@ -68,7 +69,7 @@ describe("nodes of a record", () => {
 
 describe("an upstream record", () => {
   const two = { "127.0.0.1:1": 1, "127.0.0.1:2": 1 };
-  const pair = { client_cert: "CERT", client_key: "KEY" };
+  const pair = { client_cert: CERTIFICATE, client_key: PRIVATE_KEY };
 
   test.each([
     { says: "an unknown type with two nodes", record: { type: "fancy", nodes: two } },
@@ -76,7 +77,12 @@ describe("an upstream record", () => {
     { says: "rewrite without a host", record: { pass_host: "rewrite", nodes: two } },
     { says: "chash without a key", record: { type: "chash", nodes: two } },
     { says: "an unknown hash_on", record: { type: "chash", hash_on: "moon", key: "x", nodes: two } },
-    { says: "a certificate without its key", record: { scheme: "https", tls: { client_cert: "CERT" }, nodes: two } },
+    {
+      says: "a certificate without its key",
+      record: { scheme: "https", tls: { client_cert: CERTIFICATE }, nodes: two },
+    },
+    { says: "a certificate that is none", record: { scheme: "https", tls: { ...pair, client_cert: "x" }, nodes: two } },
+    { says: "a key that is none", record: { scheme: "https", tls: { ...pair, client_key: "x" }, nodes: two } },
     { says: "an unknown certificate", record: { scheme: "https", tls: { client_cert_id: "9" }, nodes: two } },
     { says: "a probe path with a blank", record: { checks: { active: { http_path: "/a b" } }, nodes: two } },
     {
@@ -120,11 +126,15 @@ describe("an upstream record", () => {
 
   test("https is not verified unless asked, and sends the certificate of a pair or of an ssl record", () => {
     const bench = openBench();
-    bench.script.certificates.set("7", { cert: "CERT7", key: "KEY7" });
+    bench.script.certificates.set("7", { cert: `${CERTIFICATE}\n`, key: PRIVATE_KEY });
     const tlsOf = (tls: object) => bench.compile({ scheme: "https", nodes: two, tls }).tls;
     expect(tlsOf({})).toEqual({ verify: false, cert: undefined, key: undefined });
-    expect(tlsOf({ ...pair, verify: true })).toEqual({ verify: true, cert: "CERT", key: "KEY" });
-    expect(tlsOf({ client_cert_id: 7 })).toEqual({ verify: false, cert: "CERT7", key: "KEY7" });
+    expect(tlsOf({ ...pair, verify: true })).toEqual({ verify: true, cert: CERTIFICATE, key: PRIVATE_KEY });
+    expect(tlsOf({ client_cert_id: 7 })).toEqual({
+      verify: false,
+      cert: `${CERTIFICATE}\n`,
+      key: PRIVATE_KEY,
+    });
   });
 
   test.each([

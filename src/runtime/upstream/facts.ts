@@ -2,6 +2,7 @@
  * The frozen facts of an upstream: timeouts, retries, keep-alive pool, TLS identity; seconds become milliseconds here.
  */
 import { createHash } from "node:crypto";
+import { createSecureContext } from "node:tls";
 import { GatewayError } from "../../base/errors.ts";
 import type { PoolFacts, Timeouts, UpstreamTls } from "../upstream-unit.ts";
 import type { RetryRules } from "./attempts.ts";
@@ -75,13 +76,24 @@ function readPair(
   if (tls?.client_cert_id !== undefined) {
     const pair = find(String(tls.client_cert_id));
     if (!pair) throw invalid(`upstream tls: ssl "${tls.client_cert_id}" has no certificate to send`);
-    return pair;
+    return usable(pair);
   }
   if (tls?.client_cert === undefined && tls?.client_key === undefined) return undefined;
   if (tls.client_cert === undefined || tls.client_key === undefined) {
     throw invalid("upstream tls: client_cert and client_key need each other");
   }
-  return { cert: tls.client_cert, key: tls.client_key };
+  return usable({ cert: tls.client_cert, key: tls.client_key });
+}
+
+/** Seen when the configuration changes, as a problem of the record, and not by each request. */
+function usable(pair: CertificatePair): CertificatePair {
+  try {
+    createSecureContext({ cert: pair.cert, key: pair.key });
+    return pair;
+  } catch {
+    // The cause stays here: OpenSSL's texts are about key material.
+    throw invalid("upstream tls: the client certificate and its key cannot be used");
+  }
 }
 
 function invalid(message: string): GatewayError {
