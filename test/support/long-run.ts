@@ -11,9 +11,9 @@ export function bounded<T>(short: T, long: T): T {
   return LONG ? long : short;
 }
 
-/** A bound that a guarantee states, with room for machines that do other things at the same time. */
+/** A bound that a guarantee states. `npm test` only catches what hangs: a busy machine is no failure; the long form holds it. */
 export function slack(boundMs: number): number {
-  return boundMs * Number(process.env["TIME_SLACK"] ?? bounded(3, 1.5));
+  return boundMs * Number(process.env["TIME_SLACK"] ?? bounded(20, 1.5));
 }
 
 /** A number that the long forms are told by their command line. */
