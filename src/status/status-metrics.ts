@@ -1,7 +1,8 @@
 /**
  * The metrics that tell how a node itself is doing; the numbers are asked for at scrape time.
- * Promise: labels are words of this program and record kinds; their number is bounded.
+ * Promise: labels are words of this program, record kinds and the machine's name; their number is bounded.
  */
+import { hostname } from "node:os";
 import { collectDefaultMetrics } from "prom-client";
 import type { Metrics, Sample } from "../base/metrics.ts";
 import type { ConfigFacts, NodeFacts, RecordProblem } from "./facts.ts";
@@ -62,6 +63,22 @@ export function collectNodeMetrics(metrics: Metrics, facts: NodeFacts): void {
     one(facts.startedAtMs / 1_000),
   );
   metrics.gaugeOf("jotgate_node_workers", "Worker processes, by state.", ["state"], () => countByState(facts));
+  collectApisixMetrics(metrics, facts);
+}
+
+/** What dashboards made for APISIX look for. Source: spec/plugins.md section 11. */
+function collectApisixMetrics(metrics: Metrics, facts: NodeFacts): void {
+  metrics.gaugeOf("apisix_node_info", "Info of APISIX node", ["hostname", "version"], () => [
+    { labels: [hostname(), facts.version], value: 1 },
+  ]);
+  if (facts.store !== "etcd") return;
+  metrics.gaugeOf("apisix_etcd_reachable", "Config server etcd reachable from APISIX, 0 is unreachable", [], () =>
+    one(Number(facts.config().reachable)),
+  );
+  metrics.gaugeOf("apisix_etcd_modify_indexes", "Etcd modify index for APISIX keys", ["key"], () => {
+    const { appliedRevision, storeHeadRevision } = facts.config();
+    return samples({ max_modify_index: Number(appliedRevision), x_etcd_index: Number(storeHeadRevision) });
+  });
 }
 
 function one(value: number | undefined): readonly Sample[] {

@@ -1,3 +1,4 @@
+import { hostname } from "node:os";
 import { afterEach, describe, expect, test } from "vitest";
 import { openMetrics } from "../../src/base/metrics.ts";
 import type { ConfigFacts, NodeFacts } from "../../src/status/facts.ts";
@@ -221,6 +222,10 @@ describe("/metrics", () => {
         'jotgate_node_info{version="1.2.3",role="gateway",store="etcd"} 1',
         'jotgate_node_workers{state="serving"} 1',
         "jotgate_node_draining 0",
+        `apisix_node_info{hostname="${hostname()}",version="1.2.3"} 1`,
+        "apisix_etcd_reachable 1",
+        'apisix_etcd_modify_indexes{key="max_modify_index"} 41',
+        'apisix_etcd_modify_indexes{key="x_etcd_index"} 42',
       ]) {
         expect(text.split("\n")).toContain(line);
       }
