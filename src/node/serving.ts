@@ -44,11 +44,9 @@ export function openServing(options: ServingOptions): Promise<Serving> {
   return count === 1 ? serveHere(options) : serveByWorkers(options, count);
 }
 
-function countWorkers({ settings: { workers }, source, log }: ServingOptions): number {
-  if (source.kind === "etcd") return workers === "auto" ? availableParallelism() : workers;
-  // One process at a time can open the embedded store.
-  if (workers !== "auto" && workers > 1) log.warn({ workers }, "on the embedded store there is one worker");
-  return 1;
+function countWorkers({ settings: { workers }, source }: ServingOptions): number {
+  if (workers !== "auto") return workers;
+  return source.kind === "etcd" ? availableParallelism() : 1;
 }
 
 async function serveHere(options: ServingOptions): Promise<Serving> {

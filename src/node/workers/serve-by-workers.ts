@@ -10,6 +10,7 @@ import { makeProbe } from "../../gateway/health-probe.ts";
 import { openLocalCounters } from "../../plugins/local-counters.ts";
 import { openStates } from "../../runtime/states.ts";
 import { countProbes } from "../../runtime/upstream/upstreams.ts";
+import { serveStore } from "../../store/ipc-serve.ts";
 import type { Revision } from "../../store/store.ts";
 import { Waiters } from "../../sync/waiters.ts";
 import type { Serving, ServingOptions } from "../serving.ts";
@@ -42,6 +43,10 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
 
   const answer = (worker: WorkerProcess): void => {
     view.add(worker);
+    if (source.kind === "embedded") {
+      const unserve = serveStore(worker.channel, source);
+      void worker.gone.then(unserve);
+    }
     worker.channel.onCall(COUNT, (ops) => counters.count(worker, ops));
     worker.channel.onTell(RELEASE, ({ scope }) => counters.release(worker, scope));
     worker.channel.onCall(PROBE, ({ target, conf }) => prober.ask(worker, target, conf));
@@ -94,7 +99,8 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
   starting.catch(() => undefined); // awaited below
   const follower = await followStore({
     ...{ settings, source, folder, clock, log },
-    consumer: openRecordJudge(settings, registry, clock),
+    // On the embedded store there is no file to keep, only records to show.
+    consumer: source.kind === "etcd" ? openRecordJudge(settings, registry, clock) : { apply: () => undefined },
     membership: { ...options.membership, settled },
   });
   const close = async (drainMs: number): Promise<void> => {

@@ -13,6 +13,7 @@ import type { Settings } from "../../base/settings.ts";
 import { readVersion } from "../../base/version.ts";
 import { countProbes } from "../../runtime/upstream/upstreams.ts";
 import { collectProcessMetrics } from "../../status/status-metrics.ts";
+import { openIpcSource } from "../../store/ipc.ts";
 import type { Watcher } from "../../sync/watcher.ts";
 import { type DataPlane, openDataPlane } from "../data-plane.ts";
 import { configOfPlane } from "../facts.ts";
@@ -51,21 +52,27 @@ export async function runWorker(): Promise<void> {
   const clock = systemClock;
   const channel = new Channel({ pipe: pipeToPrimary(), clock, log: openLog("warn") });
   try {
-    const { settings, folder } = await channel.call(BEGIN, { version: readVersion() }, BEGIN_MS);
+    const begin = await channel.call(BEGIN, { version: readVersion() }, BEGIN_MS);
     // True: the primary read and checked them.
-    await serve(settings as Settings, folder, channel, clock);
+    await serve(begin.settings as Settings, begin, channel, clock);
   } catch (error) {
     channel.tell(FAILED, { message: messageOf(error), ...systemFacts(error) });
     clock.after(FAILED_MS, () => process.exit(1));
   }
 }
 
-async function serve(settings: Settings, folder: string, channel: Channel, clock: Clock): Promise<void> {
+async function serve(
+  settings: Settings,
+  { folder, store }: { readonly folder: string; readonly store: string },
+  channel: Channel,
+  clock: Clock,
+): Promise<void> {
   const log = openLog(settings.log.level).child({ worker: process.pid });
   const metrics = openMetrics();
   collectProcessMetrics(metrics);
   const news = new News(channel, clock, settings.prefix);
-  const { source } = await openSource(settings, clock, log);
+  // Only one process can open the embedded store: the primary has.
+  const source = store === "embedded" ? openIpcSource(channel) : (await openSource(settings, clock, log)).source;
   const plane = await openDataPlane({
     ...{ settings, source, folder, metrics, clock, log },
     ...(await makeParts(settings)),
