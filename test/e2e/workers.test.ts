@@ -26,6 +26,12 @@ let upstream: Server;
 let target = "";
 const held: (() => void)[] = [];
 let probes = 0;
+/** Every node that a test started, so that none stays when a test fails. */
+const started: Node[] = [];
+
+afterAll(async () => {
+  for (const node of started) await node.stop("SIGKILL");
+});
 
 describe.skipIf(!etcdAvailable())("a gateway of two workers", () => {
   beforeAll(async () => {
@@ -257,37 +263,35 @@ describe.skipIf(!etcdAvailable())("a gateway of two workers", () => {
 
 test("on the embedded store, workers use the one that their primary has open", { timeout: 120_000 }, async () => {
   const node = await startNode("start", { args: ["--workers", "2"], nowait: true });
+  started.push(node);
   await untilReady(node, 60_000);
-  try {
-    const before = (await workers(node)).map(({ pid }) => pid);
-    expect(before).toHaveLength(2);
-    const put = async (mark: string): Promise<void> => {
-      const body = { uri: "/mark", plugins: { mocking: { response_example: mark } } };
-      expect((await admin(node, "PUT", "/routes/mark", body)).status).toBeLessThan(300);
-      const { modifiedIndex } = (await admin(node, "GET", "/routes/mark")).body as { modifiedIndex: number };
-      await fetch(`${node.status}/applied?min=${modifiedIndex}&wait=10000`);
-      for (let i = 0; i < 8; i++) expect(await textOn(await openSocket(node), "/mark")).toContain(mark);
-    };
-    await put("first");
-    node.signal("SIGHUP");
-    await until(
-      "only new workers",
-      async () => {
-        const all = await workers(node);
-        return all.length === 2 && all.every(({ pid, state }) => state === "serving" && !before.includes(pid));
-      },
-      60_000,
-    );
-    await put("second");
-    expect(await node.stop()).toBe(0);
-  } finally {
-    await node.stop("SIGKILL");
-  }
+  const before = (await workers(node)).map(({ pid }) => pid);
+  expect(before).toHaveLength(2);
+  const put = async (mark: string): Promise<void> => {
+    const body = { uri: "/mark", plugins: { mocking: { response_example: mark } } };
+    expect((await admin(node, "PUT", "/routes/mark", body)).status).toBeLessThan(300);
+    const { modifiedIndex } = (await admin(node, "GET", "/routes/mark")).body as { modifiedIndex: number };
+    await fetch(`${node.status}/applied?min=${modifiedIndex}&wait=10000`);
+    for (let i = 0; i < 8; i++) expect(await textOn(await openSocket(node), "/mark")).toContain(mark);
+  };
+  await put("first");
+  node.signal("SIGHUP");
+  await until(
+    "only new workers",
+    async () => {
+      const all = await workers(node);
+      return all.length === 2 && all.every(({ pid, state }) => state === "serving" && !before.includes(pid));
+    },
+    60_000,
+  );
+  await put("second");
+  expect(await node.stop()).toBe(0);
 });
 
 /** Another gateway of two workers; several processes load their program at once, which takes its time on a busy machine. */
 async function startPair(): Promise<Node> {
   const node = await startNode("gateway", { etcd: etcd.endpoints, args: ["--workers", "2"], nowait: true });
+  started.push(node);
   await untilReady(node, 60_000);
   return node;
 }
