@@ -32,7 +32,10 @@ export interface BarrierAnswer {
 interface Round {
   /** Of the ask; an acknowledgement of it proves everything before. */
   readonly revision: Revision;
-  readonly nodes: readonly string[];
+  /** Registered before the ask. */
+  readonly before: readonly string[];
+  /** Registered after it: mostly the same, so that acknowledgements are waited for meanwhile. */
+  readonly after: Promise<readonly string[]>;
 }
 
 interface Waiter {
@@ -108,9 +111,17 @@ export class Barrier {
   }
 
   async #settle(revision: Revision, round: Round, endMs: number): Promise<BarrierAnswer> {
-    const open = new Set(round.nodes.filter((id) => (this.#acks.get(id) ?? 0n) < revision));
-    if (open.size > 0) await this.#wait(revision, open, endMs - this.#options.clock.monotonicMs());
-    const applied = round.nodes.filter((id) => !open.has(id));
+    const open = new Set<string>();
+    const waitFor = async (ids: readonly string[]): Promise<void> => {
+      const silent = new Set(ids.filter((id) => (this.#acks.get(id) ?? 0n) < revision));
+      if (silent.size > 0) await this.#wait(revision, silent, endMs - this.#options.clock.monotonicMs());
+      for (const id of silent) open.add(id);
+    };
+    const [after] = await Promise.all([round.after, waitFor(round.before)]);
+    const late = after.filter((id) => !round.before.includes(id));
+    await waitFor(late);
+    const nodes = [...round.before, ...late];
+    const applied = nodes.filter((id) => !open.has(id));
     if (open.size === 0) return { revision, applied, waiting: [], left: [] };
     const now = new Set((await listNodes(this.#options.store, this.#options.prefix)).nodes.map(({ id }) => id));
     return {
@@ -134,9 +145,11 @@ export class Barrier {
     const value = Buffer.from(JSON.stringify({ nonce: randomUUID() }), "utf8");
     const asking = store.txn({ compare: [], then: [{ op: "put", key: this.#keys.ask, value }] });
     // Before the ask, for nodes that leave just now; after it, because whoever registers later lists at its revision or a newer one.
-    const [before, { revision }] = await Promise.all([listNodes(store, prefix), asking]);
-    const after = await listNodes(store, prefix);
-    return { revision, nodes: [...new Set([...before.nodes, ...after.nodes].map(({ id }) => id))] };
+    const idsNow = async (): Promise<readonly string[]> => (await listNodes(store, prefix)).nodes.map(({ id }) => id);
+    const [before, { revision }] = await Promise.all([idsNow(), asking]);
+    const after = idsNow();
+    after.catch(() => undefined); // reported to whoever waits for it
+    return { revision, before, after };
   }
 
   #wait(revision: Revision, open: Set<string>, timeoutMs: number): Promise<void> {
