@@ -3,11 +3,12 @@
  * Source: spec/admin-api.md sections 5.5 and 5.9.
  */
 import { sleep } from "../base/clock.ts";
+import { isGatewayError } from "../base/errors.ts";
 import { credentialsOf, keyOf, parseKey } from "../model/keys.ts";
 import { KINDS } from "../model/kinds.ts";
 import { prefixRange } from "../store/store.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "./answer.ts";
-import { commit } from "./commit.ts";
+import { type Commit, commit } from "./commit.ts";
 import { showPlan } from "./dry-run.ts";
 import type { AdminRequest, Engine, RecordChange } from "./engine.ts";
 import { pointedKey } from "./places.ts";
@@ -60,11 +61,29 @@ async function deleteOnce(
   }
   if (kind.name === "consumer" && !(await deleteCredentials(engine, request, plan, id))) return "conflict";
   await engine.unique.plan(plan, { kind: kind.name, id }, undefined, ownedBy(target, previousValue));
-  engine.history.plan(engine, plan, request, [change]);
-  const done = await commit(engine.store, engine.clock, plan, { key, before: previous.modRevision, after: undefined });
+  const done = await commitDeletion(engine, request, plan, change);
   if (done.kind === "conflict") return "conflict";
   engine.history.written(engine);
   return { status: 200, body: { deleted: "1", key }, revision: done.revision };
+}
+
+/** A store that is full refuses whatever needs room: the deletion then goes without its entry in the history. */
+async function commitDeletion(
+  engine: Engine,
+  request: AdminRequest,
+  plan: Plan,
+  change: RecordChange,
+): Promise<Commit> {
+  const { key, previous } = change;
+  const evidence = { key, before: previous?.modRevision ?? 0n, after: undefined };
+  engine.history.plan(engine, plan, request, [change]);
+  try {
+    return await commit(engine.store, engine.clock, plan, evidence);
+  } catch (error) {
+    if (!isGatewayError(error, "STORE_FULL")) throw error;
+    engine.log.warn({ key }, "the store is full: deleted without an entry in the history");
+    return commit(engine.store, engine.clock, plan.deletionsOnly(), evidence);
+  }
 }
 
 function ownedBy(target: Target, value: Members | undefined): Members | undefined {
@@ -116,8 +135,7 @@ async function deleteCredential(engine: Engine, request: AdminRequest, change: R
   const before = previous?.modRevision ?? 0n;
   const plan = new Plan().expect(key, before).delete(key);
   await engine.unique.plan(plan, { kind: "credential", id }, undefined, previousValue);
-  engine.history.plan(engine, plan, request, [change]);
-  const done = await commit(engine.store, engine.clock, plan, { key, before, after: undefined });
+  const done = await commitDeletion(engine, request, plan, change);
   if (done.kind === "done") engine.history.written(engine);
   return done.kind === "done";
 }

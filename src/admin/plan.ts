@@ -60,6 +60,14 @@ export class Plan {
     return this.#add({ op: "delete", key });
   }
 
+  /** The same conditions and deletions, without anything that needs room. */
+  deletionsOnly(): Plan {
+    const plan = new Plan();
+    for (const [key, condition] of this.#compare) plan.#compare.set(key, condition);
+    for (const [key, one] of this.#operations) if (one.op === "delete") plan.#operations.set(key, one);
+    return plan;
+  }
+
   #add(operation: Planned): this {
     if (this.#lastHolds || !this.#operations.has(operation.key)) this.#operations.set(operation.key, operation);
     return this;
