@@ -8,7 +8,7 @@ import { isGatewayError, messageOf } from "../base/errors.ts";
 import { parseIdentity } from "../store/identity.ts";
 import type { ControlKeys } from "../store/keys.ts";
 import type { Change, KeyValue, Revision, Store, WatchEnd } from "../store/store.ts";
-import { startAudit } from "./audit.ts";
+import { audit, startAudit } from "./audit.ts";
 import type { EpochEnd, ListReason } from "./facts.ts";
 import { judge } from "./identity.ts";
 import type { SyncState } from "./state.ts";
@@ -69,14 +69,30 @@ async function probe(store: Store, context: EpochContext, signal: AbortSignal): 
   state.sawHead(revision);
   if (state.loaded && table.size > 0) {
     const verdict = judge(state, { identity, head: revision });
-    if (verdict.kind === "foreign") {
-      state.report("store-changed", `this is another store, what is held stays: ${verdict.reason}`);
-      return "foreign";
-    }
+    if (verdict.kind === "foreign") return foreign(state, verdict.reason);
     if (verdict.kind === "raised") state.listNext = "raised";
+    else if (state.doubted && !(await isAsHeld(store, context, signal)))
+      return foreign(state, `it differs from what is held at revision ${state.applied}`);
   } else state.listNext ??= "first"; // nothing is held, so any store is welcome
   state.clusterId = clusterId;
+  state.doubted = false;
   return undefined;
+}
+
+function foreign(state: SyncState, reason: string): EpochEnd {
+  state.doubted = true;
+  state.report("store-changed", `this is another store, what is held stays: ${reason}`);
+  return "foreign";
+}
+
+/** Ours is back, or a restored one was carried past our revision by beats and registrations: then it differs there. */
+async function isAsHeld(store: Store, context: EpochContext, signal: AbortSignal): Promise<boolean> {
+  try {
+    return (await audit(store, context, signal)) === 0;
+  } catch (thrown) {
+    if (isGatewayError(thrown, "STORE_COMPACTED")) return false; // nothing can be proven any more
+    throw thrown;
+  }
 }
 
 async function list(

@@ -18,7 +18,7 @@ export interface Claim {
 
 export type Verdict =
   | { readonly kind: "same" }
-  /** Ours again after the operator's word; everything has to be compared. */
+  /** Ours by the operator's word, or ours as far as one can tell; everything has to be compared. */
   | { readonly kind: "raised" }
   | { readonly kind: "foreign"; readonly reason: string };
 
@@ -33,7 +33,8 @@ export function judge(held: Held, claim: Claim): Verdict {
     if (theirs.epoch < ours.epoch) return foreign(`its epoch went back from ${ours.epoch} to ${theirs.epoch}`);
   }
   if (claim.head < held.applied) return foreign(`its revision went back from ${held.applied} to ${claim.head}`);
-  return { kind: "same" };
+  // An identity nobody saw come: the first admin started meanwhile, or another store grew past what is held.
+  return ours === undefined && theirs !== undefined ? { kind: "raised" } : { kind: "same" };
 }
 
 function foreign(reason: string): Verdict {

@@ -35,6 +35,8 @@ export class SyncState {
   reachable = false;
   beat: BeatFacts | undefined;
   auditDifferences = 0;
+  /** The store was another one; growing past what is held does not make it ours again. */
+  doubted = false;
   /** A list is being applied, in several turns. */
   listing = false;
   /** Why the next epoch must list; undefined when it can resume. */

@@ -48,10 +48,16 @@ test.each([
     want: "foreign",
   },
   {
-    says: "a store that got its identity since is ours",
+    says: "a store that got its identity since is compared as a whole, for it may be another one",
     held: { identity: undefined, applied: 5n },
     claim: { identity: ID, head: 9n },
-    want: "same",
+    want: "raised",
+  },
+  {
+    says: "an older store that got an identity since is foreign",
+    held: { identity: undefined, applied: 5n },
+    claim: { identity: ID, head: 4n },
+    want: "foreign",
   },
   {
     says: "without identities, going on is ours",
