@@ -173,6 +173,22 @@ describe("the description", () => {
   });
 });
 
+test("nothing that is described, and nothing beside it, answers without a key", async () => {
+  const described = operations().map(
+    ([path, method]) => [method.toUpperCase(), path.replace(/\{\w+\}/g, "x")] as const,
+  );
+  const others = [
+    ...["POST", "PUT", "PATCH", "DELETE", "HEAD", "TRACE"].map((method) => [method, "/history"] as const),
+    ...["/nodes/", "/openapi.json/", "//apisix/admin", "//apisix/adminx", "/%2e%2e/nodes"].map(
+      (path) => ["GET", path] as const,
+    ),
+  ];
+  for (const [method, path] of [...described, ...others]) {
+    const reply = await world.call(method, path, { headers: { "X-API-KEY": undefined } });
+    expect(reply.status, `${method} ${path}`).toBe(401);
+  }
+});
+
 describe("real answers are as described", () => {
   test.each(RECORDS)("%s", async (path, body) => {
     const list = path.startsWith("/secrets") ? "/secrets" : path.slice(0, path.lastIndexOf("/"));
