@@ -18,6 +18,7 @@ import { readRequest } from "./request-head.ts";
 import { HeaderScan } from "./request-headers.ts";
 import { type DateLine, responseHeadText, statusLine } from "./response-text.ts";
 import { Timed } from "./timer-wheel.ts";
+import type { HeldWrites } from "./write-batch.ts";
 
 /** What all fast connections of a listener share. */
 export interface FastContext {
@@ -46,7 +47,7 @@ const GONE = 4;
 
 const EMPTY = Buffer.alloc(0);
 
-export class FastConnection extends Timed implements Reply, BodySource, SocketOwner {
+export class FastConnection extends Timed implements Reply, BodySource, SocketOwner, HeldWrites {
   readonly #shared: FastContext;
   readonly #context: GatewayContext;
   readonly #socket: Socket;
@@ -67,6 +68,8 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
   #idle = false;
   #processing = false;
   #sending = false;
+  /** Text waits for the end of this turn. */
+  #held = false;
   #skipped = 0;
 
   constructor(socket: Socket, facts: ClientConnection, shared: FastContext) {
@@ -95,7 +98,9 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
 
   /** Ends an idle connection. */
   endIdle(): void {
-    if (this.isIdle) this.#socket.destroy();
+    if (!this.isIdle) return;
+    this.#writer.flush();
+    this.#socket.destroy();
   }
 
   // Reply
@@ -115,10 +120,18 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
   }
 
   flush(): void {
+    if (this.#held || !this.#writer.holds) return;
+    this.#held = true;
+    this.#context.writes.add(this);
+  }
+
+  writeHeld(): void {
+    this.#held = false;
     if (!this.#writer.flush()) this.#slow();
   }
 
   destroy(): void {
+    this.#writer.flush();
     this.#socket.destroy();
   }
 
@@ -362,7 +375,10 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
   onEnded(): void {
     // As nginx and Node do: a client that closes its side while it waits has gone.
     if (this.#state === RUNNING) this.#socket.destroy();
-    else this.#socket.destroySoon();
+    else {
+      this.#writer.flush();
+      this.#socket.destroySoon();
+    }
   }
 
   onGone(): void {
@@ -376,6 +392,7 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
 
   #leave(): void {
     this.#state = GONE;
+    this.#writer.forget();
     this.#exchange = undefined;
     this.#body = undefined;
     this.#input = EMPTY;

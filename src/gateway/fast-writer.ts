@@ -71,6 +71,15 @@ export class FastWriter {
     this.#text += text;
   }
 
+  get holds(): boolean {
+    return this.#text !== "";
+  }
+
+  /** Nobody is there to write to. */
+  forget(): void {
+    this.#text = "";
+  }
+
   /** Writes what waits. @returns false when the client is slow */
   flush(): boolean {
     const text = this.#text;

@@ -11,6 +11,7 @@ import type { GatewayMetrics } from "./gateway-metrics.ts";
 import type { GatewaySettings } from "./gateway-settings.ts";
 import type { TimerWheel } from "./timer-wheel.ts";
 import type { UpstreamClient } from "./upstream-client.ts";
+import type { WriteBatch } from "./write-batch.ts";
 
 /** The part of the live configuration that requests look at; both answers may differ from one call to the next. */
 export interface Routing {
@@ -36,6 +37,8 @@ export interface GatewayContext {
   /** undefined when it is off. */
   readonly accessLog: AccessLog | undefined;
   readonly wheel: TimerWheel;
+  /** For both sides of the fast lane. */
+  readonly writes: WriteBatch;
   readonly client: UpstreamClient;
   /** True: every response asks the client to close. */
   draining: boolean;

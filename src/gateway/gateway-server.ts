@@ -20,6 +20,7 @@ import { TimerWheel } from "./timer-wheel.ts";
 import type { TlsCertificates } from "./tls-certificates.ts";
 import { TlsFront } from "./tls-front.ts";
 import { UpstreamClient } from "./upstream-client.ts";
+import { WriteBatch } from "./write-batch.ts";
 
 export interface ListenAddress {
   readonly host: string;
@@ -79,11 +80,13 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
     headerLines: settings.responseHeaderLines,
     connections: settings.upstreamConnections,
   };
-  const client = new UpstreamClient(wheel, limits);
+  const writes = new WriteBatch();
+  const client = new UpstreamClient(wheel, writes, limits);
   const errors = new ErrorLog(log, clock);
   const { accessLog } = options;
   const freshness = options.freshness ?? { isTooOld: false };
-  const context = { routing, settings, metrics, clock, errors, accessLog, wheel, client, draining: false, freshness };
+  const parts = { routing, settings, metrics, clock, errors, accessLog, wheel, writes, client, freshness };
+  const context = { ...parts, draining: false };
   const known = new Connections(settings);
   const general = await openGeneralLane(context, (socket) => known.of(socket));
   const fast = settings.fastLane ? openFastLane(context, (socket) => general.accept(socket)) : undefined;

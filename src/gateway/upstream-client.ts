@@ -8,6 +8,7 @@ import type { TimerWheel } from "./timer-wheel.ts";
 import type { UpstreamCall } from "./upstream-call.ts";
 import type { ResponseLimits, UpstreamConnection } from "./upstream-connection.ts";
 import { type PoolContext, UpstreamPool } from "./upstream-pool.ts";
+import type { WriteBatch } from "./write-batch.ts";
 
 export interface ClientLimits extends ResponseLimits {
   /** Most connections to all upstreams together. */
@@ -23,6 +24,7 @@ interface Bound {
 
 export class UpstreamClient implements PoolContext {
   readonly wheel: TimerWheel;
+  readonly writes: WriteBatch;
   readonly limits: ClientLimits;
   readonly #pools = new Map<string, UpstreamPool>();
   /** The pool a target led to last; most targets lead to one for life. */
@@ -33,8 +35,9 @@ export class UpstreamClient implements PoolContext {
   /** Connections open now. */
   open = 0;
 
-  constructor(wheel: TimerWheel, limits: ClientLimits) {
+  constructor(wheel: TimerWheel, writes: WriteBatch, limits: ClientLimits) {
     this.wheel = wheel;
+    this.writes = writes;
     this.limits = limits;
   }
 

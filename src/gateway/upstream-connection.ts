@@ -9,10 +9,12 @@ import { ChunkedDecoder, type ChunkSink } from "./chunked-decoder.ts";
 import { type ResponseHead, readResponseHead } from "./response-head.ts";
 import { Timed, type TimerWheel } from "./timer-wheel.ts";
 import type { FailureKind, UpstreamCall } from "./upstream-call.ts";
+import type { HeldWrites, WriteBatch } from "./write-batch.ts";
 
 /** Where connections go when their work is done. */
 export interface ConnectionHome {
   readonly wheel: TimerWheel;
+  readonly writes: WriteBatch;
   readonly limits: ResponseLimits;
   /** The connection is clean and may be used again. @returns false when it is not wanted */
   keep(connection: UpstreamConnection): boolean;
@@ -36,7 +38,7 @@ const UNTIL_CLOSE = 5;
 const TUNNEL = 6;
 const CLOSED = 7;
 
-export class UpstreamConnection extends Timed implements ChunkSink {
+export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
   readonly #home: ConnectionHome;
   readonly #chunks = new ChunkedDecoder();
   #socket: Socket | undefined;
@@ -46,6 +48,8 @@ export class UpstreamConnection extends Timed implements ChunkSink {
   #head: ResponseHead | undefined;
   #partial: Buffer | undefined;
   #left = 0;
+  /** Text of the request that leaves at the end of this turn. */
+  #held = "";
   #interim = 0;
   #owned = false;
   #paused = false;
@@ -107,6 +111,24 @@ export class UpstreamConnection extends Timed implements ChunkSink {
 
   /** Sends bytes of the request. @returns false when the caller should wait for onDrain */
   write(bytes: string | Buffer): boolean {
+    if (this.#state === CLOSED) return true;
+    if (typeof bytes !== "string") {
+      this.writeHeld();
+      return this.#write(bytes);
+    }
+    if (this.#held === "") this.#home.writes.add(this);
+    this.#held += bytes;
+    return !this.#sending;
+  }
+
+  writeHeld(): void {
+    const held = this.#held;
+    if (held === "") return;
+    this.#held = "";
+    this.#write(held);
+  }
+
+  #write(bytes: string | Buffer): boolean {
     const socket = this.#socket;
     if (!socket || this.#state === CLOSED) return true;
     this.#sentAny = true;
@@ -152,6 +174,7 @@ export class UpstreamConnection extends Timed implements ChunkSink {
 
   /** Ends the sending side of a tunnel. */
   endTunnel(): void {
+    this.writeHeld();
     this.#socket?.end();
   }
 
@@ -177,6 +200,11 @@ export class UpstreamConnection extends Timed implements ChunkSink {
     // Nobody asked: whatever this is, the connection cannot be trusted any more.
     if (!call || this.#state === IDLE) {
       this.#close();
+      return;
+    }
+    if (this.#held !== "" && !this.#sentAny) {
+      // An answer before its request is somebody else's, or the farewell of a connection that grew old.
+      this.#fail("reset", "upstream spoke before it was asked");
       return;
     }
     this.#owned = owned;
@@ -297,7 +325,7 @@ export class UpstreamConnection extends Timed implements ChunkSink {
     const call = this.#call;
     if (!call) return;
     this.#call = undefined;
-    const reusable = clean && this.#head?.keepAlive === true && this.#sentAll && !this.#sending;
+    const reusable = clean && this.#head?.keepAlive === true && this.#sentAll && !this.#sending && this.#held === "";
     this.#head = undefined;
     if (reusable && this.#paused) {
       this.#paused = false;
@@ -351,6 +379,7 @@ export class UpstreamConnection extends Timed implements ChunkSink {
   #close(): void {
     if (this.#state === CLOSED) return;
     this.#state = CLOSED;
+    this.#held = "";
     this.#partial = undefined;
     this.#home.wheel.remove(this);
     this.#home.gone(this);

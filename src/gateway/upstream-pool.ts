@@ -7,10 +7,12 @@ import type { TimerWheel } from "./timer-wheel.ts";
 import type { UpstreamCall } from "./upstream-call.ts";
 import { type ConnectionHome, type ResponseLimits, UpstreamConnection } from "./upstream-connection.ts";
 import { type ConnectOptions, openUpstreamSocket } from "./upstream-socket.ts";
+import type { WriteBatch } from "./write-batch.ts";
 
 /** What the pools of one client share. */
 export interface PoolContext {
   readonly wheel: TimerWheel;
+  readonly writes: WriteBatch;
   readonly limits: ResponseLimits;
   /** Counts an opened connection. @returns false when there are too many */
   admit(): boolean;
@@ -20,6 +22,7 @@ export interface PoolContext {
 
 export class UpstreamPool implements ConnectionHome {
   readonly wheel: TimerWheel;
+  readonly writes: WriteBatch;
   readonly limits: ResponseLimits;
   readonly key: string;
   readonly #context: PoolContext;
@@ -31,6 +34,7 @@ export class UpstreamPool implements ConnectionHome {
   constructor(key: string, context: PoolContext, facts: PoolFacts, options: ConnectOptions) {
     this.key = key;
     this.wheel = context.wheel;
+    this.writes = context.writes;
     this.limits = context.limits;
     this.#context = context;
     this.#facts = facts;

@@ -4,6 +4,7 @@ import { FakeClock } from "../../../src/base/clock.ts";
 import { TimerWheel } from "../../../src/gateway/timer-wheel.ts";
 import type { UpstreamCall, UpstreamFailure } from "../../../src/gateway/upstream-call.ts";
 import { UpstreamConnection } from "../../../src/gateway/upstream-connection.ts";
+import { WriteBatch } from "../../../src/gateway/write-batch.ts";
 
 const timeouts = { connectMs: 300, sendMs: 300, readMs: 300 };
 
@@ -15,6 +16,7 @@ function open(): { clock: FakeClock; connection: UpstreamConnection; failures: U
   const failures: UpstreamFailure[] = [];
   const home = {
     wheel,
+    writes: new WriteBatch(),
     limits: { headBytes: 1000, headerLines: 10 },
     keep: () => true,
     gone: () => {
