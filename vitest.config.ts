@@ -17,14 +17,15 @@ const SUITES: Readonly<Record<string, readonly string[]>> = {
 };
 
 const suite = (
+  mode: string,
   name: string,
   include: readonly string[],
   exclude: readonly string[] = [],
 ): TestProjectInlineConfiguration => ({
   extends: true,
   // Suites of real processes are tried once more when they fail: ports and processors are shared with others. The
-  // report says so; a test that needs it twice is broken.
-  test: { name, include: [...include], exclude: [...exclude], retry: name === "unit" ? 0 : 1 },
+  // report says so; a test that needs it twice is broken. The long forms judge guarantees: there once is what counts.
+  test: { name, include: [...include], exclude: [...exclude], retry: name === "unit" || mode === "long" ? 0 : 1 },
 });
 const files = (folder: string): string => `test/${folder}/**/*.test.ts`;
 
@@ -39,8 +40,8 @@ export default defineConfig(({ mode }) => ({
     hookTimeout: 60_000,
     teardownTimeout: 10_000,
     projects: [
-      suite("unit", [files("*")], Object.values(SUITES).flat().map(files)),
-      ...Object.entries(SUITES).map(([name, folders]) => suite(name, folders.map(files))),
+      suite(mode, "unit", [files("*")], Object.values(SUITES).flat().map(files)),
+      ...Object.entries(SUITES).map(([name, folders]) => suite(mode, name, folders.map(files))),
     ],
   },
 }));

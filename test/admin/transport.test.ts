@@ -289,7 +289,7 @@ describe("bodies", () => {
     expect(await world.call("PUT", "/routes/1", { body })).toMatchObject({ status: 400, body: { error_msg: want } });
   });
 
-  test("a body beyond the limit is refused by its announced size, and the server goes on", async () => {
+  test("G9 G13: 31 a body beyond the limit is refused by its announced size, and the server goes on", async () => {
     const body = JSON.stringify({ uri: "/a", desc: "x".repeat(1_700_000) });
     const reply = await world.call("PUT", "/routes/1", { body });
     expect(reply.body).toEqual({
@@ -298,7 +298,7 @@ describe("bodies", () => {
     expect((await world.call("GET", "/routes")).status).toBe(200);
   });
 
-  test("an unannounced body beyond the limit is refused as well", async () => {
+  test("G9 G13: 31 an unannounced body beyond the limit is refused as well", async () => {
     const reply = await world.call("PUT", "/routes/1", { body: "x".repeat(1_600_000), chunked: true });
     expect(reply.status).toBe(400);
     expect(reply.body.error_msg).toMatch(

@@ -75,7 +75,7 @@ afterAll(async () => {
   for (const server of upstreams) server.close();
 });
 
-test("a node given by name is found, and found again elsewhere when its time to live is over", async () => {
+test("G1: 47 a node given by name is found, and found again elsewhere when its time to live is over", async () => {
   answers.set("httpbin.test", "127.0.0.41");
   const upstream = { type: "roundrobin", pass_host: "node", nodes: { [`httpbin.test:${port}`]: 1 } };
   expect((await admin(node, "PUT", "/routes/named", { uri: "/named", upstream })).status).toBe(201);
@@ -88,7 +88,7 @@ test("a node given by name is found, and found again elsewhere when its time to 
   await until("the new address", async () => (await call()).startsWith("127.0.0.42"));
 });
 
-test("a name that does not exist is answered 503 and hurts nothing else", async () => {
+test("G1: 47 a name that does not exist is answered 503 and hurts nothing else", async () => {
   const upstream = { type: "roundrobin", nodes: { "nowhere.test:80": 1 } };
   expect((await admin(node, "PUT", "/routes/nowhere", { uri: "/nowhere", upstream })).status).toBe(201);
   await until("the route", async () => (await fetch(`${node.gateway}/nowhere`)).status === 503);

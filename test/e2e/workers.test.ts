@@ -165,7 +165,9 @@ describe.skipIf(!etcdAvailable())("a gateway of two workers", () => {
     await admin(adminNode, "DELETE", "/routes/probed");
   });
 
-  test("a worker that is killed under load is replaced; only what it held breaks", { timeout: 60_000 }, async () => {
+  test("G1 G10: 36 a worker that is killed under load is replaced; only what it held breaks", {
+    timeout: 60_000,
+  }, async () => {
     const [victim, other] = await serving();
     const load = startLoad(`${gateway.gateway}/hello`, RATE);
     await until("answers", () => load.answered() > 100);
@@ -209,7 +211,7 @@ describe.skipIf(!etcdAvailable())("a gateway of two workers", () => {
     }
   });
 
-  test("workers that keep crashing are started ever more slowly, and the others serve on", {
+  test("G10: 36 workers that keep crashing are started ever more slowly, and the others serve on", {
     timeout: 120_000,
   }, async () => {
     const [victim, other] = await serving();

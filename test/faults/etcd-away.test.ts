@@ -118,7 +118,7 @@ describe.skipIf(!etcdAvailable())("the store and the way to it", () => {
       expect((await world.run(fault)).failed).toEqual([]);
     });
 
-  test(`G1 G10 G12: etcd away for ${bounded(4, 60)} s is named by the nodes, refused by the admin, and not shouted`, async () => {
+  test(`G1 G10 G12: 2 etcd away for ${bounded(4, 60)} s is named by the nodes, refused by the admin, and not shouted`, async () => {
     const awayMs = bounded(4_000, 60_000);
     const linesBefore = world.gateways.map((node) => node.output().split("\n").length);
     let shownMs = 0;

@@ -118,7 +118,7 @@ describe.skipIf(!etcdAvailable())("garbage in the store", () => {
     await etcd?.stop();
   });
 
-  test("G9: each is a problem of its own key, what served goes on, the repair ends it", async () => {
+  test("G9: 40 each is a problem of its own key, what served goes on, the repair ends it", async () => {
     const before = load.sent;
     const lines = node.output().split("\n").length;
     let last = 0n;
@@ -148,13 +148,13 @@ describe.skipIf(!etcdAvailable())("garbage in the store", () => {
     expect(repaired.hash).toBe(hashOf(await listAll(store)));
     expect(load.failures).toEqual([]);
     reportFault({
-      fault: `40 ${GARBAGE.length} kinds of garbage, each under a good and a new key`,
+      fault: `40 garbage of ${GARBAGE.length} kinds, each under a good and a new key`,
       how: "put into etcd",
       ...{ sent: load.sent - before, failed: load.failed, freshMs: shownMs, guarantees: "G9", held: true },
     });
   });
 
-  test("G9: a node that starts among garbage lists it and serves everything else", async () => {
+  test("G9: 40 a node that starts among garbage lists it and serves everything else", async () => {
     for (const [i, { value }] of GARBAGE.entries())
       await write(store, { op: "put", key: newKey(i), value: Buffer.from(value as string) });
     const fresh = await startNode("gateway", { etcd: etcd.endpoints, args: ["--workers", "1"] });
@@ -172,7 +172,7 @@ describe.skipIf(!etcdAvailable())("garbage in the store", () => {
     expect((await applied(last)).problems).toEqual([]);
   });
 
-  test("what only looks odd is served", async () => {
+  test("G9: 40 what only looks odd is served", async () => {
     let last = 0n;
     for (const { id, value } of ODD) last = await write(store, put(`/apisix/routes/${id}`, value));
     const config = await applied(last);
@@ -184,7 +184,7 @@ describe.skipIf(!etcdAvailable())("garbage in the store", () => {
     await applied(last);
   });
 
-  test("G9 G10: keys that are no records of ours are no problem and cost no memory", async () => {
+  test("G9 G10: 40 keys that are no records of ours are no problem and cost no memory", async () => {
     const config = await configOf(node);
     const client = new Etcd3({ hosts: [...etcd.endpoints] });
     const keys = [
@@ -215,7 +215,7 @@ describe.skipIf(!etcdAvailable())("garbage in the store", () => {
     expect(load.failures).toEqual([]);
   });
 
-  test("G9: a route whose service is missing heals when the service comes, untouched itself", async () => {
+  test("G9: 40 a route whose service is missing heals when the service comes, untouched itself", async () => {
     await write(store, put("/apisix/routes/waits", { uri: "/waits", service_id: "later" }));
     await until("it is refused", async () => (await fetch(`${node.gateway}/waits`)).status >= 400);
     await write(store, put("/apisix/services/later", { plugins: recordOf("")["plugins"] }));
@@ -226,7 +226,7 @@ describe.skipIf(!etcdAvailable())("garbage in the store", () => {
     await applied(last);
   });
 
-  test("G9: of two records with the same credential the older one counts, on every node, and the other is a problem", async () => {
+  test("G9: 40 of two records with the same credential the older one counts, on every node, and the other is a problem", async () => {
     const consumer = (username: string) => ({
       username,
       plugins: { "key-auth": { key: "the-same-key" } },
@@ -253,7 +253,7 @@ describe.skipIf(!etcdAvailable())("garbage in the store", () => {
     expect((await configOf(node)).hash).toBe(hashOf(await listAll(store)));
   });
 
-  test("G5: a key that is deleted and made again, and a record whose lease ends, are ordinary changes", async () => {
+  test("G5: 40 a key that is deleted and made again, and a record whose lease ends, are ordinary changes", async () => {
     await write(store, put("/apisix/routes/again", route("/again/1")));
     await write(store, remove("/apisix/routes/again"));
     await write(store, put("/apisix/routes/again", route("/again/2")));

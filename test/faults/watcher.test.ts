@@ -75,7 +75,7 @@ async function agree(store: Store, table: Table): Promise<void> {
 }
 
 describe.skipIf(!etcdAvailable())("a watcher in trouble", () => {
-  test("compaction while cut off costs one list that leaves unchanged records alone", async () => {
+  test("G3: 10 compaction while cut off costs one list that leaves unchanged records alone", async () => {
     const { etcd, store } = await cluster();
     const relay = await startRelay(etcd.endpoints[0] ?? "");
     ends.push(() => relay.stop());

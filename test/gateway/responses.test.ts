@@ -295,13 +295,13 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
     await waitFor(async () => (await gateway.scrape()).includes('jotgate_upstream_connections{state="active"} 0'));
   }
 
-  test.each(CASES)("$says is answered $status", async (one) => {
+  test.each(CASES)("G13: 46 $says is answered $status", async (one) => {
     split = false;
     await check(one);
   });
 
   test.each(CASES.filter((one) => one.answer.length < 1000 && !one.says.startsWith("more bytes")))(
-    "byte by byte: $says is answered $status",
+    "G13: 46 byte by byte: $says is answered $status",
     async (one) => {
       split = true;
       await check(one);
@@ -319,7 +319,7 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
       says: "malformed chunk in the middle",
       bytes: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n",
     },
-  ])("a body that breaks off is never given a well-formed end: $says", async ({ bytes }) => {
+  ])("G13: 44 46 a body that breaks off is never given a well-formed end: $says", async ({ bytes }) => {
     split = false;
     answer = bytes;
     closeAfter = true;

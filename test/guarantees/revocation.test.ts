@@ -127,7 +127,7 @@ describe.skipIf(!etcdAvailable())("changes on three connected nodes", () => {
     }
     const p99 = percentile(delays, 0.99);
     reportFault({
-      fault: `${delays.length / world.gateways.length} changes in calm`,
+      fault: `changes in calm, ${delays.length / world.gateways.length} of them`,
       how: "put into etcd, asked by /applied",
       ...{ sent: delays.length, failed: 0, freshMs: Math.max(...delays), guarantees: "G5", held: p99 < 200 },
       note: `p50 ${percentile(delays, 0.5).toFixed(1)}, p99 ${p99.toFixed(1)} ms`,

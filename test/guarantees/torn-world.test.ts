@@ -92,7 +92,7 @@ describe.skipIf(!etcdAvailable() || !etcdctlAvailable())("records that change to
       });
     await load.stop();
     reportFault({
-      fault: `${changes} changes of four records at once`,
+      fault: `changes of four records at once, ${changes} of them`,
       how: "etcdctl txn",
       ...{ sent: load.sent, failed: load.failed, freshMs: undefined, guarantees: "G1 G2", held: load.failed === 0 },
       note: `${seen.size} different revisions seen`,

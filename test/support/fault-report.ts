@@ -24,3 +24,12 @@ export function reportFault(row: FaultRow): void {
   const note = row.note === undefined ? "" : `, ${row.note}`;
   process.stdout.write(`${row.fault}: ${row.sent} sent, ${row.failed} failed${fresh}${note}\n`);
 }
+
+/** For a fault that this machine does not allow: its row then says why. @returns whether it can be injected */
+export function injectable(fault: string, whyNot: string | undefined): boolean {
+  if (whyNot === undefined) return true;
+  const file = process.env["FAULTS_REPORT"];
+  if (file !== undefined) appendFileSync(file, `${JSON.stringify({ fault, why: whyNot })}\n`);
+  console.warn(`SKIPPED: ${fault}: ${whyNot}`);
+  return false;
+}
