@@ -5,7 +5,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { isGatewayError, messageOf } from "../base/errors.ts";
-import { parseIdentity } from "../store/identity.ts";
+import { parseIdentity, type StoreIdentity } from "../store/identity.ts";
 import type { ControlKeys } from "../store/keys.ts";
 import type { Change, KeyValue, Revision, Store, WatchEnd } from "../store/store.ts";
 import { audit, startAudit } from "./audit.ts";
@@ -69,18 +69,19 @@ async function probe(store: Store, context: EpochContext, signal: AbortSignal): 
   state.sawHead(revision);
   if (state.loaded && table.size > 0) {
     const verdict = judge(state, { identity, head: revision });
-    if (verdict.kind === "foreign") return foreign(state, verdict.reason);
+    if (verdict.kind === "foreign") return foreign(state, identity, verdict.reason);
     if (verdict.kind === "raised") state.listNext = "raised";
     else if (state.doubted && !(await isAsHeld(store, context, signal)))
-      return foreign(state, `it differs from what is held at revision ${state.applied}`);
+      return foreign(state, identity, `it differs from what is held at revision ${state.applied}`);
   } else state.listNext ??= "first"; // nothing is held, so any store is welcome
   state.clusterId = clusterId;
   state.doubted = false;
   return undefined;
 }
 
-function foreign(state: SyncState, reason: string): EpochEnd {
+function foreign(state: SyncState, identity: StoreIdentity | undefined, reason: string): EpochEnd {
   state.doubted = true;
+  state.refused = identity;
   state.report("store-changed", `this is another store, what is held stays: ${reason}`);
   return "foreign";
 }
@@ -143,6 +144,7 @@ async function applyList(store: Store, context: EpochContext, signal: AbortSigna
   state.applied = revision;
   state.identity = parseIdentity(control.find((kv) => kv.key === keys.identity)?.value);
   state.listNext = undefined;
+  state.refused = undefined;
   // A new node waits for the first record or placeholder: nothing at all is rather a wrong prefix than a configuration.
   if (keysSeen > 0) state.loaded = true;
   else state.report("store-empty", `there is nothing under ${keys.records.start}`);

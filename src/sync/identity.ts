@@ -8,6 +8,8 @@ import type { Revision } from "../store/store.ts";
 export interface Held {
   readonly identity: StoreIdentity | undefined;
   readonly applied: Revision;
+  /** The identity of the store that is being refused. */
+  readonly refused?: StoreIdentity | undefined;
 }
 
 /** What a store says of itself. */
@@ -32,9 +34,15 @@ export function judge(held: Held, claim: Claim): Verdict {
     if (theirs.epoch > ours.epoch) return { kind: "raised" };
     if (theirs.epoch < ours.epoch) return foreign(`its epoch went back from ${ours.epoch} to ${theirs.epoch}`);
   }
+  // Without an identity of our own: the operator's word is heard when it is spoken while we refuse that very store.
+  if (ours === undefined && isRaised(held.refused, theirs)) return { kind: "raised" };
   if (claim.head < held.applied) return foreign(`its revision went back from ${held.applied} to ${claim.head}`);
   // An identity nobody saw come: the first admin started meanwhile, or another store grew past what is held.
   return ours === undefined && theirs !== undefined ? { kind: "raised" } : { kind: "same" };
+}
+
+function isRaised(before: StoreIdentity | undefined, now: StoreIdentity | undefined): boolean {
+  return before !== undefined && now !== undefined && before.id === now.id && now.epoch > before.epoch;
 }
 
 function foreign(reason: string): Verdict {

@@ -37,6 +37,8 @@ export class SyncState {
   auditDifferences = 0;
   /** The store was another one; growing past what is held does not make it ours again. */
   doubted = false;
+  /** What the refused store says it is; kept until a list is applied. */
+  refused: StoreIdentity | undefined;
   /** A list is being applied, in several turns. */
   listing = false;
   /** Why the next epoch must list; undefined when it can resume. */

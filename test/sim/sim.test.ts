@@ -26,6 +26,11 @@ test(`G2 G3 G5 G7 G9: ${COUNT} seeds from ${FIRST}: nodes show what the store sh
   expect(writes).toBeGreaterThan(0);
 });
 
+/** 1738 and 4620: a node that never saw an identity refused the older store however often its epoch was raised. */
+test.each([1738, 4620])("G7: seed %i, which failed once", async (seed) => {
+  expect((await simulate({ seed })).writes).toBeGreaterThan(0);
+});
+
 test("the simulation finds a bug: an event that a watch never shows", async () => {
   const found = await Promise.allSettled([1, 2, 3].map((seed) => simulate({ seed, sabotage: "lost event" })));
   expect(found.filter(({ status }) => status === "rejected").length).toBeGreaterThan(0);

@@ -60,6 +60,30 @@ test.each([
     want: "foreign",
   },
   {
+    says: "raised while it was refused is ours, though its identity was never held",
+    held: { identity: undefined, applied: 5n, refused: ID },
+    claim: { identity: { id: "one", epoch: 2 }, head: 4n },
+    want: "raised",
+  },
+  {
+    says: "an epoch that nobody saw raised proves nothing",
+    held: { identity: undefined, applied: 5n, refused: undefined },
+    claim: { identity: { id: "one", epoch: 2 }, head: 4n },
+    want: "foreign",
+  },
+  {
+    says: "a raised epoch of another store than the refused one proves nothing",
+    held: { identity: undefined, applied: 5n, refused: ID },
+    claim: { identity: { id: "two", epoch: 2 }, head: 4n },
+    want: "foreign",
+  },
+  {
+    says: "another store stays foreign when it is raised, where an identity is held",
+    held: { identity: ID, applied: 5n, refused: { id: "two", epoch: 1 } },
+    claim: { identity: { id: "two", epoch: 2 }, head: 99n },
+    want: "foreign",
+  },
+  {
     says: "without identities, going on is ours",
     held: { identity: undefined, applied: 5n },
     claim: { identity: undefined, head: 5n },
