@@ -34,8 +34,6 @@ export class Link {
   delayMs = 0;
   /** Whether progress requests are answered, which older and newer servers decide differently. */
   answersProgress = true;
-  /** The watch shows nothing any more, though it lives: a server's bug. */
-  deaf = false;
   /** A revision of several changes comes in several messages. */
   fragments = false;
   /** The last message comes twice. */
@@ -51,6 +49,16 @@ export class Link {
   /** Ends all connections. */
   cut(): void {
     for (const stream of [...this.streams]) stream.fail("14 UNAVAILABLE: connection reset");
+  }
+
+  /** The watches that are open show no change any more, though they live: a server's bug. New ones do. */
+  deafen(): void {
+    for (const stream of this.streams) stream.deaf = true;
+  }
+
+  /** The connections that are open are lost, and nobody is told. */
+  lose(): void {
+    for (const stream of this.streams) stream.lost = true;
   }
 
   /** What was held back comes now. */
@@ -181,6 +189,8 @@ export class SimStream extends EventEmitter {
   /** The next revision to send. */
   #next: Revision = 0n;
   #open = true;
+  deaf = false;
+  lost = false;
   /** When the last message arrives. */
   #dueMs = 0;
   #held: object[] = [];
@@ -246,7 +256,7 @@ export class SimStream extends EventEmitter {
 
   /** Sends what this member knows and the watch has not seen. */
   #pump(): void {
-    if (!this.#open || this.#link.deaf) return;
+    if (!this.#open || this.deaf) return;
     if (this.#next < this.#etcd.compacted) {
       this.#etcd.listeners.delete(this.#listener);
       this.#send({ ...this.#header(), canceled: true, compact_revision: String(this.#etcd.compacted), events: [] });
@@ -280,7 +290,7 @@ export class SimStream extends EventEmitter {
   }
 
   #deliver(message: object): void {
-    if (!this.#open) return;
+    if (!this.#open || this.lost) return;
     if (this.#link.mode === "silent" || this.#held.length > 0) this.#held.push(message);
     else queueMicrotask(() => this.#open && this.emit("data", message));
   }

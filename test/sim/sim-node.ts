@@ -50,6 +50,8 @@ export interface SimNode {
 export interface SavedNode {
   readonly position: Position;
   readonly records: readonly RestoredRecord[];
+  /** Route id → the mark that was served. */
+  readonly served: ReadonlyMap<string, string>;
 }
 
 export interface SimNodeOptions {
@@ -108,7 +110,7 @@ export async function openSimNode(options: SimNodeOptions): Promise<SimNode> {
     restored: saved && { ...saved.position, savedAtMs: clock.nowMs() },
     onApplied(revision) {
       const listed = Object.values(watcher.facts().lists).reduce((sum, count) => sum + count, 0);
-      if (revision < last && listed === lists) node.wrong ??= `applied went back from ${last} to ${revision}`;
+      if (revision <= last && listed === lists) node.wrong ??= `revision ${revision} is applied after ${last}`;
       last = revision;
       lists = listed;
       node.wrong ??= compare(table, etcd, revision);
@@ -129,7 +131,7 @@ export async function openSimNode(options: SimNodeOptions): Promise<SimNode> {
       const position = watcher.position();
       if (!position) return undefined;
       const records = [...table.entries()].map(([key, record]) => ({ key, record, lastGood: table.lastGood(key) }));
-      return { position, records };
+      return { position, records, served: new Map(good) };
     },
     check() {
       for (let i = 0; i < 8; i++) {
@@ -152,7 +154,12 @@ export async function openSimNode(options: SimNodeOptions): Promise<SimNode> {
       states.close();
     },
   };
-  if (saved) await table.restore(saved.records, saved.position.applied);
+  if (saved) {
+    await table.restore(saved.records, saved.position.applied);
+    for (const id of new Set([...saved.served.keys(), ...good.keys()]))
+      if (saved.served.get(id) !== good.get(id))
+        node.wrong ??= `${id} was served of ${saved.served.get(id)}, after a restart of ${good.get(id)}`;
+  }
   watcher.start();
   registration.start();
   return node;

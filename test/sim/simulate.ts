@@ -26,7 +26,7 @@ export interface SimResult {
 
 const KEYS = controlKeys(PREFIX);
 const NODES = 2;
-/** Everything is in step this long after everything healed; a deaf watch is found by two looks at the beat. */
+/** Everything is in step this long after everything healed; a deaf or lost watch is found by two looks at the beat. */
 const HEAL_MS = 60_000;
 const BEAT_MS = 10_000;
 const RAISE_AGAIN_MS = 5_000;
@@ -208,7 +208,7 @@ class Simulation {
         link.flush();
         break;
       case "deaf":
-        link.deaf = true;
+        link.deafen();
         break;
       case "save":
         this.#saved[i] = node.copy() ?? this.#saved[i];
@@ -303,9 +303,9 @@ class Simulation {
     if (this.#foreign) this.#raise();
     for (const { link } of this.#nodes) {
       link.betweenPages = () => {};
+      if (link.mode === "silent") link.lose();
       link.mode = "up";
       link.delayMs = 0;
-      link.deaf = false;
       link.lagAt = undefined;
       link.answersProgress = true;
       link.flush();
