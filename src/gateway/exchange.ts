@@ -15,6 +15,7 @@ import { closeBooks, logCrash } from "./exchange-end.ts";
 import { Forwarding } from "./forwarding.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import {
+  CONFIGURATION_NOT_LOADED,
   CONFIGURATION_STALE,
   GROUP_MISSING,
   PLUGIN_CONFIG_MISSING,
@@ -220,7 +221,7 @@ export class Exchange {
         this.pipeline = route.pipeline;
         this.view.route = match.facts;
         if (route.broken !== undefined) {
-          this.answerSelf(route.broken === 404 ? SERVICE_MISSING : PLUGIN_CONFIG_MISSING);
+          this.answerSelf(route.broken === 404 ? this.#ifLoaded(SERVICE_MISSING) : PLUGIN_CONFIG_MISSING);
           return;
         }
       }
@@ -289,7 +290,7 @@ export class Exchange {
         return true;
       case ROUTE_ACCESS:
         if (!this.route) {
-          this.answerSelf(ROUTE_NOT_FOUND);
+          this.answerSelf(this.#ifLoaded(ROUTE_NOT_FOUND));
           return false;
         }
         this.#handlers = this.pipeline?.access ?? NOTHING;
@@ -300,6 +301,11 @@ export class Exchange {
       default:
         return false;
     }
+  }
+
+  /** Before the first configuration is complete, what is not there may only not have come yet. */
+  #ifLoaded(answer: Answer): Answer {
+    return this.context.freshness.isLoaded ? answer : CONFIGURATION_NOT_LOADED;
   }
 
   #mergeConsumer(): boolean {

@@ -23,9 +23,12 @@ export interface Routing {
   globalPipeline(route: RouteUnit | undefined): Pipeline;
 }
 
-/** Kept by whoever watches the store; read by each request that was authenticated. */
+/** Kept by whoever watches the store. */
 export interface Freshness {
+  /** Read by each request that was authenticated. */
   readonly isTooOld: boolean;
+  /** Whether there ever was a whole configuration; read where a request finds nothing that would serve it. */
+  readonly isLoaded: boolean;
 }
 
 export interface GatewayContext {
@@ -42,6 +45,6 @@ export interface GatewayContext {
   readonly client: UpstreamClient;
   /** True: every response asks the client to close. */
   draining: boolean;
-  /** Whether the configuration is older than `max_stale` allows; authenticated requests are then refused. */
+  /** Of the configuration: older than `max_stale` allows refuses authenticated requests, none at all refuses every one. */
   readonly freshness: Freshness;
 }

@@ -55,6 +55,8 @@ export const ROUTE_NOT_FOUND: Answer = Object.freeze({
 
 export const SERVICE_MISSING = pageAnswer(404, "service_missing");
 export const PLUGIN_CONFIG_MISSING = pageAnswer(503, "plugin_config_missing");
+/** Nothing was ever loaded, so nobody can say that there is no such route. */
+export const CONFIGURATION_NOT_LOADED = pageAnswer(503, "configuration_not_loaded");
 export const CONFIGURATION_STALE = pageAnswer(503, "configuration_stale");
 export const GROUP_MISSING = pageAnswer(503, "consumer_group_missing");
 export const UPSTREAM_NONE = pageAnswer(503, "upstream_none");

@@ -84,7 +84,7 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
   const client = new UpstreamClient(wheel, writes, limits);
   const errors = new ErrorLog(log, clock);
   const { accessLog } = options;
-  const freshness = options.freshness ?? { isTooOld: false };
+  const freshness = options.freshness ?? { isTooOld: false, isLoaded: true };
   const parts = { routing, settings, metrics, clock, errors, accessLog, wheel, writes, client, freshness };
   const context = { ...parts, draining: false };
   const known = new Connections(settings);

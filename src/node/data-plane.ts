@@ -9,6 +9,7 @@ import type { Log } from "../base/log.ts";
 import type { Counter, Family, Metrics } from "../base/metrics.ts";
 import type { Settings } from "../base/settings.ts";
 import { openAccessLog } from "../gateway/access-log.ts";
+import type { Freshness } from "../gateway/gateway-context.ts";
 import { type GatewayServer, openGatewayServer } from "../gateway/gateway-server.ts";
 import { makeProbe } from "../gateway/health-probe.ts";
 import { openTlsCertificates } from "../gateway/tls-certificates.ts";
@@ -187,13 +188,15 @@ function certificateOf(live: LiveConfiguration, id: string): { cert: string; key
 /** How often the age of the configuration is compared with `max_stale`. */
 const FRESHNESS_EVERY_MS = 250;
 
-/** Refuses authenticated traffic once the store was silent for longer than `maxStaleMs`; undefined: never. */
-function watchFreshness(
-  watcher: Watcher,
-  maxStaleMs: number | undefined,
-  clock: Clock,
-): { readonly isTooOld: boolean; stop(): void } {
-  const freshness = { isTooOld: false, stop: (): void => undefined };
+/** Knows whether there is a configuration, and refuses authenticated traffic once the store was silent for longer than `maxStaleMs`; undefined: never. */
+function watchFreshness(watcher: Watcher, maxStaleMs: number | undefined, clock: Clock): Freshness & { stop(): void } {
+  const freshness = {
+    isTooOld: false,
+    get isLoaded(): boolean {
+      return watcher.isLoaded;
+    },
+    stop: (): void => undefined,
+  };
   if (maxStaleMs === undefined) return freshness;
   const timer = clock.every(FRESHNESS_EVERY_MS, () => {
     freshness.isTooOld = watcher.facts().stalenessSeconds * 1_000 > maxStaleMs;

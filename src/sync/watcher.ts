@@ -83,6 +83,11 @@ export class Watcher {
     return this.#state.position();
   }
 
+  /** As in `facts`, for those who ask often. */
+  get isLoaded(): boolean {
+    return this.#state.loaded;
+  }
+
   facts(): SyncFacts {
     return this.#state.facts(this.#options.table.size);
   }

@@ -25,7 +25,10 @@ const PLACE = "lkg/last-known-good";
 const nodes: Node[] = [];
 
 /** A gateway on a data folder that holds these bytes as its file. */
-async function start(file: Buffer | undefined): Promise<{ node: Node; readyMs: number | undefined }> {
+async function start(
+  file: Buffer | undefined,
+  ...flags: string[]
+): Promise<{ node: Node; readyMs: number | undefined }> {
   const dataDir = temporaryFolder("lkg");
   const path = join(dataDir, PLACE);
   mkdirSync(dirname(path), { recursive: true });
@@ -33,7 +36,7 @@ async function start(file: Buffer | undefined): Promise<{ node: Node; readyMs: n
   const startMs = performance.now();
   const node = await startNode("gateway", {
     etcd: etcd.endpoints,
-    args: ["--workers", "1", "--instance", "lkg"],
+    args: ["--workers", "1", "--instance", "lkg", ...flags],
     dataDir,
     nowait: true,
   });
@@ -116,6 +119,31 @@ describe.skipIf(!etcdAvailable())("a gateway that starts while etcd is away", ()
     await etcd.kill(0);
   });
 
+  test("G8 G12: 33 without any configuration every path is 503 in both lanes, and 404 only once there is one", async () => {
+    const started = await Promise.all([start(undefined, "--fast-lane"), start(undefined, "--no-fast-lane")]);
+    const paths = ["/", "/r/zero", "/never/was", "/apisix/status"];
+    for (const { node } of started) {
+      for (const path of paths) {
+        const answer = await fetch(`${node.gateway}${path}`);
+        expect(answer.status, path).toBe(503);
+        expect(answer.headers.get("content-type")).toBe("application/json");
+        expect(await answer.json()).toEqual({ error_msg: "503 Service Temporarily Unavailable" });
+      }
+      expect((await fetch(`${node.status}/ready`)).status).toBe(503);
+      const told = async () => (await errorsOf(node, "configuration_not_loaded")) === paths.length;
+      await until("its metrics name the reason", told);
+      expect(await errorsOf(node, "route_not_found")).toBe(0);
+    }
+    await etcd.restart(0);
+    for (const { node } of started) {
+      await until("ready", async () => (await fetch(`${node.status}/ready`)).ok);
+      expect((await fetch(`${node.gateway}/never/was`)).status).toBe(404);
+      expect((await fetch(`${node.gateway}/r/${ROUTES - 1}`)).status).toBe(200);
+    }
+    await etcd.kill(0);
+    for (const { node } of started) expect((await fetch(`${node.gateway}/never/was`)).status).toBe(404);
+  });
+
   test("G8: 33 a file that was cut off or changed anywhere is one of its commits or is ignored, and the log says so", async () => {
     const cuts = bounded([0.5], [0, 0.1, 0.3, 0.7, 0.9, 0.99]).map((share) => ({
       says: `cut off at ${share * 100} %`,
@@ -142,6 +170,13 @@ describe.skipIf(!etcdAvailable())("a gateway that starts while etcd is away", ()
     return answer.status < 300 ? answer : undefined;
   }
 });
+
+/** How many errors of this reason the node counted. */
+async function errorsOf(node: Node, reason: string): Promise<number> {
+  const text = await (await fetch(`${node.status}/metrics`)).text();
+  const line = text.split("\n").find((one) => one.startsWith(`jotgate_gateway_errors_total{reason="${reason}"}`));
+  return Number(line?.split(" ").at(-1) ?? 0);
+}
 
 function flipped(at: number): Buffer {
   const copy = Buffer.from(whole);

@@ -86,6 +86,18 @@ function answerOf(stream: ClientHttp2Stream): Promise<Answered> {
 }
 
 describe("requests", () => {
+  test("before anything was loaded every path is 503; afterwards 404, also when a service is missing", async () => {
+    const freshness = { isTooOld: false, isLoaded: false };
+    const gateway = await open({ broken: { broken: 404 } }, { freshness });
+    const session = dial(gateway);
+    const statuses = () => Promise.all(["/", "/x", "/broken"].map((path) => ask(session, { ":path": path })));
+    const body = '{"error_msg":"503 Service Temporarily Unavailable"}\n';
+    for (const got of await statuses()) expect(got).toMatchObject({ status: 503, body, code: 0 });
+    expect(await gateway.scrape()).toContain('jotgate_gateway_errors_total{reason="configuration_not_loaded"} 3');
+    freshness.isLoaded = true;
+    for (const got of await statuses()) expect(got).toMatchObject({ status: 404, code: 0 });
+  });
+
   test("a request goes upstream as HTTP/1.1, its answer comes back", async () => {
     const seen: unknown[] = [];
     const plugin: PluginPhases = {

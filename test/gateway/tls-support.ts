@@ -6,7 +6,7 @@ import { type ConnectionOptions, connect, type TLSSocket } from "node:tls";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { openMetrics } from "../../src/base/metrics.ts";
-import type { Routing } from "../../src/gateway/gateway-context.ts";
+import type { Freshness, Routing } from "../../src/gateway/gateway-context.ts";
 import { openGatewayServer } from "../../src/gateway/gateway-server.ts";
 import type { GatewaySettings } from "../../src/gateway/gateway-settings.ts";
 import { openTlsCertificates, type TlsCertificates } from "../../src/gateway/tls-certificates.ts";
@@ -21,6 +21,7 @@ export interface TlsInput {
   readonly minVersion?: TlsVersion;
   readonly http2?: boolean;
   readonly fallbackSni?: string;
+  readonly freshness?: Freshness;
 }
 
 export interface TlsGateway extends TestGateway {
@@ -49,6 +50,7 @@ export async function openTlsGateway(routing: Routing, input: TlsInput = {}): Pr
     routing,
     listen,
     settings: input.settings ?? {},
+    ...(input.freshness ? { freshness: input.freshness } : {}),
     tls: { listen, certificates, fallbackSni: input.fallbackSni },
   });
   return {
