@@ -1,11 +1,12 @@
 /**
  * Reads a stored value as a record: tolerant, because real APISIX nodes of any 3.x may have written it.
- * Promise: what comes back has its id from the key, is an object, and satisfies the kind's tolerant schema.
+ * Promise: what comes back has its id from the key, is an object of this kind and none other, and satisfies the kind's tolerant schema.
  * Source: spec/etcd-layout.md sections 2 and 4.
  */
 
 import type { RecordKey } from "./keys.ts";
 import { KINDS, tolerantValidator } from "./kinds.ts";
+import { wrongKind } from "./wrong-kind.ts";
 
 export type StoredValue = Readonly<Record<string, unknown>>;
 
@@ -28,6 +29,8 @@ export function readRecord(key: RecordKey, text: string): RecordRead {
     return { ok: false, problem: "not a JSON object" };
   }
   if (text.includes("__proto__")) return { ok: false, problem: "holds a forbidden object key: __proto__" };
+  const wrong = wrongKind(key.kind, parsed as StoredValue);
+  if (wrong !== undefined) return { ok: false, problem: wrong };
   const value = withId(key, parsed as Record<string, unknown>);
   const error = tolerantValidator(KINDS[key.kind], key.id).check(value);
   return error === undefined ? { ok: true, value } : { ok: false, problem: error };

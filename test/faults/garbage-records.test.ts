@@ -21,6 +21,10 @@ allowTime();
 const route = (uri: string, more: Readonly<Record<string, unknown>> = {}): string =>
   JSON.stringify({ ...recordOf(uri), ...more });
 
+const UPSTREAM = '{"type":"roundrobin","nodes":{"127.0.0.1:9":1}}';
+const CONSUMER = '{"username":"jack","plugins":{}}';
+const SERVICE = `{"plugins":{},"upstream":${UPSTREAM}}`;
+
 const GARBAGE: readonly { says: string; value: string | Buffer; fine?: true; dir?: string }[] = [
   { says: "an empty value", value: "" },
   { says: "null", value: "null" },
@@ -44,6 +48,15 @@ const GARBAGE: readonly { says: string; value: string | Buffer; fine?: true; dir
   },
   { says: "a pattern that no engine reads", value: route("/bad", { vars: [["uri", "~~", "("]] }) },
   { says: "a list of plugins under consumers", value: '{"username":"x","plugins":["jwt-auth"]}', dir: "consumers" },
+  { says: "a route under consumers", value: route("/wrong/1"), dir: "consumers" },
+  { says: "a route under services", value: route("/wrong/2"), dir: "services" },
+  { says: "a consumer under services", value: CONSUMER, dir: "services" },
+  { says: "an upstream under services", value: UPSTREAM, dir: "services" },
+  { says: "a consumer under routes", value: CONSUMER },
+  { says: "a service under global_rules", value: SERVICE, dir: "global_rules" },
+  { says: "a service under plugin_configs", value: SERVICE, dir: "plugin_configs" },
+  { says: "a consumer under consumer_groups", value: CONSUMER, dir: "consumer_groups" },
+  { says: "a consumer under a consumer's credentials", value: CONSUMER, dir: "consumers/load/credentials" },
   { says: "a consumer under upstreams", value: '{"username":"jack","plugins":{}}', dir: "upstreams" },
 ];
 
@@ -87,7 +100,8 @@ const newKey = (i: number): string => `/apisix/${dirOf(GARBAGE[i] ?? {})}/new${i
 const goodValue = (i: number): string => {
   const dir = dirOf(GARBAGE[i] ?? {});
   if (dir === "consumers") return JSON.stringify({ username: `good${i}`, plugins: {} });
-  return dir === "upstreams" ? '{"type":"roundrobin","nodes":{"127.0.0.1:9":1}}' : route(`/good/${i}`);
+  if (dir === "upstreams") return UPSTREAM;
+  return dir === "routes" ? route(`/good/${i}`) : '{"plugins":{}}';
 };
 const problemOf = (config: NodeConfig, key: string) => config.problems.find((problem) => problem.key === key);
 
@@ -152,6 +166,26 @@ describe.skipIf(!etcdAvailable())("garbage in the store", () => {
       how: "put into etcd",
       ...{ sent: load.sent - before, failed: load.failed, freshMs: shownMs, guarantees: "G9", held: true },
     });
+  });
+
+  test("G9: 40 a consumer and a service that are overwritten by records of another kind serve on as they were", async () => {
+    const mocking = recordOf("")["plugins"];
+    await write(
+      store,
+      put("/apisix/consumers/kate", { username: "kate", plugins: { "key-auth": { key: "of-kate" } } }),
+    );
+    await write(store, put("/apisix/services/kept", { plugins: mocking }));
+    const kept = put("/apisix/routes/kept", { uri: "/kept", service_id: "kept", plugins: { "key-auth": {} } });
+    await applied(await write(store, kept));
+    const status = async () => (await fetch(`${node.gateway}/kept`, { headers: { apikey: "of-kate" } })).status;
+    expect(await status()).toBe(200);
+    await write(store, put("/apisix/consumers/kate", route("/kate")));
+    const config = await applied(await write(store, put("/apisix/services/kept", CONSUMER)));
+    expect(problemOf(config, "/apisix/consumers/kate")?.reason).toBe('not a consumer: "uri" belongs to a route');
+    expect(problemOf(config, "/apisix/services/kept")?.reason).toBe('not a service: "username" belongs to a consumer');
+    expect(await status()).toBe(200);
+    await write(store, remove("/apisix/routes/kept"), remove("/apisix/services/kept"));
+    expect((await applied(await write(store, remove("/apisix/consumers/kate")))).problems).toEqual([]);
   });
 
   test("G9: 40 a node that starts among garbage lists it and serves everything else", async () => {

@@ -265,6 +265,20 @@ describe("reading is tolerant", () => {
   test("secrets of unknown managers are read", () => {
     expect(readRecord({ kind: "secret", id: "other/1" }, '{"a":1}').ok).toBe(true);
   });
+  test.each([
+    ["consumer", '{"uri":"/a"}', 'not a consumer: "uri" belongs to a route'],
+    ["service", '{"nodes":{}}', 'not a service: "nodes" belongs to an upstream'],
+    ["global_rule", '{"plugins":{},"upstream":{}}', 'not a global rule: "upstream" belongs to a route or service'],
+  ] as const)("of another kind is a problem of a %s: %s", (kind, text, problem) => {
+    expect(readRecord({ kind, id: "1" }, text)).toEqual({ ok: false, problem });
+  });
+  test.each([
+    ["consumer", '{"uri":null,"brand_new":1}'],
+    ["plugin_metadata", '{"uri":"/a","username":"x"}'],
+    ["secret", '{"username":"x"}'],
+  ] as const)("a %s may hold %s", (kind, text) => {
+    expect(readRecord({ kind, id: kind === "secret" ? "other/1" : "1" }, text).ok).toBe(true);
+  });
   test.each(["init_dir", "[]", "1", "null", '{"uri":1}', '{"__proto__":{}}', ""])("%j is a problem", (text) => {
     expect(readRecord({ kind: "route", id: "1" }, text).ok).toBe(false);
   });
