@@ -8,6 +8,7 @@ import { recordOf } from "../support/ledger.ts";
 import { allowTime, bounded, numberFrom, slack } from "../support/long-run.ts";
 import { admin, type Node, until } from "../support/process.ts";
 import { configOf, metricsOf, sampleOf } from "../support/scrape.ts";
+import { put, remove, write } from "../support/stores.ts";
 import { type Fault, openWorld, type World } from "../support/world.ts";
 
 allowTime();
@@ -21,6 +22,16 @@ const relay = () => world.relays[0] ?? fail("no relay");
 function fail(what: string): never {
   throw new Error(what);
 }
+
+const LISTS = "jotgate_config_lists_total";
+const BIG = bounded(300, 5_000);
+let slowNote = "";
+/** About 1 kB, as routes with a few plugins are. */
+const big = (n: number) => ({
+  ...recordOf(`/big/${n}`),
+  desc: "d".repeat(256),
+  labels: { n: `${n}`, pad: "x".repeat(250), more: "y".repeat(250) },
+});
 
 const FAULTS: readonly Fault[] = [
   {
@@ -102,6 +113,36 @@ const FAULTS: readonly Fault[] = [
     },
     heal: () => relay().heal(),
   })),
+  {
+    name: `25 a list of ${BIG} records over 200 ms and 1 Mbit/s`,
+    how: "relay delays and trickles; compacted, so that a list is needed",
+    guarantees: "G1 G5",
+    note: () => slowNote,
+    freshMs: 20_000,
+    inject: async () => {
+      relay().refuse();
+      for (let i = 0; i < BIG; i += 100)
+        await write(
+          world.store,
+          ...Array.from({ length: 100 }, (_, j) => put(`/apisix/routes/big-${i + j}`, big(i + j))),
+        );
+      await world.store.compact(await world.history.caughtUp());
+      relay().trickle({ delayMs: 100, bytesPerSecond: 125_000 });
+      const { revision } = await world.store.get("/");
+      const startMs = performance.now();
+      relay().heal();
+      for (const node of world.gateways)
+        await until("the list arrives", async () => (await configOf(node)).revision >= revision, 300_000, 100);
+      const lists = await Promise.all(world.gateways.map(async (node) => sampleOf(await metricsOf(node), LISTS)));
+      slowNote = `listed in ${((performance.now() - startMs) / 1_000).toFixed(1)} s, ${lists.join("+")} lists ever`;
+    },
+    heal: async () => {
+      relay().trickle(undefined);
+      relay().cut();
+      for (let i = 0; i < BIG; i += 100)
+        await write(world.store, ...Array.from({ length: 100 }, (_, j) => remove(`/apisix/routes/big-${i + j}`)));
+    },
+  },
 ];
 
 describe.skipIf(!etcdAvailable())("the store and the way to it", () => {

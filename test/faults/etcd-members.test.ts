@@ -3,7 +3,9 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { etcdAvailable } from "../support/etcd.ts";
+import { etcdctl } from "../support/etcdctl.ts";
 import { recordOf } from "../support/ledger.ts";
+import { percentile } from "../support/load.ts";
 import { allowTime, bounded, slack } from "../support/long-run.ts";
 import { admin, type Node, until } from "../support/process.ts";
 import { configOf } from "../support/scrape.ts";
@@ -15,6 +17,7 @@ let world: World;
 const last = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 const MEMBERS = [0, 1, 2];
 let leader = 0;
+let slowNote = "";
 
 const FAULTS: readonly Fault[] = [
   {
@@ -52,11 +55,57 @@ const FAULTS: readonly Fault[] = [
     },
     heal: () => world.etcd.resume(leader),
   })),
+  {
+    name: "8 member replaced by an empty one",
+    how: "member remove and add, catches up by snapshot",
+    guarantees: "G1 G2 G3",
+    inject: async () => {
+      const doomed = ((await world.etcd.leader()) + 1) % 3;
+      await world.etcd.kill(doomed);
+      const living = world.etcd.endpoints.filter((_, i) => i !== doomed);
+      const line = (await etcdctl(living, ["member", "list"]))
+        .split("\n")
+        .find((one) => one.includes(`, m${doomed}, `));
+      const [id = "", , name = "", peer = ""] = (line ?? "").split(", ");
+      await etcdctl(living, ["member", "remove", id]);
+      await until(
+        "it may be added",
+        () => etcdctl(living, ["member", "add", name, `--peer-urls=${peer}`]),
+        20_000,
+        200,
+      );
+      await world.etcd.restart(doomed, { wipe: true, joins: true });
+      await last(bounded(500, 5_000));
+    },
+  },
+  {
+    name: `17 slow store for ${bounded(3, 60)} s`,
+    how: "each member stopped for 4 of 5 moments of 25 ms",
+    guarantees: "G1",
+    note: () => slowNote,
+    inject: async () => {
+      const before = world.ledger.entries.length;
+      const endMs = performance.now() + bounded(3_000, 60_000);
+      while (performance.now() < endMs) {
+        for (const member of MEMBERS) world.etcd.pause(member);
+        await last(100);
+        for (const member of MEMBERS) world.etcd.resume(member);
+        await last(25);
+      }
+      const writes = world.ledger.entries.slice(before);
+      const took = percentile(
+        writes.map(({ sentMs, answeredMs }) => answeredMs - sentMs),
+        0.5,
+      );
+      slowNote = `${writes.length} writes, p50 ${took.toFixed(0)} ms`;
+      expect(writes.some(({ outcome }) => outcome === "done")).toBe(true);
+    },
+  },
 ];
 
 describe.skipIf(!etcdAvailable())("three members", () => {
   beforeAll(async () => {
-    world = await openWorld({ members: 3, rate: bounded(100, 300) });
+    world = await openWorld({ members: 3, rate: bounded(100, 300), etcdArgs: ["--snapshot-count", "50"] });
   });
 
   afterAll(async () => {

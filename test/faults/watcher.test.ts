@@ -9,7 +9,7 @@ import { type Clock, systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { openEtcdSource } from "../../src/store/etcd.ts";
 import { controlKeys } from "../../src/store/keys.ts";
-import type { Revision, Store } from "../../src/store/store.ts";
+import type { Revision, Store, StoreSource } from "../../src/store/store.ts";
 import { LastKnownGood } from "../../src/sync/last-known-good.ts";
 import type { Table } from "../../src/sync/table.ts";
 import { Watcher, type WatcherOptions } from "../../src/sync/watcher.ts";
@@ -242,6 +242,35 @@ describe.skipIf(!etcdAvailable())("a watcher in trouble", () => {
     await until(() => table.size === 2, "the next watch shows it");
     await agree(store, table);
   }, 20_000);
+
+  test("G3: 11 compaction between the pages of a list: it begins again, three times, then pauses; then it is whole", async () => {
+    const { etcd, store } = await cluster();
+    await write(store, identity("one", 1), ...Array.from({ length: 50 }, (_, i) => put(`/apisix/routes/${i}`)));
+    const real = openEtcdSource({ hosts: etcd.endpoints, clock: systemClock, log: silentLog });
+    let pages = 0;
+    let compactions = 5; // more than one epoch's patience
+    const source: StoreSource = {
+      kind: real.kind,
+      open: () => real.open(),
+      openMember: (turn) => {
+        const member = real.openMember(turn);
+        const list: Store["list"] = async function* (range, options) {
+          for await (const page of member.list(range, { ...options, pageSize: 20 })) {
+            yield page;
+            if (++pages > 0 && page.more && compactions-- > 0)
+              await store.compact(await write(store, put("/apisix/routes/49", { pages })));
+          }
+        };
+        return new Proxy(member, { get: (target, name) => (name === "list" ? list : bind(target, name)) });
+      },
+    };
+    const { watcher, table } = startNode(etcd.endpoints, { source });
+    await until(() => watcher.facts().fresh, "in step", 20_000);
+    await agree(store, table);
+    expect(watcher.facts().lists.first).toBe(6);
+    expect(watcher.facts().epochs.compacted).toBe(1); // after the third list it paused
+    expect(pages).toBe(5 + 3);
+  }, 30_000);
 
   test("the audit finds a difference and a list repairs it", async () => {
     const { etcd, store } = await cluster();

@@ -15,6 +15,8 @@ const START_MS = 20_000;
 export interface EtcdOptions {
   readonly members?: 1 | 3;
   readonly extraArgs?: readonly string[];
+  /** Runs in this network namespace and listens on this address of it. */
+  readonly netns?: { readonly name: string; readonly address: string };
   /** Files; clients then need a certificate of the same authority. */
   readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string };
 }
@@ -28,8 +30,13 @@ export interface EtcdCluster {
   /** SIGSTOP: sockets stay open, nothing is answered. */
   pause(member: number): void;
   resume(member: number): void;
-  /** Starts a killed member on the same ports; `wipe` deletes its data before. Resolves when it is healthy. */
-  restart(member: number, options?: { readonly wipe?: boolean }): Promise<void>;
+  /**
+   * Starts a killed member on the same ports; `wipe` deletes its data before, `joins` lets it enter a cluster that knows it
+   * and takes what it holds from there. Resolves when it is healthy.
+   */
+  restart(member: number, options?: { readonly wipe?: boolean; readonly joins?: boolean }): Promise<void>;
+  /** The process of a member. */
+  pid(member: number): number;
   /** The member that leads now. */
   leader(): Promise<number>;
   /** Ends all members and removes their data. */
@@ -62,10 +69,12 @@ async function startOnPorts(ports: readonly number[], options: EtcdOptions): Pro
   const folder = mkdtempSync(join(tmpdir(), "jotgate-etcd-"));
   const count = ports.length / 3;
   const { tls } = options;
-  const clients = ports.slice(0, count).map((port) => `${tls === undefined ? "http" : "https"}://127.0.0.1:${port}`);
-  const peers = ports.slice(count, 2 * count).map((port) => `http://127.0.0.1:${port}`);
+  const address = options.netns?.address ?? "127.0.0.1";
+  const scheme = tls === undefined ? "http" : "https";
+  const clients = ports.slice(0, count).map((port) => `${scheme}://${address}:${port}`);
+  const peers = ports.slice(count, 2 * count).map((port) => `http://${address}:${port}`);
   /** Health and metrics, always in plain text. */
-  const facts = ports.slice(2 * count).map((port) => `http://127.0.0.1:${port}`);
+  const facts = ports.slice(2 * count).map((port) => `http://${address}:${port}`);
   const secured =
     tls === undefined
       ? []
@@ -75,7 +84,7 @@ async function startOnPorts(ports: readonly number[], options: EtcdOptions): Pro
   const clientOf = (i: number): string => clients[i] ?? "";
   const factsOf = (i: number): string => facts[i] ?? "";
 
-  const spawnMember = (i: number): void => {
+  const spawnMember = (i: number, joins = false): void => {
     const args = [
       ["--name", `m${i}`],
       ["--data-dir", join(folder, `m${i}`)],
@@ -85,10 +94,13 @@ async function startOnPorts(ports: readonly number[], options: EtcdOptions): Pro
       ["--initial-advertise-peer-urls", peers[i] ?? ""],
       ["--initial-cluster", initial],
       ["--initial-cluster-token", folder],
+      ["--initial-cluster-state", joins ? "existing" : "new"],
       ["--listen-metrics-urls", factsOf(i)],
       ["--log-level", "error"],
     ].flat();
-    const child = spawn(BINARY, [...args, ...secured, ...(options.extraArgs ?? [])], { stdio: "ignore" });
+    const inside = options.netns ? ["ip", "netns", "exec", options.netns.name] : []; // which becomes etcd
+    const [command = BINARY, ...all] = [...inside, BINARY, ...args, ...secured, ...(options.extraArgs ?? [])];
+    const child = spawn(command, all, { stdio: "ignore" });
     child.on("error", () => {}); // seen as "not healthy" below
     members[i] = child;
     living.add(child);
@@ -110,9 +122,10 @@ async function startOnPorts(ports: readonly number[], options: EtcdOptions): Pro
     async restart(i, how = {}) {
       await kill(i);
       if (how.wipe === true) rmSync(join(folder, `m${i}`), { recursive: true, force: true });
-      spawnMember(i);
+      spawnMember(i, how.joins);
       await untilHealthy(factsOf(i), members[i]);
     },
+    pid: (i) => members[i]?.pid ?? -1,
     async leader() {
       for (let i = 0; i < count; i++) if (await isLeader(factsOf(i))) return i;
       throw new Error("no leader");

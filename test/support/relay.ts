@@ -17,11 +17,18 @@ export interface Relay {
   stall(): void;
   /** What the client sends passes, what the server answers is thrown away. */
   swallow(): void;
+  /** From now on new connections are slow: so much later each way, so many bytes a second from the server; undefined: not. */
+  trickle(pace: Pace | undefined): void;
   /** Refuses new connections and resets the present ones, until `heal`. */
   refuse(): void;
   /** Everything passes again; connections that lost bytes are reset. */
   heal(): void;
   stop(): Promise<void>;
+}
+
+export interface Pace {
+  readonly delayMs: number;
+  readonly bytesPerSecond: number;
 }
 
 type Mode = "pass" | "stall" | "swallow" | "refuse";
@@ -33,6 +40,7 @@ export async function startRelay(target: string): Promise<Relay> {
   let mode: Mode = "pass";
   let limit: (() => number) | undefined;
   let cuts = 0;
+  let pace: Pace | undefined;
 
   const server = createServer((client) => {
     if (mode === "refuse") {
@@ -49,11 +57,16 @@ export async function startRelay(target: string): Promise<Relay> {
     };
     let left = limit?.() ?? Number.POSITIVE_INFINITY;
     for (const socket of pair) socket.on("error", close).on("close", close);
+    const [there, back] = [later(pace?.delayMs), later(pace?.delayMs, pace?.bytesPerSecond)];
     client.on("data", (data) => {
-      if (mode !== "stall") upstream.write(data);
+      if (mode !== "stall") there(data.length, () => upstream.write(data));
     });
     upstream.on("data", (data) => {
       if (mode !== "pass") return;
+      if (pace !== undefined) {
+        back(data.length, () => client.write(data));
+        return;
+      }
       if (data.length < left) {
         left -= data.length;
         client.write(data);
@@ -85,6 +98,9 @@ export async function startRelay(target: string): Promise<Relay> {
       limit = bytes;
     },
     cut,
+    trickle: (given) => {
+      pace = given;
+    },
     stall: () => {
       mode = "stall";
     },
@@ -104,5 +120,18 @@ export async function startRelay(target: string): Promise<Relay> {
       server.close();
       await once(server, "close");
     },
+  };
+}
+
+/** Runs in order, each no sooner than its delay and what was sent before it allow. */
+function later(delayMs = 0, bytesPerSecond = Number.POSITIVE_INFINITY): (bytes: number, run: () => void) => void {
+  let freeMs = 0;
+  return (bytes, run) => {
+    if (delayMs === 0) {
+      run();
+      return;
+    }
+    freeMs = Math.max(freeMs, performance.now() + delayMs) + (bytes / bytesPerSecond) * 1_000;
+    setTimeout(run, freeMs - performance.now());
   };
 }

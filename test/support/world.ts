@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import type { Store } from "../../src/store/store.ts";
 import { checkLedger, checkNodes, checkOrder, checkSamples } from "./checker.ts";
-import { type EtcdCluster, startEtcd } from "./etcd.ts";
+import { type EtcdCluster, type EtcdOptions, startEtcd } from "./etcd.ts";
 import { reportFault } from "./fault-report.ts";
 import { followHistory, type History, listAll, openDirect } from "./history.ts";
 import { Ledger, recordOf, startWriter, type Writer } from "./ledger.ts";
@@ -24,6 +24,8 @@ export interface WorldOptions {
   readonly gateways?: number;
   readonly admins?: number;
   readonly etcdArgs?: readonly string[];
+  /** Where etcd runs, when not on loopback. */
+  readonly netns?: EtcdOptions["netns"];
   /** Gateways reach each member through a relay of its own. */
   readonly relay?: boolean;
   /** Admins reach the first member through a relay of their own. */
@@ -109,7 +111,11 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
     const upstream = await startUpstream(() => upstreamSeen++);
     ends.push(() => closeServer(upstream));
     const upstreamPort = portOf(upstream);
-    const etcd = await startEtcd({ members, extraArgs: options.etcdArgs ?? [] });
+    const etcd = await startEtcd({
+      members,
+      extraArgs: options.etcdArgs ?? [],
+      ...(options.netns ? { netns: options.netns } : {}),
+    });
     ends.push(() => etcd.stop());
     const relays = options.relay ? await Promise.all(etcd.endpoints.map((endpoint) => startRelay(endpoint))) : [];
     for (const relay of relays) ends.push(() => relay.stop());
