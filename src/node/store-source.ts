@@ -3,12 +3,14 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { createSecureContext } from "node:tls";
 import type { Clock } from "../base/clock.ts";
 import { GatewayError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { Settings } from "../base/settings.ts";
 import { openEmbeddedSource } from "../store/embedded.ts";
 import { openEtcdSource } from "../store/etcd.ts";
+import type { EtcdTls } from "../store/etcd-client.ts";
 import type { StoreSource } from "../store/store.ts";
 
 export interface OpenedSource {
@@ -28,11 +30,45 @@ export async function openSource(settings: Settings, clock: Clock, log: Log): Pr
     clock,
     log,
     ...(etcd.user !== undefined && etcd.password !== undefined ? { user: etcd.user, password: etcd.password } : {}),
-    ...(etcd.ca !== undefined ? { ca: readPem("etcd.ca", etcd.ca) } : {}),
-    ...(etcd.cert !== undefined ? { cert: readPem("etcd.cert", etcd.cert) } : {}),
-    ...(etcd.key !== undefined ? { key: readPem("etcd.key", etcd.key) } : {}),
+    tls: followTls(etcd, log),
   });
   return { source, close: async () => undefined };
+}
+
+/**
+ * Reads the files now, and again whenever a client is made, so that replaced certificates count without a restart.
+ * Promise: files that cannot be used, such as half of a pair that is being replaced, leave what was read before.
+ * @throws GatewayError SETTINGS_INVALID when they cannot be read the first time
+ */
+function followTls({ ca, cert, key }: Settings["etcd"], log: Log): () => EtcdTls {
+  const read = (): EtcdTls => ({
+    ...(ca !== undefined ? { ca: readPem("etcd.ca", ca) } : {}),
+    ...(cert !== undefined ? { cert: readPem("etcd.cert", cert) } : {}),
+    ...(key !== undefined ? { key: readPem("etcd.key", key) } : {}),
+  });
+  let held = read();
+  let said = "";
+  return () => {
+    if (ca === undefined && cert === undefined) return held;
+    try {
+      const now = read();
+      if (isSame(now, held)) return held;
+      createSecureContext(now);
+      held = now;
+      log.info({}, "the certificates for etcd were replaced");
+    } catch (error) {
+      const text = messageOf(error);
+      if (text !== said)
+        log.warn({ error: text }, "the new certificates for etcd cannot be used; the former ones count");
+      said = text;
+    }
+    return held;
+  };
+}
+
+function isSame(one: EtcdTls, other: EtcdTls): boolean {
+  const bytes = ({ ca, cert, key }: EtcdTls): string => [ca, cert, key].map(String).join("|");
+  return bytes(one) === bytes(other);
 }
 
 /** @throws GatewayError SETTINGS_INVALID naming the setting and the file */

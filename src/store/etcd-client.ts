@@ -8,14 +8,17 @@ import { type CallOptions, InterceptingCall, type Interceptor } from "@grpc/grpc
 import { noop } from "cockatiel";
 import { Etcd3, type IOptions } from "etcd3";
 
-export interface EtcdAccess {
-  readonly user?: string;
-  readonly password?: string;
+export interface EtcdTls {
   /** PEM; without it the system's certificate authorities count. */
   readonly ca?: Buffer;
   /** PEM, together with `key`. */
   readonly cert?: Buffer;
   readonly key?: Buffer;
+}
+
+export interface EtcdAccess extends EtcdTls {
+  readonly user?: string;
+  readonly password?: string;
 }
 
 /** Asks the member to end the stream when it has no leader; without it a cut-off member keeps us quietly stale. */

@@ -7,7 +7,7 @@ import type { Etcd3 } from "etcd3";
 import type { Clock } from "../base/clock.ts";
 import { GatewayError, isGatewayError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { deadlineIn, type EtcdAccess, openEtcd } from "./etcd-client.ts";
+import { deadlineIn, type EtcdAccess, type EtcdTls, openEtcd } from "./etcd-client.ts";
 import { type CallKind, translate } from "./etcd-errors.ts";
 import { toKeyValue, toTxnRequest, toTxnResult } from "./etcd-values.ts";
 import { watchEtcd } from "./etcd-watch.ts";
@@ -32,6 +32,8 @@ export interface EtcdSettings extends EtcdAccess {
   readonly hosts: readonly string[];
   readonly clock: Clock;
   readonly log: Log;
+  /** In place of `ca`, `cert` and `key`: asked again for each new client; the same object as long as nothing changed. */
+  readonly tls?: () => EtcdTls;
   /** Deadline of each unary call; default 5 s. */
   readonly rpcMs?: number;
 }
@@ -55,12 +57,14 @@ class EtcdStore implements Store {
   readonly #settings: EtcdSettings;
   readonly #hosts: readonly string[];
   readonly #rpcMs: number;
-  readonly #clients = new Map<string, Etcd3>();
+  readonly #clients = new Map<string, { readonly client: Etcd3; readonly tls: EtcdTls | undefined }>();
   readonly #closing = new AbortController();
   /** Calls under way; each can be given up. */
   readonly #calls = new Set<() => void>();
   /** The member calls go to; moves on when it proves useless. */
   #turn: number;
+  /** A member was at fault since certificates were last looked at. */
+  #failed = false;
 
   constructor(settings: EtcdSettings, hosts: readonly string[]) {
     this.#settings = settings;
@@ -146,7 +150,7 @@ class EtcdStore implements Store {
     if (this.#closing.signal.aborted) return;
     this.#closing.abort();
     for (const giveUp of this.#calls) giveUp();
-    for (const client of this.#clients.values()) client.close();
+    for (const { client } of this.#clients.values()) client.close();
     this.#clients.clear();
   }
 
@@ -154,10 +158,12 @@ class EtcdStore implements Store {
     for (let attempt = 1; ; attempt++) {
       if (this.#closing.signal.aborted) throw new GatewayError("STORE_CLOSED", { message: "the store is closed" });
       const turn = this.#turn;
+      this.#forgetOutdated();
       try {
         return await this.#bounded(run(this.#client()), signal);
       } catch (thrown) {
         const { error, sent, memberAtFault } = translate(thrown, kind);
+        if (memberAtFault) this.#failed = true;
         if (memberAtFault && this.#turn === turn) this.#turn++;
         if (sent || !memberAtFault || attempt >= this.#hosts.length || signal?.aborted) throw error;
       }
@@ -184,12 +190,24 @@ class EtcdStore implements Store {
 
   #client(): Etcd3 {
     const host = this.#hosts[this.#turn % this.#hosts.length] ?? "";
-    let client = this.#clients.get(host);
-    if (client === undefined) {
-      client = openEtcd(host, this.#settings, this.#rpcMs);
-      this.#clients.set(host, client);
-    }
+    const held = this.#clients.get(host);
+    if (held !== undefined) return held.client;
+    const tls = this.#settings.tls?.();
+    const client = openEtcd(host, { ...this.#settings, ...tls }, this.#rpcMs);
+    this.#clients.set(host, { client, tls });
     return client;
+  }
+
+  /** After a failure, clients whose certificates were replaced meanwhile are not used again. */
+  #forgetOutdated(): void {
+    if (!this.#failed) return;
+    this.#failed = false;
+    const tls = this.#settings.tls?.();
+    for (const [host, held] of this.#clients)
+      if (held.tls !== tls) {
+        held.client.close();
+        this.#clients.delete(host);
+      }
   }
 }
 

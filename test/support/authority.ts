@@ -19,7 +19,7 @@ export interface IssueOptions {
 }
 
 export interface Authority extends Pair {
-  /** A certificate for these names; the first is its common name. */
+  /** A certificate for these names, or `IP:address`; the first is its common name. */
   issue(names: readonly string[], options?: IssueOptions): Pair;
   /** An authority below this one. */
   below(name: string): Authority;
@@ -46,7 +46,10 @@ export function openAuthority(name = "test authority"): Authority {
       newKey(`${leaf}.key`, options.kind ?? "ec");
       const lines = options.authority
         ? ["basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign"]
-        : [`subjectAltName=${names.map((one) => `DNS:${one}`).join(",")}`, "basicConstraints=CA:FALSE"];
+        : [
+            `subjectAltName=${names.map((one) => (/^(DNS|IP):/.test(one) ? one : `DNS:${one}`)).join(",")}`,
+            "basicConstraints=CA:FALSE",
+          ];
       writeFileSync(join(folder, `${leaf}.ext`), lines.join("\n"));
       run("req", "-new", "-key", `${leaf}.key`, "-subj", `/CN=${names[0]}`, "-out", `${leaf}.csr`);
       const days = String(options.days ?? 30);
