@@ -12,6 +12,7 @@ import { type CallKind, translate } from "./etcd-errors.ts";
 import { toKeyValue, toTxnRequest, toTxnResult } from "./etcd-values.ts";
 import { watchEtcd } from "./etcd-watch.ts";
 import { checkTxn } from "./limits.ts";
+import { PagePace } from "./page-pace.ts";
 import type {
   GetResult,
   KeyRange,
@@ -91,16 +92,19 @@ class EtcdStore implements Store {
     const end = Buffer.from(range.end, "utf8");
     let start = Buffer.from(range.start, "utf8");
     let revision = options.revision ?? 0n;
+    const pace = new PagePace(options.pageSize ?? PAGE_SIZE, this.#rpcMs, this.#settings.clock);
     for (let first = true; ; first = false) {
-      const request = {
+      const request = (limit: number) => ({
         key: start,
         range_end: end,
-        limit: options.pageSize ?? PAGE_SIZE,
+        limit,
         revision: revision.toString(),
         keys_only: options.keysOnly ?? false,
         serializable: !first && this.#hosts.length === 1, // pinned, same member: same answer without a quorum trip
-      };
-      const response = await this.#call("read", (client) => client.kv.range(request), options.signal);
+      });
+      const response = await pace.run((limit) =>
+        this.#call("read", (client) => client.kv.range(request(limit)), options.signal),
+      );
       if (revision === 0n) revision = BigInt(response.header.revision);
       yield { revision, kvs: response.kvs.map(toKeyValue), more: response.more };
       const last = response.kvs.at(-1);
