@@ -28,6 +28,7 @@ import type { Probe } from "../runtime/upstream/node-health.ts";
 import { openUpstreams, type Upstreams } from "../runtime/upstream/upstreams.ts";
 import { openSecrets } from "../secret/resolver.ts";
 import type { Revision, StoreSource } from "../store/store.ts";
+import type { LastKnownGoodFacts } from "../sync/last-known-good.ts";
 import type { Table } from "../sync/table.ts";
 import type { Watcher } from "../sync/watcher.ts";
 import { gatewaySettings, tlsOptions } from "./gateway-options.ts";
@@ -71,6 +72,8 @@ export interface DataPlane {
   readonly server: GatewayServer;
   /** Wall time of the last change of a record; undefined before the first. */
   changedAtMs(): number | undefined;
+  /** How the last-known-good file is doing. */
+  copy(): LastKnownGoodFacts | undefined;
   /** What is wrong with records, certificates included. */
   problems(): readonly Problem[];
   /** Stops accepting, finishes what runs within `drainMs`, writes the file, leaves the registry. */
@@ -151,7 +154,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   });
   const forget = live.onRouteRemoved((id) => server.metrics.forget(id));
   follower.join();
-  const { watcher, table, changedAtMs } = follower;
+  const { watcher, table, changedAtMs, copy } = follower;
   return {
     live,
     watcher,
@@ -159,6 +162,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     upstreams,
     server,
     changedAtMs,
+    copy,
     problems: () => [...live.problems(), ...(certificates?.problems() ?? [])],
     async close(drainMs, quietMs) {
       await follower.leave();

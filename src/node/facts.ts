@@ -46,6 +46,7 @@ export function configOfPlane(plane: DataPlane, prefix: string): ConfigFacts {
     changedAtMs: plane.changedAtMs(),
     hash: plane.live.hash(),
     problems,
+    copy: plane.copy(),
   };
 }
 

@@ -14,7 +14,7 @@ import { type NodeReport, Registration } from "../cluster/registry.ts";
 import { parseKey } from "../model/keys.ts";
 import type { Revision, StoreSource } from "../store/store.ts";
 import type { SavedPosition } from "../sync/facts.ts";
-import { LastKnownGood } from "../sync/last-known-good.ts";
+import { LastKnownGood, type LastKnownGoodFacts } from "../sync/last-known-good.ts";
 import { readLastKnownGood } from "../sync/lkg-reader.ts";
 import { openSealer, type Sealer } from "../sync/sealer.ts";
 import { type RecordConsumer, Table } from "../sync/table.ts";
@@ -48,6 +48,8 @@ export interface Follower {
   readonly watcher: Watcher;
   /** Wall time of the last change of a record; undefined before the first. */
   changedAtMs(): number | undefined;
+  /** How the last-known-good file is doing; undefined where another process keeps it, or none is needed. */
+  copy(): LastKnownGoodFacts | undefined;
   /** Registers the node, once it can serve. */
   join(): void;
   /** Takes the registration back, so that nobody waits for this node any more. */
@@ -97,6 +99,7 @@ export async function followStore(options: FollowOptions): Promise<Follower> {
     table,
     watcher,
     changedAtMs: () => changedAtMs,
+    copy: () => copy?.facts(),
     join: () => duties?.registration.start(),
     leave: async () => duties?.registration.stop(),
     async stop() {

@@ -38,6 +38,16 @@ export interface ConfigFacts {
   /** Equal on nodes that hold the same configuration. */
   readonly hash: string;
   readonly problems: readonly RecordProblem[];
+  /** The last-known-good file; undefined where none is kept. */
+  readonly copy?: CopyFacts | undefined;
+}
+
+export interface CopyFacts {
+  /** Wall time of what it holds; undefined before the first. */
+  readonly savedAtMs: number | undefined;
+  readonly savedRevision: bigint | undefined;
+  /** Why it was ignored or cannot be written. */
+  readonly problem: string | undefined;
 }
 
 export interface WorkerFacts {

@@ -55,6 +55,11 @@ export function collectNodeMetrics(metrics: Metrics, facts: NodeFacts): void {
     [],
     () => one(facts.config().auditDifferences),
   );
+  gauge(
+    "jotgate_last_known_good_ok",
+    "1 when the last-known-good file could be read or written last time.",
+    ({ copy }) => (copy ? Number(copy.problem === undefined) : undefined),
+  );
   metrics.gaugeOf("jotgate_node_info", "1; the labels say what runs here.", ["version", "role", "store"], () => [
     { labels: [facts.version, facts.role, facts.store], value: 1 },
   ]);

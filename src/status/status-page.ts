@@ -40,6 +40,7 @@ export function statusPage(facts: NodeFacts, nowMs: number): string {
     ],
     ["Records", escapeHtml(String(config.records))],
     ["Hash", code(config.hash)],
+    ...(config.copy?.problem ? [["Last-known-good file", mark(false, config.copy.problem)] as const] : []),
     ...(config.problem ? [["Store problem", mark(false, config.problem.text)] as const] : []),
   ];
   const problems = config.problems

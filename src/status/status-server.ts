@@ -5,7 +5,7 @@
  */
 import type { FastifyReply } from "fastify";
 import type { Address } from "../base/setting-kinds.ts";
-import { type NodeFacts, notReady } from "./facts.ts";
+import { type CopyFacts, type NodeFacts, notReady } from "./facts.ts";
 import { createServer, type Listener, listen } from "./listener.ts";
 import { CONTENT_SECURITY_POLICY, statusPage } from "./status-page.ts";
 
@@ -91,6 +91,7 @@ function configAnswer(facts: NodeFacts, nowMs: number): object {
     hash: config.hash,
     records: config.records,
     store_problem: config.problem ? { code: config.problem.code, text: config.problem.text } : null,
+    last_known_good: config.copy ? copyAnswer(config.copy) : null,
     problems_total: config.problems.length,
     problems: config.problems.slice(0, PROBLEMS_MAX).map((problem) => ({
       key: problem.key,
@@ -98,6 +99,14 @@ function configAnswer(facts: NodeFacts, nowMs: number): object {
       revision: number(problem.revision),
       reason: problem.reason,
     })),
+  };
+}
+
+function copyAnswer({ savedAtMs, savedRevision, problem }: CopyFacts): object {
+  return {
+    saved: savedAtMs === undefined ? null : Math.floor(savedAtMs / 1_000),
+    revision: savedRevision === undefined ? null : number(savedRevision),
+    problem: problem ?? null,
   };
 }
 

@@ -126,9 +126,16 @@ describe("/config", () => {
       hash: "abc123",
       records: 7,
       store_problem: null,
+      last_known_good: null,
       problems_total: 0,
       problems: [],
     });
+  });
+
+  test("says what the last-known-good file holds, and what is wrong with it", async () => {
+    const copy = { savedAtMs: 1_700_000_000_500, savedRevision: 40n, problem: "no space" };
+    const answer = (await (await start({ config: { copy } }))("/config")).json();
+    expect(answer["last_known_good"]).toEqual({ saved: 1_700_000_000, revision: 40, problem: "no space" });
   });
 
   test("lists problems, a bounded number of them", async () => {

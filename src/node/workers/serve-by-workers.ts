@@ -115,7 +115,7 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
     follower.join();
     return {
       ...{ plain, tls, close },
-      config: () => view.config(),
+      config: () => ({ ...view.config(), copy: follower.copy() }),
       workers: () => supervisor.workers.map((worker) => worker.shown()),
       waitApplied: async (revision, waitMs) => view.applied() >= revision || (await waiters.wait(revision, waitMs)),
       health: async () => mergeHealth(await Promise.allSettled(view.serving.map((worker) => worker.health()))),
