@@ -51,8 +51,8 @@ export const FAILED = tell(
   }),
 );
 
-/** Sent soon after each change. */
-export const APPLIED = tell("applied", Type.Object({ revision: Digits }));
+/** Sent soon after each change; the hash is of the configuration at that revision, "" before there is one. */
+export const APPLIED = tell("applied", Type.Object({ revision: Digits, hash: Type.String({ maxLength: 64 }) }));
 
 const Problem = Type.Object({
   key: Type.String({ maxLength: 2_048 }),

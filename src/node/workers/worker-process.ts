@@ -104,7 +104,10 @@ export class WorkerProcess {
     });
     this.listening = this.#untilListening();
     this.listening.catch(() => undefined); // whoever waits for it sees it as well
-    this.channel.onTell(APPLIED, ({ revision }) => this.#hears(BigInt(revision)));
+    this.channel.onTell(APPLIED, ({ revision, hash }) => {
+      if (this.facts && hash !== "") this.facts = { ...this.facts, hash }; // revision and hash are shown together
+      this.#hears(BigInt(revision));
+    });
     this.channel.onTell(FACTS, (given) => {
       this.facts = readFacts(given, this.facts);
       this.factsMs = clock.monotonicMs();

@@ -135,18 +135,22 @@ class News {
     this.#revision = revision;
     this.#timer ??= this.#clock.after(APPLIED_AFTER_MS, () => {
       this.#timer = undefined;
-      this.#channel.tell(APPLIED, { revision: String(this.#revision) });
+      this.#tellApplied();
     });
   }
 
   tell(): void {
     if (!this.plane) {
-      this.#channel.tell(APPLIED, { revision: String(this.#revision) });
+      this.#tellApplied();
       return;
     }
     const { wire, problems } = writeFacts(configOfPlane(this.plane, this.#prefix), this.#problems);
     this.#problems = problems;
     this.#channel.tell(FACTS, wire);
+  }
+
+  #tellApplied(): void {
+    this.#channel.tell(APPLIED, { revision: String(this.#revision), hash: this.plane?.live.hash() ?? "" });
   }
 }
 
