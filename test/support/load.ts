@@ -29,6 +29,8 @@ export interface LoadOptions {
   readonly newEvery?: number;
   /** An answer that takes longer is a hang; default 15 s. */
   readonly hangMs?: number;
+  /** Whether a failure is one that was announced; those are counted apart. */
+  readonly excuse?: (record: LoadRecord) => boolean;
   /** How many requests are remembered one by one; the counts are of all. Default: all. */
   readonly keep?: number;
 }
@@ -63,6 +65,8 @@ export interface Load {
   readonly sent: number;
   readonly answered: number;
   readonly failed: number;
+  /** Failures that were announced. */
+  readonly excused: number;
   /** Those that were remembered. */
   readonly records: readonly LoadRecord[];
   /** The first 100 that went wrong. */
@@ -90,12 +94,14 @@ export function startLoad(options: LoadOptions): Load {
   let sent = 0;
   let answered = 0;
   let failed = 0;
+  let excused = 0;
   let idle: () => void = () => {};
 
   const end = (record: LoadRecord): void => {
     answered++;
     if (records.length < keep) records.push(record);
-    if (record.wrong !== undefined) {
+    if (record.wrong !== undefined && options.excuse?.(record)) excused++;
+    else if (record.wrong !== undefined) {
       failed++;
       if (failures.length < FAILURES_KEPT) failures.push(record);
     }
@@ -115,7 +121,10 @@ export function startLoad(options: LoadOptions): Load {
     };
     const outgoing = request(`${target.origin}${path}`, {
       method,
-      headers: { ...headers, ...(body === undefined ? {} : { "Content-Length": Buffer.byteLength(body) }) },
+      headers: {
+        ...headers,
+        ...(body === undefined || "Transfer-Encoding" in headers ? {} : { "Content-Length": Buffer.byteLength(body) }),
+      },
       agent: fresh ? false : agents.get(target.name),
     });
     const hang = setTimeout(() => {
@@ -154,6 +163,9 @@ export function startLoad(options: LoadOptions): Load {
     },
     get failed() {
       return failed;
+    },
+    get excused() {
+      return excused;
     },
     records,
     failures,

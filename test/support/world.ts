@@ -35,6 +35,10 @@ export interface WorldOptions {
   /** Pause between two writes; undefined: no writer. Default 25 ms. */
   readonly writeEveryMs?: number | undefined;
   readonly gatewayArgs?: readonly string[];
+  /** Worker processes of each gateway; default 1. */
+  readonly workers?: number;
+  /** Further arguments of gateway `i`. */
+  readonly argsOf?: (i: number) => readonly string[];
 }
 
 export interface Fault {
@@ -133,10 +137,11 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
     const gateways: Node[] = [];
     ends.push(() => Promise.all([...admins, ...gateways].map((node) => node.stop("SIGKILL"))));
     const hosts = options.relay ? relays.map(({ endpoint }) => endpoint) : etcd.endpoints;
-    const args = ["--workers", "1", ...(options.gatewayArgs ?? [])];
+    const args = ["--workers", String(options.workers ?? 1), ...(options.gatewayArgs ?? [])];
     const folders = Array.from({ length: gatewayCount }, (_, i) => join(folder, `gateway-${i}`));
     const starting = folders.map(async (dataDir, i) => {
-      const node = await startNode("gateway", { etcd: hosts, args, dataDir, nowait: true });
+      const own = [...args, ...(options.argsOf?.(i) ?? [])];
+      const node = await startNode("gateway", { etcd: hosts, args: own, dataDir, nowait: true });
       gateways[i] = node;
       await untilReady(node, START_MS);
     });
@@ -223,15 +228,15 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
         await untilReady(node, START_MS);
       },
       dataOf: (i) => folders[i] ?? "",
-      async startGateway(i, options = {}) {
+      async startGateway(i, given = {}) {
         const old = gateways[i] as Node;
         const ports = { gateway: portOfUrl(old.gateway), status: portOfUrl(old.status) };
-        const all = [...args, ...(options.args ?? [])];
+        const all = [...args, ...(options.argsOf?.(i) ?? []), ...(given.args ?? [])];
         const node = await startNode("gateway", {
           etcd: hosts,
           dataDir: folders[i] ?? "",
           ports,
-          ...options,
+          ...given,
           args: all,
         });
         gateways[i] = node;
