@@ -5,7 +5,7 @@
 import { existsSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { etcdAvailable } from "../support/etcd.ts";
-import { type Load, percentile, startLoad } from "../support/load.ts";
+import { type Load, type LoadRecord, percentile, startLoad } from "../support/load.ts";
 import { allowTime, bounded, numberFrom } from "../support/long-run.ts";
 import { ADMIN_KEY, type Node, until } from "../support/process.ts";
 import { metricsOf, sampleOf } from "../support/scrape.ts";
@@ -117,6 +117,7 @@ describe.skipIf(!etcdAvailable() || !existsSync("/proc/self/fd"))("a small clust
     const breaking = breakThings(endMs);
     const changing = changeThings(endMs);
     let told = 0;
+    let shown = 0;
     while (performance.now() < endMs) {
       watch.sample(watched());
       const minutes = Math.floor((performance.now() - startMs) / 60_000);
@@ -124,6 +125,8 @@ describe.skipIf(!etcdAvailable() || !existsSync("/proc/self/fd"))("a small clust
         told = minutes;
         const counts = `${load.sent} sent, ${load.failed} failed, ${load.excused} broken by killed workers`;
         process.stdout.write(`after ${minutes} min: ${counts}\n`);
+        for (const failure of load.failures.slice(shown, shown + 5)) process.stdout.write(`  ${say(failure)}\n`);
+        shown = load.failures.length;
       }
       await pause(SAMPLE_EVERY_MS);
     }
@@ -136,13 +139,7 @@ describe.skipIf(!etcdAvailable() || !existsSync("/proc/self/fd"))("a small clust
     const laneOf = (lane: string): number =>
       lanes.reduce((sum, text) => sum + (sampleOf(text, "jotgate_lane_requests_total", `lane="${lane}"`) ?? 0), 0);
     const wrong = await world.judge();
-    const errors = [
-      ...load.failures.map(
-        ({ wrong: text, target, n, tookMs }) => `${target} #${n} after ${tookMs.toFixed(0)} ms: ${text}`,
-      ),
-      ...tunnels.errors,
-      ...wrong,
-    ];
+    const errors = [...load.failures.map(say), ...tunnels.errors, ...wrong];
     const took = load.records.map(({ tookMs }) => tookMs);
     const lines = [
       `soak: ${SECONDS.toFixed(0)} s, ${load.sent} requests (p50 ${percentile(took, 0.5).toFixed(1)}, p99 ${percentile(took, 0.99).toFixed(1)} ms), ${tunnels.echoes} WebSocket echoes, ${world.ledger.done} of ${world.ledger.entries.length} writes done`,
@@ -167,6 +164,15 @@ async function servingOf({ status }: Node): Promise<number[]> {
   const answer = await fetch(`${status}/status`, { headers: { Accept: "application/json" } });
   const { workers } = (await answer.json()) as { workers: readonly { pid: number; state: string }[] };
   return workers.filter(({ state: now }) => now === "serving").map(({ pid }) => pid);
+}
+
+/** Which request it was, when after the start of the last kill at its gateway, and what was wrong. */
+function say({ target, n, dueMs, tookMs, wrong }: LoadRecord): string {
+  const last = kills.findLast(({ gateway, atMs }) => gateway === target && atMs <= dueMs + tookMs);
+  const since =
+    last === undefined ? "no worker killed before" : `due ${(dueMs - last.atMs).toFixed(0)} ms after a kill`;
+  const { method = "GET", path } = requestOf(n);
+  return `${target} ${method} ${path}, ${since}, after ${tookMs.toFixed(0)} ms: ${wrong}`;
 }
 
 function watched(): Watched[] {

@@ -109,6 +109,7 @@ const KINDS: readonly Kind[] = [
       path: `/upload/${n}`,
       body: UPLOAD,
       headers: { "Transfer-Encoding": "chunked" },
+      alone: true, // the fast lane hands its connection to the general one
     }),
     isRight: (status, body) => path(status, body, UPLOAD_SUM),
   },

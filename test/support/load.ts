@@ -15,6 +15,8 @@ export interface LoadRequest {
   readonly path: string;
   readonly headers?: OutgoingHttpHeaders;
   readonly body?: string;
+  /** On a connection of its own. */
+  readonly alone?: boolean;
 }
 
 export interface LoadOptions {
@@ -110,8 +112,8 @@ export function startLoad(options: LoadOptions): Load {
 
   const send = (target: LoadTarget, dueMs: number): void => {
     const n = sent++;
-    const { method = "GET", path, headers = {}, body } = options.request(n, target);
-    const fresh = n % newEvery === 0;
+    const { method = "GET", path, headers = {}, body, alone = false } = options.request(n, target);
+    const fresh = alone || n % newEvery === 0;
     let ended = false;
     const finish = (status: number, wrong: string | undefined): void => {
       if (ended) return;
