@@ -10,6 +10,9 @@ import type { Body } from "./write.ts";
 
 export const BODY_BYTES_MAX = 1_572_864; // 1.5 MiB, the limit of APISIX and of etcd's requests
 
+/** A client that is refused may still be sending, and would not read the answer over a reset connection. */
+const DISCARDED_BYTES_MAX = 16 * BODY_BYTES_MAX;
+
 export type BodyRead =
   | { readonly ok: true; readonly bytes: Buffer }
   | { readonly ok: false; readonly refusal: AdminAnswer };
@@ -17,24 +20,38 @@ export type BodyRead =
 export async function readBody(request: IncomingMessage): Promise<BodyRead> {
   const encoding = request.headers["content-encoding"];
   if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
-    return refused(refuse(415, `invalid request body: content encoding ${encoding.slice(0, 64)} is not supported`));
+    return refused(
+      request,
+      refuse(415, `invalid request body: content encoding ${encoding.slice(0, 64)} is not supported`),
+    );
   }
   const announced = Number(request.headers["content-length"] ?? 0);
-  if (announced > BODY_BYTES_MAX) return refused(tooLarge(announced));
+  if (announced > BODY_BYTES_MAX) return refused(request, tooLarge(announced));
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of request) {
     const bytes = chunk as Buffer; // no encoding is set on the request
     size += bytes.length;
-    if (size > BODY_BYTES_MAX) return refused(tooLarge(size));
-    chunks.push(bytes);
+    if (size <= BODY_BYTES_MAX) chunks.push(bytes);
+    else if (size > DISCARDED_BYTES_MAX) break;
   }
-  return { ok: true, bytes: Buffer.concat(chunks) };
+  return size > BODY_BYTES_MAX
+    ? { ok: false, refusal: closing(tooLarge(size)) }
+    : { ok: true, bytes: Buffer.concat(chunks) };
 }
 
-function refused(answer: AdminAnswer): BodyRead {
-  // The rest of the body is not read, so the connection is of no further use.
-  return { ok: false, refusal: { ...answer, headers: { ...answer.headers, Connection: "close" } } };
+async function refused(request: IncomingMessage, answer: AdminAnswer): Promise<BodyRead> {
+  let size = 0;
+  for await (const chunk of request) {
+    size += (chunk as Buffer).length; // no encoding is set on the request
+    if (size > DISCARDED_BYTES_MAX) break;
+  }
+  return { ok: false, refusal: closing(answer) };
+}
+
+/** There may be more of the body, so the connection is of no further use. */
+function closing(answer: AdminAnswer): AdminAnswer {
+  return { ...answer, headers: { ...answer.headers, Connection: "close" } };
 }
 
 function tooLarge(size: number): AdminAnswer {

@@ -6,7 +6,7 @@
 import { isGatewayError, messageOf } from "../base/errors.ts";
 import { dirOf, keyOf, parseKey } from "../model/keys.ts";
 import { KINDS, type Kind, type KindName } from "../model/kinds.ts";
-import { pluginReferencesOf, type RecordReference, referencesOf } from "../model/references.ts";
+import { pluginReferencesOf, protocolOf, type RecordReference, referencesOf } from "../model/references.ts";
 import { prefixRange, type Store } from "../store/store.ts";
 import { pointedKey } from "./places.ts";
 import type { Plan } from "./plan.ts";
@@ -26,12 +26,16 @@ export interface Pointing {
 }
 
 export function openPointing(store: Store, prefix: string): Pointing {
-  async function missing(reference: RecordReference): Promise<string | undefined> {
+  async function missing(reference: RecordReference, value: Members): Promise<string | undefined> {
     const { kind, id, word } = reference;
-    const start = `failed to fetch ${word} info by ${word} id [${id}]`;
+    const superior = kind === "stream_route";
+    const start = superior
+      ? `failed to fetch stream routes[${id}]`
+      : `failed to fetch ${word} info by ${word} id [${id}]`;
     try {
       const record = await readStored(store, keyOf(prefix, kind, id));
       if (!record) return `${start}, response code: 404`;
+      if (superior) return protocolError(value, record.value);
       return kind === "ssl" && own(record.value, "type") !== "client" ? `${start}, wrong ssl type` : undefined;
     } catch (error) {
       if (isGatewayError(error)) return `${start}: ${messageOf(error)}`;
@@ -59,7 +63,9 @@ export function openPointing(store: Store, prefix: string): Pointing {
     async planWrite(plan, kind, id, value, previous) {
       const references = referencesOf(kind.name, value);
       for (const reference of references) {
-        const error = await missing(reference);
+        if (reference.kind === kind.name && reference.id === id)
+          return `${kind.message} can not set itself as superior_id`;
+        const error = await missing(reference, value);
         if (error !== undefined) return error;
         plan.require(keyOf(prefix, reference.kind, reference.id));
       }
@@ -82,6 +88,13 @@ export function openPointing(store: Store, prefix: string): Pointing {
       return undefined;
     },
   };
+}
+
+function protocolError(value: Members, superior: Members | undefined): string | undefined {
+  const theirs = superior && protocolOf(superior);
+  const own = protocolOf(value);
+  if (theirs === undefined || theirs === own) return undefined;
+  return `protocol mismatch: subordinate protocol [${own}] does not match superior protocol [${theirs}]`;
 }
 
 function pointedBy(kind: Kind, value: Members, prefix: string): Set<string> {
@@ -118,6 +131,7 @@ const USERS: Readonly<Partial<Record<KindName, readonly User[]>>> = {
   plugin_config: [user("route", true)],
   consumer_group: [user("consumer", true)],
   proto: [user("route", false), user("service", false)],
+  stream_route: [user("stream_route", true)],
 };
 
 const MEMBER_NAMES: Readonly<Partial<Record<KindName, string>>> = {
@@ -126,6 +140,7 @@ const MEMBER_NAMES: Readonly<Partial<Record<KindName, string>>> = {
   plugin_config: '"plugin_config_id"',
   consumer_group: '"group_id"',
   proto: '"proto_id"',
+  stream_route: '"superior_id"',
 };
 
 function mentions(bytes: Buffer, kind: KindName): boolean {
@@ -134,6 +149,9 @@ function mentions(bytes: Buffer, kind: KindName): boolean {
 }
 
 function userText(kind: KindName, word: string, id: string): string {
+  if (kind === "stream_route") {
+    return `can not delete this stream route directly, stream route [${id}] is still using it as superior_id`;
+  }
   const directly = kind === "service" ? " directly" : "";
   return `can not delete this ${KINDS[kind].message}${directly}, ${word} [${id}] is still using it now`;
 }

@@ -8,7 +8,7 @@ import type { KindName } from "./kinds.ts";
 export interface RecordReference {
   readonly kind: KindName;
   readonly id: string;
-  /** Words of the error message: "upstream", "service", "plugin config", "consumer group", "ssl". */
+  /** Words of the error message: "upstream", "service", "plugin config", "consumer group", "ssl", "stream route". */
   readonly word: string;
 }
 
@@ -37,7 +37,15 @@ export function referencesOf(kind: KindName, value: Members): RecordReference[] 
     const id = idIn(value, member);
     if (id !== undefined) found.push({ kind: target, id, word });
   }
+  const superior = kind === "stream_route" ? idIn(value["protocol"], "superior_id") : undefined;
+  if (superior !== undefined) found.push({ kind: "stream_route", id: superior, word: "stream route" });
   return found;
+}
+
+/** The protocol that a stream route speaks; a subordinate one speaks its superior's. */
+export function protocolOf(streamRoute: Members): string | undefined {
+  const name = membersIn(streamRoute["protocol"])["name"];
+  return typeof name === "string" ? name : undefined;
 }
 
 /** What plugins point to: upstreams of traffic-split, the definition of grpc-transcode. Not checked on write. */

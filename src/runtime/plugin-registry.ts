@@ -49,7 +49,12 @@ export function openPluginRegistry(plugins: readonly Plugin[]): PluginRegistry {
   const byName = new Map<string, LoadedPlugin>();
   for (const plugin of plugins) {
     if (byName.has(plugin.name)) throw new TypeError(`two plugins are called ${plugin.name}`);
-    byName.set(plugin.name, { plugin, routeSchema: withMeta(plugin.schema) });
+    const { credential } = plugin;
+    byName.set(plugin.name, {
+      plugin,
+      routeSchema: withMeta(plugin.schema, plugin.encryptFields),
+      consumerSchema: credential && withEncrypted(credential.schema, credential.encryptFields),
+    });
   }
   const ordered = [...plugins].sort((a, b) => b.priority - a.priority || (a.name < b.name ? -1 : 1));
   const get = (name: string): Plugin | undefined => byName.get(name)?.plugin;
@@ -80,12 +85,22 @@ export function openPluginRegistry(plugins: readonly Plugin[]): PluginRegistry {
 interface LoadedPlugin {
   readonly plugin: Plugin;
   readonly routeSchema: TSchema;
+  readonly consumerSchema: TSchema | undefined;
 }
 
-function withMeta(schema: TSchema): TSchema {
+/** By this APISIX's tools tell schemas that carry `_meta`. */
+const META_MARK = "this is a mark for our injected plugin schema";
+
+function withMeta(schema: TSchema, encrypted: readonly string[] | undefined): TSchema {
   const { properties } = schema as { readonly properties?: Members };
   // True: a schema with one more property is a schema.
-  return { ...schema, properties: { ...properties, _meta: META_SCHEMA } } as unknown as TSchema;
+  const marked = { ...schema, $comment: META_MARK, properties: { ...properties, _meta: META_SCHEMA } } as unknown;
+  return withEncrypted(marked as TSchema, encrypted);
+}
+
+/** APISIX's keyword for members that are stored encrypted; validators pass over it. */
+function withEncrypted(schema: TSchema, encrypted: readonly string[] | undefined): TSchema {
+  return encrypted ? ({ ...schema, encrypt_fields: encrypted } as TSchema) : schema;
 }
 
 function schemaOf(loaded: LoadedPlugin | undefined, side: PluginSide): TSchema | undefined {
@@ -93,7 +108,7 @@ function schemaOf(loaded: LoadedPlugin | undefined, side: PluginSide): TSchema |
     case "route":
       return loaded?.routeSchema;
     case "consumer":
-      return loaded?.plugin.credential?.schema;
+      return loaded?.consumerSchema;
     case "metadata":
       return loaded?.plugin.metadataSchema;
   }

@@ -60,6 +60,16 @@ describe("what does not exist cannot be pointed to", () => {
       body: { server_port: 1, upstream_id: "9" },
       want: "failed to fetch upstream info by upstream id [9], response code: 404",
     },
+    {
+      path: "/stream_routes/1",
+      body: { server_port: 1, protocol: { name: "redis", superior_id: "9" } },
+      want: "failed to fetch stream routes[9], response code: 404",
+    },
+    {
+      path: "/stream_routes/1",
+      body: { server_port: 1, protocol: { name: "redis", superior_id: 1 } },
+      want: "stream route can not set itself as superior_id",
+    },
   ])("$path: $want", async ({ path, body, want }) => {
     expect(await world.call("PUT", path, { body })).toMatchObject({ status: 400, body: { error_msg: want } });
   });
@@ -76,6 +86,17 @@ describe("what does not exist cannot be pointed to", () => {
     );
     for (const path of ["/upstreams/1", "/ssls/s", "/ssls/c"]) await world.call("DELETE", path);
   });
+});
+
+test("a subordinate stream route speaks the protocol of its superior", async () => {
+  await world.call("PUT", "/stream_routes/s", { body: { server_port: 1, protocol: { name: "redis" } } });
+  const under = (name: string) => ({ body: { protocol: { name, superior_id: "s" } } });
+  expect(await world.call("PUT", "/stream_routes/u", under("dubbo"))).toMatchObject({
+    status: 400,
+    body: { error_msg: "protocol mismatch: subordinate protocol [dubbo] does not match superior protocol [redis]" },
+  });
+  expect((await world.call("PUT", "/stream_routes/u", under("redis"))).status).toBe(201);
+  for (const id of ["u", "s"]) expect((await world.call("DELETE", `/stream_routes/${id}`)).status).toBe(200);
 });
 
 describe("what is used cannot be deleted, but by force", () => {
@@ -163,6 +184,13 @@ describe("what is used cannot be deleted, but by force", () => {
       user: "/consumers/u",
       by: { username: "u", group_id: "t" },
       want: "can not delete this consumer group, consumer [u] is still using it now",
+    },
+    {
+      target: "/stream_routes/t",
+      body: { server_port: 1, protocol: { name: "redis" } },
+      user: "/stream_routes/u",
+      by: { protocol: { name: "redis", superior_id: "t" } },
+      want: "can not delete this stream route directly, stream route [u] is still using it as superior_id",
     },
   ])("$want", async ({ target, body, user, by, want }) => {
     await world.call("PUT", target, { body });

@@ -306,6 +306,37 @@ describe("bodies", () => {
     );
   });
 
+  test("a client that sends all of a refused body before it reads still gets the answer", async () => {
+    for (const [headers, body, want] of [
+      ["", "x".repeat(6_000_000), /^HTTP\/1\.1 400 /],
+      ["Content-Encoding: gzip\r\n", "x".repeat(6_000_000), /^HTTP\/1\.1 415 /],
+    ] as const) {
+      const answer = await sendThenRead(
+        `PUT /apisix/admin/routes/1 HTTP/1.1\r\nHost: a\r\nX-API-KEY: ${ADMIN_KEY}\r\n${headers}Content-Length: ${body.length}\r\n\r\n${body}`,
+      );
+      expect(answer).toMatch(want);
+    }
+  });
+
+  test("what nobody would send is not read to its end", async () => {
+    const head = `PUT /apisix/admin/routes/1 HTTP/1.1\r\nHost: a\r\nX-API-KEY: ${ADMIN_KEY}\r\nContent-Length: 1000000000\r\n\r\n`;
+    const socket = connect(world.port, "127.0.0.1");
+    socket.on("error", () => undefined); // the connection is closed on us, that is the point
+    let sent = 0;
+    const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
+    socket.write(head);
+    const chunk = Buffer.alloc(65_536, 0x78);
+    const more = (): void => {
+      while (!socket.destroyed && sent < 1_000_000_000) {
+        sent += chunk.length;
+        if (!socket.write(chunk)) return void socket.once("drain", more);
+      }
+    };
+    more();
+    await closed;
+    expect(sent).toBeLessThan(100_000_000);
+  });
+
   test("a chunked body within the limit is read", async () => {
     const reply = await world.call("PUT", "/routes/chunked", {
       body: { uri: "/c", service_id: "none" },
@@ -362,3 +393,17 @@ describe("a body that names a member twice", () => {
     expect((await world.call(method, path, { body })).status).toBeLessThan(300);
   });
 });
+
+/** Reads nothing before everything is sent, as simple clients do. */
+function sendThenRead(request: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(world.port, "127.0.0.1");
+    socket.pause();
+    socket.once("error", reject);
+    const chunks: Buffer[] = [];
+    socket.on("data", (chunk: Buffer) => chunks.push(chunk));
+    socket.pause();
+    socket.once("end", () => resolve(Buffer.concat(chunks).toString("utf8")));
+    socket.write(request, () => socket.resume());
+  });
+}
