@@ -11,6 +11,8 @@ export interface AdminAnswer {
   readonly headers?: Readonly<Record<string, string>>;
   /** Of the transaction that this answers; undefined when nothing was written. */
   readonly revision?: bigint;
+  /** Whether that very transaction asked the nodes to say that they have applied it. */
+  readonly asked?: boolean;
 }
 
 /** `{"error_msg": text}`, with further members behind it. */

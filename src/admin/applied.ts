@@ -4,27 +4,31 @@
  * Source: etcd.md section 9.
  */
 import { messageOf } from "../base/errors.ts";
-import type { BarrierAnswer } from "../cluster/barrier.ts";
+import type { Asking, BarrierAnswer } from "../cluster/barrier.ts";
 import { type AdminAnswer, refuse } from "./answer.ts";
-import type { Engine } from "./engine.ts";
-import type { WriteOptions } from "./write-options.ts";
+import type { AdminRequest, Engine } from "./engine.ts";
 
-/** Refuses a wait that can never be granted, before anything is written. */
-export function waitRefusal(engine: Engine, options: WriteOptions): AdminAnswer | undefined {
-  if (options.wait === undefined || engine.barrier) return undefined;
-  return refuse(400, "invalid argument wait: this admin node does not follow gateway nodes");
+/** @param write is not called when its wait can never be granted */
+export async function writeAndWait(
+  engine: Engine,
+  request: AdminRequest,
+  write: (request: AdminRequest) => Promise<AdminAnswer>,
+): Promise<AdminAnswer> {
+  const { wait, dryRun } = request.options;
+  if (wait === undefined) return write(request);
+  if (!engine.barrier) return refuse(400, "invalid argument wait: this admin node does not follow gateway nodes");
+  if (dryRun) return write(request);
+  const asking = engine.barrier.begin();
+  const answer = await write({ ...request, ask: asking.ask });
+  return waitUntilApplied(asking, wait.timeoutMs, answer);
 }
 
-export async function waitUntilApplied(
-  engine: Engine,
-  options: WriteOptions,
-  answer: AdminAnswer,
-): Promise<AdminAnswer> {
-  const { revision } = answer;
-  if (options.wait === undefined || revision === undefined || !engine.barrier) return answer;
+async function waitUntilApplied(asking: Asking, timeoutMs: number, answer: AdminAnswer): Promise<AdminAnswer> {
+  const { revision, asked = false } = answer;
+  if (revision === undefined) return answer;
   const body = typeof answer.body === "object" ? answer.body : {};
   try {
-    const applied = await engine.barrier.waitApplied(revision, options.wait.timeoutMs);
+    const applied = await asking.waitApplied(revision, asked, timeoutMs);
     const { waiting, left } = applied;
     const members = { ...body, revision: Number(revision), applied: applied.applied, waiting, left };
     if (waiting.length === 0 && left.length === 0) return { ...answer, body: members };

@@ -36,7 +36,8 @@ export async function carryOut(engine: Engine, write: Write): Promise<AdminAnswe
     if (dry) return await showPlan(engine, plan, [write], successOf(write));
     engine.history.plan(engine, plan, write.request, [write]);
     const before = write.previous?.modRevision ?? 0n;
-    const done = await commit(engine.store, engine.clock, plan, { key: write.key, before, after: bytes });
+    const evidence = { key: write.key, before, after: bytes };
+    const done = await commit(engine.store, engine.clock, plan, evidence, write.request.ask);
     if (done.kind === "conflict") return await undo(engine, lease, "conflict");
     engine.history.written(engine);
     return {
@@ -44,6 +45,7 @@ export async function carryOut(engine: Engine, write: Write): Promise<AdminAnswe
       body: { key: write.key, value: echoed(engine, write.kind, sealed) },
       headers: { ETag: etagOf(done.revision) },
       revision: done.revision,
+      asked: done.asked,
     };
   } catch (thrown) {
     // With an unknown outcome the record may hold the lease; then only time may end it.

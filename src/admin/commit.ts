@@ -7,10 +7,12 @@ import type { Clock } from "../base/clock.ts";
 import { sleep } from "../base/clock.ts";
 import { GatewayError, isGatewayError, messageOf } from "../base/errors.ts";
 import type { KeyValue, Store } from "../store/store.ts";
+import type { AdminRequest } from "./engine.ts";
 import type { Plan } from "./plan.ts";
 
 export type Commit =
-  | { readonly kind: "done"; readonly revision: bigint }
+  /** `asked`: the ask was part of the transaction of this revision. */
+  | { readonly kind: "done"; readonly revision: bigint; readonly asked: boolean }
   /** A condition did not hold: something changed between reading and writing. */
   | { readonly kind: "conflict" };
 
@@ -26,18 +28,31 @@ export interface Evidence {
 const UNKNOWN_RETRIES = 2;
 const RETRY_MS = 100;
 
-/** @throws GatewayError STORE_* ; STORE_OUTCOME_UNKNOWN only when reading the key could not settle it */
-export async function commit(store: Store, clock: Clock, plan: Plan, evidence: Evidence): Promise<Commit> {
+/**
+ * @param ask goes along if there is room for it
+ * @throws GatewayError STORE_* ; STORE_OUTCOME_UNKNOWN only when reading the key could not settle it
+ */
+export async function commit(
+  store: Store,
+  clock: Clock,
+  plan: Plan,
+  evidence: Evidence,
+  ask: AdminRequest["ask"],
+): Promise<Commit> {
+  const asked = ask !== undefined && plan.hasRoom;
+  if (asked) plan.put(ask.key, ask.value);
   const txn = plan.toTxn();
   for (let attempt = 0; ; attempt++) {
     try {
       const result = await store.txn(txn);
-      return result.succeeded ? { kind: "done", revision: result.revision } : { kind: "conflict" };
+      return result.succeeded ? { kind: "done", revision: result.revision, asked } : { kind: "conflict" };
     } catch (error) {
       if (!isGatewayError(error, "STORE_OUTCOME_UNKNOWN")) throw error;
       const { kv, revision } = await readAfter(store, evidence.key, error);
       const fate = judge(kv, evidence);
-      if (fate === "done") return { kind: "done", revision: kv?.modRevision ?? revision };
+      // What was deleted shows no revision: then the store's own, which is later, stands for it.
+      if (fate === "done")
+        return { kind: "done", revision: kv?.modRevision ?? revision, asked: asked && kv !== undefined };
       if (fate === "other" || attempt >= UNKNOWN_RETRIES) throw unknown(error);
       await sleep(clock, RETRY_MS * (0.5 + Math.random()));
     }

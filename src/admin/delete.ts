@@ -64,7 +64,7 @@ async function deleteOnce(
   const done = await commitDeletion(engine, request, plan, change);
   if (done.kind === "conflict") return "conflict";
   engine.history.written(engine);
-  return { status: 200, body: { deleted: "1", key }, revision: done.revision };
+  return { status: 200, body: { deleted: "1", key }, revision: done.revision, asked: done.asked };
 }
 
 /** A store that is full refuses whatever needs room: the deletion then goes without its entry in the history. */
@@ -78,11 +78,11 @@ async function commitDeletion(
   const evidence = { key, before: previous?.modRevision ?? 0n, after: undefined };
   engine.history.plan(engine, plan, request, [change]);
   try {
-    return await commit(engine.store, engine.clock, plan, evidence);
+    return await commit(engine.store, engine.clock, plan, evidence, request.ask);
   } catch (error) {
     if (!isGatewayError(error, "STORE_FULL")) throw error;
     engine.log.warn({ key }, "the store is full: deleted without an entry in the history");
-    return commit(engine.store, engine.clock, plan.deletionsOnly(), evidence);
+    return commit(engine.store, engine.clock, plan.deletionsOnly(), evidence, undefined);
   }
 }
 
@@ -135,7 +135,8 @@ async function deleteCredential(engine: Engine, request: AdminRequest, change: R
   const before = previous?.modRevision ?? 0n;
   const plan = new Plan().expect(key, before).delete(key);
   await engine.unique.plan(plan, { kind: "credential", id }, undefined, previousValue);
-  const done = await commitDeletion(engine, request, plan, change);
+  // Nodes are asked once, with the consumer.
+  const done = await commitDeletion(engine, { ...request, ask: undefined }, plan, change);
   if (done.kind === "done") engine.history.written(engine);
   return done.kind === "done";
 }

@@ -4,7 +4,7 @@
  * Source: spec/admin-api.md section 3.
  */
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "./answer.ts";
-import { waitRefusal, waitUntilApplied } from "./applied.ts";
+import { writeAndWait } from "./applied.ts";
 import { parseBody } from "./body.ts";
 import { checkEnv } from "./carry-out.ts";
 import { validateConfigs } from "./config-validate.ts";
@@ -131,10 +131,7 @@ async function handle(engine: Engine, request: AdminRequest, target: Target, bod
   if (method === "GET") return getRecords(engine, request, target);
   const options = writeOptionsOf(request.args, request.header);
   if ("status" in options) return options;
-  const asked = { ...request, options };
-  return (
-    waitRefusal(engine, options) ?? waitUntilApplied(engine, options, await writeRecord(engine, asked, target, body))
-  );
+  return writeAndWait(engine, { ...request, options }, (asked) => writeRecord(engine, asked, target, body));
 }
 
 function writeRecord(engine: Engine, request: AdminRequest, target: Target, body: Body): Promise<AdminAnswer> {

@@ -6,7 +6,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
-import type { Barrier } from "../cluster/barrier.ts";
+import type { Asking, Barrier } from "../cluster/barrier.ts";
 import type { Kind, WriteMethod } from "../model/kinds.ts";
 import type { RouterMode } from "../runtime/router.ts";
 import type { Store } from "../store/store.ts";
@@ -41,6 +41,8 @@ export interface AdminRequest {
   readonly actor: Actor;
   /** Of writes; reads have none. */
   readonly options: WriteOptions;
+  /** What a write that is waited for puts beside its record, so that nodes answer to it. */
+  readonly ask?: Asking["ask"] | undefined;
 }
 
 /** What becomes of one record. Values here are plain text: opened after reading, sealed before storing. */

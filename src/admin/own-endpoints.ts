@@ -3,7 +3,7 @@
  * docs/admin-api.md describes each; every one of them is behind the same key as all others.
  */
 import { type AdminAnswer, refuse } from "./answer.ts";
-import { waitRefusal, waitUntilApplied } from "./applied.ts";
+import { writeAndWait } from "./applied.ts";
 import type { AdminRequest, Engine } from "./engine.ts";
 import { getHistoryEntry, listHistory } from "./history-read.ts";
 import { describeApi } from "./openapi.ts";
@@ -43,7 +43,6 @@ function writing(endpoint: Endpoint): Endpoint {
   return async (engine, request) => {
     const options = writeOptionsOf(request.args, request.header);
     if ("status" in options) return options;
-    const asked = { ...request, options };
-    return waitRefusal(engine, options) ?? waitUntilApplied(engine, options, await endpoint(engine, asked));
+    return writeAndWait(engine, { ...request, options }, (asked) => endpoint(engine, asked));
   };
 }

@@ -30,6 +30,11 @@ export class Plan {
     return this.operations.reduce((sum, one) => sum + one.key.length + (one.op === "put" ? one.value.length : 0), 0);
   }
 
+  /** Whether another operation fits the transaction. */
+  get hasRoom(): boolean {
+    return this.#operations.size < PLAN_MAX;
+  }
+
   /** What is planned for a key. */
   get(key: string): Planned | undefined {
     return this.#operations.get(key);

@@ -153,8 +153,13 @@ async function finish(
   const written = plan.get(first.key);
   const after = written?.op === "put" ? written.value : undefined;
   const before = first.previous?.modRevision ?? 0n;
-  const done = await commit(engine.store, engine.clock, plan, { key: first.key, before, after });
+  const done = await commit(engine.store, engine.clock, plan, { key: first.key, before, after }, request.ask);
   if (done.kind === "conflict") return "conflict";
   engine.history.written(engine);
-  return { status: 200, body: { ...body, revision: Number(done.revision) }, revision: done.revision };
+  return {
+    status: 200,
+    body: { ...body, revision: Number(done.revision) },
+    revision: done.revision,
+    asked: done.asked,
+  };
 }

@@ -1,6 +1,7 @@
 /**
  * An admin's side of the barrier: waits until every registered node has applied a revision.
- * One ask serves all who wait at that moment; nodes answer over the store, so the admin need not reach them.
+ * A write carries its ask in its own transaction, which saves a commit of the store; for any other revision one ask serves
+ * all who wait at that moment. Nodes answer over the store, so the admin need not reach them.
  */
 import { randomUUID } from "node:crypto";
 import type { Clock, Timer } from "../base/clock.ts";
@@ -27,6 +28,17 @@ export interface BarrierAnswer {
   readonly waiting: readonly string[];
   /** Their lease ended meanwhile: gone, or cut off and still serving what they had. */
   readonly left: readonly string[];
+}
+
+/** A write that is going to be waited for. */
+export interface Asking {
+  /** To be part of the write's transaction. */
+  readonly ask: { readonly key: string; readonly value: Buffer };
+  /**
+   * As `waitApplied`, of the write's revision.
+   * @param carried whether the ask was part of that very transaction
+   */
+  waitApplied(revision: Revision, carried: boolean, timeoutMs: number): Promise<BarrierAnswer>;
 }
 
 interface Round {
@@ -98,6 +110,22 @@ export class Barrier {
     return this.#settle(revision, round, endMs);
   }
 
+  /** To be called before the write: who leaves while it happens may still serve what was before, and is named. */
+  begin(): Asking {
+    const before = this.#idsNow();
+    before.catch(() => undefined); // reported to whoever waits for it
+    return {
+      ask: { key: this.#keys.ask, value: newAsk() },
+      waitApplied: async (revision, carried, timeoutMs) => {
+        if (!carried) return this.waitApplied(revision, timeoutMs);
+        const endMs = this.#options.clock.monotonicMs() + timeoutMs;
+        const after = this.#idsNow();
+        after.catch(() => undefined); // the same
+        return this.#settle(revision, { revision, before: await before, after }, endMs);
+      },
+    };
+  }
+
   /** As `waitApplied`, for the newest revision there is. */
   async waitNewest(timeoutMs: number): Promise<BarrierAnswer> {
     const endMs = this.#options.clock.monotonicMs() + timeoutMs;
@@ -141,15 +169,18 @@ export class Barrier {
   }
 
   async #askNow(): Promise<Round> {
-    const { store, prefix } = this.#options;
-    const value = Buffer.from(JSON.stringify({ nonce: randomUUID() }), "utf8");
-    const asking = store.txn({ compare: [], then: [{ op: "put", key: this.#keys.ask, value }] });
+    const { store } = this.#options;
+    const asking = store.txn({ compare: [], then: [{ op: "put", key: this.#keys.ask, value: newAsk() }] });
     // Before the ask, for nodes that leave just now; after it, because whoever registers later lists at its revision or a newer one.
-    const idsNow = async (): Promise<readonly string[]> => (await listNodes(store, prefix)).nodes.map(({ id }) => id);
-    const [before, { revision }] = await Promise.all([idsNow(), asking]);
-    const after = idsNow();
+    const [before, { revision }] = await Promise.all([this.#idsNow(), asking]);
+    const after = this.#idsNow();
     after.catch(() => undefined); // reported to whoever waits for it
     return { revision, before, after };
+  }
+
+  async #idsNow(): Promise<readonly string[]> {
+    const { store, prefix } = this.#options;
+    return (await listNodes(store, prefix)).nodes.map(({ id }) => id);
   }
 
   #wait(revision: Revision, open: Set<string>, timeoutMs: number): Promise<void> {
@@ -183,6 +214,10 @@ export class Barrier {
   #idOf(key: string): string {
     return key.slice(this.#keys.acks.length);
   }
+}
+
+function newAsk(): Buffer {
+  return Buffer.from(JSON.stringify({ nonce: randomUUID() }), "utf8");
 }
 
 function parseApplied(value: Buffer): Revision | undefined {

@@ -102,6 +102,24 @@ describe("a write that waits", () => {
     expect((await admin.call("PUT", "/routes/h", { body: route, headers })).body.applied).toEqual(["one", "two"]);
   });
 
+  test("costs one commit of the store beside those of the nodes", async () => {
+    const reply = await admin.call("PUT", "/routes/one?wait=all", { body: route });
+    const { kv } = await under.store.get("/apisix/jotgate/ask");
+    expect(kv?.modRevision).toBe(BigInt(reply.body.revision));
+    expect((await under.store.get("/apisix/routes/one")).kv?.modRevision).toBe(kv?.modRevision);
+    await admin.call("PUT", "/routes/one", { body: route });
+    expect((await under.store.get("/apisix/jotgate/ask")).kv?.modRevision).toBe(kv?.modRevision);
+  });
+
+  test("a consumer that goes with its credentials asks the nodes once", async () => {
+    await admin.call("PUT", "/consumers", { body: { username: "many" } });
+    for (const id of ["a", "b", "c"]) await admin.call("PUT", `/consumers/many/credentials/${id}`, { body: {} });
+    const before = (await under.store.get("/apisix/jotgate/ask")).kv?.version ?? 0n;
+    const reply = await admin.call("DELETE", "/consumers/many?wait=all");
+    expect(reply).toMatchObject({ status: 200, body: { applied: ["one", "two"] } });
+    expect(((await under.store.get("/apisix/jotgate/ask")).kv?.version ?? 0n) - before).toBe(1n);
+  });
+
   test("a node that lags makes it 202 that names the node; the write stays written", async () => {
     const release = holdBack("two");
     const reply = await admin.call("PUT", "/routes/lag?wait=all&timeout=100ms", { body: route });

@@ -90,6 +90,44 @@ test("many who wait at the same time share an ask", async () => {
   expect(((await under.store.get(KEYS.ask)).kv?.version ?? 0n) - before).toBeLessThanOrEqual(3n);
 });
 
+test("a write that carries its ask needs no other", async () => {
+  const { table } = await startNode("a");
+  const asking = barrier.begin();
+  const ask = { op: "put", ...asking.ask } as const;
+  const before = (await under.store.get(KEYS.ask)).kv?.version ?? 0n;
+  const { revision } = await under.store.txn({ compare: [], then: [put("/apisix/routes/1", { own: true }), ask] });
+  expect(await asking.waitApplied(revision, true, 5_000)).toEqual({ revision, applied: ["a"], waiting: [], left: [] });
+  expect(table.get("/apisix/routes/1")?.value.toString()).toBe(JSON.stringify({ own: true }));
+  expect(((await under.store.get(KEYS.ask)).kv?.version ?? 0n) - before).toBe(1n);
+});
+
+test("a write that could not carry its ask is waited for all the same", async () => {
+  await startNode("a");
+  const asking = barrier.begin();
+  const revision = await write(under.store, put("/apisix/routes/1"));
+  expect(await asking.waitApplied(revision, false, 5_000)).toEqual({ revision, applied: ["a"], waiting: [], left: [] });
+});
+
+test("a node that leaves while the write is under way is named as left", async () => {
+  await startNode("here");
+  const gone = await startNode("gone", () => new Promise(() => {}));
+  stops.pop(); // its acknowledger never ends
+  const asking = barrier.begin();
+  await under.store.get(KEYS.nodes); // what was asked for first has been answered
+  await under.store.revokeLease(gone.lease);
+  const ask = { op: "put", ...asking.ask } as const;
+  const { revision } = await under.store.txn({ compare: [], then: [put("/apisix/routes/1"), ask] });
+  expect(await asking.waitApplied(revision, true, 300)).toMatchObject({ applied: ["here"], left: ["gone"] });
+});
+
+test("a node that registers while the write is under way is waited for", async () => {
+  const asking = barrier.begin();
+  await startNode("late");
+  const ask = { op: "put", ...asking.ask } as const;
+  const { revision } = await under.store.txn({ compare: [], then: [put("/apisix/routes/1"), ask] });
+  expect(await asking.waitApplied(revision, true, 5_000)).toMatchObject({ applied: ["late"], waiting: [] });
+});
+
 test("a node that does not apply is named as waiting at the time-out", async () => {
   await startNode("quick");
   let release: () => void = () => {};
