@@ -12,12 +12,17 @@ export interface PathOptions {
   readonly likeServlet?: boolean;
   /** `match_uri_encoded_slash`: the router and the upstream see `%2F` where the client sent one. */
   readonly matchEncodedSlash?: boolean;
+  /**
+   * `upstream_path: original`: the upstream gets the client's own escapes where decoding them once is all that separates
+   * them from what policy saw. Implies `matchEncodedSlash`: router and upstream see the same segments.
+   */
+  readonly keepSpelling?: boolean;
 }
 
 export interface NormalPath {
   /** Decoded; what plugins, variables and (normally) the router see. */
   readonly path: string;
-  /** Escaped for the upstream as nginx escapes; holds what the switches cut from `path`, or hide in it. */
+  /** For the upstream: escaped as nginx does, or as the client did; holds what the switches cut from `path`, or hide. */
   readonly escapedPath: string;
   /** What the router compares; differs from `path` only by `matchEncodedSlash`. */
   readonly matchPath: string;
@@ -92,11 +97,19 @@ function normaliseSlowly(rawPath: string, options: PathOptions): NormalPath | un
   const path = readUtf8(bytes);
   if (path === undefined) return undefined;
   const escapedPath = escapePathBytes(bytes);
-  if (options.matchEncodedSlash !== true || bytes !== decoded || !/%2f/i.test(rawPath)) {
-    return { path, escapedPath, matchPath: path };
-  }
-  return { path, ...keepSlashes(rawPath, path) };
+  const normal = { path, escapedPath, matchPath: path };
+  // Where segments were merged or resolved, what came names another path than the one policy saw.
+  if (bytes !== decoded) return normal;
+  const keepsSpelling = options.keepSpelling === true;
+  const withSlashes =
+    (keepsSpelling || options.matchEncodedSlash === true) && /%2f/i.test(rawPath)
+      ? { path, ...keepSlashes(rawPath, path) }
+      : normal;
+  return keepsSpelling && VISIBLE.test(rawPath) ? { ...withSlashes, escapedPath: rawPath } : withSlashes;
 }
+
+/** What may stand in a request line as it is. */
+const VISIBLE = /^[\x21-\x7e]+$/;
 
 /** Decodes percent escapes once, into text with one character per byte. */
 function decodeBytes(raw: string): string | undefined {

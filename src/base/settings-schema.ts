@@ -187,6 +187,11 @@ export const SettingsSchema = Type.Object({
     delete_uri_tail_slash: setting(onOff, "off", "Remove one trailing slash before matching."),
     normalize_uri_like_servlet: setting(onOff, "off", "Drop `;parameters` from path segments before matching."),
     match_uri_encoded_slash: setting(onOff, "off", "Match on a path in which `%2F` stays encoded."),
+    upstream_path: setting(
+      choice("normalized", "original"),
+      "normalized",
+      "What the upstream gets where no plugin rewrites the path: the normalised path escaped anew, or the client's own escapes where only they differ from it; `original` implies `match_uri_encoded_slash`.",
+    ),
   }),
   server_header: optional(
     headerText,

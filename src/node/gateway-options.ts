@@ -20,6 +20,7 @@ export function gatewaySettings(settings: Settings, serverHeader: string): Parti
       deleteTailSlash: router.deleteUriTailSlash,
       likeServlet: router.normalizeUriLikeServlet,
       matchEncodedSlash: router.matchUriEncodedSlash,
+      keepSpelling: router.upstreamPath === "original",
     },
     fastLane: settings.fastLane,
     headBytes: limits.headBytes,

@@ -107,6 +107,56 @@ test.each([
   expect(normal?.path).toBe(normalisePath(raw)?.path);
 });
 
+test.each([
+  { says: "escapes stay as they are spelled", raw: "/a%2Cb%3a%7E%41", sent: "/a%2Cb%3a%7E%41", match: "/a,b:~A" },
+  { says: "an encoded slash stays, for the router too", raw: "/p/g%2fn/x", sent: "/p/g%2fn/x", match: "/p/g%2Fn/x" },
+  { says: "a plain path is sent as it is", raw: "/a/b;c=1", sent: "/a/b;c=1", match: "/a/b;c=1" },
+  { says: "a double escape stays double", raw: "/a%252fb", sent: "/a%252fb", match: "/a%2fb" },
+  {
+    says: "an encoded backslash, ; and ? stay encoded",
+    raw: "/a%5Cb%3bc%3Fd",
+    sent: "/a%5Cb%3bc%3Fd",
+    match: "/a\\b;c?d",
+  },
+  { says: "dot segments are resolved", raw: "/%41/../b%2Cc", sent: "/b,c", match: "/b,c" },
+  { says: "encoded dot segments are resolved", raw: "/a/%2e%2E/b%2Cc", sent: "/b,c", match: "/b,c" },
+  { says: "dot segments behind encoded slashes are resolved", raw: "/a%2f..%2Fb", sent: "/b", match: "/b" },
+  { says: "doubled slashes are merged", raw: "/a%2c//b", sent: "/a,/b", match: "/a,/b" },
+  { says: "slashes doubled by an escape are merged", raw: "/a/%2Fb%2c", sent: "/a/b,", match: "/a/b," },
+  { says: "bytes above ASCII are escaped", raw: "/\u00c3\u00a9%2c", sent: "/%C3%A9,", match: "/é," },
+])("with upstream_path: original, $says", ({ raw, sent, match }) => {
+  const normal = normalisePath(raw, { keepSpelling: true });
+  expect(normal).toEqual({ path: normalisePath(raw)?.path, escapedPath: sent, matchPath: match });
+});
+
+test("with upstream_path: original, what is refused by default is refused too, and strict refuses what it refuses", () => {
+  for (const raw of ["/a%00", "/a%0d%0a", "/%zz", "/a%ff", "/..", "/%2e%2e/a"]) {
+    expect(normalisePath(raw, { keepSpelling: true })).toBeUndefined();
+  }
+  expect(normalisePath("/a%2fb", { keepSpelling: true, strict: true })).toBeUndefined();
+  expect(normalisePath("/a%2cb", { keepSpelling: true, strict: true })?.escapedPath).toBe("/a%2cb");
+});
+
+const SWITCHES = [
+  { says: "by default", options: {} },
+  { says: "with match_uri_encoded_slash", options: { matchEncodedSlash: true } },
+  { says: "with upstream_path: original", options: { keepSpelling: true } },
+] as const;
+test.each(SWITCHES)("$says, what is sent normalises to what policy and router saw", ({ options }) => {
+  const piece = fc.constantFrom(..."/ / a . .. ; \\ %2f %2F %2e %25 %2c %5c %3b %3F %20 %c3%a9".split(" "));
+  fc.assert(
+    fc.property(fc.array(piece, { maxLength: 20 }), (pieces) => {
+      const normal = normalisePath(`/${pieces.join("")}`, options);
+      if (!normal) return;
+      const again = normalisePath(normal.escapedPath, options);
+      expect(again).toEqual(normal);
+      expect(normal.escapedPath).toMatch(/^\/[\x21-\x7e]*$/);
+      // Read by a server that decodes %2F before it looks for segments, or by one that does not: no dot segments.
+      expect(decodeURIComponent(normal.escapedPath)).not.toMatch(/\/\/|\/\.\.?(\/|$)/);
+    }),
+  );
+});
+
 test("the escaped path normalises to the same path, whatever came in", () => {
   const piece = fc.constantFrom(
     "/",
