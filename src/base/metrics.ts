@@ -4,11 +4,14 @@
  * Promise: label values come from configuration; a family never holds more children than its limit.
  */
 import { Registry } from "prom-client";
+import type { Clock } from "./clock.ts";
 
 export interface Counter {
+  readonly value: number;
   inc(by?: number): void;
 }
 export interface Gauge {
+  readonly value: number;
   set(value: number): void;
   add(by: number): void;
 }
@@ -21,13 +24,27 @@ export interface Family<Child> {
   child(...labels: string[]): Child;
   /** Forgets all children whose label `name` has this value, as when a route is deleted. */
   forget(name: string, value: string): void;
+  /** Grows when children were forgotten or have expired: who keeps children asks for them anew then. */
+  readonly generation: number;
+}
+
+/** Children that did not change for this long are forgotten, at the next scrape; 0: never. */
+export interface Expiry {
+  readonly clock: Clock;
+  readonly afterMs: number;
 }
 
 export interface Metrics {
-  counter(name: string, help: string, labels?: readonly string[]): Family<Counter>;
+  counter(name: string, help: string, labels?: readonly string[], expiry?: Expiry): Family<Counter>;
   gauge(name: string, help: string, labels?: readonly string[]): Family<Gauge>;
   /** @param buckets upper bounds, ascending, without +Inf */
-  histogram(name: string, help: string, buckets: readonly number[], labels?: readonly string[]): Family<Histogram>;
+  histogram(
+    name: string,
+    help: string,
+    buckets: readonly number[],
+    labels?: readonly string[],
+    expiry?: Expiry,
+  ): Family<Histogram>;
   /**
    * A gauge whose value is asked for at scrape time; called again for the same name it replaces the former.
    * @param merge how the values of several workers become one; default: their sum
@@ -56,15 +73,37 @@ interface PromValue {
   metricName?: string;
 }
 
+interface FamilyMore {
+  readonly merge?: Merge | undefined;
+  readonly expiry?: Expiry | undefined;
+}
+
+interface Entry<Child> {
+  readonly labels: readonly string[];
+  readonly child: Child;
+  /** What the child said when its last change was noticed, and when that was. */
+  seen: number;
+  sinceMs: number;
+}
+
 abstract class BoundFamily<Child> implements Family<Child> {
   readonly name: string;
   readonly help: string;
   readonly type: MetricType;
   readonly aggregator: Merge;
   readonly labelNames: readonly string[];
-  protected readonly children = new Map<string, { readonly labels: readonly string[]; readonly child: Child }>();
+  protected readonly children = new Map<string, Entry<Child>>();
+  generation = 0;
+  readonly #expiry: Expiry | undefined;
 
-  constructor(type: MetricType, name: string, help: string, labelNames: readonly string[], merge: Merge = "sum") {
+  constructor(
+    type: MetricType,
+    name: string,
+    help: string,
+    labelNames: readonly string[],
+    { merge = "sum", expiry }: FamilyMore = {},
+  ) {
+    this.#expiry = expiry !== undefined && expiry.afterMs > 0 ? expiry : undefined;
     this.type = type;
     this.name = name;
     this.help = help;
@@ -80,14 +119,31 @@ abstract class BoundFamily<Child> implements Family<Child> {
     if (known) return known.child;
     if (this.children.size >= MAX_CHILDREN) return this.child(...labels.map(() => "other"));
     const child = this.make();
-    this.children.set(key, { labels, child });
+    this.children.set(key, { labels, child, seen: 0, sinceMs: this.#expiry?.clock.monotonicMs() ?? 0 });
     return child;
   }
 
   forget(name: string, value: string): void {
     const at = this.labelNames.indexOf(name);
     if (at < 0) return;
-    for (const [key, { labels }] of this.children) if (labels[at] === value) this.children.delete(key);
+    for (const [key, { labels }] of this.children) if (labels[at] === value) this.#drop(key);
+  }
+
+  #drop(key: string): void {
+    this.children.delete(key);
+    this.generation++;
+  }
+
+  /** Changes are noticed here, so that counting costs nothing more: a child lives up to one scrape longer. */
+  #expire({ clock, afterMs }: Expiry): void {
+    const nowMs = clock.monotonicMs();
+    for (const [key, entry] of this.children) {
+      const activity = this.activity(entry.child);
+      if (activity !== entry.seen) {
+        entry.seen = activity;
+        entry.sinceMs = nowMs;
+      } else if (nowMs - entry.sinceMs >= afterMs) this.#drop(key);
+    }
   }
 
   reset(): void {
@@ -96,6 +152,7 @@ abstract class BoundFamily<Child> implements Family<Child> {
 
   /** Called by prom-client on each scrape. */
   async get(): Promise<{ name: string; help: string; type: MetricType; aggregator: string; values: PromValue[] }> {
+    if (this.#expiry) this.#expire(this.#expiry);
     const values: PromValue[] = [];
     for (const { labels, child } of this.children.values()) {
       const named: Record<string, string | number> = {};
@@ -106,6 +163,8 @@ abstract class BoundFamily<Child> implements Family<Child> {
   }
 
   protected abstract make(): Child;
+  /** A number that changes whenever the child does. */
+  protected abstract activity(child: Child): number;
   protected abstract write(child: Child, labels: Record<string, string | number>, values: PromValue[]): void;
 }
 
@@ -125,6 +184,9 @@ class NumberChild implements Counter, Gauge {
 class NumberFamily extends BoundFamily<NumberChild> {
   protected make(): NumberChild {
     return new NumberChild();
+  }
+  protected activity(child: NumberChild): number {
+    return child.value;
   }
   protected write(child: NumberChild, labels: Record<string, string | number>, values: PromValue[]): void {
     values.push({ labels, value: child.value });
@@ -153,13 +215,25 @@ class HistogramChild implements Histogram {
 class HistogramFamily extends BoundFamily<HistogramChild> {
   readonly #bounds: Float64Array;
 
-  constructor(name: string, help: string, labelNames: readonly string[], buckets: readonly number[]) {
-    super("histogram", name, help, labelNames);
+  constructor(
+    name: string,
+    help: string,
+    labelNames: readonly string[],
+    buckets: readonly number[],
+    more?: FamilyMore,
+  ) {
+    super("histogram", name, help, labelNames, more);
     this.#bounds = Float64Array.from(buckets);
   }
 
   protected make(): HistogramChild {
     return new HistogramChild(this.#bounds);
+  }
+
+  protected activity(child: HistogramChild): number {
+    let total = 0;
+    for (const count of child.counts) total += count;
+    return total;
   }
 
   protected write(child: HistogramChild, labels: Record<string, string | number>, values: PromValue[]): void {
@@ -185,12 +259,16 @@ class ReadFamily extends BoundFamily<NumberChild> {
     read: () => readonly Sample[],
     merge?: Merge,
   ) {
-    super(type, name, help, labelNames, merge);
+    super(type, name, help, labelNames, { merge });
     this.#read = read;
   }
 
   protected make(): NumberChild {
     return new NumberChild();
+  }
+
+  protected activity(child: NumberChild): number {
+    return child.value;
   }
 
   protected write(child: NumberChild, labels: Record<string, string | number>, values: PromValue[]): void {
@@ -204,8 +282,10 @@ class ReadFamily extends BoundFamily<NumberChild> {
   }
 }
 
-/** Opens an empty set of metrics. */
-export function openMetrics(): Metrics {
+const APISIX_PREFIX = "apisix_";
+
+/** Opens an empty set of metrics. @param apisixPrefix what the names APISIX gives begin with (`prometheus.metric_prefix`) */
+export function openMetrics(apisixPrefix = APISIX_PREFIX): Metrics {
   const registry = new Registry();
   const families = new Map<string, BoundFamily<unknown>>();
   const add = <F extends BoundFamily<unknown>>(family: F): F => {
@@ -216,15 +296,19 @@ export function openMetrics(): Metrics {
     return family;
   };
   // Asked for twice, a family is shared: plugins are compiled many times.
-  const known = <F>(name: string, make: () => BoundFamily<unknown>): F =>
-    (families.get(name) ?? add(make())) as unknown as F;
+  const known = <F>(name: string, make: (name: string) => BoundFamily<unknown>): F =>
+    (families.get(shown(name)) ?? add(make(shown(name)))) as unknown as F;
+  const shown = (name: string): string =>
+    name.startsWith(APISIX_PREFIX) ? apisixPrefix + name.slice(APISIX_PREFIX.length) : name;
   return {
     registry,
-    counter: (name, help, labels = []) => known(name, () => new NumberFamily("counter", name, help, labels)),
-    gauge: (name, help, labels = []) => known(name, () => new NumberFamily("gauge", name, help, labels)),
-    histogram: (name, help, buckets, labels = []) =>
-      known(name, () => new HistogramFamily(name, help, labels, buckets)),
-    gaugeOf: (name, help, labels, read, merge) => void add(new ReadFamily("gauge", name, help, labels, read, merge)),
-    counterOf: (name, help, labels, read) => void add(new ReadFamily("counter", name, help, labels, read)),
+    counter: (name, help, labels = [], expiry) =>
+      known(name, (as) => new NumberFamily("counter", as, help, labels, { expiry })),
+    gauge: (name, help, labels = []) => known(name, (as) => new NumberFamily("gauge", as, help, labels)),
+    histogram: (name, help, buckets, labels = [], expiry) =>
+      known(name, (as) => new HistogramFamily(as, help, labels, buckets, { expiry })),
+    gaugeOf: (name, help, labels, read, merge) =>
+      void add(new ReadFamily("gauge", shown(name), help, labels, read, merge)),
+    counterOf: (name, help, labels, read) => void add(new ReadFamily("counter", shown(name), help, labels, read)),
   };
 }

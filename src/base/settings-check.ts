@@ -12,6 +12,9 @@ export type Role = "all" | "admin" | "gateway";
 /** Keys that every APISIX 3.9 and older was shipped with: anyone knows them. */
 const FAMOUS_KEYS = ["edd1c9f034335f136f87ad84b625c8f1", "4054f7cf07e344346cd3f287985e76a2"];
 
+/** Paths of the status listener that metrics cannot have; `/metrics` is theirs. */
+const STATUS_PATHS = ["/live", "/ready", "/status", "/status/ready", "/config", "/applied"];
+
 /** Contradictions that are wrong in every role. @returns one sentence per problem */
 export function checkSettings(settings: Settings): readonly string[] {
   const { etcd, admin, encryption } = settings;
@@ -38,6 +41,15 @@ export function checkSettings(settings: Settings): readonly string[] {
   } else if (etcd.hosts.length === 0) problems.push("etcd.hosts: at least one member is needed");
   if (encryption.format === "aes-cbc" && encryption.keyring.some((key) => key.length !== 16 && key.length !== 32)) {
     problems.push("encryption.keyring: keys must have 16 or 32 characters when encryption.format is aes-cbc");
+  }
+  const { exportUri, defaultBuckets } = settings.prometheus;
+  if (STATUS_PATHS.includes(exportUri))
+    problems.push(`prometheus.export_uri: ${exportUri} is a path of the status listener`);
+  if (
+    defaultBuckets.length === 0 ||
+    defaultBuckets.some((bound, at) => at > 0 && bound <= (defaultBuckets[at - 1] ?? 0))
+  ) {
+    problems.push("prometheus.default_buckets: the bounds must grow from one to the next");
   }
   return [...problems, ...checkKeys(settings)];
 }

@@ -5,6 +5,7 @@
 import { type Static, type TObject, type TProperties, Type } from "typebox";
 import { compileSchema } from "./schema.ts";
 import { optional, type SettingValues, setting, switchable } from "./setting.ts";
+import { countedMetrics } from "./setting-counted-metrics.ts";
 import {
   address,
   choice,
@@ -139,6 +140,28 @@ export const SettingsSchema = Type.Object({
       address,
       "the address of `status.listen`",
       "Address under which other nodes reach the status port.",
+    ),
+  }),
+  prometheus: group("What the `prometheus` plugin counts, and under which names; APISIX's `plugin_attr.prometheus`.", {
+    export_uri: setting(
+      text("a path such as /metrics", /^\/[A-Za-z0-9/._~-]{1,255}$/),
+      "/apisix/prometheus/metrics",
+      "Where the status listener, beside `/metrics`, and `public-api` serve the metrics.",
+    ),
+    metric_prefix: setting(
+      text("letters, digits and _", /^[a-zA-Z_][a-zA-Z0-9_]{0,63}$/),
+      "apisix_",
+      "What names of APISIX's metrics begin with; Jotgate's own begin with `jotgate_`.",
+    ),
+    default_buckets: setting(
+      listOf(integer(1, 86_400_000)),
+      "1,2,5,10,20,50,100,200,500,1000,2000,5000,10000,30000,60000",
+      "Upper bounds of the buckets of `http_latency`, in milliseconds.",
+    ),
+    metrics: setting(
+      countedMetrics,
+      "{}",
+      "Labels from request variables, and when a series that stands still is forgotten.",
     ),
   }),
   control: group("APISIX's Control API. It has no authentication: keep it on loopback.", {

@@ -44,6 +44,8 @@ export class GatewayMetrics {
   readonly unmatched: RouteMetrics;
   readonly inFlight: Gauge;
   readonly connections: Gauge;
+  /** Connections of clients since the start. */
+  accepted = 0;
   readonly retries: Counter;
   readonly droppedHeaders: Counter;
   readonly fast: Counter;
@@ -85,6 +87,7 @@ export class GatewayMetrics {
       .counter("jotgate_dropped_headers_total", "Headers left out because their value cannot stand in a header.")
       .child();
     this.unmatched = this.#make(NO_ROUTE);
+    this.#collectApisix(metrics);
   }
 
   /** Children of a route; made when its facts are first seen, then one look-up. */
@@ -111,6 +114,30 @@ export class GatewayMetrics {
       this.#errorChildren.set(reason, counter);
     }
     counter.inc();
+  }
+
+  /** What APISIX counts of its nginx. Source: spec/plugins.md section 11. */
+  #collectApisix(metrics: Metrics): void {
+    metrics.gaugeOf(
+      "apisix_http_requests_total",
+      "The total number of client requests since APISIX started",
+      [],
+      () => [{ labels: [], value: this.fast.value + this.general.value }],
+    );
+    metrics.gaugeOf("apisix_nginx_http_current_connections", "Number of HTTP connections", ["state"], () => {
+      const active = this.connections.value;
+      // A connection with several requests at work, as HTTP/2 has, is one that writes.
+      const writing = Math.min(active, this.inFlight.value);
+      const states = {
+        active,
+        accepted: this.accepted,
+        handled: this.accepted,
+        reading: 0,
+        writing,
+        waiting: active - writing,
+      };
+      return Object.entries(states).map(([state, value]) => ({ labels: [state], value }));
+    });
   }
 
   #make(route: string): RouteMetrics {

@@ -256,6 +256,7 @@ class Front {
     this.#sockets.add(socket);
     if (counted) this.#perAddress.set(address, fromAddress + 1);
     metrics.connections.add(1);
+    metrics.accepted++;
     socket.on("close", () => {
       this.#sockets.delete(socket);
       if (counted) this.#release(address);

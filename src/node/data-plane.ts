@@ -33,6 +33,7 @@ import type { Table } from "../sync/table.ts";
 import type { Watcher } from "../sync/watcher.ts";
 import { gatewaySettings, tlsOptions } from "./gateway-options.ts";
 import { keyringOf } from "./keyring.ts";
+import type { ModifyIndexes } from "./modify-indexes.ts";
 import { followStore, type Membership } from "./store-follower.ts";
 
 export interface DataPlaneOptions {
@@ -74,6 +75,7 @@ export interface DataPlane {
   changedAtMs(): number | undefined;
   /** How the last-known-good file is doing. */
   copy(): LastKnownGoodFacts | undefined;
+  modifyIndexes(): ModifyIndexes;
   /** What is wrong with records, certificates included. */
   problems(): readonly Problem[];
   /** Stops accepting, finishes what runs within `drainMs`, writes the file, leaves the registry. */
@@ -154,7 +156,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   });
   const forget = live.onRouteRemoved((id) => server.metrics.forget(id));
   follower.join();
-  const { watcher, table, changedAtMs, copy } = follower;
+  const { watcher, table, changedAtMs, copy, modifyIndexes } = follower;
   return {
     live,
     watcher,
@@ -163,6 +165,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     server,
     changedAtMs,
     copy,
+    modifyIndexes,
     problems: () => [...live.problems(), ...(certificates?.problems() ?? [])],
     async close(drainMs, quietMs) {
       await follower.leave();

@@ -9,6 +9,7 @@ import { parseKey } from "../model/keys.ts";
 import type { ConfigFacts, ListenerFacts, NodeFacts, RecordProblem, WorkerFacts } from "../status/facts.ts";
 import type { Store } from "../store/store.ts";
 import type { DataPlane } from "./data-plane.ts";
+import type { ModifyIndexes } from "./modify-indexes.ts";
 
 export interface FactsInput {
   readonly id: string;
@@ -21,6 +22,7 @@ export interface FactsInput {
   readonly workers: () => readonly WorkerFacts[];
   readonly draining: () => boolean;
   readonly config: () => ConfigFacts;
+  readonly modifyIndexes: () => ModifyIndexes;
   readonly waitApplied: (revision: bigint, waitMs: number) => Promise<boolean>;
 }
 

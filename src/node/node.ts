@@ -49,7 +49,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
   const { role, settings } = options;
   const clock = systemClock;
   const log = openLog(settings.log.level);
-  const metrics = openMetrics();
+  const metrics = openMetrics(settings.prometheus.metricPrefix);
   const { version, serverHeader, pluginSettings, registry, tokenPlaces } = await makeParts(settings);
   const listeners: ListenerFacts[] = [];
   const stops: (() => unknown)[] = [];
@@ -72,6 +72,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
       listeners: () => listeners,
       workers: () => serving?.workers() ?? [],
       draining: () => draining,
+      modifyIndexes: () => serving?.modifyIndexes() ?? {},
       config: () => serving?.config() ?? probe?.config() ?? STARTING,
       waitApplied: (revision, waitMs) => serving?.waitApplied(revision, waitMs) ?? Promise.resolve(false),
     });
@@ -80,7 +81,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
     collectProcessMetrics(metrics);
     collectNodeMetrics(metrics, facts);
     const status = settings.status.listen
-      ? await openStatusListener(settings.status.listen, facts, metrics, () => serving)
+      ? await openStatusListener(settings.status.listen, settings.prometheus.exportUri, facts, metrics, () => serving)
       : undefined;
     if (status) {
       stops.push(() => status.stop());
@@ -174,12 +175,14 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
 
 function openStatusListener(
   listen: Address,
+  exportUri: string,
   facts: NodeFacts,
   metrics: Metrics,
   serving: () => Serving | undefined,
 ): Promise<Listener> {
   return openStatus({
     listen,
+    exportUri,
     facts,
     metrics: () => serving()?.metrics() ?? metrics.registry.metrics(),
     metricsType: metrics.registry.contentType,

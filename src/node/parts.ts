@@ -27,9 +27,21 @@ export async function makeParts(settings: Settings): Promise<NodeParts> {
     serverName: serverHeader,
     environment: processEnvironment(),
     httpsPort: settings.gateway.tls.listen?.port,
+    prometheus: prometheusSettings(settings),
   };
   const plugins = [...PLUGINS, ...(await loadOwnPlugins(settings.plugins, PLUGINS))];
   const tokenPlaces = new TokenPlaces();
   const registry = openPluginRegistry(observeTokenPlaces(plugins, tokenPlaces));
   return { version, serverHeader, pluginSettings, registry, tokenPlaces };
+}
+
+/** The plugin's part, in the words of the plugin contract. */
+function prometheusSettings({ prometheus }: Settings): PluginSettings["prometheus"] {
+  const metrics = Object.entries(prometheus.metrics).map(([name, { extra_labels: labels = [], expire = 0 }]) => {
+    const extraLabels = labels
+      .flatMap(Object.entries<string>)
+      .map(([label, variable]) => [label, variable.slice(1)] as const);
+    return [name, { extraLabels, expireMs: expire * 1_000 }] as const;
+  });
+  return { exportUri: prometheus.exportUri, buckets: prometheus.defaultBuckets, metrics: Object.fromEntries(metrics) };
 }

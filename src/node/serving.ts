@@ -9,6 +9,7 @@ import type { ConfigFacts, WorkerFacts } from "../status/facts.ts";
 import type { TableRecord } from "../sync/table.ts";
 import { type DataPlaneOptions, openDataPlane } from "./data-plane.ts";
 import { configOfPlane } from "./facts.ts";
+import type { ModifyIndexes } from "./modify-indexes.ts";
 import type { Membership } from "./store-follower.ts";
 import { serveByWorkers } from "./workers/serve-by-workers.ts";
 
@@ -23,6 +24,7 @@ export interface Serving {
   health(): Promise<readonly HealthReport[]>;
   /** The records held, by store key. */
   entries(): Iterable<[string, TableRecord]>;
+  modifyIndexes(): ModifyIndexes;
   /** All metrics of the node, in Prometheus' text format. */
   metrics(): Promise<string>;
   /** From now on answers ask clients to connect anew; new connections are still served. */
@@ -59,6 +61,7 @@ async function serveHere(options: ServingOptions): Promise<Serving> {
     waitApplied: (revision, waitMs) => plane.watcher.waitFor(revision, waitMs),
     health: async () => plane.upstreams.healthStatus(),
     entries: () => plane.table.entries(),
+    modifyIndexes: () => plane.modifyIndexes(),
     metrics: () => options.metrics.registry.metrics(),
     beginDrain: () => plane.server.beginDrain(),
     close: (drainMs) => plane.close(drainMs),

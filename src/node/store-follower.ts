@@ -19,6 +19,7 @@ import { readLastKnownGood } from "../sync/lkg-reader.ts";
 import { openSealer, type Sealer } from "../sync/sealer.ts";
 import { type RecordConsumer, Table } from "../sync/table.ts";
 import { Watcher } from "../sync/watcher.ts";
+import { type ModifyIndexes, trackModifyIndexes } from "./modify-indexes.ts";
 
 /** What the process that speaks for a node needs to do so. */
 export interface Membership {
@@ -50,6 +51,7 @@ export interface Follower {
   changedAtMs(): number | undefined;
   /** How the last-known-good file is doing; undefined where another process keeps it, or none is needed. */
   copy(): LastKnownGoodFacts | undefined;
+  modifyIndexes(): ModifyIndexes;
   /** Registers the node, once it can serve. */
   join(): void;
   /** Takes the registration back, so that nobody waits for this node any more. */
@@ -72,6 +74,7 @@ export async function followStore(options: FollowOptions): Promise<Follower> {
       },
     },
   });
+  const modifyIndexes = trackModifyIndexes(table, prefix);
   mkdirSync(options.folder, { recursive: true, mode: 0o700 });
   const { keyring } = settings.encryption;
   const sealer = keyring.length > 0 ? openSealer(keyring, "last-known-good") : undefined;
@@ -100,6 +103,7 @@ export async function followStore(options: FollowOptions): Promise<Follower> {
     watcher,
     changedAtMs: () => changedAtMs,
     copy: () => copy?.facts(),
+    modifyIndexes,
     join: () => duties?.registration.start(),
     leave: async () => duties?.registration.stop(),
     async stop() {

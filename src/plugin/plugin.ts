@@ -78,6 +78,19 @@ export interface PluginSettings {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Port of the TLS listener, if any (http_to_https redirects). */
   readonly httpsPort: number | undefined;
+  readonly prometheus: PrometheusSettings;
+}
+
+/** What `prometheus.*` of the settings says to the plugin of that name. */
+export interface PrometheusSettings {
+  /** Path of its internal API. */
+  readonly exportUri: string;
+  /** Upper bounds of latency buckets in milliseconds, ascending. */
+  readonly buckets: readonly number[];
+  /** By metric, without prefix: `[label, variable]` pairs, and how long a series that stands still is kept; 0: for ever. */
+  readonly metrics: Readonly<
+    Record<string, { readonly extraLabels: readonly (readonly [string, string])[]; readonly expireMs: number }>
+  >;
 }
 
 /** What a plugin is given when one configuration of it is compiled. */

@@ -186,6 +186,7 @@ const DEFAULT_SETTINGS: PluginSettings = {
   serverName: "jotgate/test",
   environment: {},
   httpsPort: undefined,
+  prometheus: { exportUri: "/apisix/prometheus/metrics", buckets: [1, 2, 5, 10, 20, 50, 100, 1_000], metrics: {} },
 };
 
 class TestTable implements CredentialTable {

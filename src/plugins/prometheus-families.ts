@@ -1,9 +1,12 @@
 /**
  * The metric families of the prometheus plugin, with the labels APISIX 3.18 gives them; those of its AI plugins are "".
- * Labels that the plugin's metadata disables are "" too, so that their series fall together.
+ * Labels that the plugin's metadata disables are "" too, so that their series fall together. The settings may add labels.
  */
 import { Type } from "typebox";
-import type { Counter, Histogram, Metrics } from "../base/metrics.ts";
+import type { Counter, Histogram } from "../base/metrics.ts";
+import type { NodeEnv } from "../plugin/plugin.ts";
+import type { RequestView } from "../plugin/request-view.ts";
+import { compileExtraLabels } from "./prometheus-extra-labels.ts";
 
 const TAIL = ["request_type", "request_llm_model", "llm_model"] as const;
 const STATUS = [
@@ -19,7 +22,6 @@ const STATUS = [
 ] as const;
 const LATENCY = ["type", "route", "service", "consumer", "node", ...TAIL] as const;
 const BANDWIDTH = LATENCY;
-const BUCKETS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000]; // milliseconds
 const REQUEST_TYPE = "traditional_http";
 
 const labelList = (labels: readonly string[]) =>
@@ -39,47 +41,62 @@ export const disabledLabels = Type.Object({
   ),
 });
 
+/** Values of the labels that the settings add, for one request. */
+export interface ExtraLabels {
+  readonly status: readonly string[];
+  readonly latency: readonly string[];
+  readonly bandwidth: readonly string[];
+}
+
 export interface PrometheusFamilies {
-  status(
-    code: string,
-    route: string,
-    matchedUri: string,
-    matchedHost: string,
-    service: string,
-    consumer: string,
-    node: string,
-    source: string,
-  ): Counter;
-  latency(type: string, route: string, service: string, consumer: string, node: string): Histogram;
-  bandwidth(type: string, route: string, service: string, consumer: string, node: string): Counter;
+  /** Grows when a series is gone, so that series kept elsewhere are asked for anew. */
+  readonly generation: number;
+  /** Undefined where the settings add none. */
+  readonly extra: ((view: RequestView) => ExtraLabels) | undefined;
+  status(labels: readonly [code: string, ...string[]], source: string, extra: readonly string[]): Counter;
+  latency(labels: readonly [type: string, ...string[]], extra: readonly string[]): Histogram;
+  bandwidth(labels: readonly [type: string, ...string[]], extra: readonly string[]): Counter;
 }
 
 /** @param metadata the plugin's metadata record, checked, or undefined */
-export function openFamilies(metrics: Metrics, metadata: unknown): PrometheusFamilies {
+export function openFamilies(env: NodeEnv, metadata: unknown): PrometheusFamilies {
   // True: metadata is checked against `disabledLabels` before it is offered.
   const disabled = (metadata as { disabled_labels?: Record<string, string[]> } | undefined)?.disabled_labels ?? {};
-  const status = metrics.counter("apisix_http_status", "HTTP status codes per service in APISIX", STATUS);
+  const { metrics, clock, settings } = env;
+  const conf = settings.prometheus;
+  const added = (name: string): readonly string[] => (conf.metrics[name]?.extraLabels ?? []).map(([label]) => label);
+  const expiry = (name: string) => ({ clock, afterMs: conf.metrics[name]?.expireMs ?? 0 });
+  const status = metrics.counter(
+    "apisix_http_status",
+    "HTTP status codes per service in APISIX",
+    [...STATUS, ...added("http_status")],
+    expiry("http_status"),
+  );
   const latency = metrics.histogram(
     "apisix_http_latency",
     "HTTP request latency in milliseconds per service in APISIX",
-    BUCKETS,
-    LATENCY,
+    conf.buckets,
+    [...LATENCY, ...added("http_latency")],
+    expiry("http_latency"),
   );
   const bandwidth = metrics.counter(
     "apisix_bandwidth",
     "Total bandwidth in bytes consumed per service in APISIX",
-    BANDWIDTH,
+    [...BANDWIDTH, ...added("bandwidth")],
+    expiry("bandwidth"),
   );
   const blankStatus = blanker(STATUS, disabled["http_status"]);
   const blankLatency = blanker(LATENCY, disabled["http_latency"]);
   const blankBandwidth = blanker(BANDWIDTH, disabled["bandwidth"]);
   return {
-    status(code, route, matchedUri, matchedHost, service, consumer, node, source) {
-      const first = [code, route, matchedUri, matchedHost, service, consumer, node];
-      return status.child(...blankStatus([...first, REQUEST_TYPE, "", "", source]));
+    get generation() {
+      return status.generation + latency.generation + bandwidth.generation;
     },
-    latency: (...labels) => latency.child(...blankLatency([...labels, REQUEST_TYPE, "", ""])),
-    bandwidth: (...labels) => bandwidth.child(...blankBandwidth([...labels, REQUEST_TYPE, "", ""])),
+    extra: compileExtraLabels(env),
+    status: (labels, source, extra) =>
+      status.child(...blankStatus([...labels, REQUEST_TYPE, "", "", source]), ...extra),
+    latency: (labels, extra) => latency.child(...blankLatency([...labels, REQUEST_TYPE, "", ""]), ...extra),
+    bandwidth: (labels, extra) => bandwidth.child(...blankBandwidth([...labels, REQUEST_TYPE, "", ""]), ...extra),
   };
 }
 

@@ -9,7 +9,7 @@ import { type Answer, textAnswer } from "../plugin/answer.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin, type NodeEnv } from "../plugin/plugin.ts";
 import type { RequestView, RouteFacts } from "../plugin/request-view.ts";
-import { disabledLabels, openFamilies, type PrometheusFamilies } from "./prometheus-families.ts";
+import { disabledLabels, type ExtraLabels, openFamilies, type PrometheusFamilies } from "./prometheus-families.ts";
 
 const schema = Type.Object({ prefer_name: Defaulted(Type.Boolean({ default: false })) });
 
@@ -24,7 +24,7 @@ export const prometheus = definePlugin({
     const books = new Books(env, conf.prefer_name);
     return { log: (view) => count(view, books.seriesOf(view), env.clock.monotonicMs()) };
   },
-  internalApis: (env) => [{ methods: ["GET"], path: "/apisix/prometheus/metrics", handle: () => exposition(env) }],
+  internalApis: (env) => [{ methods: ["GET"], path: env.settings.prometheus.exportUri, handle: () => exposition(env) }],
 });
 
 /** All metrics of the process that answers; the status listener has those of the whole node. */
@@ -73,24 +73,32 @@ const NO_ROUTE: RouteFacts = Object.freeze({
   matchedHost: "",
 });
 
+const NONE: ExtraLabels = Object.freeze({ status: [], latency: [], bandwidth: [] });
+
+function keyOf(consumer: string, address: string, { status, latency, bandwidth }: ExtraLabels): string {
+  return [consumer, address, ...status, ...latency, ...bandwidth].join("\u0000");
+}
+
 /** Finds the series of a request: a map by route, then by consumer and node. */
 class Books {
   readonly #env: NodeEnv;
   readonly #preferName: boolean;
   #metadata: unknown;
   #families: PrometheusFamilies;
+  #generation: number;
   #byRoute = new WeakMap<RouteFacts, Map<string, Series>>();
 
   constructor(env: NodeEnv, preferName: boolean) {
     this.#env = env;
     this.#preferName = preferName;
     this.#metadata = env.metadata("prometheus");
-    this.#families = openFamilies(env.metrics, this.#metadata);
+    this.#families = openFamilies(env, this.#metadata);
+    this.#generation = this.#families.generation;
   }
 
   seriesOf(view: RequestView): Series {
     const metadata = this.#env.metadata("prometheus");
-    if (metadata !== this.#metadata) this.#reload(metadata);
+    if (metadata !== this.#metadata || this.#families.generation !== this.#generation) this.#reload(metadata);
     const facts = view.route ?? NO_ROUTE;
     let known = this.#byRoute.get(facts);
     if (!known) {
@@ -98,11 +106,12 @@ class Books {
       this.#byRoute.set(facts, known);
     }
     const consumer = view.consumer?.username ?? "";
-    const key = `${consumer} ${view.upstream.address}`;
+    const extra = this.#families.extra?.(view);
+    const key = extra ? keyOf(consumer, view.upstream.address, extra) : `${consumer} ${view.upstream.address}`;
     let series = known.get(key);
     if (!series) {
       if (known.size >= SERIES_MAX) known.clear();
-      series = this.#bind(facts, consumer, view.upstream.address);
+      series = this.#bind(facts, consumer, view.upstream.address, extra ?? NONE);
       known.set(key, series);
     }
     return series;
@@ -110,16 +119,19 @@ class Books {
 
   #reload(metadata: unknown): void {
     this.#metadata = metadata;
-    this.#families = openFamilies(this.#env.metrics, metadata);
+    this.#families = openFamilies(this.#env, metadata);
+    this.#generation = this.#families.generation;
     this.#byRoute = new WeakMap();
   }
 
-  #bind(facts: RouteFacts, consumer: string, node: string): Series {
+  #bind(facts: RouteFacts, consumer: string, node: string, extra: ExtraLabels): Series {
     const families = this.#families;
     const route = (this.#preferName && facts.name) || facts.id;
     const service = (this.#preferName && facts.serviceName) || facts.serviceId;
-    const latency = (type: string): Histogram => families.latency(type, route, service, consumer, node);
-    const bytes = (type: string): Counter => families.bandwidth(type, route, service, consumer, node);
+    const latency = (type: string): Histogram =>
+      families.latency([type, route, service, consumer, node], extra.latency);
+    const bytes = (type: string): Counter =>
+      families.bandwidth([type, route, service, consumer, node], extra.bandwidth);
     const statuses = new Map<string, Counter>();
     return {
       request: latency("request"),
@@ -132,7 +144,8 @@ class Books {
         let counter = statuses.get(key);
         if (!counter) {
           const { matchedUri, matchedHost } = facts;
-          counter = families.status(String(code), route, matchedUri, matchedHost, service, consumer, node, source);
+          const labels = [String(code), route, matchedUri, matchedHost, service, consumer, node] as const;
+          counter = families.status(labels, source, extra.status);
           statuses.set(key, counter);
         }
         return counter;

@@ -73,6 +73,8 @@ export interface NodeFacts {
   /** Traffic is refused and readiness lost beyond this age; undefined: never. */
   readonly maxStaleMs: number | undefined;
   config(): ConfigFacts;
+  /** Newest change of each kind of record, by APISIX's name for it; empty where no configuration is held. */
+  modifyIndexes(): Readonly<Record<string, number>>;
   draining(): boolean;
   /** Empty where the node is one process. */
   workers(): readonly WorkerFacts[];

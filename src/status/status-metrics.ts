@@ -81,8 +81,10 @@ function collectApisixMetrics(metrics: Metrics, facts: NodeFacts): void {
     one(Number(facts.config().reachable)),
   );
   metrics.gaugeOf("apisix_etcd_modify_indexes", "Etcd modify index for APISIX keys", ["key"], () => {
-    const { appliedRevision, storeHeadRevision } = facts.config();
-    return samples({ max_modify_index: Number(appliedRevision), x_etcd_index: Number(storeHeadRevision) });
+    const indexes = facts.modifyIndexes();
+    // A change can be applied before the workers have told of the store's head.
+    const head = Math.max(Number(facts.config().storeHeadRevision), indexes["max_modify_index"] ?? 0);
+    return samples({ ...indexes, x_etcd_index: head });
   });
 }
 

@@ -15,6 +15,8 @@ export interface StatusOptions {
   /** All metrics of the node in Prometheus' text format, workers merged. */
   readonly metrics: () => Promise<string>;
   readonly metricsType: string;
+  /** Where they are beside `/metrics`. */
+  readonly exportUri: string;
   readonly nowMs: () => number;
 }
 
@@ -43,7 +45,7 @@ export async function openStatus(options: StatusOptions): Promise<Listener> {
   const metrics = async (_request: unknown, reply: FastifyReply): Promise<FastifyReply> =>
     reply.type(options.metricsType).send(await options.metrics());
   server.get("/metrics", metrics);
-  server.get("/apisix/prometheus/metrics", metrics);
+  if (options.exportUri !== "/metrics") server.get(options.exportUri, metrics);
 
   server.get("/config", async () => configAnswer(facts, options.nowMs()));
 

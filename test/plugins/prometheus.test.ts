@@ -26,6 +26,15 @@ function log(env: TestEnv, conf: object, outcome: Outcome): void {
   env.compile(prometheus, conf).log?.(view);
 }
 
+const SETTINGS = { exportUri: "/apisix/prometheus/metrics", buckets: [10, 100], metrics: {} };
+
+async function labelValues(env: TestEnv, name: string, label: string): Promise<ReadonlySet<string>> {
+  const text = await env.metrics.registry.metrics();
+  return new Set(
+    [...text.matchAll(new RegExp(`^${name}\\{.*\\b${label}="([^"]*)"`, "gm"))].map(([, value]) => value ?? ""),
+  );
+}
+
 const ROUTE = { id: "1", name: "main", serviceId: "s", serviceName: "shop", matchedUri: "/a/*", matchedHost: "a.com" };
 
 describe("prometheus", () => {
@@ -85,6 +94,78 @@ describe("prometheus", () => {
     log(env, {}, { route: ROUTE, status: 200, consumer: "b", node: "2.2.2.2" });
     expect(await metricValue(env, "apisix_http_status", { consumer: "", node: "" })).toBe(2);
     expect(await metricValue(env, "apisix_bandwidth", { consumer: "a", type: "egress" })).toBe(20);
+  });
+
+  test("extra labels are read from variables, metric by metric", async () => {
+    const metrics = {
+      http_status: { extraLabels: [["team", "http_x_team"] as const, ["up", "upstream_addr"] as const], expireMs: 0 },
+      bandwidth: { extraLabels: [["verb", "request_method"] as const], expireMs: 0 },
+    };
+    const env = makeEnv({ settings: { prometheus: { ...SETTINGS, metrics } } });
+    log(env, {}, { route: ROUTE, status: 200, headers: { "X-Team": "blue" }, node: "10.0.0.1" });
+    log(env, {}, { route: ROUTE, status: 200, headers: { "X-Team": "red" } });
+    log(env, {}, { route: ROUTE, status: 200 });
+    expect(await metricValue(env, "apisix_http_status", { team: "blue", up: "10.0.0.1:0" })).toBe(1);
+    expect(await metricValue(env, "apisix_http_status", { team: "red", up: "" })).toBe(1);
+    expect(await metricValue(env, "apisix_http_status", { team: "" })).toBe(1);
+    expect(await metricValue(env, "apisix_bandwidth", { verb: "GET", type: "egress", node: "" })).toBe(40);
+    const text = await env.metrics.registry.metrics();
+    expect(text).not.toMatch(/apisix_http_latency_count\{[^}]*(?:team|verb)=/);
+  });
+
+  test("what clients send into an extra label is bounded in number and length", async () => {
+    const metrics = { http_status: { extraLabels: [["team", "http_x_team"] as const], expireMs: 0 } };
+    const env = makeEnv({ settings: { prometheus: { ...SETTINGS, metrics } } });
+    const log = env.compile(prometheus).log;
+    const send = (team: string): void => {
+      const view = makeView({ route: ROUTE, headers: { "X-Team": team } });
+      view.response = makeResponse({ status: 200, source: "upstream" });
+      log?.(view);
+    };
+    send("x".repeat(5_000));
+    for (let i = 0; i < 2_000; i++) send(`t${i}`);
+    const values = await labelValues(env, "apisix_http_status", "team");
+    expect(values.size).toBe(501);
+    expect(Math.max(...[...values].map((value) => value.length))).toBe(128);
+    expect(await metricValue(env, "apisix_http_status", { team: "other" })).toBe(2_001 - 500);
+  });
+
+  test("a series that stands still is forgotten after its time, and counts from nothing when it is back", async () => {
+    const metrics = { http_status: { extraLabels: [], expireMs: 60_000 } };
+    const env = makeEnv({ settings: { prometheus: { ...SETTINGS, metrics } } });
+    const phases = env.compile(prometheus);
+    const send = (consumer: string): void => {
+      const view = makeView({ route: ROUTE });
+      view.consumer = { username: consumer, groupId: undefined, customId: undefined, labels: {} };
+      view.response = makeResponse({ status: 200, source: "upstream" });
+      phases.log?.(view);
+    };
+    const count = (consumer: string): Promise<number | undefined> =>
+      metricValue(env, "apisix_http_status", { consumer });
+    send("old");
+    send("busy");
+    expect([await count("old"), await count("busy")]).toEqual([1, 1]);
+    env.clock.advance(59_999);
+    send("busy");
+    expect([await count("old"), await count("busy")]).toEqual([1, 2]);
+    env.clock.advance(1);
+    expect([await count("old"), await count("busy")]).toEqual([undefined, 2]);
+    expect(await metricValue(env, "apisix_bandwidth", { consumer: "old", type: "egress" })).toBe(0); // has no expiry
+    send("old");
+    expect([await count("old"), await count("busy")]).toEqual([1, 2]);
+    env.clock.advance(60_000);
+    expect([await count("old"), await count("busy")]).toEqual([undefined, undefined]);
+  });
+
+  test("path and buckets are those of the settings", async () => {
+    const settings = { exportUri: "/m", buckets: [7, 70], metrics: {} };
+    const env = makeEnv({ plugins: [prometheus], settings: { prometheus: settings } });
+    log(env, {}, { route: ROUTE, status: 200, node: "a" });
+    expect(env.internalApi("/apisix/prometheus/metrics")).toBeUndefined();
+    const text = bodyText(await env.internalApi("/m")?.handle(makeView()));
+    expect(
+      [...text.matchAll(/apisix_http_latency_bucket\{.*type="request".*le="([^"]+)"/g)].map(([, le]) => le),
+    ).toEqual(["7", "70", "+Inf"]);
   });
 
   test("a request without a route has empty labels", async () => {

@@ -84,6 +84,7 @@ export function openWorld(options: WorldOptions = {}): World {
       serverName: "jotgate/test",
       environment: options.environment ?? {},
       httpsPort: undefined,
+      prometheus: { exportUri: "/metrics", buckets: [1], metrics: {} },
     },
     registry: openPluginRegistry(options.plugins ?? [mark, mark2, guard, keyPlugin, split]),
     secrets,

@@ -69,7 +69,10 @@ export async function openSimNode(options: SimNodeOptions): Promise<SimNode> {
   const states = openStates(clock);
   const live = openLive({
     ...{ clock, log: silentLog, metrics, states, registry, upstreams: bench.upstreams },
-    settings: { compat: "default", serverName: "sim", environment: {}, httpsPort: undefined },
+    settings: {
+      ...{ compat: "default", serverName: "sim", environment: {}, httpsPort: undefined },
+      prometheus: { exportUri: "/metrics", buckets: [1], metrics: {} },
+    },
     secrets: openSecrets({ environment: {}, clock, log: silentLog, metrics: openMetrics() }),
   });
   /** Route id → the mark that is served. */

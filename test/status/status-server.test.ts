@@ -47,6 +47,7 @@ async function start(world: World = {}) {
     store: "etcd",
     maxStaleMs: world.maxStaleMs,
     config: () => ({ ...CONFIG, ...world.config }),
+    modifyIndexes: () => ({ routes: 40, max_modify_index: 41 }),
     draining: () => world.draining ?? false,
     workers: () => [{ id: 1, pid: 99, state: "serving", startedAtMs: NOW_MS, appliedRevision: 41n }],
     listeners: () => [{ name: "gateway", address: { host: "::1", port: 9080 }, tls: false }],
@@ -60,6 +61,7 @@ async function start(world: World = {}) {
     facts,
     metrics: () => metrics.registry.metrics(),
     metricsType: metrics.registry.contentType,
+    exportUri: "/apisix/prometheus/metrics",
     nowMs: () => NOW_MS,
   });
   open.push(listener);
@@ -231,6 +233,7 @@ describe("/metrics", () => {
         "jotgate_node_draining 0",
         `apisix_node_info{hostname="${hostname()}",version="1.2.3"} 1`,
         "apisix_etcd_reachable 1",
+        'apisix_etcd_modify_indexes{key="routes"} 40',
         'apisix_etcd_modify_indexes{key="max_modify_index"} 41',
         'apisix_etcd_modify_indexes{key="x_etcd_index"} 42',
       ]) {
@@ -292,6 +295,7 @@ describe("what is not there", () => {
       facts: {} as NodeFacts,
       metrics: async () => "",
       metricsType: "text/plain",
+      exportUri: "/metrics",
       nowMs: () => NOW_MS,
     });
     await expect(again).rejects.toMatchObject({ code: "EADDRINUSE", port: taken.port });

@@ -120,6 +120,7 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
       waitApplied: async (revision, waitMs) => view.applied() >= revision || (await waiters.wait(revision, waitMs)),
       health: async () => mergeHealth(await Promise.allSettled(view.serving.map((worker) => worker.health()))),
       entries: () => follower.table.entries(),
+      modifyIndexes: () => follower.modifyIndexes(),
       metrics: () => merged.text(view.serving),
       beginDrain: () => supervisor.beginDrain(),
       reload: () => supervisor.reload(),

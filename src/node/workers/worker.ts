@@ -68,7 +68,7 @@ async function serve(
   clock: Clock,
 ): Promise<void> {
   const log = openLog(settings.log.level).child({ worker: process.pid });
-  const metrics = openMetrics();
+  const metrics = openMetrics(settings.prometheus.metricPrefix);
   collectProcessMetrics(metrics);
   const news = new News(channel, clock, settings.prefix);
   // Only one process can open the embedded store: the primary has.

@@ -74,6 +74,13 @@ export function openUpstreams(env: UpstreamsEnv): Upstreams {
     () => [...open].flatMap(sampleTargets),
     "min", // of several workers: whether all of them use it
   );
+  env.metrics.gaugeOf(
+    "apisix_upstream_status",
+    "Upstream status from health check",
+    ["name", "ip", "port"],
+    () => healthStatus().flatMap(sampleNodes),
+    "min",
+  );
   return {
     compile(record, ids) {
       const unit = new Upstream(record, ids, unitEnv, (closed) => open.delete(closed));
@@ -90,6 +97,14 @@ export function openUpstreams(env: UpstreamsEnv): Upstreams {
 /** The family that active health checks are counted in. */
 export function countProbes(metrics: Metrics): Family<Counter> {
   return metrics.counter("jotgate_upstream_probes_total", "Active health checks by outcome", ["outcome"]);
+}
+
+/** As APISIX shows them; several names with one address are one node there too. */
+function sampleNodes({ name, nodes }: UpstreamHealth): readonly Sample[] {
+  return nodes.map(({ ip, port, status }) => ({
+    labels: [name, ip, String(port)],
+    value: status === "healthy" || status === "mostly_healthy" ? 1 : 0,
+  }));
 }
 
 function sampleTargets(unit: Upstream): readonly Sample[] {
