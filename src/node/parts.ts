@@ -1,6 +1,7 @@
 /**
  * What every process of a node makes of its settings in the same way.
  */
+import { makeStringsFast } from "../base/fast-strings.ts";
 import { processEnvironment, type Settings } from "../base/settings.ts";
 import { readVersion } from "../base/version.ts";
 import { observeTokenPlaces, TokenPlaces } from "../gateway/token-places.ts";
@@ -30,6 +31,7 @@ export async function makeParts(settings: Settings): Promise<NodeParts> {
     prometheus: prometheusSettings(settings),
   };
   const plugins = [...PLUGINS, ...(await loadOwnPlugins(settings.plugins, PLUGINS))];
+  makeStringsFast(); // all modules are loaded
   const tokenPlaces = new TokenPlaces();
   const registry = openPluginRegistry(observeTokenPlaces(plugins, tokenPlaces));
   return { version, serverHeader, pluginSettings, registry, tokenPlaces };
