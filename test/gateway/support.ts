@@ -144,7 +144,7 @@ export interface RawUpstream {
   readonly connections: number;
   /** Everything received on all connections, in order of arrival. */
   readonly all: string;
-  /** Forgets what was received. */
+  /** Forgets what was received; kept connections go on being served from where they were. */
   clear(): void;
   close(): Promise<void>;
 }
@@ -159,6 +159,7 @@ export function openRawUpstream(
   const sockets = new Set<Socket>();
   const server: Server = createServer({ allowHalfOpen: false }, (socket) => {
     const index = opened++;
+    let seen = "";
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
     socket.on("error", () => socket.destroy());
@@ -166,7 +167,8 @@ export function openRawUpstream(
       const text = chunk.toString("latin1");
       received[index] = (received[index] ?? "") + text;
       all += text;
-      serve(socket, received[index] ?? "", index);
+      seen += text;
+      serve(socket, seen, index);
     });
   });
   return new Promise((resolve) => {
