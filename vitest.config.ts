@@ -16,6 +16,9 @@ const SUITES: Readonly<Record<string, readonly string[]>> = {
   soak: ["soak"],
 };
 
+/** Suites without processes of their own: the same input gives the same result, so a second try could only hide a failure. */
+const ONCE: readonly string[] = ["unit", "sim"];
+
 const suite = (
   mode: string,
   name: string,
@@ -25,7 +28,7 @@ const suite = (
   extends: true,
   // Suites of real processes are tried once more when they fail: ports and processors are shared with others. The
   // report says so; a test that needs it twice is broken. The long forms judge guarantees: there once is what counts.
-  test: { name, include: [...include], exclude: [...exclude], retry: name === "unit" || mode === "long" ? 0 : 1 },
+  test: { name, include: [...include], exclude: [...exclude], retry: ONCE.includes(name) || mode === "long" ? 0 : 1 },
 });
 const files = (folder: string): string => `test/${folder}/**/*.test.ts`;
 
