@@ -21,7 +21,11 @@ export function closeBooks(
   upstream.endMs = endMs;
   runLog(context, view, global.log);
   if (pipeline) runLog(context, view, pipeline.log);
-  context.accessLog?.request(view, status);
+  try {
+    context.accessLog?.request(view, status);
+  } catch (error) {
+    logCrash(context, view, error, "a line of the access log failed");
+  }
   const metrics = context.metrics.route(view.route);
   metrics.count(status);
   metrics.duration.observe((endMs - view.startedMs) / 1000);

@@ -67,6 +67,7 @@ export class Exchange {
   #handlers: readonly PhaseHandler[] = NOTHING;
   #at = 0;
   #answered = false;
+  #filterFailed = false;
   #forwarding: Forwarding | undefined;
 
   constructor(context: GatewayContext, view: RequestView, matchPath: string, body: IncomingBody, reply: Reply) {
@@ -105,13 +106,19 @@ export class Exchange {
       else if (bytes.length > 0) headers.append("Content-Type", TEXT_TYPE);
     }
     const response = new ResponseView(status, headers, "gateway");
-    this.filterHead(response);
+    try {
+      this.filterHead(response);
+      bytes = applyBodyFilters(response, response.replacement ?? bytes) ?? bytes;
+    } catch (error) {
+      this.#filterFailed = true;
+      this.crash(error);
+      return;
+    }
     this.#answered = true;
-    bytes = this.#filterBody(response, response.replacement ?? bytes);
     this.sendWhole(response, bytes, headers.has("date"));
   }
 
-  /** Adds what every response carries and runs the header filters. */
+  /** Adds what every response carries and runs the header filters. Throws what they throw: default closed. */
   filterHead(response: ResponseView): void {
     const { context, view } = this;
     view.response = response;
@@ -126,12 +133,15 @@ export class Exchange {
       addCharset(response.headers);
       return;
     }
-    try {
-      for (const filter of global) filter(view, response);
-      if (own) for (const filter of own) filter(view, response);
-    } catch (error) {
-      // The response is known and stays; only what this filter would have done to it is missing.
-      this.#logCrash(error, "header filter failed");
+    if (!this.#filterFailed) {
+      try {
+        for (const filter of global) filter(view, response);
+        if (own) for (const filter of own) filter(view, response);
+      } catch (error) {
+        // What it would have hidden must not be shown: the caller answers 500, which no filter sees.
+        this.#filterFailed = true;
+        throw error;
+      }
     }
     addCharset(response.headers);
     dropUnsendable(response, context.metrics.droppedHeaders);
@@ -229,15 +239,6 @@ export class Exchange {
       this.#advance();
     } catch (error) {
       this.crash(error);
-    }
-  }
-
-  #filterBody(response: ResponseView, bytes: Buffer): Buffer {
-    try {
-      return applyBodyFilters(response, bytes) ?? bytes;
-    } catch (error) {
-      this.#logCrash(error, "body filter failed");
-      return bytes;
     }
   }
 

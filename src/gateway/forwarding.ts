@@ -97,9 +97,13 @@ export class Forwarding implements UpstreamCall, BodySink, Runnable {
     const bytes = body.bytes;
     const upgrade = this.wantsUpgrade ? view.head.upgrade : undefined;
     const length = bytes ? announcedLength(bytes.length, view.method) : (body.length ?? CHUNKED_BODY);
-    const head = writeUpstreamHead(view, this.#host, length, upgrade, context.metrics.droppedHeaders);
-    if (head === undefined) {
-      this.#exchange.crash(new TypeError("a plugin set a method or host that cannot be sent"));
+    let head: string | undefined;
+    try {
+      head = writeUpstreamHead(view, this.#host, length, upgrade, context.metrics.droppedHeaders);
+      if (head === undefined) throw new TypeError("a plugin set a method or host that cannot be sent");
+    } catch (error) {
+      // Called by a socket: what a plugin put into the view must not get past here.
+      this.#exchange.crash(error);
       return;
     }
     if (!bytes) {

@@ -5,6 +5,7 @@
  */
 import { GatewayError } from "../base/errors.ts";
 import type { RequestBody } from "../plugin/body.ts";
+import { bytesOf } from "../plugin/bytes.ts";
 
 /** The lane's side: where bytes come from. It calls `push`, `finish` and `fail` of the body. */
 export interface BodySource {
@@ -81,7 +82,7 @@ export class IncomingBody implements RequestBody {
   }
 
   replace(bytes: Buffer): void {
-    this.#replaced = bytes;
+    this.#replaced = bytesOf(bytes);
   }
 
   async read(limitBytes: number): Promise<Buffer> {

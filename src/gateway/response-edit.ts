@@ -1,6 +1,7 @@
 /**
  * What plugins did to a response, applied: body filters, and headers that could not be sent.
  */
+import { bytesOf } from "../plugin/bytes.ts";
 import type { HeaderList } from "../plugin/headers.ts";
 import type { ResponseView } from "../plugin/response-view.ts";
 import {
@@ -56,7 +57,7 @@ export function applyBodyFilters(response: ResponseView, body: Buffer): Buffer |
   let bytes = body;
   for (const filter of response.filters) {
     if (bytes.length > filter.limitBytes) return undefined;
-    bytes = filter.apply(bytes);
+    bytes = bytesOf(filter.apply(bytes));
   }
   return bytes;
 }

@@ -22,6 +22,7 @@ import { type AdminPlane, openAdminPlane } from "./admin-plane.ts";
 import { bannerText } from "./banner.ts";
 import { controlFacts } from "./control-facts.ts";
 import { listenerFacts, nodeFacts, STARTING, type StoreProbe, startStoreProbe } from "./facts.ts";
+import { containLateErrors } from "./late-errors.ts";
 import { makeParts } from "./parts.ts";
 import { openServing, type Serving } from "./serving.ts";
 import { openSource } from "./store-source.ts";
@@ -50,9 +51,10 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
   const clock = systemClock;
   const log = openLog(settings.log.level);
   const metrics = openMetrics(settings.prometheus.metricPrefix);
+  const stopContaining = containLateErrors({ modules: settings.plugins, log, metrics, clock, exit: process.exit });
   const { version, serverHeader, pluginSettings, registry, tokenPlaces } = await makeParts(settings);
   const listeners: ListenerFacts[] = [];
-  const stops: (() => unknown)[] = [];
+  const stops: (() => unknown)[] = [stopContaining];
   let draining = false;
 
   const takeDown = async (): Promise<void> => {

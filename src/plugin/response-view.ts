@@ -1,6 +1,7 @@
 /**
  * A response before it goes to the client, whoever made it: header filters edit it in place.
  */
+import { bytesOf } from "./bytes.ts";
 import type { HeaderList } from "./headers.ts";
 
 export class ResponseView {
@@ -20,8 +21,8 @@ export class ResponseView {
   }
 
   /** Sends these bytes instead of the body. Content-Length is made anew by the lane. */
-  replaceBody(bytes: Buffer): void {
-    this.replacement = bytes;
+  replaceBody(bytes: Buffer | string): void {
+    this.replacement = bytesOf(bytes);
     this.#dropBodyFacts();
   }
 
@@ -30,6 +31,7 @@ export class ResponseView {
    * lane has sent nothing yet, answers 502) and sends what `filter` returns.
    */
   filterBody(filter: BodyFilter): void {
+    if (typeof filter.apply !== "function" || !(filter.limitBytes >= 0)) throw new TypeError("not a body filter");
     this.filters.push(filter);
     this.#dropBodyFacts();
   }

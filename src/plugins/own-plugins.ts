@@ -6,6 +6,7 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { GatewayError, messageOf } from "../base/errors.ts";
 import type { Plugin } from "../plugin/plugin.ts";
+import { containPlugin } from "./contained-plugin.ts";
 
 /**
  * @param paths files, relative ones to the working directory
@@ -19,7 +20,7 @@ export async function loadOwnPlugins(paths: readonly string[], builtIn: readonly
     for (const plugin of await loadModule(path)) {
       if (taken.has(plugin.name)) throw invalid(path, `a plugin called ${plugin.name} is there already`);
       taken.add(plugin.name);
-      loaded.push(plugin);
+      loaded.push(containPlugin(plugin));
     }
   return loaded;
 }

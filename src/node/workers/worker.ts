@@ -17,6 +17,7 @@ import { openIpcSource } from "../../store/ipc.ts";
 import type { Watcher } from "../../sync/watcher.ts";
 import { type DataPlane, openDataPlane } from "../data-plane.ts";
 import { configOfPlane } from "../facts.ts";
+import { containLateErrors } from "../late-errors.ts";
 import { makeParts } from "../parts.ts";
 import { openSource } from "../store-source.ts";
 import { writeFacts } from "./config-wire.ts";
@@ -70,6 +71,7 @@ async function serve(
   const log = openLog(settings.log.level).child({ worker: process.pid });
   const metrics = openMetrics(settings.prometheus.metricPrefix);
   collectProcessMetrics(metrics);
+  containLateErrors({ modules: settings.plugins, log, metrics, clock, exit: process.exit });
   const news = new News(channel, clock, settings.prefix);
   // Only one process can open the embedded store: the primary has.
   const source = store === "embedded" ? openIpcSource(channel) : (await openSource(settings, clock, log)).source;
