@@ -13,6 +13,7 @@ import type { ClientConnection } from "./client-connection.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import { JSON_TYPE, pageOf } from "./gateway-pages.ts";
 import { carried, carry, REPLY_FROM } from "./general-forward.ts";
+import { LateUpgrade } from "./general-late-upgrade.ts";
 import type { GeneralReply } from "./general-reply.ts";
 import { type Expectation, openGeneralExchange } from "./general-request.ts";
 import { handleUpgrade } from "./general-upgrade.ts";
@@ -56,12 +57,14 @@ interface Waiting {
 class Turns {
   latest: GeneralReply | undefined;
   readonly waiting: Waiting[] = [];
-  /** Responses that are not out yet. */
-  open = 0;
   /** Whatever else the connection brings is not looked at. */
   refused = false;
   /** What to say when those before had their answers. */
   fault: Answer | undefined;
+  /** What to do then; nothing is read after it. */
+  upgrade: LateUpgrade | undefined;
+  /** Those that are not out yet, in their order. */
+  readonly responses: ServerResponse[] = [];
 
   get busy(): boolean {
     return this.latest !== undefined && !this.latest.done;
@@ -170,9 +173,9 @@ class Lane {
       return;
     }
     turns.latest = opened;
-    turns.open++;
+    turns.responses.push(response);
     response.on("close", () => {
-      turns.open--;
+      turns.responses.splice(turns.responses.indexOf(response), 1);
       this.#next(turns, request.socket);
     });
     carry(request, opened);
@@ -192,8 +195,9 @@ class Lane {
       if (!item) break;
       this.#serve(turns, item);
     }
-    if (turns.open > 0) return;
-    if (turns.fault && !socket.destroyed) this.#refuseRaw(socket, turns.fault);
+    if (turns.responses.length > 0) return;
+    if (turns.upgrade) this.#upgradeLate(turns, turns.upgrade, socket);
+    else if (turns.fault && !socket.destroyed) this.#refuseRaw(socket, turns.fault);
     else if (socket.isPaused()) socket.resume();
   }
 
@@ -217,7 +221,7 @@ class Lane {
     const answer = readClientError(fault);
     const { latest } = turns;
     if (!socket.writable || fault.code === "ECONNRESET") socket.destroy();
-    else if (!latest || turns.open === 0) this.#refuseRaw(socket, answer);
+    else if (!latest || turns.responses.length === 0) this.#refuseRaw(socket, answer);
     else if (turns.busy && turns.waiting.length === 0 && !latest.bodyComplete) {
       latest.stopReading();
       latest.exchange?.refuse(answer);
@@ -227,9 +231,15 @@ class Lane {
 
   #upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
     const turns = this.#turnsOf(socket);
-    // Nobody pipelines a handshake; its answer would overtake those before.
-    if (turns.busy || turns.waiting.length > 0 || turns.refused) socket.destroy();
-    else handleUpgrade(this.#context, this.server, this.#connectionOf(socket), request, socket, head);
+    const isFree = turns.responses.length === 0 && turns.waiting.length === 0 && !turns.refused;
+    if (isFree) handleUpgrade(this.#context, this.server, this.#connectionOf(socket), request, socket, head);
+    else turns.upgrade = new LateUpgrade(request, socket, head, () => turns.responses[0]);
+  }
+
+  #upgradeLate(turns: Turns, late: LateUpgrade, socket: Socket): void {
+    turns.upgrade = undefined;
+    const early = late.release();
+    if (early) handleUpgrade(this.#context, this.server, this.#connectionOf(socket), late.request, socket, early);
   }
 
   #refuseRaw(socket: Duplex, answer: Answer): void {

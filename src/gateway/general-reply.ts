@@ -168,7 +168,8 @@ export class GeneralReply implements Reply, BodySource {
     this.#writeHeld();
     if (chunk.length < HELD_BYTES) {
       this.#held = chunk.toString("latin1");
-      return !this.#response.writableNeedDrain;
+      // Once the connection has a late upgrade, Node's response does not hear that its socket is free again.
+      return !(this.#response.socket ?? this.#response).writableNeedDrain;
     }
     return this.#write(owned ? chunk : Buffer.from(chunk));
   }

@@ -88,6 +88,7 @@ function putBack(server: Server, request: IncomingMessage, socket: Socket, early
   }
   socket.unshift(Buffer.concat([Buffer.from(`${head}\r\n`, "latin1"), early]));
   server.emit("connection", socket);
+  if (socket.isPaused()) socket.resume();
 }
 
 function withoutUpgrade(value: string): string {

@@ -83,6 +83,80 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
     await waitFor(async () => (await gateway.scrape()).includes('jotgate_upstream_connections{state="active"} 0'));
   });
 
+  /** Answers plain requests, and switches when it is asked to. */
+  const both: (held?: Promise<unknown>) => Parameters<typeof openRawUpstream>[0] = (held) => (socket, seen) => {
+    const state = socket as unknown as { tunnel?: boolean; at?: number };
+    const at = state.at ?? 0;
+    state.at = seen.length;
+    if (state.tunnel) socket.write(seen.slice(at).toUpperCase());
+    else if (seen.includes("Upgrade: websocket")) {
+      state.tunnel = true;
+      socket.write(`${SWITCH}${seen.slice(seen.indexOf("\r\n\r\n") + 4).toUpperCase()}`);
+    } else void Promise.resolve(held).then(() => socket.write(OK));
+  };
+  const PLAIN = "GET /plain HTTP/1.1\r\nHost: h\r\n\r\n";
+  /** Only the general lane reads it; from then on the connection is there. */
+  const GENERAL = "GET /plain HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+
+  test.each([1, 2, 5])("a handshake pipelined behind %i requests comes after their answers", async (before) => {
+    let go = (): void => {};
+    const held = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    const upstream = await raw(both(held));
+    const gateway = await open({ upstream: upstreamOf([upstream.port]), websocket: true });
+    const client = await openClient(gateway.port);
+    client.send(`${GENERAL.repeat(before)}${SHAKE}early`);
+    await waitFor(() => upstream.all.includes("/plain"));
+    client.send(" and more");
+    go();
+    const text = await client.until((t) => t.endsWith("EARLY AND MORE"));
+    expect(text.match(/HTTP\/1\.1 (?:200|101) /g)).toEqual([...Array(before).fill("HTTP/1.1 200 "), "HTTP/1.1 101 "]);
+    client.send(" and last");
+    await client.until((t) => t.endsWith(" AND LAST"));
+    client.close();
+  });
+
+  test("a pipelined upgrade that is no handshake is served as plain HTTP in its turn, and what follows it", async () => {
+    const upstream = await raw(both());
+    const gateway = await open({ upstream: upstreamOf([upstream.port]) });
+    const client = await openClient(gateway.port);
+    const h2c =
+      "GET /h2c HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAA\r\n\r\n";
+    client.send(`${GENERAL}${h2c}${PLAIN}`);
+    const text = await client.until((t) => (t.match(/HTTP\/1\.1 200 /g) ?? []).length === 3);
+    expect(text).not.toContain(" 101 ");
+    client.close();
+  });
+
+  test("a long answer that a slow client takes arrives whole in front of a pipelined handshake", async () => {
+    const long = "x".repeat(20_000_000);
+    const upstream = await raw((socket, seen) => {
+      if (seen.includes("Upgrade: websocket")) socket.write(SWITCH);
+      else socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${long.length}\r\n\r\n${long}`);
+    });
+    const gateway = await open({ upstream: upstreamOf([upstream.port]), websocket: true });
+    const client = await openClient(gateway.port);
+    client.socket.pause();
+    client.send(`${GENERAL}${SHAKE}`);
+    await waitFor(() => upstream.all.includes("/plain"));
+    client.socket.resume();
+    const text = await client.until((t) => t.includes(" 101 "), 15_000);
+    expect(text.indexOf(" 101 ")).toBeGreaterThan(long.length);
+    client.close();
+  });
+
+  test("a client that leaves while its handshake waits takes nothing else with it", async () => {
+    const upstream = await raw(both(new Promise(() => {})));
+    const gateway = await open({ upstream: upstreamOf([upstream.port]), websocket: true });
+    const client = await openClient(gateway.port);
+    client.send(`${GENERAL}${SHAKE}`);
+    await waitFor(() => upstream.all.includes("/plain"));
+    client.close();
+    await waitFor(async () => (await gateway.scrape()).includes("jotgate_client_connections 0"));
+    await waitFor(async () => (await gateway.scrape()).includes("jotgate_http_requests_in_flight 0"));
+  });
+
   test("the upstream's close ends the tunnel", async () => {
     const upstream = await raw((socket) => void socket.end(`${SWITCH}bye`));
     const gateway = await open({ upstream: upstreamOf([upstream.port]), websocket: true });
