@@ -139,7 +139,10 @@ const HISTORY_ENTRY: Json = {
 
 const IDENTITY: Json = {
   type: "object",
-  properties: { id: { type: "string" }, epoch: { type: "integer" }, ...APPLIED },
+  properties: {
+    ...{ id: { type: "string" }, epoch: { type: "integer" } },
+    ...{ replaces: { type: "array", items: { type: "string" } }, ...APPLIED },
+  },
   required: ["id", "epoch"],
   additionalProperties: false,
 };
@@ -183,7 +186,10 @@ const OTHERS: Json = {
   ...read("listNodes", "/nodes", listOf(NODE, { revision: { type: "integer" } })),
   ...read("getStore", "/store", IDENTITY),
   ...act("post", "raiseEpoch", "/store/epoch", answer("Raised, or what would be.", anyOf(IDENTITY, ref("DryRun"))), {
-    parameters: WRITE_PARAMETERS,
+    parameters: [
+      query("replaces", "Id of a store that is gone, whose nodes shall follow this one."),
+      ...WRITE_PARAMETERS,
+    ],
   }),
   ...read("listHistory", "/history", listOf(HISTORY_ENTRY), [
     query("page", "Counted from 1.", { type: "integer" }),

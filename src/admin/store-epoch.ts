@@ -3,7 +3,7 @@
  * Source: etcd.md section 6 "Another store".
  */
 import { isGatewayError, messageOf } from "../base/errors.ts";
-import { parseIdentity, raiseEpoch } from "../store/identity.ts";
+import { parseIdentity, raisedOf, raiseEpoch } from "../store/identity.ts";
 import { type AdminAnswer, refuse } from "./answer.ts";
 import type { AdminRequest, Engine } from "./engine.ts";
 import { storeIdentityKey } from "./places.ts";
@@ -17,13 +17,21 @@ export async function describeStore(engine: Engine): Promise<AdminAnswer> {
   return { status: 200, body: { ...identity, revision: Number(revision) } };
 }
 
-/** `POST /store/epoch`: nodes that refuse this store as another one take it from now on. */
+const STORE_ID = /^[0-9A-Za-z-]{1,64}$/;
+
+/**
+ * `POST /store/epoch`: nodes that refuse this store as an older state of theirs take it from now on; with
+ * `?replaces=ID` those as well that hold records of the store with that id, which is gone.
+ */
 export async function raiseStoreEpoch(engine: Engine, request: AdminRequest): Promise<AdminAnswer> {
-  if (request.options.dryRun) return showRaise(engine);
+  const replaces = request.args.get("replaces");
+  if (replaces !== undefined && !STORE_ID.test(replaces))
+    return refuse(400, "invalid argument replaces: expected the id of a store");
+  if (request.options.dryRun) return showRaise(engine, replaces);
   try {
     const entry = new Plan();
     engine.history.plan(engine, entry, request, []);
-    const identity = await raiseEpoch(engine.store, engine.prefix, entry.operations);
+    const identity = await raiseEpoch(engine.store, engine.prefix, entry.operations, replaces);
     const { kv } = await engine.store.get(storeIdentityKey(engine.prefix));
     return { status: 200, body: identity, ...(kv && { revision: kv.modRevision }) };
   } catch (error) {
@@ -32,11 +40,17 @@ export async function raiseStoreEpoch(engine: Engine, request: AdminRequest): Pr
   }
 }
 
-async function showRaise(engine: Engine): Promise<AdminAnswer> {
+async function showRaise(engine: Engine, replaces: string | undefined): Promise<AdminAnswer> {
   const key = storeIdentityKey(engine.prefix);
   const identity = parseIdentity((await engine.store.get(key)).kv?.value);
   if (!identity) return refuse(404, "the store has no identity yet");
-  const diff = [{ op: "replace", path: "/epoch", from: identity.epoch, to: identity.epoch + 1 }];
+  const raised = raisedOf(identity, replaces);
+  const diff = [
+    { op: "replace", path: "/epoch", from: identity.epoch, to: raised.epoch },
+    ...(replaces === undefined
+      ? []
+      : [{ op: "replace", path: "/replaces", from: identity.replaces, to: raised.replaces }]),
+  ];
   return {
     status: 200,
     body: { dry_run: true, status: 200, changes: [{ key, change: "updated", diff }], warnings: [] },

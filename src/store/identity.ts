@@ -11,7 +11,11 @@ export interface StoreIdentity {
   readonly id: string;
   /** Raised by the operator to say: this older store is right. */
   readonly epoch: number;
+  /** Ids of stores that are gone, in whose place the operator put this one; newest last. */
+  readonly replaces?: readonly string[];
 }
+
+const REPLACED_MAX = 16;
 
 /** Undefined for anything that is not an identity: the same as none. */
 export function parseIdentity(value: Buffer | undefined): StoreIdentity | undefined {
@@ -19,9 +23,11 @@ export function parseIdentity(value: Buffer | undefined): StoreIdentity | undefi
   try {
     const parsed: unknown = JSON.parse(value.toString("utf8"));
     if (typeof parsed !== "object" || parsed === null) return undefined;
-    const { id, epoch } = parsed as Record<string, unknown>;
-    return typeof id === "string" && typeof epoch === "number" && Number.isSafeInteger(epoch)
-      ? { id, epoch }
+    const { id, epoch, replaces } = parsed as Record<string, unknown>;
+    if (typeof id !== "string" || typeof epoch !== "number" || !Number.isSafeInteger(epoch)) return undefined;
+    if (replaces === undefined) return { id, epoch };
+    return Array.isArray(replaces) && replaces.every((one) => typeof one === "string")
+      ? { id, epoch, replaces }
       : undefined;
   } catch {
     return undefined; // not written by us
@@ -55,17 +61,19 @@ export async function createIdentity(
 /**
  * The operator's word that this store, though older than what nodes hold, is right; every node lists it and follows.
  * `alongside` is done in the same transaction.
+ * @param replaces id of a store that is gone: nodes that hold its records follow this one too
  * @throws GatewayError RECORD_INVALID when there is no identity to raise, STORE_UNAVAILABLE when others keep writing it
  */
 export async function raiseEpoch(
   store: Store,
   prefix: string,
   alongside: readonly Operation[] = [],
+  replaces?: string,
 ): Promise<StoreIdentity> {
   const key = controlKeys(prefix).identity;
   for (let attempt = 0; attempt < 5; attempt++) {
     const { kv } = await store.get(key);
-    const raised = raise(kv, key);
+    const raised = raise(kv, key, replaces);
     const result = await store.txn({
       compare: [{ key, target: "modRevision", is: "==", value: kv?.modRevision ?? 0n }],
       then: [{ op: "put", key, value: encode(raised) }, ...alongside],
@@ -75,11 +83,17 @@ export async function raiseEpoch(
   throw new GatewayError("STORE_UNAVAILABLE", { message: "the store identity changes too fast" });
 }
 
-function raise(kv: KeyValue | undefined, key: string): StoreIdentity {
+function raise(kv: KeyValue | undefined, key: string, replaces: string | undefined): StoreIdentity {
   const identity = parseIdentity(kv?.value);
   if (identity === undefined)
     throw new GatewayError("RECORD_INVALID", { message: `there is no store identity at ${key}` });
-  return { id: identity.id, epoch: identity.epoch + 1 };
+  return raisedOf(identity, replaces);
+}
+
+/** What `raiseEpoch` makes of an identity. */
+export function raisedOf({ id, epoch, replaces: before = [] }: StoreIdentity, replaces?: string): StoreIdentity {
+  const all = replaces === undefined ? before : [...before.filter((one) => one !== replaces), replaces];
+  return { id, epoch: epoch + 1, ...(all.length > 0 && { replaces: all.slice(-REPLACED_MAX) }) };
 }
 
 function encode(identity: StoreIdentity): Buffer {

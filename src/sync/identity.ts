@@ -30,6 +30,7 @@ export function judge(held: Held, claim: Claim): Verdict {
   const theirs = claim.identity;
   if (ours !== undefined && theirs === undefined) return foreign("its identity record is gone");
   if (ours !== undefined && theirs !== undefined) {
+    if (ours.id !== theirs.id && theirs.replaces?.includes(ours.id) === true) return { kind: "raised" };
     if (ours.id !== theirs.id) return foreign(`it is store ${theirs.id}, not ${ours.id}`);
     if (theirs.epoch > ours.epoch) return { kind: "raised" };
     if (theirs.epoch < ours.epoch) return foreign(`its epoch went back from ${ours.epoch} to ${theirs.epoch}`);

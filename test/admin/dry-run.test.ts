@@ -395,6 +395,8 @@ describe("a dry run shows what would change", () => {
   test("of the store's epoch", async () => {
     const reply = await changeOf("POST", "/store/epoch?dry_run=1");
     expect(reply.changes[0].diff).toEqual([{ op: "replace", path: "/epoch", from: 1, to: 2 }]);
+    const replacing = await changeOf("POST", "/store/epoch?dry_run=1&replaces=old-1");
+    expect(replacing.changes[0].diff[1]).toEqual({ op: "replace", path: "/replaces", to: ["old-1"] });
     expect((await world.call("GET", "/store")).body.epoch).toBe(1);
   });
 

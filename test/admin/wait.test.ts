@@ -218,6 +218,13 @@ describe("the store's identity", () => {
     const raised = await admin.call("POST", "/store/epoch?wait=all");
     expect(raised).toMatchObject({ status: 200, body: { id: body.id, epoch: 2, waiting: [] } });
     expect((await admin.call("GET", "/store")).body.epoch).toBe(2);
+    const replacing = await admin.call("POST", "/store/epoch?replaces=gone-1");
+    expect(replacing).toMatchObject({ status: 200, body: { id: body.id, epoch: 3, replaces: ["gone-1"] } });
+    const bad = await admin.call("POST", "/store/epoch?replaces=%20");
+    expect(bad).toMatchObject({
+      status: 400,
+      body: { error_msg: "invalid argument replaces: expected the id of a store" },
+    });
     const viewer = { headers: { "X-API-KEY": VIEWER_KEY } };
     expect((await admin.call("POST", "/store/epoch", viewer)).status).toBe(401);
   });

@@ -123,6 +123,31 @@ describe.skipIf(!etcdAvailable())("another store behind the same address", () =>
     });
   });
 
+  test("G7 G12: 14 wiped and begun anew by an admin: refused, and taken when the operator puts it in the place of the old one", async () => {
+    const world = await opened({ gateways: 2, rate: bounded(50, 300), writeEveryMs: undefined });
+    await admin(world.admins[0] as Node, "PUT", "/routes/before", recordOf("/before"));
+    await world.inStep();
+    const [held = ""] = await hashes(world);
+    const { id } = (await admin(world.admins[0] as Node, "GET", "/store")).body as { id: string };
+
+    await world.etcd.restart(0, { wipe: true });
+    await world.restartAdmin(0);
+    const adminNode = world.admins[0] as Node;
+    expect((await admin(adminNode, "GET", "/store")).body).not.toMatchObject({ id });
+    await untilRefused(world, held);
+    await admin(adminNode, "PUT", "/routes/after", recordOf("/after"));
+    await epochByAdmin(adminNode);
+    await untilRefused(world, held);
+    expect(world.load.failures).toEqual([]);
+
+    const replaced = await admin(adminNode, "POST", `/store/epoch?replaces=${id}`);
+    expect(replaced).toMatchObject({ status: 200, body: { epoch: 3, replaces: [id] } });
+    await untilTaken(world);
+    const gateway = world.gateways[0]?.gateway;
+    expect((await fetch(`${gateway}/after`)).status).toBe(200);
+    expect((await fetch(`${gateway}/before`)).status).toBe(404);
+  });
+
   test("G7: 15 restored from an older backup without new revisions: refused, and taken when the operator raises the epoch", async () => {
     const world = await opened({ gateways: 1, rate: bounded(50, 300), writeEveryMs: undefined });
     const adminNode = world.admins[0] as Node;

@@ -62,6 +62,17 @@ test("the epoch is raised by one, also by several at once", async () => {
   expect(parseIdentity((await under.store.get(KEYS.identity)).kv?.value)).toEqual({ id: identity.id, epoch: 3 });
 });
 
+test("raising remembers which stores are replaced, each once and the last sixteen", async () => {
+  const { identity } = await createIdentity(under.store, PREFIX);
+  for (const id of ["a", "b", "a"]) await raiseEpoch(under.store, PREFIX, [], id);
+  const stored = async () => parseIdentity((await under.store.get(KEYS.identity)).kv?.value);
+  expect(await stored()).toEqual({ id: identity.id, epoch: 4, replaces: ["b", "a"] });
+  await raiseEpoch(under.store, PREFIX);
+  expect(await stored()).toEqual({ id: identity.id, epoch: 5, replaces: ["b", "a"] });
+  for (let i = 0; i < 20; i++) await raiseEpoch(under.store, PREFIX, [], `s${i}`);
+  expect((await stored())?.replaces).toEqual(Array.from({ length: 16 }, (_, i) => `s${i + 4}`));
+});
+
 test("garbage in place of the identity is an error, not a new identity", async () => {
   await write(under.store, put(KEYS.identity, "garbage"));
   await expect(createIdentity(under.store, PREFIX)).rejects.toMatchObject({ code: "RECORD_INVALID" });

@@ -30,6 +30,18 @@ test.each([
     want: "foreign",
   },
   {
+    says: "another id that was put in the place of ours is ours, at any revision and epoch",
+    held: { identity: { id: "one", epoch: 7 }, applied: 5n },
+    claim: { identity: { id: "two", epoch: 2, replaces: ["none", "one"] }, head: 3n },
+    want: "raised",
+  },
+  {
+    says: "another id that was put in the place of a third one is foreign",
+    held: { identity: ID, applied: 5n },
+    claim: { identity: { id: "two", epoch: 2, replaces: ["three"] }, head: 99n },
+    want: "foreign",
+  },
+  {
     says: "a lost identity is foreign",
     held: { identity: ID, applied: 5n },
     claim: { identity: undefined, head: 99n },
