@@ -47,10 +47,10 @@ describe.skipIf(!possible)("packets that vanish", () => {
             if (namedMs === undefined && named.every(Boolean)) namedMs = performance.now() - startMs;
             await new Promise((resolve) => setTimeout(resolve, 100));
           }
-          for (const node of world.gateways) {
-            const staleness = sampleOf(await metricsOf(node), "jotgate_config_staleness_seconds") ?? 0;
-            expect(staleness).toBeGreaterThan(seconds - 3); // visible whether named yet or not
-          }
+          const visible = async (node: { readonly status: string }): Promise<boolean> =>
+            (sampleOf(await metricsOf(node), "jotgate_config_staleness_seconds") ?? 0) > seconds - 3;
+          for (const node of world.gateways)
+            await until("staleness is visible, whether named yet or not", () => visible(node), slack(1_000));
         },
         heal: () => netns?.heal(),
       });

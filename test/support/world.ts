@@ -67,8 +67,8 @@ export interface World {
   readonly load: Load;
   readonly upstreamPort: number;
   readonly upstreamSeen: number;
-  /** What each gateway said of itself, about five times a second. */
-  readonly samples: readonly NodeConfig[][];
+  /** What each gateway process said of itself, about five times a second: a list for each process there was. */
+  readonly samples: readonly (readonly NodeConfig[])[];
   /** Kills admin `i` and starts it again on its port. */
   restartAdmin(i: number): Promise<void>;
   /** Starts gateway `i` again, after it was ended, on its ports and data. */
@@ -173,13 +173,24 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
       writeEveryMs === undefined ? undefined : startWriter(ledger, "w", () => admins[0] as Node, writeEveryMs);
     let writer = newWriter();
     ends.push(() => writer?.stop());
-    const samples: NodeConfig[][] = gateways.map(() => []);
+    const samples: NodeConfig[][] = [];
+    const samplesOf = new Map<Node, NodeConfig[]>();
+    const listOf = (node: Node): NodeConfig[] => {
+      const known = samplesOf.get(node);
+      if (known) return known;
+      const list: NodeConfig[] = [];
+      samples.push(list);
+      samplesOf.set(node, list);
+      return list;
+    };
     const sampler = systemClock.every(SAMPLE_MS, () => {
-      for (const [i, node] of gateways.entries())
+      for (const node of gateways) {
+        const list = listOf(node); // of the process that is asked, even when another takes its place meanwhile
         configOf(node).then(
-          (config) => samples[i]?.push(config),
+          (config) => list.push(config),
           () => undefined, // a node that was stopped on purpose
         );
+      }
     });
     ends.push(() => sampler.cancel());
 
@@ -244,8 +255,11 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
       },
       async run(fault) {
         const before = { sent: load.sent, failed: load.failed };
-        await fault.inject();
-        await fault.heal?.();
+        try {
+          await fault.inject();
+        } finally {
+          await fault.heal?.(); // whatever went wrong: the next test, or the next try, finds a whole world
+        }
         const healedMs = performance.now();
         const probe = await until(
           "a write after the fault",

@@ -32,7 +32,7 @@ const scalar = fc.oneof(
   fc.integer({ min: -1, max: 3 }),
   fc.boolean(),
   fc.constant(null),
-  fc.double({ noNaN: true }),
+  fc.double({ noNaN: true, noDefaultInfinity: true }),
 );
 const { value } = fc.letrec((tie) => ({
   value: fc.oneof({ depthSize: "small" }, scalar, fc.array(tie("value"), { maxLength: 3 }), tie("object")),
