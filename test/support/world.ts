@@ -247,10 +247,11 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
           etcd: hosts,
           dataDir: folders[i] ?? "",
           ports,
-          ...given,
           args: all,
+          nowait: true, // it is sampled as itself from its first moment
         });
         gateways[i] = node;
+        if (!given.nowait) await untilReady(node, START_MS);
         return node;
       },
       async run(fault) {
