@@ -91,15 +91,39 @@ function maskPlugin(catalog: PluginCatalog, name: string, conf: unknown): unknow
 }
 
 function maskAt(value: unknown, path: string, paths: ReadonlySet<string>): unknown {
-  if (Array.isArray(value)) return value.map((item) => maskAt(item, path, paths));
+  if (Array.isArray(value)) return maskItems(value).map((item) => maskAt(item, path, paths));
+  if (typeof value === "string") return value.replace(USER_INFO, `//${MASK}@`);
   if (!isMembers(value)) return value;
   return Object.fromEntries(
     Object.entries(value).map(([name, member]) => {
       const here = path === "" ? name : `${path}.${name}`;
-      const secret = paths.has(here) || (SUSPICIOUS.test(name) && typeof member === "string");
-      return [name, secret ? maskLeaf(member) : maskAt(member, here, paths)];
+      if (paths.has(here)) return [name, maskLeaf(member)];
+      return [name, SUSPICIOUS.test(name) ? maskTexts(member) : maskAt(member, here, paths)];
     }),
   );
+}
+
+/** Below a suspicious name: every text, in lists and objects too; numbers and switches say nothing. */
+function maskTexts(value: unknown): unknown {
+  if (typeof value === "string") return maskLeaf(value);
+  if (Array.isArray(value)) return value.map(maskTexts);
+  if (!isMembers(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, maskTexts(one)]));
+}
+
+/** Two ways in which lists name what they hold: `["http_x_token", "==", "…"]` and `"Authorization: …"`. */
+function maskItems(items: readonly unknown[]): readonly unknown[] {
+  const [first] = items;
+  if (items.length > 2 && typeof first === "string" && SUSPICIOUS.test(first) && !first.includes(":"))
+    return [first, items[1], ...items.slice(2).map(maskTexts)];
+  return items.map((item) => (typeof item === "string" ? item.replace(HEADER_LINE, maskHeaderLine) : item));
+}
+
+const USER_INFO = /\/\/[^/?#@\s]+@/g;
+const HEADER_LINE = /^([\w-]+)(:\s*)(.+)$/s;
+
+function maskHeaderLine(line: string, name: string, colon: string): string {
+  return SUSPICIOUS.test(name) ? `${name}${colon}${MASK}` : line;
 }
 
 function maskTls(upstream: Record<string, unknown>): void {

@@ -5,9 +5,9 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { Connection, RequestView } from "../plugin/request-view.ts";
-import { compileTemplate, valueText } from "../plugin/template.ts";
+import { compileTemplate } from "../plugin/template.ts";
+import { hideTokens, shownVariable, type TokenPlaces } from "../plugin/token-places.ts";
 import { compileVariable, requestIdOf, type Variable } from "../plugin/variables.ts";
-import { HIDDEN, hideTokens, type TokenPlaces } from "./token-places.ts";
 
 /** A request that was refused before it had a route. */
 export interface RefusedRequest {
@@ -79,12 +79,11 @@ export function templateFormat(text: string, places: TokenPlaces, clock: Clock):
     status: () => status,
     reason: (view) => view.reason || undefined,
     time_local: () => localTime(clock),
-    request: (view) => requestLine(view, places),
-    request_line: (view) => requestLine(view, places),
+    request_line: compileVariable("request", clock),
   };
   const local = (name: string): Variable => {
     const read = Object.hasOwn(own, name) ? (own[name] as Variable) : compileVariable(name, clock);
-    return hiding(name, read, places);
+    return shownVariable(name, read, places);
   };
   const template = compileTemplate(text, { clock, local, escape: escapeValue });
   const known = refusedVariables(clock);
@@ -106,10 +105,6 @@ export function templateFormat(text: string, places: TokenPlaces, clock: Clock):
   };
 }
 
-function requestLine({ head }: RequestView, places: TokenPlaces): string {
-  return `${head.method} ${places.hideUrl(head.target)} HTTP/${head.httpVersion}`;
-}
-
 /** What can be said of a request that was not read. */
 function refusedVariables(clock: Clock): Readonly<Record<string, (request: RefusedRequest) => string>> {
   return {
@@ -124,28 +119,6 @@ function refusedVariables(clock: Clock): Readonly<Record<string, (request: Refus
     time_local: () => localTime(clock),
     time_iso8601: () => isoTime(clock),
   };
-}
-
-/** Variables that hold a target, a query or a URL. */
-const URLS: ReadonlySet<string> = new Set(["request_uri", "real_request_uri", "upstream_uri"]);
-const QUERIES: ReadonlySet<string> = new Set(["args", "query_string"]);
-
-/** A variable whose value shows no secret. */
-function hiding(name: string, read: Variable, places: TokenPlaces): Variable {
-  const shown = (show: (text: string) => string): Variable => {
-    return (view) => {
-      const value = read(view);
-      return value === undefined ? undefined : show(valueText(value));
-    };
-  };
-  if (QUERIES.has(name)) return shown((text) => places.hideQuery(text));
-  if (URLS.has(name)) return shown((text) => places.hideUrl(text));
-  if (name.startsWith("arg_"))
-    return shown((text) => (places.hidesArgument(name.slice(4)) ? HIDDEN : hideTokens(text)));
-  if (/^(?:cookie|post_arg|graphql)/.test(name)) return shown(() => HIDDEN);
-  const header = /^(?:sent_)?http_(.+)$/.exec(name)?.[1];
-  if (header !== undefined) return shown((text) => (places.hidesHeader(header) ? HIDDEN : places.hideUrl(text)));
-  return shown(hideTokens);
 }
 
 /** As nginx escapes: quotes, backslashes and what is not printable ASCII become \xHH. */

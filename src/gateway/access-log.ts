@@ -5,9 +5,9 @@ import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
 import type { RequestView } from "../plugin/request-view.ts";
+import type { TokenPlaces } from "../plugin/token-places.ts";
 import { jsonFormat, type RefusedRequest, templateFormat } from "./access-log-line.ts";
 import { LineSink } from "./access-log-sink.ts";
-import type { TokenPlaces } from "./token-places.ts";
 
 export interface AccessLogOptions {
   readonly format: "off" | "json" | "template";

@@ -13,9 +13,9 @@ import type { Freshness } from "../gateway/gateway-context.ts";
 import { type GatewayServer, openGatewayServer } from "../gateway/gateway-server.ts";
 import { makeProbe } from "../gateway/health-probe.ts";
 import { openTlsCertificates } from "../gateway/tls-certificates.ts";
-import type { TokenPlaces } from "../gateway/token-places.ts";
 import type { Counters } from "../plugin/counters.ts";
 import type { PluginSettings } from "../plugin/plugin.ts";
+import type { TokenPlaces } from "../plugin/token-places.ts";
 import { openFields } from "../runtime/field-opener.ts";
 import { type LiveConfiguration, openLive } from "../runtime/live.ts";
 import type { PluginRegistry } from "../runtime/plugin-registry.ts";
@@ -127,6 +127,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     states,
     settings: options.pluginSettings,
     counters: options.shared?.counters,
+    tokenPlaces: options.tokenPlaces,
     decrypt: openFields(keyringOf(settings), registry, prefix),
   });
 

@@ -4,8 +4,8 @@
 import { makeStringsFast } from "../base/fast-strings.ts";
 import { processEnvironment, type Settings } from "../base/settings.ts";
 import { readVersion } from "../base/version.ts";
-import { observeTokenPlaces, TokenPlaces } from "../gateway/token-places.ts";
 import type { PluginSettings } from "../plugin/plugin.ts";
+import { observeTokenPlaces, TokenPlaces } from "../plugin/token-places.ts";
 import { PLUGINS } from "../plugins/index.ts";
 import { loadOwnPlugins } from "../plugins/own-plugins.ts";
 import { openPluginRegistry, type PluginRegistry } from "../runtime/plugin-registry.ts";

@@ -7,6 +7,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
 import type { Answer } from "./answer.ts";
+import type { Variable } from "./args.ts";
 import type { Consumer, CredentialTable } from "./consumer.ts";
 import type { Counters } from "./counters.ts";
 import type { RequestView } from "./request-view.ts";
@@ -66,6 +67,11 @@ export interface NodeEnv {
   consumer(username: string): Consumer | undefined;
   /** The plugin's metadata record with defaults filled, or undefined; read it per request only if it is cheap to. */
   metadata(plugin: string): unknown;
+  /**
+   * A request variable as logs and metrics may show it: tokens, keys, cookies and what authentication plugins read are
+   * hidden. @param name without "$" @param read the variable of this name; `compileVariable(name)` when left out
+   */
+  shown(name: string, read?: Variable): Variable;
   /** The internal API at this path, if a loaded plugin offers one. */
   internalApi(path: string): InternalApi | undefined;
 }

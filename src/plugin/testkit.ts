@@ -22,6 +22,8 @@ import type {
   StateRegistry,
 } from "./plugin.ts";
 import type { RequestView } from "./request-view.ts";
+import { shownVariable, TokenPlaces } from "./token-places.ts";
+import { compileVariable } from "./variables.ts";
 
 /** A consumer as a test writes it: `auth` is plugin name → consumer-side configuration, references resolved. */
 export interface ConsumerInput {
@@ -104,6 +106,7 @@ export function makeEnv(input: EnvInput = {}): TestEnv {
     return plugin;
   };
 
+  const places = new TokenPlaces();
   const env: TestEnv = {
     clock,
     log: recordingLog(logged, {}),
@@ -116,6 +119,7 @@ export function makeEnv(input: EnvInput = {}): TestEnv {
     credentials: <Data>(plugin: string) => tableOf(plugin) as CredentialTable<unknown> as CredentialTable<Data>,
     consumer: (username) => consumers.get(username),
     metadata: (plugin) => input.metadata?.[plugin],
+    shown: (name, read = compileVariable(name, clock)) => shownVariable(name, read, places),
     internalApi(path) {
       apis ??= [...plugins.values()].flatMap((plugin) => plugin.internalApis?.(env) ?? []);
       return apis.find((api) => api.path === path);

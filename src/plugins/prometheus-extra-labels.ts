@@ -1,11 +1,10 @@
 /**
  * Labels that `prometheus.metrics.*.extra_labels` adds, read from request variables.
- * Promise: whatever clients send, a label has a bounded number of values of bounded length; the rest is "other".
+ * Promise: no label holds a token, a key or a cookie; whatever clients send, a label has a bounded number of values of bounded length; the rest is "other".
  */
 import type { NodeEnv } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { valueText } from "../plugin/template.ts";
-import { compileVariable } from "../plugin/variables.ts";
 import type { ExtraLabels } from "./prometheus-families.ts";
 
 const VALUES_MAX = 500; // per label and process; a family as a whole has its own bound
@@ -18,7 +17,7 @@ export function compileExtraLabels(env: NodeEnv): ((view: RequestView) => ExtraL
   if (Object.values(metrics).every(({ extraLabels }) => extraLabels.length === 0)) return undefined;
   const reader = (metric: string): ((view: RequestView) => readonly string[]) => {
     const reads = (metrics[metric]?.extraLabels ?? []).map(([label, variable]) => {
-      const read = compileVariable(variable, env.clock);
+      const read = env.shown(variable);
       const values = knownValues(env, `${metric} ${label}`);
       return (view: RequestView): string => bound(valueText(read(view)), values);
     });

@@ -9,6 +9,8 @@ import type { StoredValue } from "../model/record.ts";
 import type { CredentialTable } from "../plugin/consumer.ts";
 import type { Counters } from "../plugin/counters.ts";
 import type { InternalApi, NodeEnv, PluginSettings, StateRegistry } from "../plugin/plugin.ts";
+import { shownVariable, TokenPlaces } from "../plugin/token-places.ts";
+import { compileVariable } from "../plugin/variables.ts";
 import type { Consumers } from "./consumers.ts";
 import type { PluginRegistry } from "./plugin-registry.ts";
 
@@ -20,6 +22,8 @@ export interface NodeParts {
   readonly settings: PluginSettings;
   /** Counters that this node's workers share; absent where there is one process. */
   readonly counters?: Counters | undefined;
+  /** Where tokens are on this node; without it the places that are known by their names. */
+  readonly tokenPlaces?: TokenPlaces | undefined;
 }
 
 export interface Node {
@@ -35,6 +39,7 @@ export interface Node {
 export function openNode(parts: NodeParts, registry: PluginRegistry, consumers: () => Consumers): Node {
   const metadata = new Map<string, unknown>();
   const versions = new Map<string, number>();
+  const places = parts.tokenPlaces ?? new TokenPlaces();
   let apis: ReadonlyMap<string, InternalApi> | undefined;
 
   const env: NodeEnv = {
@@ -48,6 +53,7 @@ export function openNode(parts: NodeParts, registry: PluginRegistry, consumers: 
     credentials: <Data>(plugin: string) => consumers().table(plugin) as CredentialTable as CredentialTable<Data>,
     consumer: (username) => consumers().find(username),
     metadata: (plugin) => metadata.get(plugin),
+    shown: (name, read = compileVariable(name, parts.clock)) => shownVariable(name, read, places),
     internalApi(path) {
       apis ??= collectApis(registry, env);
       return apis.get(path);

@@ -493,6 +493,36 @@ describe("a viewer sees no secret", () => {
     for (const path of ["/secrets/vault/m", "/secrets/vault/r", "/consumers/mask", "/routes/foreign"])
       await world.call("DELETE", path);
   });
+
+  test("nor one that stands in a list, a header line, a condition or a URL", async () => {
+    const plugins = {
+      "proxy-rewrite": { headers: { set: { "X-Api-Key": "hidden-1" } } },
+      "response-rewrite": {
+        headers: { add: ["Authorization: Bearer hidden-2", "X-Team: blue"] },
+        vars: [["http_x_token", "==", "hidden-3"]],
+      },
+      unknown: {
+        passwords: ["hidden-4", ["hidden-5"]],
+        secret: { any: "hidden-6", n: 1 },
+        to: "redis://u:hidden-7@h/0",
+      },
+    };
+    await write(world.store, put("/apisix/routes/listed", { ...route, plugins }));
+    const reply = await world.call("GET", "/routes/listed", viewer);
+    expect(reply.text).not.toContain("hidden-");
+    expect(reply.body.value.plugins).toEqual({
+      "proxy-rewrite": { headers: { set: { "X-Api-Key": "********" } } },
+      "response-rewrite": {
+        headers: { add: ["Authorization: ********", "X-Team: blue"] },
+        vars: [["http_x_token", "==", "********"]],
+      },
+      unknown: { passwords: ["********", ["********"]], secret: { any: "********", n: 1 }, to: "redis://********@h/0" },
+    });
+    const dry = { body: { ...route, plugins: { ...plugins, unknown: undefined } } };
+    expect((await world.call("PUT", "/routes/listed?dry_run=1", dry)).text).not.toContain("hidden-");
+    await world.call("DELETE", "/routes/listed");
+    expect((await world.call("GET", "/history", viewer)).text).not.toContain("hidden-");
+  });
 });
 
 describe("what others have written", () => {

@@ -113,6 +113,22 @@ describe("prometheus", () => {
     expect(text).not.toMatch(/apisix_http_latency_count\{[^}]*(?:team|verb)=/);
   });
 
+  test("an extra label shows no token, key or cookie, whatever the settings name", async () => {
+    const names = ["http_authorization", "arg_jwt", "cookie_jwt", "request_uri", "args", "http_x_team"];
+    const extraLabels = names.map((variable, n) => [`l${n}`, variable] as const);
+    const env = makeEnv({
+      settings: { prometheus: { ...SETTINGS, metrics: { http_status: { extraLabels, expireMs: 0 } } } },
+    });
+    const token = "eyJhbGciOiJIUzI1NiJ9.eyJrZXkiOiJrIn0.c2ln";
+    const headers = { Authorization: `Bearer ${token}`, Cookie: `jwt=${token}`, "X-Team": token };
+    const view = makeView({ route: ROUTE, target: `/a?jwt=${token}&b=1`, headers });
+    view.response = makeResponse({ status: 200, source: "upstream" });
+    env.compile(prometheus).log?.(view);
+    const labels = { l0: "***", l1: "***", l2: "***", l3: "/a?jwt=***&b=1", l4: "jwt=***&b=1", l5: "***" };
+    expect(await metricValue(env, "apisix_http_status", labels)).toBe(1);
+    expect(await env.metrics.registry.metrics()).not.toContain("eyJ");
+  });
+
   test("what clients send into an extra label is bounded in number and length", async () => {
     const metrics = { http_status: { extraLabels: [["team", "http_x_team"] as const], expireMs: 0 } };
     const env = makeEnv({ settings: { prometheus: { ...SETTINGS, metrics } } });

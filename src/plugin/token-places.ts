@@ -1,10 +1,11 @@
 /**
- * Where requests carry tokens and keys, so that no log shows them: names that say so by themselves, names that the
+ * Where requests carry tokens and keys, so that no log and no metric shows them: names that say so by themselves, names that the
  * authentication plugins of this node are configured to read, and values that look like tokens wherever they are.
  * Promise: what is hidden on one route is hidden on all; more is hidden than must be, never less.
  */
-import { decodeFormText } from "../plugin/args.ts";
-import type { Plugin } from "../plugin/plugin.ts";
+import { decodeFormText, type Variable } from "./args.ts";
+import type { Plugin } from "./plugin.ts";
+import { valueText } from "./template.ts";
 
 /** Stands for what is not shown. */
 export const HIDDEN = "***";
@@ -88,6 +89,37 @@ function hideToken(words: string): string {
   const start = words.indexOf("eyJ");
   const isToken = start >= 0 && /\.|%2e/i.test(words.slice(start));
   return isToken ? words.slice(0, start) + HIDDEN : words;
+}
+
+/** Variables that hold a target, a query or a URL. */
+const URLS: ReadonlySet<string> = new Set(["request_uri", "real_request_uri", "upstream_uri"]);
+const LINES: ReadonlySet<string> = new Set(["request", "request_line"]);
+const QUERIES: ReadonlySet<string> = new Set(["args", "query_string"]);
+
+/** A variable whose value shows no secret, for what is logged or counted. @param read the variable of this name */
+export function shownVariable(name: string, read: Variable, places: TokenPlaces): Variable {
+  const shown = (show: (text: string) => string): Variable => {
+    return (view) => {
+      const value = read(view);
+      return value === undefined ? undefined : show(valueText(value));
+    };
+  };
+  if (QUERIES.has(name)) return shown((text) => places.hideQuery(text));
+  if (LINES.has(name)) return shown((text) => hideInLine(text, places));
+  if (URLS.has(name)) return shown((text) => places.hideUrl(text));
+  if (name.startsWith("arg_"))
+    return shown((text) => (places.hidesArgument(name.slice(4)) ? HIDDEN : hideTokens(text)));
+  if (/^(?:cookie|post_arg|graphql)/.test(name)) return shown(() => HIDDEN);
+  const header = /^(?:sent_)?http_(.+)$/.exec(name)?.[1];
+  if (header !== undefined) return shown((text) => (places.hidesHeader(header) ? HIDDEN : places.hideUrl(text)));
+  return shown(hideTokens);
+}
+
+/** `GET /a?b=c HTTP/1.1` */
+function hideInLine(line: string, places: TokenPlaces): string {
+  const start = line.indexOf(" ") + 1;
+  const end = Math.max(start, line.lastIndexOf(" "));
+  return line.slice(0, start) + places.hideUrl(line.slice(start, end)) + line.slice(end);
 }
 
 /** The same plugins; those that authenticate tell the places of each configuration they are compiled with. */
