@@ -1,5 +1,5 @@
 /**
- * Carries out a plan, and finds out what became of it when the answer was lost.
+ * Carries out a plan, and finds out what became of it when the answer was lost or cannot be believed.
  * Promise: never reports success without having seen a revision, never does a write twice.
  * Source: etcd.md section 8 "Unknown outcome".
  */
@@ -47,12 +47,15 @@ export async function commit(
       const result = await store.txn(txn);
       return result.succeeded ? { kind: "done", revision: result.revision, asked } : { kind: "conflict" };
     } catch (error) {
-      if (!isGatewayError(error, "STORE_OUTCOME_UNKNOWN")) throw error;
+      // The write that crosses etcd's quota is done and refused all the same (quotaApplierV3 in its apply.go).
+      const full = isGatewayError(error, "STORE_FULL");
+      if (!full && !isGatewayError(error, "STORE_OUTCOME_UNKNOWN")) throw error;
       const { kv, revision } = await readAfter(store, evidence.key, error);
       const fate = judge(kv, evidence);
       // What was deleted shows no revision: then the store's own, which is later, stands for it.
       if (fate === "done")
         return { kind: "done", revision: kv?.modRevision ?? revision, asked: asked && kv !== undefined };
+      if (full && fate === "untouched") throw error;
       if (fate === "other" || attempt >= UNKNOWN_RETRIES) throw unknown(error);
       await sleep(clock, RETRY_MS * (0.5 + Math.random()));
     }

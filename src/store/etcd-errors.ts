@@ -1,6 +1,7 @@
 /**
  * Translates what etcd, gRPC and etcd3 throw into GatewayError STORE_*.
  * Promise: a write whose fate is not certain is STORE_OUTCOME_UNKNOWN; STORE_UNAVAILABLE means it was not done.
+ * STORE_FULL is etcd's own word, which it also says of the writes under way that it did while its quota was crossed.
  * Seen with etcd 3.4.23, etcd3 1.1.2 (which drops the numeric code but keeps it in the text) and grpc-js 1.14.7.
  */
 import { type ErrorCode, GatewayError, messageOf } from "../base/errors.ts";

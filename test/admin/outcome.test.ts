@@ -48,6 +48,7 @@ const committedButLost: Fault = async (_txn, pass) => {
   await pass();
   throw lost();
 };
+const full = (): GatewayError => new GatewayError("STORE_FULL", { message: "database space exceeded" });
 const neverArrived: Fault = () => Promise.reject(lost());
 
 describe("when the store's answer is lost", () => {
@@ -124,11 +125,34 @@ describe("when the store is away", () => {
   });
 
   test("a full store is 507 with what to do", async () => {
-    const full: Fault = () => Promise.reject(new GatewayError("STORE_FULL", { message: "database space exceeded" }));
-    const { admin, close } = await world("/apisix/routes/1", 1, full);
+    const { admin, attempts, close } = await world("/apisix/routes/1", 1, () => Promise.reject(full()));
     expect(await admin.call("PUT", "/routes/1", { body: route })).toMatchObject({
       status: 507,
       body: { error_msg: expect.stringContaining("defragment") },
+    });
+    expect(attempts()).toBe(1);
+    expect((await admin.call("GET", "/routes/1")).status).toBe(404);
+    await close();
+  });
+
+  test("a write that made the store full is a success, though the store refused it", async () => {
+    const { admin, direct, close } = await world("/apisix/routes/1", 1, async (_txn, pass) => {
+      await pass();
+      throw full();
+    });
+    expect((await admin.call("PUT", "/routes/1", { body: route })).status).toBe(201);
+    expect((await direct.get("/apisix/routes/1")).kv?.version).toBe(1n);
+    await close();
+  });
+
+  test("a full store that does not say what became of the write leaves the outcome unknown", async () => {
+    const { admin, direct, close } = await world("/apisix/routes/1", 1, async () => {
+      await write(direct, put("/apisix/routes/1", { ...route, desc: "theirs" }));
+      throw full();
+    });
+    expect(await admin.call("PUT", "/routes/1", { body: route })).toMatchObject({
+      status: 503,
+      body: { outcome: "unknown" },
     });
     await close();
   });
