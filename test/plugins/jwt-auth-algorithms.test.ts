@@ -68,10 +68,14 @@ describe("every algorithm", () => {
     ];
     for (const bytes of damaged) {
       const text = `${token.slice(0, dot)}.${bytes.toString("base64url")}`;
-      const jose = await compactVerify(text, keyOf(algorithm).publicKey).then(
-        () => true,
-        () => false,
-      );
+      // OpenSSL takes a PSS signature without its leading zeros; RFC 8017 section 8.1.2 does not.
+      const whole = bytes.length === signature.length;
+      const jose =
+        whole &&
+        (await compactVerify(text, keyOf(algorithm).publicKey).then(
+          () => true,
+          () => false,
+        ));
       const called = await nodeOf(algorithm).callWith(text);
       expect([called.status === 200, called.status === 200 ? "" : called.message]).toEqual([jose, jose ? "" : FAILED]);
     }
