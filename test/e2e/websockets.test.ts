@@ -307,14 +307,12 @@ describe.each([
     });
 
     test("SIGTERM waits no longer than the last tunnel is open", async () => {
-      const draining = await start("--drain-time", "20s");
+      const draining = await start("--drain-time", "10m");
       const [client] = await openBoth("/open", draining);
       draining.signal("SIGTERM");
       await until("not ready", async () => (await fetch(`${draining.status}/ready`)).status === 503);
-      const startMs = performance.now();
       client.send(Buffer.from([0x03, 0xe8]), CLOSE);
-      expect(await draining.exited).toBe(0);
-      expect(performance.now() - startMs).toBeLessThan(15_000);
+      expect(await draining.exited).toBe(0); // long before the drain time
     });
   }
 });

@@ -341,14 +341,12 @@ describe("the end of connections", () => {
     gateway.beginDrain();
     const other = await ask(dial(gateway), { ":path": "/x" });
     expect(other.status).toBe(200);
-    const closing = gateway.close(5000);
+    const closing = gateway.close(60_000); // longer than this test may take
     await waitFor(() => goaways.length > 0);
     expect(goaways).toEqual([[constants.NGHTTP2_NO_ERROR, 1]]);
     held[0]?.();
     expect(await running).toMatchObject({ status: 200, body: "ok" });
-    const startMs = Date.now();
     await closing;
-    expect(Date.now() - startMs).toBeLessThan(3000);
     await slow.close();
   });
 

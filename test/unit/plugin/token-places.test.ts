@@ -129,19 +129,17 @@ describe("what plugins read", () => {
   });
 });
 
-test("hiding takes time in proportion to the text", () => {
+test("hiding takes time in proportion to the text: by its square these would take hours", () => {
   const attacks = [
-    "eyJ".repeat(20_000),
-    "eyJ.".repeat(15_000),
-    "bearer ".repeat(8_000),
-    " ".repeat(60_000),
-    "&=".repeat(30_000),
+    "eyJ".repeat(400_000),
+    "eyJ.".repeat(300_000),
+    "bearer ".repeat(160_000),
+    " ".repeat(1_200_000),
+    "&=".repeat(600_000),
   ];
   for (const text of attacks) {
-    const startMs = performance.now();
-    hideTokens(text);
-    places.hideUrl(`/?${text}`);
-    expect(performance.now() - startMs).toBeLessThan(500);
+    expect(hideTokens(text).length).toBeGreaterThan(0);
+    expect(places.hideUrl(`/?${text}`).length).toBeGreaterThan(0);
   }
 });
 
