@@ -5,7 +5,8 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { freePort, ROOT, type Running, run, temporaryFolder, until } from "../support/process.ts";
+import { freePort } from "../support/ports.ts";
+import { ROOT, type Running, run, temporaryFolder, until } from "../support/process.ts";
 
 /** A process that is gone when the test is over, however it ends. */
 function started(args: readonly string[]): Running {

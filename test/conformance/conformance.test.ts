@@ -5,7 +5,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { etcdAvailable, startEtcd } from "../support/etcd.ts";
-import { ADMIN_KEY, freePortRange, type Node, ROOT, run, startNode, VIEWER_KEY } from "../support/process.ts";
+import { freePortRange } from "../support/ports.ts";
+import { ADMIN_KEY, type Node, ROOT, run, startNode, VIEWER_KEY } from "../support/process.ts";
 
 /** What the runner's README asks of the gateway's environment. */
 const ENVIRONMENT = {

@@ -10,7 +10,8 @@ import { type Authority, openAuthority, type Pair } from "../support/authority.t
 import { makeToken, SECRET } from "../support/jwt.ts";
 import { type LoadAnswer, type LoadRequest, percentile, startLoad } from "../support/load.ts";
 import { bounded } from "../support/long-run.ts";
-import { admin, freePort, type Node, startNode, until } from "../support/process.ts";
+import { freePort } from "../support/ports.ts";
+import { admin, type Node, startNode, until } from "../support/process.ts";
 import { configOf } from "../support/scrape.ts";
 
 const CHANGES = bounded(100, 3_000);

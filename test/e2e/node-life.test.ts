@@ -5,7 +5,8 @@ import { readFileSync, statSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ADMIN_KEY, admin, freePort, type Node, startNode, temporaryFolder, until } from "../support/process.ts";
+import { freePort } from "../support/ports.ts";
+import { ADMIN_KEY, admin, type Node, startNode, temporaryFolder, until } from "../support/process.ts";
 
 let upstream: Server;
 let target = "";

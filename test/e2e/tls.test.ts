@@ -7,7 +7,8 @@ import { join } from "node:path";
 import type { PeerCertificate, TLSSocket } from "node:tls";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Authority, openAuthority } from "../support/authority.ts";
-import { admin, freePort, type Node, startNode, temporaryFolder, until } from "../support/process.ts";
+import { freePort } from "../support/ports.ts";
+import { admin, type Node, startNode, temporaryFolder, until } from "../support/process.ts";
 
 let upstream: Server;
 let authority: Authority;

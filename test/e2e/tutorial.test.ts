@@ -6,17 +6,8 @@ import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import {
-  ADMIN_KEY,
-  freePort,
-  freePortRange,
-  type Node,
-  ROOT,
-  type Running,
-  run,
-  startNode,
-  until,
-} from "../support/process.ts";
+import { freePort, freePortRange } from "../support/ports.ts";
+import { ADMIN_KEY, type Node, ROOT, type Running, run, startNode, until } from "../support/process.ts";
 
 interface Step {
   readonly line: number;

@@ -7,7 +7,8 @@ import { connect as connectHttp2 } from "node:http2";
 import { connect } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Authority, openAuthority } from "../support/authority.ts";
-import { admin, freePort, type Node, startNode, until } from "../support/process.ts";
+import { freePort } from "../support/ports.ts";
+import { admin, type Node, startNode, until } from "../support/process.ts";
 
 const NAME = "path.test";
 

@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { etcdAvailable } from "../support/etcd.ts";
 import { reportFault } from "../support/fault-report.ts";
-import { recordOf, startWriter } from "../support/ledger.ts";
+import { type LedgerEntry, recordOf, startWriter } from "../support/ledger.ts";
 import { percentile } from "../support/load.ts";
 import { allowTime, bounded, slack } from "../support/long-run.ts";
 import { admin, type Node, until } from "../support/process.ts";
@@ -38,20 +38,23 @@ describe.skipIf(!etcdAvailable())("admins in trouble", () => {
   test("G3 G4: 29 two admins, one record, racing PATCHes: what got 2xx is in the record, what was refused is not", async () => {
     expect((await world.ledger.write(origin(0), "put", "/routes/race", recordOf("/race"))).outcome).toBe("done");
     const count = bounded(150, 1_000);
-    const answers: { i: number; status: number }[] = [];
+    const answers: { i: number; status: number; outcome: LedgerEntry["outcome"] }[] = [];
     for (let i = 0; i < count; i += 50)
       await Promise.all(
         Array.from({ length: 50 }, async (_, j) => {
           const entry = await world.ledger.write(origin(j), "patch", "/routes/race", {
             labels: { [`l${i + j}`]: "x" },
           });
-          answers.push({ i: i + j, status: entry.status });
+          answers.push({ i: i + j, status: entry.status, outcome: entry.outcome });
         }),
       );
     const done = answers.filter(({ status }) => status === 200).map(({ i }) => `l${i}`);
     const { body } = await admin(world.admins[0] as Node, "GET", "/routes/race");
     const held = Object.keys((body as { value: { labels: Record<string, string> } }).value.labels);
-    expect(held.sort()).toEqual(done.sort());
+    const maybe = answers.filter(({ outcome }) => outcome === "unknown").map(({ i }) => `l${i}`); // and said to be so
+    expect(held.filter((label) => !maybe.includes(label)).sort()).toEqual(
+      done.filter((label) => !maybe.includes(label)).sort(),
+    );
     expect(done.length).toBeGreaterThan(0);
     expect(answers.filter(({ status }) => status !== 200 && status !== 503)).toEqual([]);
     process.stdout.write(`29 racing PATCHes: ${done.length} of ${count} done, the others refused\n`);
@@ -79,8 +82,9 @@ describe.skipIf(!etcdAvailable())("admins in trouble", () => {
     for (let i = 0; i < bounded(2, 10); i++) {
       relay.swallow();
       await new Promise((resolve) => setTimeout(resolve, 700));
+      const lost = world.ledger.entries.length;
       relay.heal();
-      await new Promise((resolve) => setTimeout(resolve, 300));
+      await until("writes are answered again", () => world.ledger.entries.length > lost + 2);
     }
     await writer.stop();
     const answered = world.ledger.entries.slice(before);
@@ -103,6 +107,8 @@ describe.skipIf(!etcdAvailable())("admins in trouble", () => {
       if (i + 1 >= world.admins.length) await restarting;
       else restarting.catch(() => undefined);
     }
+    const isDone = (): boolean => world.ledger.entries.slice(before.entries).some(({ outcome }) => outcome === "done");
+    await until("one write is done", isDone);
     await Promise.all(writers.map((writer) => writer.stop()));
     const entries = world.ledger.entries.slice(before.entries);
     const unknown = entries.filter(({ outcome }) => outcome === "unknown").length;
@@ -120,7 +126,6 @@ describe.skipIf(!etcdAvailable())("admins in trouble", () => {
       held: true,
       note: `${entries.length} writes, ${unknown} of unknown outcome`,
     });
-    expect(entries.filter(({ outcome }) => outcome === "done").length).toBeGreaterThan(0);
   });
 
   test("G1 G5 G13: 32 10,000 records in one burst are applied while callers are served as before", async () => {

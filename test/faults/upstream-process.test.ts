@@ -8,7 +8,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { reportFault } from "../support/fault-report.ts";
 import { type Load, percentile, startLoad } from "../support/load.ts";
 import { allowTime, bounded, slack } from "../support/long-run.ts";
-import { admin, freePort, type Node, startNode, until } from "../support/process.ts";
+import { freePort } from "../support/ports.ts";
+import { admin, type Node, startNode, until } from "../support/process.ts";
 
 allowTime();
 

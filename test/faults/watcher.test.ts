@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { type Clock, systemClock } from "../../src/base/clock.ts";
-import { silentLog } from "../../src/base/log.ts";
+import { type Fields, type Log, silentLog } from "../../src/base/log.ts";
 import { openEtcdSource } from "../../src/store/etcd.ts";
 import { controlKeys } from "../../src/store/keys.ts";
 import type { Revision, Store, StoreSource } from "../../src/store/store.ts";
@@ -22,11 +22,19 @@ import { until } from "../support/until.ts";
 const KEYS = controlKeys("/apisix");
 const identity = (id: string, epoch: number) => put(KEYS.identity, { id, epoch });
 
+/** Only what is minutes away comes sooner; how long silence may last stays as it is. */
+const AUDITS_SOON: Clock = {
+  nowMs: () => systemClock.nowMs(),
+  monotonicMs: () => systemClock.monotonicMs(),
+  after: (delayMs, run) => systemClock.after(delayMs > 60_000 ? delayMs / 500 : delayMs, run),
+  every: (intervalMs, run) => systemClock.every(intervalMs, run),
+};
+
 let ends: (() => unknown)[] = [];
 afterEach(async () => {
   for (const end of ends.reverse()) await end();
   ends = [];
-}, 20_000);
+});
 
 async function cluster(options: EtcdOptions = {}): Promise<{ etcd: EtcdCluster; store: Store }> {
   const etcd = await startEtcd(options);
@@ -70,6 +78,11 @@ async function persist(store: Store, key: string, value: unknown): Promise<Revis
   }
 }
 
+/** Bounded by real time, whatever the watcher's clock is. */
+async function untilApplied(watcher: Watcher, revision: Revision): Promise<void> {
+  await until(() => watcher.facts().loaded && watcher.facts().appliedRevision >= revision, `revision ${revision}`);
+}
+
 async function agree(store: Store, table: Table): Promise<void> {
   expect(contentsOf(table)).toEqual(await records(store));
 }
@@ -89,7 +102,7 @@ describe.skipIf(!etcdAvailable())("a watcher in trouble", () => {
     await store.compact(await write(store, put("/apisix/routes/new")));
     const last = await write(store, put("/apisix/routes/newer"));
     relay.heal();
-    expect(await watcher.waitFor(last, 10_000)).toBe(true);
+    await untilApplied(watcher, last);
     await agree(store, table);
     for (const [key, record] of held) if (key !== "/apisix/routes/7") expect(table.get(key)).toBe(record);
     expect(watcher.facts().lists).toMatchObject({ first: 1, compacted: 1 });
@@ -99,7 +112,7 @@ describe.skipIf(!etcdAvailable())("a watcher in trouble", () => {
         .map((c) => c.key)
         .sort(),
     ).toEqual(["/apisix/routes/7", "/apisix/routes/new", "/apisix/routes/newer"]);
-  }, 20_000);
+  });
 
   test("a wiped store is refused, empty, foreign and rewritten; the operator's epoch is believed", async () => {
     const { etcd, store } = await cluster();
@@ -131,43 +144,56 @@ describe.skipIf(!etcdAvailable())("a watcher in trouble", () => {
     await agree(store, table);
     expect([...table.entries()].map(([key]) => key)).toEqual(["/apisix/routes/9"]);
     expect(watcher.facts().problem).toBeUndefined();
-  }, 40_000);
+  });
 
-  test("the leader is killed: every acknowledged write arrives, without a list, and one reader never noticed", async () => {
+  test("the leader is killed: every acknowledged write arrives, without a list", async () => {
     const { etcd, store } = await cluster({ members: 3 });
     await write(store, identity("one", 1), put("/apisix/routes/0"));
     const nodes = [0, 1, 2].map((i) => startNode([...etcd.endpoints.slice(i), ...etcd.endpoints.slice(0, i)]));
     await Promise.all(nodes.map(({ watcher }) => watcher.waitFor(0n)));
     let last: Revision = 0n;
+    let leader = 0;
     for (let i = 0; i < 60; i++) {
-      if (i === 20) await etcd.kill(await etcd.leader());
+      if (i === 20) {
+        leader = await etcd.leader();
+        await etcd.kill(leader);
+      }
       last = await persist(store, `/apisix/routes/${i}`, { i });
     }
     for (const { watcher, table } of nodes) {
-      expect(await watcher.waitFor(last, 10_000)).toBe(true);
+      await untilApplied(watcher, last);
       await agree(store, table);
       expect(watcher.facts().lists).toMatchObject({ compacted: 0, behind: 0 });
     }
-    expect(nodes.filter(({ watcher }) => watcher.facts().epochs.broken === 0).length).toBeGreaterThanOrEqual(1);
-  }, 40_000);
+    // The others may notice too: no leader is known until the election is over.
+    expect(nodes[leader]?.watcher.facts().epochs.broken).toBeGreaterThanOrEqual(1);
+  });
 
   test("a paused member is noticed by its silence and another one used", async () => {
     const { etcd, store } = await cluster({ members: 3 });
     await write(store, identity("one", 1), put("/apisix/routes/0"));
     const follower = ((await etcd.leader()) + 1) % 3;
     const hosts = [...etcd.endpoints.slice(follower), ...etcd.endpoints.slice(0, follower)]; // random() = 0: begins there
-    const { watcher, table } = startNode(hosts, { clock: fastClock(4) });
+    const said: string[] = [];
+    const note = (fields: Fields): void => void said.push(String(fields["text"]));
+    const log: Log = { ...silentLog, warn: note, child: () => log };
+    const { watcher, table } = startNode(hosts, { clock: fastClock(4), log });
     await until(() => watcher.facts().connected, "the watch is open");
-    await new Promise((resolve) => setTimeout(resolve, 1_200)); // silence counts once a progress request was answered
-    const started = performance.now();
+    let staleness = 0;
+    const answered = (): boolean => {
+      const before = staleness;
+      staleness = watcher.facts().stalenessSeconds;
+      return staleness < before;
+    };
+    await until(answered, "a progress request is answered, without which silence means nothing");
     etcd.pause(follower);
     const last = await persist(store, "/apisix/routes/1", "while paused");
-    expect(await watcher.waitFor(last, 40_000)).toBe(true);
-    expect(performance.now() - started).toBeLessThan(8_000);
+    await untilApplied(watcher, last);
+    expect(said[0]).toBe("etcd fell silent"); // before the connection's own keep-alive, which has real time
     await agree(store, table);
     expect(watcher.facts().lists).toMatchObject({ first: 1, behind: 0 });
     etcd.resume(follower);
-  }, 40_000);
+  });
 
   test("a member without a majority does not keep a node quietly stale", async () => {
     const { etcd, store } = await cluster({ members: 3 });
@@ -181,9 +207,9 @@ describe.skipIf(!etcdAvailable())("a watcher in trouble", () => {
     etcd.resume(1);
     etcd.resume(2);
     const last = await persist(store, "/apisix/routes/1", "after");
-    expect(await watcher.waitFor(last, 15_000)).toBe(true);
+    await untilApplied(watcher, last);
     await until(() => watcher.facts().fresh && watcher.facts().problem === undefined, "in step again");
-  }, 40_000);
+  });
 
   test("a node starts from the disk file with etcd away and needs no list when it is back", async () => {
     const { etcd, store } = await cluster();
@@ -202,22 +228,20 @@ describe.skipIf(!etcdAvailable())("a watcher in trouble", () => {
     await etcd.kill(0);
 
     const { table } = openTable();
-    const started = performance.now();
     const again = keep(table);
     ends.push(() => again.stop());
     const restored = await again.restore();
     const { watcher } = startNode(etcd.endpoints, { table, restored });
-    expect(performance.now() - started).toBeLessThan(2_000);
-    expect(watcher.facts()).toMatchObject({ loaded: true, fresh: false });
+    expect(watcher.facts()).toMatchObject({ loaded: true, fresh: false }); // at once; the 2 s of G8 are in node-start
     expect(contentsOf(table)).toEqual(contentsOf(first.table));
     await until(() => watcher.facts().epochs.unreachable > 0, "it tries");
     expect(watcher.facts().problem?.code).toBe("store-unreachable");
     await etcd.restart(0);
     const last = await persist(store, "/apisix/routes/8", "later");
-    expect(await watcher.waitFor(last, 10_000)).toBe(true);
+    await untilApplied(watcher, last);
     await agree(store, table);
     expect(Object.values(watcher.facts().lists)).toEqual([0, 0, 0, 0, 0]);
-  }, 40_000);
+  });
 
   test("a watch that shows nothing while beats are read is dead, whatever it says", async () => {
     const { etcd, store } = await cluster();
@@ -234,14 +258,14 @@ describe.skipIf(!etcdAvailable())("a watcher in trouble", () => {
         return new Proxy(member, { get: (target, name) => (name === "watch" ? watch : bind(target, name)) });
       },
     };
-    const { watcher, table } = startNode(etcd.endpoints, { source, clock: fastClock(20) });
+    const { watcher, table } = startNode(etcd.endpoints, { source, clock: fastClock(8) });
     await until(() => watcher.facts().connected, "the watch is open");
     await write(store, put(KEYS.beat, { at: 1 }), put("/apisix/routes/1"));
-    await until(() => watcher.facts().epochs.dead === 1, "noticed by the beat");
+    await until(() => watcher.facts().epochs.dead >= 1, "noticed by the beat");
     deaf = false;
     await until(() => table.size === 2, "the next watch shows it");
     await agree(store, table);
-  }, 20_000);
+  });
 
   test("G3: 11 compaction between the pages of a list: it begins again, three times, then pauses; then it is whole", async () => {
     const { etcd, store } = await cluster();
@@ -270,19 +294,19 @@ describe.skipIf(!etcdAvailable())("a watcher in trouble", () => {
     expect(watcher.facts().lists.first).toBe(6);
     expect(watcher.facts().epochs.compacted).toBe(1); // after the third list it paused
     expect(pages).toBe(5 + 3);
-  }, 30_000);
+  });
 
   test("the audit finds a difference and a list repairs it", async () => {
     const { etcd, store } = await cluster();
     await write(store, identity("one", 1), put("/apisix/routes/0"), put("/apisix/routes/1"));
-    const { watcher, table } = startNode(etcd.endpoints, { clock: fastClock(500) });
+    const { watcher, table } = startNode(etcd.endpoints, { clock: AUDITS_SOON });
     await until(() => watcher.facts().connected, "the watch is open");
     table.apply(1n, [{ type: "delete", key: "/apisix/routes/1", kv: undefined }]); // as a lost event would leave it
     await until(() => watcher.facts().lists.audit >= 1, "the audit listed", 10_000);
     await until(() => table.size === 2, "repaired");
     expect(watcher.facts().auditDifferences).toBe(1);
     await agree(store, table);
-  }, 20_000);
+  });
 });
 
 function bind(target: Store, name: string | symbol): unknown {

@@ -1,5 +1,6 @@
 /** What is tried again, what is not, and what the client gets then. Source: spec/proxy.md sections 3 and 4. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { freePort } from "../support/ports.ts";
 import { LANES } from "./lanes.ts";
 import {
   answering,
@@ -18,13 +19,6 @@ import {
   waitFor,
 } from "./support.ts";
 
-/** A port nothing listens on: it was given out and closed. */
-async function deadPort(): Promise<number> {
-  const upstream = await openRawUpstream(() => {});
-  await upstream.close();
-  return upstream.port;
-}
-
 describe.each(LANES)("$lane", ({ fastLane }) => {
   let good: RawUpstream;
   let closing: RawUpstream;
@@ -38,7 +32,7 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
     closing = await openRawUpstream((socket) => void socket.destroy());
     garbled = await openRawUpstream((socket) => void socket.end("nonsense\r\n\r\n"));
     silent = await openRawUpstream(() => {});
-    dead = await deadPort();
+    dead = await freePort();
   });
 
   afterAll(async () => {

@@ -12,6 +12,7 @@ import type { PluginPhases } from "../../src/plugin/plugin.ts";
 import type { RequestView } from "../../src/plugin/request-view.ts";
 import type { Pipeline, RouteUnit, UpstreamChoice } from "../../src/runtime/route-unit.ts";
 import type { AttemptOutcome, Attempts, Target, Timeouts, UpstreamUnit } from "../../src/runtime/upstream-unit.ts";
+import { patience } from "../support/long-run.ts";
 
 export function pipelineOf(...plugins: PluginPhases[]): Pipeline {
   const defined = <T>(list: (T | undefined)[]): T[] => list.filter((item) => item !== undefined);
@@ -141,6 +142,7 @@ export interface RawUpstream {
   readonly port: number;
   /** Everything received, per connection, latin1. */
   readonly received: string[];
+  /** Those on which something was received; whoever only knocks is a stranger. */
   readonly connections: number;
   /** Everything received on all connections, in order of arrival. */
   readonly all: string;
@@ -156,6 +158,7 @@ export function openRawUpstream(
   let received: string[] = [];
   let all = "";
   let opened = 0;
+  let spoken = 0;
   const sockets = new Set<Socket>();
   const server: Server = createServer({ allowHalfOpen: false }, (socket) => {
     const index = opened++;
@@ -165,6 +168,7 @@ export function openRawUpstream(
     socket.on("error", () => socket.destroy());
     socket.on("data", (chunk: Buffer) => {
       const text = chunk.toString("latin1");
+      if (seen === "") spoken++;
       received[index] = (received[index] ?? "") + text;
       all += text;
       seen += text;
@@ -181,7 +185,7 @@ export function openRawUpstream(
           return received;
         },
         get connections() {
-          return opened;
+          return spoken;
         },
         get all() {
           return all;
@@ -224,9 +228,6 @@ export function answering(
 
 export const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/** How long a fact may take; a busy machine is no failure. */
-const WITHIN_MS = 20_000;
-
 export interface RawClient {
   readonly socket: Socket;
   readonly text: string;
@@ -264,12 +265,13 @@ export function openClient(port: number): Promise<RawClient> {
       reject(error);
       ended();
     });
-    const until = (done: (text: string) => boolean, withinMs = WITHIN_MS): Promise<string> =>
+    const until = (done: (text: string) => boolean, withinMs = 5000): Promise<string> =>
       new Promise((found, failed) => {
+        const bound = patience(withinMs);
         const timer = setTimeout(() => {
           waiting.delete(check);
-          failed(new Error(`not within ${withinMs} ms; received ${JSON.stringify(text.slice(0, 2000))}`));
-        }, withinMs);
+          failed(new Error(`not within ${bound} ms; received ${JSON.stringify(text.slice(0, 2000))}`));
+        }, bound);
         const check = (): void => {
           if (!done(text) && !closed) return;
           clearTimeout(timer);
@@ -370,10 +372,11 @@ export async function ask(port: number, bytes: string | Buffer): Promise<RawResp
 }
 
 /** Polls until the fact holds. */
-export async function waitFor(holds: () => boolean | Promise<boolean>, withinMs = WITHIN_MS): Promise<void> {
-  const end = Date.now() + withinMs;
+export async function waitFor(holds: () => boolean | Promise<boolean>, withinMs = 5000): Promise<void> {
+  const bound = patience(withinMs);
+  const end = Date.now() + bound;
   while (!(await holds())) {
-    if (Date.now() > end) throw new Error(`not within ${withinMs} ms`);
+    if (Date.now() > end) throw new Error(`not within ${bound} ms`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

@@ -13,16 +13,8 @@ import { type Authority, openAuthority } from "../support/authority.ts";
 import { type EtcdCluster, etcdAvailable, startEtcd } from "../support/etcd.ts";
 import { listAll, openDirect } from "../support/history.ts";
 import { encode } from "../support/jwt.ts";
-import {
-  ADMIN_KEY,
-  admin,
-  freePort,
-  type Node,
-  startNode,
-  temporaryFolder,
-  until,
-  VIEWER_KEY,
-} from "../support/process.ts";
+import { freePort } from "../support/ports.ts";
+import { ADMIN_KEY, admin, type Node, startNode, temporaryFolder, until, VIEWER_KEY } from "../support/process.ts";
 
 const canaries = new Map<string, string>();
 

@@ -7,7 +7,8 @@ import { makeResponse, makeView } from "../../src/plugin/testkit-view.ts";
 import { limitConn } from "../../src/plugins/limit-conn.ts";
 import { limitCount } from "../../src/plugins/limit-count.ts";
 import { limitReq } from "../../src/plugins/limit-req.ts";
-import { freePort, temporaryFolder, until } from "../support/process.ts";
+import { freePort } from "../support/ports.ts";
+import { temporaryFolder, until } from "../support/process.ts";
 import { askRedis, hasRedis, type RedisServer, startRedis } from "../support/redis.ts";
 
 let server: RedisServer;

@@ -5,12 +5,12 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { freePorts } from "./ports.ts";
 
 const BINARY = "etcd";
-const START_MS = 20_000;
+const START_MS = 60_000;
 
 export interface EtcdOptions {
   readonly members?: 1 | 3;
@@ -127,7 +127,10 @@ async function startOnPorts(ports: readonly number[], options: EtcdOptions): Pro
     },
     pid: (i) => members[i]?.pid ?? -1,
     async leader() {
-      for (let i = 0; i < count; i++) if (await isLeader(factsOf(i))) return i;
+      for (const end = performance.now() + START_MS; performance.now() < end; ) {
+        for (let i = 0; i < count; i++) if (await isLeader(factsOf(i))) return i;
+        await new Promise((resolve) => setTimeout(resolve, 50)); // an election is under way
+      }
       throw new Error("no leader");
     },
     async stop() {
@@ -172,15 +175,4 @@ async function isLeader(endpoint: string): Promise<boolean> {
   } catch {
     return false;
   }
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, "127.0.0.1"));
-  await Promise.all(servers.map((server) => once(server, "listening")));
-  const ports = servers.map((server) => {
-    const address = server.address();
-    return typeof address === "object" && address !== null ? address.port : 0;
-  });
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }

@@ -1,8 +1,11 @@
 /**
  * An open-loop HTTP client: sends at a fixed rate whatever the answers do, on kept and on new connections, and knows of
  * every request how it ended. Promise: nothing is retried, so that what a caller would have seen is what is counted.
+ * On a machine that cannot keep up, callers must not be what breaks: so many requests are open at a time and no more, and
+ * a hang is counted in time that this process was running.
  */
-import { Agent, type OutgoingHttpHeaders, request } from "node:http";
+import { Agent, type ClientRequest, type OutgoingHttpHeaders, request } from "node:http";
+import { bounded } from "./long-run.ts";
 
 export interface LoadTarget {
   readonly name: string;
@@ -29,8 +32,10 @@ export interface LoadOptions {
   readonly judge?: (answer: LoadAnswer) => string | undefined;
   /** One of so many requests comes on a connection of its own; default 10. */
   readonly newEvery?: number;
-  /** An answer that takes longer is a hang; default 15 s. */
+  /** An answer that takes longer is a hang; default 15 s, of time in which this process could have read it. */
   readonly hangMs?: number;
+  /** Requests to one target that may be open at a time; those that are due beyond are not sent. */
+  readonly open?: number;
   /** Whether a failure is one that was announced; those are counted apart. */
   readonly excuse?: (record: LoadRecord) => boolean;
   /** How many requests are remembered one by one; the counts are of all. Default: all. */
@@ -80,10 +85,22 @@ export interface Load {
 }
 
 const TICK_MS = 10;
+/** A tick that comes later than this tells of our own waiting for a processor, not of the gateway's. */
+const LEAP_MAX_MS = 5 * TICK_MS;
+const SWEEP_MS = 250;
 const FAILURES_KEPT = 100;
+
+/** One that is under way. */
+interface Open {
+  readonly outgoing: ClientRequest;
+  /** When it was sent, in time that this process was running. */
+  readonly sentRunMs: number;
+  readonly finish: (status: number, wrong: string | undefined) => void;
+}
 
 export function startLoad(options: LoadOptions): Load {
   const { judge = statusIs200, newEvery = 10, hangMs = 15_000, keep = Number.POSITIVE_INFINITY } = options;
+  const { open: openMax = bounded(64, 1_000) } = options;
   // First in, first out: no connection stays idle until its server closes it.
   const agents = new Map(
     options.targets.map(({ name }) => [name, new Agent({ keepAlive: true, scheduling: "fifo", maxFreeSockets: 64 })]),
@@ -91,7 +108,11 @@ export function startLoad(options: LoadOptions): Load {
   const records: LoadRecord[] = [];
   const failures: LoadRecord[] = [];
   const left = new Set<string>();
+  const open = new Map(options.targets.map(({ name }) => [name, new Set<Open>()]));
   const startMs = performance.now();
+  let lastMs = startMs;
+  let runMs = 0;
+  let sweepMs = SWEEP_MS;
   let turns = 0;
   let sent = 0;
   let answered = 0;
@@ -111,6 +132,8 @@ export function startLoad(options: LoadOptions): Load {
   };
 
   const send = (target: LoadTarget, dueMs: number): void => {
+    const underWay = open.get(target.name);
+    if (!underWay || underWay.size >= openMax) return;
     const n = sent++;
     const { method = "GET", path, headers = {}, body, alone = false } = options.request(n, target);
     const fresh = alone || n % newEvery === 0;
@@ -118,7 +141,7 @@ export function startLoad(options: LoadOptions): Load {
     const finish = (status: number, wrong: string | undefined): void => {
       if (ended) return;
       ended = true;
-      clearTimeout(hang);
+      underWay.delete(entry);
       end({ n, target: target.name, dueMs, tookMs: performance.now() - dueMs, status, fresh, wrong });
     };
     const outgoing = request(`${target.origin}${path}`, {
@@ -129,10 +152,8 @@ export function startLoad(options: LoadOptions): Load {
       },
       agent: fresh ? false : agents.get(target.name),
     });
-    const hang = setTimeout(() => {
-      finish(0, `no end within ${hangMs} ms`);
-      outgoing.destroy();
-    }, hangMs);
+    const entry: Open = { outgoing, sentRunMs: runMs, finish };
+    underWay.add(entry);
     outgoing.on("error", (error) => finish(0, error.message || error.name));
     outgoing.on("response", (incoming) => {
       const chunks: Buffer[] = [];
@@ -148,12 +169,32 @@ export function startLoad(options: LoadOptions): Load {
     outgoing.end(body);
   };
 
-  const timer = setInterval(() => {
+  const endHanging = (): void => {
+    for (const underWay of open.values())
+      for (const { outgoing, sentRunMs, finish } of underWay) {
+        if (runMs - sentRunMs < hangMs) break; // the others are younger
+        finish(0, `no end within ${hangMs} ms`);
+        outgoing.destroy();
+      }
+  };
+
+  const sending = (): void => {
     const due = Math.floor(((performance.now() - startMs) / 1_000) * options.rate);
     for (; turns < due; turns++) {
       const dueMs = startMs + ((turns + 1) / options.rate) * 1_000;
       for (const target of options.targets) if (!left.has(target.name)) send(target, dueMs);
     }
+  };
+
+  let stopped = false;
+  const timer = setInterval(() => {
+    const nowMs = performance.now();
+    runMs += Math.min(nowMs - lastMs, LEAP_MAX_MS);
+    lastMs = nowMs;
+    if (!stopped) sending();
+    if (runMs < sweepMs) return;
+    sweepMs = runMs + SWEEP_MS;
+    endHanging();
   }, TICK_MS);
 
   return {
@@ -173,11 +214,12 @@ export function startLoad(options: LoadOptions): Load {
     failures,
     leave: (name) => void left.add(name),
     async stop() {
-      clearInterval(timer);
+      stopped = true;
       await new Promise<void>((resolve) => {
         idle = resolve;
         if (answered === sent) resolve();
       });
+      clearInterval(timer);
       for (const agent of agents.values()) agent.destroy();
     },
   };

@@ -58,7 +58,9 @@ export async function openLone(options: LoneOptions): Promise<Lone> {
   });
   let writes = 0;
   const inStep = async (limitMs = 30_000): Promise<void> => {
-    const revision = await write(store, put("/apisix/routes/probe", { ...recordOf("/probe"), desc: `${++writes}` }));
+    const record = put("/apisix/routes/probe", { ...recordOf("/probe"), desc: `${++writes}` });
+    // The store may have been started again a moment ago, and the handle may still wait to connect.
+    const revision = await until("a write after the fault", () => write(store, record), limitMs);
     await until(
       "the node is in step",
       async () => {

@@ -6,6 +6,9 @@ import { vi } from "vitest";
 
 export const LONG = process.env["LONG_RUN"] === "1";
 
+/** Beyond anything that a machine with twenty busy processes makes a test wait. */
+const PATIENCE_MS = 60_000;
+
 /** @returns the first in `npm test`, the second in the long form */
 export function bounded<T>(short: T, long: T): T {
   return LONG ? long : short;
@@ -14,6 +17,11 @@ export function bounded<T>(short: T, long: T): T {
 /** A bound that a guarantee states. `npm test` only catches what hangs: a busy machine is no failure; the long form holds it. */
 export function slack(boundMs: number): number {
   return boundMs * Number(process.env["TIME_SLACK"] ?? bounded(20, 1.5));
+}
+
+/** How long a test waits for a fact before it calls it missing. `npm test` only catches what hangs, as with `slack`. */
+export function patience(boundMs: number): number {
+  return bounded(Math.max(boundMs, PATIENCE_MS), boundMs);
 }
 
 /** A number that the long forms are told by their command line. */

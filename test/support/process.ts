@@ -3,9 +3,10 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { patience } from "./long-run.ts";
+import { freePort } from "./ports.ts";
 
 export const ROOT = resolve(import.meta.dirname, "../..");
 const BIN = join(ROOT, "bin/jotgate.mjs");
@@ -18,36 +19,6 @@ process.on("exit", () => {
   for (const child of alive) child.kill("SIGKILL");
 });
 
-/** A port nobody listens on at this moment. */
-export function freePort(host = "127.0.0.1"): Promise<number> {
-  return new Promise((ok, fail) => {
-    const server = createServer();
-    server.on("error", fail);
-    server.listen(0, host, () => {
-      const address = server.address();
-      server.close(() => (address && typeof address === "object" ? ok(address.port) : fail(new Error("no port"))));
-    });
-  });
-}
-
-/** `count` different free ports in a row, for programs that want a base. */
-export async function freePortRange(count: number): Promise<number> {
-  for (let tries = 0; tries < 200; tries++) {
-    const base = 20_000 + Math.floor(Math.random() * 30_000);
-    const probes = await Promise.all(Array.from({ length: count }, (_, i) => isFree(base + i)));
-    if (probes.every(Boolean)) return base;
-  }
-  throw new Error(`no ${count} free ports in a row`);
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((ok) => {
-    const server = createServer();
-    server.on("error", () => ok(false));
-    server.listen(port, "127.0.0.1", () => server.close(() => ok(true)));
-  });
-}
-
 /** A folder that is gone when the test process ends. */
 export function temporaryFolder(name: string): string {
   const folder = mkdtempSync(join(tmpdir(), `jotgate-${name}-`));
@@ -55,14 +26,15 @@ export function temporaryFolder(name: string): string {
   return folder;
 }
 
-/** Polls `fact` until it is truthy. Rejects with the last error or `what` after `limitMs`. */
+/** Polls `fact` until it is truthy. Rejects with the last error or `what` after `limitMs`, in `npm test` not before a minute. */
 export async function until<T>(
   what: string,
   fact: () => T | Promise<T>,
   limitMs = 15_000,
   stepMs = 25,
 ): Promise<NonNullable<T>> {
-  const end = Date.now() + limitMs;
+  const bound = patience(limitMs);
+  const end = Date.now() + bound;
   let last: unknown;
   for (;;) {
     try {
@@ -73,7 +45,7 @@ export async function until<T>(
       last = error;
     }
     if (Date.now() > end)
-      throw new Error(`not within ${limitMs} ms: ${what}`, { cause: last instanceof Error ? last : undefined });
+      throw new Error(`not within ${bound} ms: ${what}`, { cause: last instanceof Error ? last : undefined });
     await new Promise((next) => setTimeout(next, stepMs));
   }
 }
@@ -183,7 +155,7 @@ export async function startNode(role: "start" | "admin" | "gateway", options: No
 }
 
 /** Waits for `/ready`; fails at once, with the output, when the process ended instead. */
-export async function untilReady(node: Node, limitMs = 50_000): Promise<void> {
+export async function untilReady(node: Node, limitMs = 60_000): Promise<void> {
   let gone: number | string | undefined;
   void node.exited.then((code) => {
     gone = code;

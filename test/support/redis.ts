@@ -3,7 +3,8 @@
  */
 import { existsSync } from "node:fs";
 import { createConnection } from "node:net";
-import { freePort, type Running, run, temporaryFolder, until } from "./process.ts";
+import { freePort } from "./ports.ts";
+import { type Running, run, temporaryFolder, until } from "./process.ts";
 
 const BINARY = "/usr/bin/redis-server";
 

@@ -1,15 +1,18 @@
 /**
  * Waiting for facts, with a bound: what tests use in place of sleeping.
  */
+import { patience } from "./long-run.ts";
+
 export async function until(
   fact: () => boolean | Promise<boolean>,
   what: string,
   timeoutMs = 5_000,
   everyMs = 5,
 ): Promise<void> {
-  const end = performance.now() + timeoutMs;
+  const bound = patience(timeoutMs);
+  const end = performance.now() + bound;
   while (!(await fact())) {
-    if (performance.now() > end) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    if (performance.now() > end) throw new Error(`not within ${bound} ms: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
 }
