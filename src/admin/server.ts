@@ -28,6 +28,16 @@ import { openPointing } from "./pointing.ts";
 import { openUniqueIndex } from "./unique.ts";
 import { NO_OPTIONS } from "./write-options.ts";
 
+/** What strangers may cost, with a key or without. */
+export interface AdminLimits {
+  /** Until the head of a request is complete. */
+  readonly headMs: number;
+  /** A whole request, body included; admin bodies are small. */
+  readonly requestMs: number;
+  /** Open at a time; those beyond are closed at once. */
+  readonly connections: number;
+}
+
 export interface AdminOptions {
   readonly store: Store;
   readonly catalog: PluginCatalog;
@@ -54,6 +64,8 @@ export interface AdminOptions {
   readonly historyEntries?: number;
   /** What `?wait=all` waits by; started and stopped by its owner. Default: nobody can wait. */
   readonly barrier?: Barrier;
+  /** Default: 10 s, 60 s, 1,024. */
+  readonly limits?: Partial<AdminLimits>;
   /** PEM texts; with `clientCa`, clients must show a certificate signed by it. */
   readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
 }
@@ -66,7 +78,8 @@ export interface AdminServer {
 
 const HISTORY_ENTRIES = 1_000;
 const BASE = "/apisix/admin";
-const REQUEST_MS = 60_000; // a whole request, body included; admin bodies are small
+const LIMITS: AdminLimits = { headMs: 10_000, requestMs: 60_000, connections: 1_024 };
+const CHECK_MS = 250; // how late a connection may be found to have used up its time; Node's own default is 30 s
 
 /**
  * Listens, and prepares the store (placeholders, identity): at once, or when a store that is away comes back.
@@ -121,10 +134,12 @@ type Handler = (request: FastifyRequest, reply: FastifyReply) => Promise<Fastify
 
 function openHttp(options: AdminOptions, handler: Handler): FastifyInstance {
   const { tls } = options;
+  const limits: AdminLimits = { ...LIMITS, ...options.limits };
+  const timing = { headersTimeout: limits.headMs, connectionsCheckingInterval: CHECK_MS };
   const common = {
     logger: false,
     exposeHeadRoutes: false,
-    requestTimeout: REQUEST_MS,
+    requestTimeout: limits.requestMs,
     routerOptions: { maxParamLength: 16_384 },
     // Targets that Fastify's router cannot read go the way of all others: they too need a key.
     frameworkErrors: (_error: Error, request: FastifyRequest, reply: FastifyReply) => void handler(request, reply),
@@ -133,9 +148,14 @@ function openHttp(options: AdminOptions, handler: Handler): FastifyInstance {
     cert: tls.cert,
     key: tls.key,
     ...(tls.clientCa !== undefined && { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true }),
+    handshakeTimeout: limits.headMs,
+    ...timing,
   };
   // True: the two differ in the type of the raw server only, which is not used here.
-  const app = (secure ? fastify({ ...common, https: secure }) : fastify(common)) as unknown as FastifyInstance;
+  const app = (secure
+    ? fastify({ ...common, https: secure })
+    : fastify({ ...common, http: timing })) as unknown as FastifyInstance;
+  app.server.maxConnections = limits.connections;
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", (_request, _payload, done) => done(null)); // bodies are read by readBody
   app.setErrorHandler((error, _request, reply) => {

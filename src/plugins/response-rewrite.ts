@@ -6,7 +6,7 @@
 import { isUtf8 } from "node:buffer";
 import { brotliDecompressSync, gunzipSync, inflateSync } from "node:zlib";
 import { type Static, Type } from "typebox";
-import { messageOf } from "../base/errors.ts";
+import { GatewayError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { compilePattern, type Pattern, patternError } from "../base/regex.ts";
 import { checkExpression } from "../model/expression.ts";
@@ -82,7 +82,13 @@ export const responseRewrite = definePlugin({
           const limitBytes = conf.max_resp_body_size;
           response.filterBody({
             limitBytes,
-            apply: (bytes) => replaceIn(bytes, encoding, replacements, limitBytes, env.log),
+            apply: (bytes) => {
+              const plain = decode(bytes, encoding, limitBytes, env.log);
+              if (plain) return replaceIn(plain, replacements);
+              // As the upstream sent it, and said to be so: the client may be able to read it.
+              if (encoding !== undefined) response.headers.set("Content-Encoding", encoding);
+              return bytes;
+            },
           });
         }
         editHeaders?.(view, response.headers);
@@ -166,15 +172,7 @@ function sourceOf(regex: string, options: string): string {
   return flags === "" ? regex : `(?${flags})${regex}`;
 }
 
-function replaceIn(
-  bytes: Buffer,
-  encoding: string | undefined,
-  replacements: readonly Replacement[],
-  limitBytes: number,
-  log: Log,
-): Buffer {
-  const plain = decode(bytes, encoding, limitBytes, log);
-  if (!plain) return bytes;
+function replaceIn(plain: Buffer, replacements: readonly Replacement[]): Buffer {
   const charset = isUtf8(plain) ? "utf8" : "latin1"; // latin1 keeps bytes that are no text as they are
   let text = plain.toString(charset);
   for (const { pattern, beforeNewline, template, all } of replacements) {
@@ -184,6 +182,10 @@ function replaceIn(
   return Buffer.from(text, charset);
 }
 
+/**
+ * @returns undefined when the body cannot be decoded
+ * @throws GatewayError when it unpacks to more than the limit: nobody has looked at what a filter should have changed
+ */
 function decode(bytes: Buffer, encoding: string | undefined, maxOutputLength: number, log: Log): Buffer | undefined {
   try {
     switch (encoding?.toLowerCase()) {
@@ -201,6 +203,10 @@ function decode(bytes: Buffer, encoding: string | undefined, maxOutputLength: nu
         return undefined;
     }
   } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE")
+      throw new GatewayError("UPSTREAM_BAD_RESPONSE", {
+        message: `the body unpacks to more than ${maxOutputLength} bytes`,
+      });
     log.error({ plugin: "response-rewrite", encoding, error: messageOf(error) }, "the body could not be decoded");
     return undefined;
   }

@@ -9,6 +9,7 @@ const HEAD_BYTES_MAX = 8_192;
 const BODY_BYTES_MAX = 1_024; // nothing here reads a body
 const CONNECTIONS_MAX = 512; // scrapers, probes and long polls of other nodes
 const HEAD_TIMEOUT_MS = 10_000;
+const CHECK_MS = 1_000; // how late that is noticed; Node's own default is 30 s
 
 export interface Listener {
   /** Where it listens, the port resolved. */
@@ -29,7 +30,11 @@ export function createServer(notFound: object): FastifyInstance {
       // True: a reply of whatever route types is a reply; Fastify's generic one cannot be written to.
       void (reply as unknown as FastifyReply).code(400).send({ error_msg: "bad request" });
     },
-    http: { maxHeaderSize: HEAD_BYTES_MAX, headersTimeout: HEAD_TIMEOUT_MS },
+    http: {
+      maxHeaderSize: HEAD_BYTES_MAX,
+      headersTimeout: HEAD_TIMEOUT_MS,
+      connectionsCheckingInterval: CHECK_MS,
+    },
   });
   server.server.maxConnections = CONNECTIONS_MAX;
   server.removeAllContentTypeParsers();
