@@ -5,11 +5,20 @@
 import type { Kind } from "../model/kinds.ts";
 import type { Members } from "./stored.ts";
 
+export type Resealed =
+  /** All of it is under the first key, or there is nothing to seal. */
+  | { readonly kind: "current" }
+  /** `doubtful`: places of texts that were taken as plain and may be sealed by a key that is not in the keyring. */
+  | { readonly kind: "resealed"; readonly value: Members; readonly doubtful: readonly string[] }
+  | { readonly kind: "unopenable"; readonly reason: string };
+
 export interface FieldCodec {
   /** Whether anything is ever sealed; when not, stored private keys are plain and are not echoed. */
   readonly seals: boolean;
   /** What is stored. What is sealed already stays as it is. */
   seal(kind: Kind, id: string, value: Members): Members;
+  /** A stored value with its secrets as `seal` seals them now, whatever key, format or none they are under. */
+  reseal(kind: Kind, id: string, stored: Members): Resealed;
   /** What was sealed; members that no key opens stay sealed. */
   open(kind: Kind, id: string, value: Members): Members;
   /** As `open`, but for private keys, which are shown to nobody. */

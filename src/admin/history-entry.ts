@@ -16,6 +16,21 @@ export interface HistoryEntry {
   /** Without query. */
   readonly path: string;
   readonly changes: readonly ShownEntryChange[];
+  /** Of a run that sealed records anew; together with the entry's own, `revisions` are all that it made. */
+  readonly resealed?: { readonly records: number; readonly revisions: readonly Span[] };
+}
+
+/** From and to, both included. */
+export type Span = readonly [number, number];
+
+const SPANS_MAX = 1_000; // the entry is written with each transaction; more than these and the last one is stretched
+
+/** @param revision larger than all that are there */
+export function spanned(spans: readonly Span[], revision: number): readonly Span[] {
+  const last = spans.at(-1);
+  if (last && (revision === last[1] + 1 || spans.length === SPANS_MAX))
+    return [...spans.slice(0, -1), [last[0], revision]];
+  return [...spans, [revision, revision]];
 }
 
 export interface ShownEntryChange {

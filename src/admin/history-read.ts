@@ -74,8 +74,10 @@ async function readEntries(engine: Engine, keys: readonly KeyValue[]): Promise<R
 }
 
 function shownEntry({ entry, revision }: ReadEntry): object {
-  const { timeMs, actor, address, method, path, changes } = entry;
-  return { revision: Number(revision), time: Math.floor(timeMs / 1_000), actor, address, method, path, changes };
+  const { timeMs, actor, address, method, path, changes, resealed } = entry;
+  const time = Math.floor(timeMs / 1_000);
+  const more = resealed && { resealed: resealed.records };
+  return { revision: Number(revision), time, actor, address, method, path, changes, ...more };
 }
 
 function wholeIn(text: string | undefined, otherwise: number): number | undefined {

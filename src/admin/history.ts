@@ -4,6 +4,7 @@
  * protected as the records themselves, since it is what they were, byte for byte, next to them in the store.
  */
 import { randomBytes } from "node:crypto";
+import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import { MAX_REQUEST_BYTES } from "../store/limits.ts";
 import { type KeyValue, prefixRange } from "../store/store.ts";
@@ -20,6 +21,8 @@ const RESTORE_BYTES_MAX = 256 * 1_024;
 const MARGIN_BYTES = 64 * 1_024;
 
 export interface History {
+  /** Whether writes are remembered at all. */
+  readonly keeps: boolean;
   /** Adds the entry of a write to its plan; to be called last. Without changes it only says that it happened. */
   plan(engine: Engine, plan: Plan, request: AdminRequest, changes: readonly RecordChange[]): void;
   /** Something was committed: now and then the oldest entries go. Never throws, never waits. */
@@ -34,6 +37,7 @@ export function openHistory(entries: number): History {
   let since = slack; // the first write of a process looks too
   let trimming: Promise<void> | undefined;
   return {
+    keeps: entries > 0,
     plan(engine, plan, request, changes) {
       if (entries > 0) planEntry(engine, plan, request, changes);
     },
@@ -52,10 +56,15 @@ export function openHistory(entries: number): History {
   };
 }
 
+/** Ordered by time. */
+export function newHistoryId(clock: Clock): string {
+  return `${String(clock.nowMs()).padStart(15, "0")}-${randomBytes(6).toString("hex")}`;
+}
+
 function planEntry(engine: Engine, plan: Plan, request: AdminRequest, changes: readonly RecordChange[]): void {
   const { clock, prefix } = engine;
   const roomy = plan.bytes < MAX_REQUEST_BYTES - 2 * MARGIN_BYTES;
-  const id = `${String(clock.nowMs()).padStart(15, "0")}-${randomBytes(6).toString("hex")}`;
+  const id = newHistoryId(clock);
   const entry: HistoryEntry = {
     timeMs: clock.nowMs(),
     actor: request.actor.name,

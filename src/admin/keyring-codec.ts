@@ -3,11 +3,11 @@
  * Promise: nothing is ever sealed twice; a sealed text that came from us and is sent back is the secret it was.
  * Source: spec/admin-api.md section 8.
  */
-import { isSealed, type Keyring } from "../base/keyring.ts";
+import { isSealed, type Keyring, looksLegacy } from "../base/keyring.ts";
 import type { Kind } from "../model/kinds.ts";
 import { type PluginFields, replaceSecrets, type SecretPlace } from "../model/secret-fields.ts";
 import { boundTo } from "../runtime/field-opener.ts";
-import type { FieldCodec } from "./field-codec.ts";
+import type { FieldCodec, Resealed } from "./field-codec.ts";
 import type { Members } from "./stored.ts";
 
 export function keyringCodec(keyring: Keyring, fields: PluginFields, prefix: string): FieldCodec {
@@ -35,8 +35,37 @@ export function keyringCodec(keyring: Keyring, fields: PluginFields, prefix: str
     return texts;
   };
 
+  const unopened = (text: string, { path }: SecretPlace, bound: string): string => {
+    const opened = keyring.open(text, bound);
+    return `${path} cannot be opened: ${opened.kind === "unopenable" ? opened.reason : "no key of the keyring fits"}`;
+  };
+  const reseal = (kind: Kind, id: string, stored: Members): Resealed => {
+    let reason: string | undefined;
+    const doubtful: string[] = [];
+    const seen = new Set<string>();
+    const value = replaceSecrets(kind, stored, fields, (text, place) => {
+      const bound = boundIn(kind, id, place);
+      seen.add(text);
+      if (text === "" || (seals(kind) ? keyring.isCurrent(text, bound) : !isSealed(text))) return text;
+      const plain = openText(kind, id, text, place);
+      if (plain === text) {
+        if (isSealed(text) || (place.isPem && !text.startsWith("---"))) reason ??= unopened(text, place, bound);
+        else if (looksLegacy(text)) doubtful.push(place.path);
+      }
+      return seals(kind) ? keyring.seal(plain, bound) : plain;
+    });
+    for (const [text, path] of leavesOf(stored, "")) {
+      if (!isSealed(text) || seen.has(text) || keyring.isCurrent(text, boundIn(kind, id, { path, isPem: false })))
+        continue;
+      reason ??= `${path} is sealed, and no plugin of this node has a secret there`;
+    }
+    if (reason !== undefined) return { kind: "unopenable", reason };
+    return value === stored ? { kind: "current" } : { kind: "resealed", value, doubtful };
+  };
+
   return {
     seals: true,
+    reseal,
     seal: (kind, id, value) =>
       seals(kind)
         ? replaceSecrets(kind, value, fields, (text, place) =>
@@ -67,4 +96,13 @@ export function keyringCodec(keyring: Keyring, fields: PluginFields, prefix: str
     digests: (text) => keyring.digests(text),
     owns: (digest) => keyring.owns(digest),
   };
+}
+
+/** Texts of a value and where they stand, as `SecretPlace.path` says it. */
+function* leavesOf(value: unknown, path: string): Generator<readonly [text: string, path: string], void> {
+  if (typeof value === "string") yield [value, path];
+  else if (Array.isArray(value)) for (const item of value) yield* leavesOf(item, path);
+  else if (typeof value === "object" && value !== null) {
+    for (const [name, member] of Object.entries(value)) yield* leavesOf(member, path === "" ? name : `${path}.${name}`);
+  }
 }

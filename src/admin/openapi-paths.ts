@@ -132,6 +132,7 @@ const HISTORY_ENTRY: Json = {
     ...{ revision: { type: "integer" }, time: { type: "integer" }, actor: { type: "string" } },
     ...{ address: { type: "string" }, method: { type: "string" }, path: { type: "string" } },
     changes: { type: "array", items: ref("Change") },
+    resealed: { type: "integer", description: "records that were sealed anew, without any other change" },
   },
   required: ["revision", "time", "actor", "address", "method", "path", "changes"],
   additionalProperties: false,
@@ -156,6 +157,25 @@ const ROLLED_BACK: Json = {
     ...APPLIED,
   },
   required: ["rolled_back_to", "changes", "warnings"],
+  additionalProperties: false,
+};
+
+const COUNTS: Json = { total: { type: "integer" }, resealed: { type: "integer" }, unchanged: { type: "integer" } };
+const texts = (...names: string[]): Json => ({
+  type: "object",
+  properties: Object.fromEntries(names.map((name) => [name, { type: "string" }])),
+  required: names,
+});
+
+const RESEALED: Json = {
+  type: "object",
+  properties: {
+    ...{ dry_run: { const: true }, ...COUNTS, ...APPLIED },
+    failed: { type: "array", items: texts("key", "reason") },
+    warnings: { type: "array", items: texts("code", "key", "message") },
+    history: { type: "object", properties: COUNTS, required: Object.keys(COUNTS), additionalProperties: false },
+  },
+  required: [...Object.keys(COUNTS), "failed", "warnings", "history"],
   additionalProperties: false,
 };
 
@@ -204,6 +224,9 @@ const OTHERS: Json = {
     answer("Rolled back, or what would change.", anyOf(ROLLED_BACK, ref("DryRun"))),
     { parameters: [query("key", "Only this record, such as routes/1."), ...WRITE_PARAMETERS] },
   ),
+  ...act("post", "reseal", "/encryption/reseal", answer("Sealed anew, or what would be.", RESEALED), {
+    parameters: WRITE_PARAMETERS,
+  }),
   ...read("getOpenApi", "/openapi.json", { type: "object" }),
 };
 

@@ -1,5 +1,5 @@
 /**
- * What our Admin API offers beside APISIX's resources: nodes, the store's identity, the history of writes.
+ * What our Admin API offers beside APISIX's resources: nodes, the store's identity, the history of writes, encryption.
  * docs/admin-api.md describes each; every one of them is behind the same key as all others.
  */
 import { type AdminAnswer, refuse } from "./answer.ts";
@@ -7,6 +7,7 @@ import { writeAndWait } from "./applied.ts";
 import type { AdminRequest, Engine } from "./engine.ts";
 import { getHistoryEntry, listHistory } from "./history-read.ts";
 import { describeApi } from "./openapi.ts";
+import { resealAll } from "./reseal.ts";
 import { rollBack } from "./rollback.ts";
 import { describeStore, raiseStoreEpoch } from "./store-epoch.ts";
 import { writeOptionsOf } from "./write-options.ts";
@@ -22,6 +23,7 @@ const ENDPOINTS: readonly (readonly [method: string, path: string, Endpoint])[] 
   ["GET", "history", listHistory],
   ["GET", "history/*", getHistoryEntry],
   ["POST", "history/*/rollback", writing(rollBack)],
+  ["POST", "encryption/reseal", writing(resealAll)],
 ];
 
 const DIRS: ReadonlySet<string> = new Set(ENDPOINTS.map(([, path]) => path.split("/")[0] ?? ""));

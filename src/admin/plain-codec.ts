@@ -10,6 +10,7 @@ export function plainCodec(fields: PluginFields): FieldCodec {
   return {
     seals: false,
     seal: (_kind, _id, value) => value,
+    reseal: () => ({ kind: "current" }),
     open: (_kind, _id, value) => value,
     openShown: (_kind, _id, value) => value,
     openGiven(kind, _id, value) {

@@ -2,13 +2,14 @@
  * Works out, from the history, what every record was right after a write: what each later write found before it.
  * Promise: says what it cannot know (records that others changed past the history) instead of guessing.
  */
+import { isDeepStrictEqual } from "node:util";
 import { dirOf, parseKey } from "../model/keys.ts";
 import { KINDS, type KindName } from "../model/kinds.ts";
-import { prefixRange } from "../store/store.ts";
+import { type KeyValue, prefixRange } from "../store/store.ts";
 import { type AdminAnswer, refuse } from "./answer.ts";
 import type { Engine, RecordChange } from "./engine.ts";
 import { historyKeys } from "./history.ts";
-import { decodeEntry, decodeRestorables, type Restorable } from "./history-entry.ts";
+import { decodeEntry, decodeRestorables, type HistoryEntry, type Restorable, type Span } from "./history-entry.ts";
 import { storeKeyOf } from "./history-read.ts";
 import { historyDir, restoreDir } from "./places.ts";
 import { readStored, type StoredRecord, toStored } from "./stored.ts";
@@ -39,6 +40,7 @@ export async function reconstruct(
   if (at < 0) return undefined;
   const moment = BigInt(revision);
   const found = new Map<string, Found>();
+  const sealing = await spansBefore(engine, keys.slice(0, at + 1), moment);
   const later = keys.slice(at + 1);
   for (let from = 0; from < later.length; from += READ_TOGETHER) {
     const some = later.slice(from, from + READ_TOGETHER);
@@ -46,7 +48,8 @@ export async function reconstruct(
     for (const [n, { createRevision }] of some.entries()) {
       const read = reads[n];
       if (read === undefined) return { refusal: unrestorable(createRevision) };
-      for (const one of read) {
+      sealing.push(...read.sealing);
+      for (const one of read.records) {
         const known = found.get(one.key);
         if (known) known.last = createRevision;
         else found.set(one.key, { target: one, last: createRevision });
@@ -60,12 +63,12 @@ export async function reconstruct(
     if (wanted !== undefined && key !== wanted) continue;
     const record = await recordAt(engine, key, target);
     if ("refusal" in record) return record;
-    warnings.push(...doubts(key, target, last, record.previous, moment));
+    warnings.push(...doubts(key, target, last, record.previous, moment, sealing));
     if (target.leased)
       warnings.push({ code: "had_lifetime", key, message: "had a lifetime (ttl), and is left as it is" });
     else if (record.restored) records.push(record.restored);
   }
-  if (wanted === undefined) warnings.push(...(await changedOutside(engine, moment, found)));
+  if (wanted === undefined) warnings.push(...(await changedOutside(engine, moment, found, sealing)));
   return { records, warnings };
 }
 
@@ -78,14 +81,45 @@ interface Found {
 
 const READ_TOGETHER = 20;
 
+interface ReadEntry {
+  readonly records: readonly Restorable[];
+  /** Revisions that only sealed records anew. */
+  readonly sealing: readonly Span[];
+}
+
 /** undefined: this write kept nothing to restore. */
-async function readRestorables(engine: Engine, entryKey: string): Promise<readonly Restorable[] | undefined> {
+async function readRestorables(engine: Engine, entryKey: string): Promise<ReadEntry | undefined> {
   const id = entryKey.slice(historyDir(engine.prefix).length);
   const { kv } = await engine.store.get(`${restoreDir(engine.prefix)}${id}`);
-  if (kv) return decodeRestorables(kv.value);
+  if (kv) {
+    const records = decodeRestorables(kv.value);
+    return records && { records, sealing: [] };
+  }
   // Some entries are of no record at all.
   const entry = (await engine.store.get(entryKey)).kv;
-  return entry && decodeEntry(entry.value)?.changes.length === 0 ? [] : undefined;
+  const decoded = entry && decodeEntry(entry.value);
+  return entry && decoded?.changes.length === 0 ? { records: [], sealing: spansOf(decoded, entry) } : undefined;
+}
+
+function spansOf({ resealed }: HistoryEntry, { modRevision }: KeyValue): readonly Span[] {
+  return resealed ? [...resealed.revisions, [Number(modRevision), Number(modRevision)]] : [];
+}
+
+/** Runs that began before the moment and were not over: the only entries that are ever written again. */
+async function spansBefore(engine: Engine, keys: readonly KeyValue[], moment: bigint): Promise<Span[]> {
+  const spans: Span[] = [];
+  for (const { key, modRevision } of keys) {
+    if (modRevision <= moment) continue;
+    const { kv } = await engine.store.get(key);
+    const entry = kv && decodeEntry(kv.value);
+    if (entry) spans.push(...spansOf(entry, kv));
+  }
+  return spans;
+}
+
+function isIn(spans: readonly Span[], revision: bigint): boolean {
+  const at = Number(revision);
+  return spans.some(([from, to]) => from <= at && at <= to);
 }
 
 function unrestorable(revision: bigint): AdminAnswer {
@@ -119,6 +153,9 @@ async function recordAt(engine: Engine, key: string, target: Restorable): Promis
   const opened = engine.codec.openGiven(kind, id, then.value, then.value);
   if ("error" in opened) return { refusal: refuse(400, `${key} cannot be restored: ${opened.error}`) };
   const candidate = opened.value;
+  // Sealed anew meanwhile it has another text and says the same.
+  if (previousValue && !previous?.leased && isDeepStrictEqual(previousValue, candidate))
+    return { previous, restored: undefined };
   // Sealed anew, since keyrings change; without one, the very bytes that were there.
   const text = engine.codec.seals ? JSON.stringify(engine.codec.seal(kind, id, candidate)) : target.before;
   return { previous, restored: { change: { ...change, candidate }, sealed: Buffer.from(text, "utf8") } };
@@ -132,9 +169,10 @@ function doubts(
   last: bigint,
   previous: StoredRecord | undefined,
   moment: bigint,
+  sealing: readonly Span[],
 ): HistoryWarning[] {
-  const between = BigInt(target.revision) > moment;
-  const after = previous !== undefined && previous.modRevision !== last;
+  const between = BigInt(target.revision) > moment && !isIn(sealing, BigInt(target.revision));
+  const after = previous !== undefined && previous.modRevision !== last && !isIn(sealing, previous.modRevision);
   if (!between && !after) return [];
   const message = between
     ? "was changed by others before the history knew it: what is restored may be newer than the moment"
@@ -149,13 +187,21 @@ async function changedOutside(
   engine: Engine,
   moment: bigint,
   found: ReadonlyMap<string, Found>,
+  sealing: readonly Span[],
 ): Promise<HistoryWarning[]> {
   const warnings: HistoryWarning[] = [];
   for (const kind of Object.keys(KINDS) as KindName[]) {
     if (kind === "credential") continue; // they stand among the consumers
     for await (const page of engine.store.list(prefixRange(dirOf(engine.prefix, kind)), { keysOnly: true })) {
       for (const { key, modRevision, lease } of page.kvs) {
-        if (modRevision <= moment || found.has(key) || lease !== 0n || !parseKey(engine.prefix, key)) continue;
+        if (
+          modRevision <= moment ||
+          isIn(sealing, modRevision) ||
+          found.has(key) ||
+          lease !== 0n ||
+          !parseKey(engine.prefix, key)
+        )
+          continue;
         const message = "was changed past the history and is left as it is";
         if (warnings.length < OUTSIDE_MAX) warnings.push({ code: "changed_outside", key, message });
       }

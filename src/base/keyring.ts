@@ -21,6 +21,8 @@ export interface Keyring {
   /** @param bound what the text belongs to; the same is needed to open it */
   seal(plain: string, bound: string): string;
   open(text: string, bound: string): Opened;
+  /** Whether `seal` would seal it no better: it is under the first key, in the ring's format, and opens. */
+  isCurrent(text: string, bound: string): boolean;
   /** Digests of a text that nobody can compute without the key, one per key, the first key's first. */
   digests(text: string): readonly string[];
   /** Whether a digest was made with a key of this ring. */
@@ -33,6 +35,13 @@ const PREFIX = "jotgate:1:";
 export function isSealed(text: string): boolean {
   return text.startsWith(PREFIX);
 }
+
+/** Whether a text could be one of APISIX's: whole blocks in base64. Keys and secrets of 32 random bytes look so too. */
+export function looksLegacy(text: string): boolean {
+  return text.length % 4 === 0 && LEGACY.test(text) && Buffer.from(text, "base64").length % 16 === 0;
+}
+
+const LEGACY = /^[A-Za-z0-9+/]{22,}={0,2}$/;
 
 interface Key {
   readonly id: string;
@@ -56,6 +65,10 @@ export function openKeyring(keys: readonly string[], format: SealFormat): Keyrin
       if (isSealed(text)) return openGcm(ring, text, bound);
       const opened = openLegacy(legacy, text);
       return opened === undefined ? PLAIN : { kind: "opened", text: opened };
+    },
+    isCurrent(text, bound) {
+      if (format === "aes-cbc" && firstLegacy) return !isSealed(text) && openLegacy([firstLegacy], text) !== undefined;
+      return isSealed(text) && openGcm([first], text, bound).kind === "opened";
     },
     digests: (text) => ring.map((key) => digestOf(key, text)),
     owns: (digest) => ring.some((key) => digest.startsWith(`${key.digestId}-`)),
@@ -116,9 +129,8 @@ function sealLegacy(key: Buffer, plain: string): string {
 
 /** Right padding and right UTF-8 by chance: less than once in 2^40 for texts of usual length. */
 function openLegacy(keys: readonly Buffer[], text: string): string | undefined {
-  if (keys.length === 0 || text.length % 4 !== 0 || !/^[A-Za-z0-9+/]{22,}={0,2}$/.test(text)) return undefined;
+  if (keys.length === 0 || !looksLegacy(text)) return undefined;
   const bytes = Buffer.from(text, "base64");
-  if (bytes.length % 16 !== 0) return undefined;
   for (const key of keys) {
     try {
       const decipher = createDecipheriv(legacyName(key), key, key.subarray(0, 16));

@@ -83,7 +83,8 @@ export class LastKnownGood {
     if (result.torn)
       log.warn({ file }, "the last write of the last-known-good file was cut off; the one before counts");
     await table.restore(result.records.values(), result.position.applied);
-    await this.#continue(result.bytes, result.baseBytes, result.sum);
+    // Under an older key it is not continued but written anew, so that the key may leave the keyring.
+    if (!result.outdated) await this.#continue(result.bytes, result.baseBytes, result.sum);
     this.#saved = result.position;
     return result.position;
   }

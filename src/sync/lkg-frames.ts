@@ -26,6 +26,7 @@ export interface Frame {
 export class Chain {
   #sum: Buffer = createHash("sha256").update(MAGIC).digest().subarray(0, SUM_BYTES);
   readonly #sealer: Sealer | undefined;
+  #outdated = false;
 
   constructor(sealer: Sealer | undefined) {
     this.#sealer = sealer;
@@ -33,6 +34,11 @@ export class Chain {
 
   get sum(): Buffer {
     return this.#sum;
+  }
+
+  /** Whether a frame that was read is under an older key of the keyring. */
+  get outdated(): boolean {
+    return this.#outdated;
   }
 
   /** Back to where a file was found sound. */
@@ -67,6 +73,7 @@ export class Chain {
     const plain =
       kind === HEADER || this.#sealer === undefined ? payload : this.#sealer.open(payload, this.#bound(kind));
     if (plain === undefined) return undefined;
+    if (kind !== HEADER && this.#sealer?.isCurrent(payload) === false) this.#outdated = true;
     this.#sum = sum;
     return { kind, payload: plain };
   }

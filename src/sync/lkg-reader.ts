@@ -22,6 +22,8 @@ export interface SoundFile {
   readonly sum: Buffer;
   /** Something unsound followed. */
   readonly torn: boolean;
+  /** Some of it is under an older key of the keyring. */
+  readonly outdated: boolean;
 }
 
 export type ReadResult = SoundFile | { readonly kind: "none" } | { readonly kind: "unusable"; readonly reason: string };
@@ -76,7 +78,7 @@ async function readFrames(
   const records = new Map<string, RestoredRecord>();
   const slice = new Slice(clock);
   let pending: Entry[] = [];
-  let sound: Omit<SoundFile, "torn"> | undefined;
+  let sound: Omit<SoundFile, "torn" | "outdated"> | undefined;
   for (let frame = await chain.decode(read); frame !== undefined; frame = await chain.decode(read)) {
     if (frame.kind === RECORDS) pending.push(...decodeEntries(frame.payload));
     if (slice.isOver()) await slice.yield();
@@ -98,7 +100,7 @@ async function readFrames(
   }
   if (sound === undefined)
     return unusable("its checksum is wrong, or it was encrypted with a key that is not in the keyring");
-  return { ...sound, torn: sound.bytes < size };
+  return { ...sound, torn: sound.bytes < size, outdated: chain.outdated };
 }
 
 function unusable(reason: string): ReadResult {

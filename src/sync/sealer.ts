@@ -8,6 +8,8 @@ export interface Sealer {
   seal(plain: Buffer, bound: Buffer): Buffer;
   /** Undefined when it was sealed with an unknown key, for other bytes, or was changed. */
   open(sealed: Buffer, bound: Buffer): Buffer | undefined;
+  /** Whether it was sealed with the key that seals now. */
+  isCurrent(sealed: Buffer): boolean;
 }
 
 const ID_BYTES = 4;
@@ -38,6 +40,7 @@ export function openSealer(keyring: readonly (string | Buffer)[], purpose: strin
       const text = Buffer.concat([cipher.update(plain), cipher.final()]);
       return Buffer.concat([first.id, iv, cipher.getAuthTag(), text]);
     },
+    isCurrent: (sealed) => first.id.equals(sealed.subarray(0, ID_BYTES)),
     open(sealed, bound) {
       const key = keys.find(({ id }) => id.equals(sealed.subarray(0, ID_BYTES)));
       if (key === undefined || sealed.length < HEAD_BYTES) return undefined;

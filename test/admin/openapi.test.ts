@@ -3,10 +3,16 @@
  */
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { keyringCodec } from "../../src/admin/keyring-codec.ts";
 import { systemClock } from "../../src/base/clock.ts";
+import { openKeyring } from "../../src/base/keyring.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { Barrier } from "../../src/cluster/barrier.ts";
 import { KINDS } from "../../src/model/kinds.ts";
+import { jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
+import { keyAuth } from "../../src/plugins/key-auth.ts";
+import { pluginFieldsOf } from "../../src/runtime/field-opener.ts";
+import { openPluginRegistry } from "../../src/runtime/plugin-registry.ts";
 import { type AdminWorld, openAdminWorld, type Reply, VIEWER_KEY } from "../support/admin.ts";
 import { CERTIFICATE, PRIVATE_KEY } from "../support/certificates.ts";
 import { openTemporaryStore, put, type TemporaryStore, write } from "../support/stores.ts";
@@ -48,7 +54,9 @@ beforeAll(async () => {
       hash: "h",
     }),
   );
-  world = await openAdminWorld({ store: under.store, barrier });
+  const registry = openPluginRegistry([jwtAuth, keyAuth]);
+  const codec = keyringCodec(openKeyring(["0123456789abcdef"], "gcm"), pluginFieldsOf(registry), "/apisix");
+  world = await openAdminWorld({ store: under.store, barrier, codec });
   document = (await world.call("GET", "/openapi.json")).body;
   ajv = new Ajv2020({ strict: false, unicodeRegExp: false, formats: { ipv4: true, ipv6: true } });
   ajv.addSchema(document, "api");
@@ -261,6 +269,9 @@ describe("real answers are as described", () => {
     await call("GET", "/store");
     await call("POST", "/store/epoch?dry_run=1");
     await call("POST", "/store/epoch");
+    await write(under.store, put("/apisix/secrets/vault/plain", { uri: "http://v", prefix: "kv", token: "plain" }));
+    expect((await call("POST", "/encryption/reseal?dry_run=1")).body.resealed).toBe(1);
+    expect((await call("POST", "/encryption/reseal")).body.resealed).toBe(1);
     const { list } = (await call("GET", "/history?page_size=500")).body;
     const { revision } = list[5];
     await call("GET", `/history/${revision}`);

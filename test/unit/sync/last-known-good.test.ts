@@ -258,6 +258,21 @@ test("an encrypted file shows no value or key, and an older key of the keyring s
   expect(again.table.get("/apisix/routes/1")?.value.toString()).toBe("one");
 });
 
+test("a file under an older key is written anew under the first one, so that the older one may go", async () => {
+  await (await savedNode({ keyring: ["k1"] })).keeper.stop();
+  const rotated = openNode({ keyring: ["k0", "k1"] });
+  const restored = await rotated.keeper.restore();
+  rotated.position = { applied: 5n, identity: { id: "one", epoch: 1 }, clusterId: "c" };
+  rotated.keeper.start(() => rotated.position);
+  await until(async () => {
+    clock.advance(EVERY_MS);
+    return rotated.keeper.facts().savedAtMs !== restored?.savedAtMs;
+  }, "it is written without a change of the configuration");
+  await rotated.keeper.stop();
+  const without = await restart({ keyring: ["k0"] });
+  expect(without.table.get("/apisix/routes/1")?.value.toString()).toBe("one");
+});
+
 test("a file that cannot be written is a problem that harms nothing and heals", async () => {
   const blocked = join(folder, "blocked");
   writeFileSync(blocked, "a file where a folder should be");

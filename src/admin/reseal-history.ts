@@ -1,0 +1,47 @@
+/**
+ * Re-seals what the history keeps for rollbacks: without it the old key would have to stay as long as an entry needs it,
+ * and entries from before the keyring would keep secrets plainly in the store.
+ */
+import { prefixRange } from "../store/store.ts";
+import type { Engine } from "./engine.ts";
+import { decodeRestorables, encodeRestorables, type Restorable } from "./history-entry.ts";
+import { restoreDir } from "./places.ts";
+import { Plan } from "./plan.ts";
+import { pagesNow, resealedOf } from "./reseal-walk.ts";
+
+/** What no key opens stays as it is and cannot be rolled back to, as before; it is neither of the two that are counted. */
+export async function resealRestorables(
+  engine: Engine,
+  counts: { total: number; resealed: number; unchanged: number },
+  dryRun: boolean,
+): Promise<void> {
+  for await (const kvs of pagesNow(engine.store, prefixRange(restoreDir(engine.prefix)))) {
+    for (const { key, value, modRevision } of kvs) {
+      counts.total++;
+      const records = decodeRestorables(value);
+      const resealed = records && resealEach(engine, records);
+      if (resealed === undefined) continue;
+      if (resealed === records) counts.unchanged++;
+      else if (dryRun || (await replace(engine, key, modRevision, encodeRestorables(resealed)))) counts.resealed++;
+      else counts.total--; // trimmed meanwhile
+    }
+  }
+}
+
+/** The same list when nothing is to be done; undefined when nothing can be: one that no key opens. */
+function resealEach(engine: Engine, records: readonly Restorable[]): readonly Restorable[] | undefined {
+  let changed = false;
+  const resealed: Restorable[] = [];
+  for (const record of records) {
+    const after =
+      record.before === null ? undefined : resealedOf(engine, record.key, Buffer.from(record.before, "utf8"));
+    if (after?.kind === "unopenable") return undefined;
+    changed ||= after?.kind === "resealed";
+    resealed.push(after?.kind === "resealed" ? { ...record, before: JSON.stringify(after.value) } : record);
+  }
+  return changed ? resealed : records;
+}
+
+async function replace(engine: Engine, key: string, modRevision: bigint, value: Buffer): Promise<boolean> {
+  return (await engine.store.txn(new Plan().expect(key, modRevision).put(key, value).toTxn())).succeeded;
+}
