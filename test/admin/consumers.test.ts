@@ -250,7 +250,7 @@ describe("identifying values are unique", () => {
     expect((await world.call("PUT", "/consumers?ttl=1", { body })).status).toBe(201);
     expect((await consumer("bob", keyAuth("k"))).status).toBe(400);
     await expect.poll(async () => (await world.call("GET", "/consumers/jack")).status, { timeout: 10_000 }).toBe(404);
-    await expect.poll(() => contents(world.store, INDEX), { timeout: 5_000 }).toEqual(new Map());
+    await expect.poll(() => contents(world.store, INDEX), { timeout: 60_000 }).toEqual(new Map());
     expect((await consumer("bob", keyAuth("k"))).status).toBe(201);
   });
 });
@@ -262,7 +262,7 @@ describe("consumers that others have written", () => {
       put(`/apisix/consumers/${username}`, { username, plugins: keyAuth(key) });
     await write(foreign.store, record("old1", "k1"), record("old2", "k2"), record("old3", "k2"));
     const admin = await openAdminWorld({ store: foreign.store });
-    await expect.poll(async () => (await contents(foreign.store, INDEX)).size, { timeout: 5_000 }).toBe(2);
+    await expect.poll(async () => (await contents(foreign.store, INDEX)).size, { timeout: 60_000 }).toBe(2);
     const reply = await admin.call("PUT", "/consumers", { body: { username: "new", plugins: keyAuth("k1") } });
     expect(reply).toMatchObject(duplicate("duplicate key of plugin key-auth found with consumer: old1"));
     const second = await admin.call("PUT", "/consumers", { body: { username: "new", plugins: keyAuth("k2") } });

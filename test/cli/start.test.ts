@@ -54,7 +54,7 @@ test("the start script becomes a node that serves, can be reloaded and stops on 
   expect(existsSync(pidFile)).toBe(false);
 });
 
-test("a taken port is explained, and nothing is left behind", { timeout: 90_000 }, async () => {
+test("a taken port is explained, and nothing is left behind", async () => {
   const dataDir = temporaryFolder("taken");
   const port = await freePort();
   const args = (admin: number) => [

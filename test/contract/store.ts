@@ -79,7 +79,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
     beforeAll(async () => {
       under = await open();
       store = under.source.open();
-    }, 30_000);
+    });
     afterAll(async () => {
       await store?.close();
       await under?.stop();
@@ -580,7 +580,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
       expect((await store.get(`${prefix}kept`)).kv).toBeDefined();
       expect(await store.keepAlive(left)).toBe(0);
       await store.revokeLease(kept);
-    }, 12_000);
+    });
 
     test("a put under an unknown lease is refused and changes nothing", async () => {
       const prefix = area();

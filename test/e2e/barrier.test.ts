@@ -33,12 +33,12 @@ describe.skipIf(!etcdAvailable())("gateways on etcd", () => {
       const { body } = await admin(adminNode, "GET", "/nodes");
       return (body as { total: number }).total === GATEWAYS;
     });
-  }, 120_000);
+  });
 
   afterAll(async () => {
     for (const node of [...gateways, adminNode]) await node?.stop();
     await etcd?.stop();
-  }, 60_000);
+  });
 
   test(`of ${WRITES} writes that waited, none is answered by what was before`, { timeout: 300_000 }, async () => {
     const tookMs: number[] = [];
@@ -61,7 +61,7 @@ describe.skipIf(!etcdAvailable())("gateways on etcd", () => {
     expect(stale).toBe(0);
   });
 
-  test("a node that stands still makes it 202 that names the node", { timeout: 60_000 }, async () => {
+  test("a node that stands still makes it 202 that names the node", async () => {
     const [held] = gateways as [Node];
     held.signal("SIGSTOP");
     try {
@@ -80,7 +80,7 @@ describe.skipIf(!etcdAvailable())("gateways on etcd", () => {
     });
   });
 
-  test("a node that is told to stop leaves the list at once", { timeout: 60_000 }, async () => {
+  test("a node that is told to stop leaves the list at once", async () => {
     await gateways.pop()?.stop();
     const answer = await admin(adminNode, "PUT", "/routes/marked?wait=all&timeout=5s", route("fewer"));
     expect(answer.status).toBe(200);
@@ -88,7 +88,7 @@ describe.skipIf(!etcdAvailable())("gateways on etcd", () => {
   });
 });
 
-test("on one machine a write that waited is served by the next request", { timeout: 60_000 }, async () => {
+test("on one machine a write that waited is served by the next request", async () => {
   const node = await startNode("start");
   await until("it is registered", async () => {
     const { body } = await admin(node, "GET", "/nodes");

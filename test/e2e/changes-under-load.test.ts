@@ -47,7 +47,7 @@ beforeAll(async () => {
   );
   for (const change of START()) await apply(change);
   await allApplied("start");
-}, 60_000);
+});
 
 afterAll(async () => {
   for (const node of nodes) await node.stop("SIGKILL");

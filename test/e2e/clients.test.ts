@@ -25,12 +25,12 @@ describe.skipIf(!etcdAvailable())("apisix-client, which also reads etcd itself",
     node = await startNode("admin", { etcd: etcd.endpoints });
     const Client = await load("apisix-client", "ApisixAdminClient");
     client = new Client({ baseURL: node.admin, headers: { "X-API-KEY": ADMIN_KEY } }, { hosts: [...etcd.endpoints] });
-  }, 60_000);
+  });
   afterAll(async () => {
     client?.etcd.close();
     await node?.stop();
     await etcd?.stop();
-  }, 60_000);
+  });
 
   test("keeps upstreams: create, read, list, replace, patch, delete", async () => {
     const made = await client.upstream.create({ name: "posted", type: "roundrobin", nodes }, true);
@@ -88,7 +88,7 @@ describe("apisix-sdk, which also asks the Control API", () => {
       adminAPI: { baseURL: node.admin, apiKey: ADMIN_KEY, timeout: 5_000 },
       controlAPI: { baseURL: node.control },
     });
-  }, 60_000);
+  });
   afterAll(() => node?.stop());
   /** It keeps what it read for half a minute. */
   const fresh = (): Loose => {

@@ -28,7 +28,7 @@ function processesIn(folder: string): number[] {
 }
 
 describe.skipIf(!etcdAvailable() || !haproxyAvailable)("npm run cluster", () => {
-  test("serves through the balancer, does not miss a killed gateway, ends whole", { timeout: 120_000 }, async () => {
+  test("serves through the balancer, does not miss a killed gateway, ends whole", async () => {
     const cluster = run(process.execPath, [join(ROOT, "scripts/cluster.mjs"), "--free-ports"]);
     onTestFinished(async () => void (await cluster.stop("SIGINT")));
     let ended = false;

@@ -30,12 +30,12 @@ describe.skipIf(!etcdAvailable())("a cluster with a keyring", () => {
     adminNode = await start("admin", KEYRING);
     right = await start("gateway", KEYRING);
     wrong = await start("gateway", WRONG);
-  }, 90_000);
+  });
 
   afterAll(async () => {
     for (const node of nodes) await node.stop();
     await etcd?.stop();
-  }, 60_000);
+  });
 
   const put = async (path: string, body: object): Promise<void> => {
     const answer = await admin(adminNode, "PUT", `${path}?wait=all&timeout=10s`, body);
@@ -43,7 +43,7 @@ describe.skipIf(!etcdAvailable())("a cluster with a keyring", () => {
   };
   const sign = (node: Node) => fetch(`${node.gateway}/sign?key=jack-key`);
 
-  test("signs and verifies with secrets that etcd never sees", { timeout: 60_000 }, async () => {
+  test("signs and verifies with secrets that etcd never sees", async () => {
     await put("/routes/sign", { uri: "/sign", plugins: { "public-api": { uri: "/apisix/plugin/jwt/sign" } } });
     const mocking = { response_example: "served" };
     await put("/routes/guarded", { uri: "/guarded", plugins: { "jwt-auth": {}, mocking } });

@@ -143,7 +143,7 @@ beforeAll(async () => {
     ),
   );
   for (const node of nodes) await put(node, "fine", {});
-}, 60_000);
+});
 
 afterAll(async () => {
   for (const node of nodes) await node.stop("SIGKILL");

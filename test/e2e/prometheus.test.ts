@@ -51,7 +51,7 @@ describe.skipIf(!etcdAvailable())("a gateway of two workers", () => {
         ...["--prometheus-default-buckets", "10,100", "--prometheus-metrics", JSON.stringify(ATTRIBUTES)],
       ],
     });
-  }, 60_000);
+  });
 
   afterAll(async () => {
     for (const node of [gateway, writer]) await node?.stop("SIGKILL");

@@ -35,7 +35,7 @@ describe.each([
       await startUpload(`${node.gateway}/take`, mib(16), framing).answer;
       await readContent(await openDownload(`${node.gateway}/give?bytes=${mib(16)}&framing=${framing}`));
     }
-  }, 60_000);
+  });
 
   afterAll(async () => {
     await node?.stop("SIGKILL");

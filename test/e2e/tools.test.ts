@@ -22,7 +22,7 @@ describe("ADC", () => {
   let node: Node;
   beforeAll(async () => {
     node = await startNode("start", { args: ["--server-header", "APISIX/3.13.0"] });
-  }, 60_000);
+  });
   afterAll(() => node?.stop());
 
   const send = (method: string, path: string, body?: unknown) => admin(node, method, path, body);
@@ -123,7 +123,7 @@ describe("the dashboard", () => {
   let node: Node;
   beforeAll(async () => {
     node = await startNode("start");
-  }, 60_000);
+  });
   afterAll(() => node?.stop());
   const send = (method: string, path: string, body?: unknown) => admin(node, method, path, body);
   const LISTS = [

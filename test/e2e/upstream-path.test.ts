@@ -75,7 +75,7 @@ describe.each([
       expect(put.status, JSON.stringify(put.body)).toBe(201);
     }
     await until("the last route", async () => (await fetch(`${node.gateway}/ready`)).ok);
-  }, 60_000);
+  });
 
   afterAll(() => node?.stop("SIGKILL"));
 

@@ -31,11 +31,11 @@ describe.skipIf(!etcdAvailable())("two admin processes on etcd", () => {
     etcd = await startEtcd();
     const options = { etcd: etcd.endpoints };
     admins = [await startNode("admin", options), await startNode("admin", options)];
-  }, 90_000);
+  });
   afterAll(async () => {
     for (const node of admins ?? []) await node.stop();
     await etcd?.stop();
-  }, 60_000);
+  });
 
   const writers = <T>(write: (node: Node, turn: number) => Promise<T>): Promise<T[]> =>
     Promise.all(Array.from({ length: WRITERS }, (_, turn) => write(admins[turn % 2] as Node, turn)));
@@ -51,7 +51,7 @@ describe.skipIf(!etcdAvailable())("two admin processes on etcd", () => {
     }
   };
 
-  test("everybody's increment of one record counts", { timeout: 120_000 }, async () => {
+  test("everybody's increment of one record counts", async () => {
     await admin(admins[0], "PUT", "/routes/counter", { uri: "/a", upstream, priority: 0 });
     await writers(async (node) => {
       for (;;) {
@@ -86,7 +86,7 @@ describe.skipIf(!etcdAvailable())("two admin processes on etcd", () => {
     expect(entries.map(({ revision }) => revision)).toEqual(revisions);
   });
 
-  test("of those who want one key, one gets it, and only that one has an entry", { timeout: 120_000 }, async () => {
+  test("of those who want one key, one gets it, and only that one has an entry", async () => {
     const plugins = { "jwt-auth": { key: "wanted", secret: "0123456789abcdef0123456789abcdef" } };
     const replies = await writers((node, turn) => admin(node, "PUT", "/consumers", { username: `c${turn}`, plugins }));
     const winners = replies.flatMap(({ status }, turn) => (status === 201 ? [`c${turn}`] : []));

@@ -48,6 +48,18 @@ const REFUSED: readonly { says: string; bytes: string; status?: number | number[
     bytes: post("Transfer-Encoding: chunked\r\n", `5;${"x".repeat(20_480)}\r\nhello\r\n0\r\n\r\n`),
     status: [400, 413],
   },
+  {
+    says: "a trailer named Content-Length",
+    bytes: post("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\nContent-Length: 9\r\n\r\n"),
+  },
+  {
+    says: "a trailer named Transfer-Encoding",
+    bytes: post("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n"),
+  },
+  {
+    says: "a trailer with a bare line feed",
+    bytes: post("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\nX-T: 1\nX: 2\r\n\r\n"),
+  },
   { says: "bare LF line ends", bytes: "GET /x HTTP/1.1\nHost: h\n\n" },
   { says: "a bare LF inside", bytes: get("X-A: 1\nX-B: 2\r\n") },
   { says: "a bare CR in a value", bytes: get("X-A: 1\rX-B: 2\r\n") },
@@ -108,6 +120,14 @@ const ACCEPTED: readonly { says: string; bytes: string; upstream: RegExp }[] = [
     says: "trailers are dropped",
     bytes: post("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\nX-T: 1\r\n\r\n"),
     upstream: /\r\n\r\nhello$/,
+  },
+  {
+    says: "trailers that name who calls are dropped",
+    bytes: post(
+      "Transfer-Encoding: chunked\r\nTrailer: X-Consumer-Username\r\n",
+      "5\r\nhello\r\n0\r\nX-Consumer-Username: admin\r\nAuthorization: Bearer x\r\nHost: evil\r\n\r\n",
+    ),
+    upstream: /^(?![\s\S]*(?:admin|Bearer|evil))[\s\S]*\r\n\r\nhello$/,
   },
   {
     says: "GET with a body",

@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { PluginPhases } from "../../src/plugin/plugin.ts";
 import type { RequestView } from "../../src/plugin/request-view.ts";
 import { type Authority, openAuthority, type Pair } from "../support/authority.ts";
+import { slack } from "../support/long-run.ts";
 import { answering, OK, openRawUpstream, type RawUpstream, routingOf, upstreamOf, waitFor } from "./support.ts";
 import { openTlsGateway, shake, type TlsGateway, type TlsInput } from "./tls-support.ts";
 
@@ -341,12 +342,14 @@ describe("the end of connections", () => {
     gateway.beginDrain();
     const other = await ask(dial(gateway), { ":path": "/x" });
     expect(other.status).toBe(200);
-    const closing = gateway.close(60_000); // longer than this test may take
+    const closing = gateway.close(60_000);
     await waitFor(() => goaways.length > 0);
     expect(goaways).toEqual([[constants.NGHTTP2_NO_ERROR, 1]]);
     held[0]?.();
     expect(await running).toMatchObject({ status: 200, body: "ok" });
+    const startMs = Date.now();
     await closing;
+    expect(Date.now() - startMs).toBeLessThan(slack(2_500));
     await slow.close();
   });
 

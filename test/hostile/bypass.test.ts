@@ -66,7 +66,7 @@ describe.each(NODES)("$says", ({ args, strict }) => {
       expect([path, status, status === 201 ? "" : body]).toEqual([path, 201, ""]);
     }
     await until("the routes", async () => (await fetch(`${node.gateway}/t/last/x`)).headers.get("x-last") === "yes");
-  }, 60_000);
+  });
 
   afterEach(() => upstream.clear());
 

@@ -150,7 +150,7 @@ describe.skipIf(!etcdAvailable())("a whole run on a node that logs all it may", 
         ...["--gateway-tls-listen", `127.0.0.1:${await freePort()}`],
       ],
     });
-  }, 60_000);
+  });
 
   afterAll(async () => {
     for (const node of [gateway, writer]) await node?.stop("SIGKILL");
@@ -380,5 +380,5 @@ describe.skipIf(!etcdAvailable())("a whole run on a node that logs all it may", 
     expect(seen.find(([source]) => source === "status /metrics")?.[1]).toContain('l0="/jwt?a=1&jwt=***"');
     expect(canaries.size).toBeGreaterThan(25);
     expect(leaksIn("itself", `x${basic("jack", password).Authorization}`)).toHaveLength(1);
-  }, 120_000);
+  });
 });

@@ -99,7 +99,7 @@ export function run(
     signal: (signal) => void child.kill(signal),
     async stop(signal = "SIGTERM") {
       child.kill(signal);
-      const hard = setTimeout(() => child.kill("SIGKILL"), 20_000);
+      const hard = setTimeout(() => child.kill("SIGKILL"), patience(20_000));
       const code = await exited;
       clearTimeout(hard);
       return code;

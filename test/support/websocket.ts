@@ -4,6 +4,7 @@
  */
 import { createHash, randomBytes } from "node:crypto";
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { patience } from "./long-run.ts";
 
 export const TEXT = 1;
 export const BINARY = 2;
@@ -128,7 +129,8 @@ export function openWebSocket(options: HandshakeOptions): Promise<WebSocketClien
       send: (payload, opcode = TEXT) => void socket.write(encodeFrame(opcode, Buffer.from(payload), true)),
       next: (withinMs = 5_000) =>
         new Promise((ok, fail) => {
-          const late = setTimeout(() => settle(() => fail(new Error(`no frame within ${withinMs} ms`))), withinMs);
+          const bound = patience(withinMs);
+          const late = setTimeout(() => settle(() => fail(new Error(`no frame within ${bound} ms`))), bound);
           const settle = (tell: () => void): void => {
             clearTimeout(late);
             waiting.delete(look);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { compilePattern, PATTERN_LENGTH_MAX, patternError } from "../../../src/base/regex.ts";
+import { slack } from "../../support/long-run.ts";
 
 describe("PCRE spellings", () => {
   test.each([
@@ -69,6 +70,6 @@ test.each(["(a+)+$", "(a|a)*b", "(.*)(.*)(.*)(.*)(.*)[a-z]{30}9", "(?:a{1,100}){
     const compiled = compilePattern(pattern);
     const began = performance.now();
     for (const input of [`${"a".repeat(65_535)}!`, "ab".repeat(40_000), "aab".repeat(30_000)]) compiled.test(input);
-    expect(performance.now() - began).toBeLessThan(3_000);
+    expect(performance.now() - began).toBeLessThan(slack(3_000));
   },
 );

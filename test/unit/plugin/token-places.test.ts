@@ -10,6 +10,7 @@ import { jwtAuth } from "../../../src/plugins/jwt-auth/jwt-auth.ts";
 import { keyAuth } from "../../../src/plugins/key-auth.ts";
 import { mocking } from "../../../src/plugins/mocking.ts";
 import { openStates } from "../../../src/runtime/states.ts";
+import { slack } from "../../support/long-run.ts";
 
 const JWT = "eyJhbGciOiJIUzI1NiJ9.eyJrZXkiOiJ1c2VyIn0.c2lnbmF0dXJl";
 
@@ -129,17 +130,19 @@ describe("what plugins read", () => {
   });
 });
 
-test("hiding takes time in proportion to the text: by its square these would take hours", () => {
+test("hiding takes time in proportion to the text", () => {
   const attacks = [
-    "eyJ".repeat(400_000),
-    "eyJ.".repeat(300_000),
-    "bearer ".repeat(160_000),
-    " ".repeat(1_200_000),
-    "&=".repeat(600_000),
+    "eyJ".repeat(20_000),
+    "eyJ.".repeat(15_000),
+    "bearer ".repeat(8_000),
+    " ".repeat(60_000),
+    "&=".repeat(30_000),
   ];
   for (const text of attacks) {
-    expect(hideTokens(text).length).toBeGreaterThan(0);
-    expect(places.hideUrl(`/?${text}`).length).toBeGreaterThan(0);
+    const startMs = performance.now();
+    hideTokens(text);
+    places.hideUrl(`/?${text}`);
+    expect(performance.now() - startMs).toBeLessThan(slack(500));
   }
 });
 
