@@ -1,4 +1,5 @@
 /** Clients that go away, connections that are too many, a node that stops. */
+import { connect } from "node:net";
 import { afterAll, describe, expect, test } from "vitest";
 import type { GatewaySettings } from "../../src/gateway/gateway-settings.ts";
 import type { PluginPhases } from "../../src/plugin/plugin.ts";
@@ -126,6 +127,28 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
     expect((await ask(gateway.port, GET)).status).toBe(200);
     second.close();
     third.close();
+  });
+
+  test("a flood of silent connections from one address: those beyond its share are closed, other addresses are served", async () => {
+    const upstream = await raw(answering(OK));
+    const limits = { connections: 200, connectionsPerAddress: 100 };
+    const gateway = await open({ upstream: upstreamOf([upstream.port]) }, limits);
+    const before = process.memoryUsage().rss;
+    const flood = await Promise.all(Array.from({ length: 1_000 }, () => openClient(gateway.port)));
+    await waitFor(() => flood.filter(({ closed }) => closed).length === 900);
+    const other = connect({ host: "127.0.0.1", port: gateway.port, localAddress: "127.0.0.2" });
+    let text = "";
+    other.on("data", (chunk) => {
+      text += chunk;
+    });
+    other.write(GET);
+    await waitFor(() => text.endsWith("ok"));
+    other.destroy();
+    const grownMiB = (process.memoryUsage().rss - before) / 1_048_576;
+    process.stdout.write(`1,000 silent connections, both ends in this process: ${grownMiB.toFixed(1)} MiB more\n`);
+    for (const client of flood) client.close();
+    await waitFor(async () => (await gateway.scrape()).includes("jotgate_client_connections 0"));
+    expect((await ask(gateway.port, GET)).status).toBe(200);
   });
 
   test("one address may not take all connections", async () => {

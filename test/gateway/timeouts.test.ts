@@ -87,6 +87,19 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
     client.close();
   });
 
+  test("a request head that comes drop by drop, never quite still: 408 and close all the same", async () => {
+    const upstream = await raw(answering(OK));
+    const gateway = await open({ upstream: upstreamOf([upstream.port]) }, { headTimeoutMs: 500 });
+    const client = await openClient(gateway.port);
+    client.send("GET /x HTTP/1.1\r\nHost: h\r\n");
+    const drops = setInterval(() => client.send("X-Drop: 1\r\n"), 50);
+    const text = await client.untilClosed();
+    clearInterval(drops);
+    expect(cutResponse(text)?.status).toBe(408);
+    expect(upstream.all).toBe("");
+    client.close();
+  });
+
   test("a request body that stalls: 408 and close", async () => {
     const upstream = await raw(answering(OK));
     const gateway = await open({ upstream: upstreamOf([upstream.port]) }, { bodyTimeoutMs: 200 });
