@@ -5,6 +5,7 @@
 import { parse } from "yaml";
 import { messageOf } from "../base/errors.ts";
 import { parseJson } from "../base/json.ts";
+import { luaType } from "../base/schema-text.ts";
 import { KINDS, type Kind } from "../model/kinds.ts";
 import { type AdminAnswer, refuse } from "./answer.ts";
 import { readJson } from "./body.ts";
@@ -69,7 +70,7 @@ function validateKind(env: CheckEnv, kind: Kind, all: Members): Finding[] {
 }
 
 function itemError(env: CheckEnv, kind: Kind, item: unknown): string | undefined {
-  if (!isMembers(item)) return "invalid configuration: wrong type: expected object, got other";
+  if (!isMembers(item)) return `invalid configuration: wrong type: expected object, got ${luaType(item)}`;
   const id = String(identifierOf(item));
   const actual = kind.name === "consumer" && id.includes("/credentials/") ? KINDS.credential : kind;
   if (kind.name === "secret" && !id.includes("/")) return `invalid secret id: ${id}`;

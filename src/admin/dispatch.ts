@@ -150,5 +150,7 @@ function writeRecord(engine: Engine, request: AdminRequest, target: Target, body
 const BAD_ID = 'invalid configuration: property "id" validation failed: object matches none of the required';
 
 function isPlain(target: Target): boolean {
-  return [target.localId, target.consumer, target.manager].every((part) => part === undefined || !/[/\0]/.test(part));
+  return [target.localId, target.consumer, target.manager].every(
+    (part) => part === undefined || (part !== "" && !/[/\0]/.test(part)),
+  );
 }

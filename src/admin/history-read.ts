@@ -1,6 +1,7 @@
 /**
  * `GET /history` and `GET /history/{revision}`: who changed what, when and from where. Secrets are masked for everyone.
  */
+import { parseKey } from "../model/keys.ts";
 import type { KeyValue } from "../store/store.ts";
 import { type AdminAnswer, refuse } from "./answer.ts";
 import type { AdminRequest, Engine } from "./engine.ts";
@@ -27,6 +28,7 @@ export async function listHistory(engine: Engine, request: AdminRequest): Promis
     return { status: 200, body: { list: list.map(shownEntry), total: newest.length } };
   }
   const key = storeKeyOf(engine, wanted);
+  if (key === undefined) return BAD_KEY;
   const list: object[] = [];
   let total = 0;
   for (let at = 0; at < newest.length; at += READ_TOGETHER) {
@@ -50,10 +52,13 @@ export function noEntry(revision: string): AdminAnswer {
   return refuse(404, `the history has no entry of revision ${revision.slice(0, 20)}`);
 }
 
-/** `routes/1` and `/apisix/routes/1` name the same record. */
-export function storeKeyOf(engine: Engine, text: string): string {
-  return text.startsWith("/") ? text : `${engine.prefix}/${text}`;
+/** `routes/1` and `/apisix/routes/1` name the same record. @returns undefined for what names none */
+export function storeKeyOf(engine: Engine, text: string): string | undefined {
+  const key = text.startsWith("/") ? text : `${engine.prefix}/${text}`;
+  return parseKey(engine.prefix, key) && key;
 }
+
+export const BAD_KEY = refuse(400, "invalid argument key: should name a record, such as routes/1");
 
 interface ReadEntry {
   readonly entry: HistoryEntry;

@@ -10,7 +10,7 @@ import { type AdminAnswer, refuse } from "./answer.ts";
 import type { Engine, RecordChange } from "./engine.ts";
 import { historyKeys } from "./history.ts";
 import { decodeEntry, decodeRestorables, type HistoryEntry, type Restorable, type Span } from "./history-entry.ts";
-import { storeKeyOf } from "./history-read.ts";
+import { BAD_KEY, storeKeyOf } from "./history-read.ts";
 import { historyDir, restoreDir } from "./places.ts";
 import { readStored, type StoredRecord, toStored } from "./stored.ts";
 
@@ -35,6 +35,8 @@ export async function reconstruct(
   revision: string,
   only: string | undefined,
 ): Promise<Reconstruction | { readonly refusal: AdminAnswer } | undefined> {
+  const wanted = only === undefined ? undefined : storeKeyOf(engine, only);
+  if (only !== undefined && wanted === undefined) return { refusal: BAD_KEY };
   const keys = await historyKeys(engine);
   const at = keys.findIndex((kv) => kv.createRevision.toString() === revision);
   if (at < 0) return undefined;
@@ -56,7 +58,6 @@ export async function reconstruct(
       }
     }
   }
-  const wanted = only === undefined ? undefined : storeKeyOf(engine, only);
   const records: { change: RecordChange; sealed: Buffer | undefined }[] = [];
   const warnings: HistoryWarning[] = [];
   for (const [key, { target, last }] of found) {

@@ -4,6 +4,7 @@
  * Source: spec/admin-api.md sections 1 and 2.
  */
 import type { IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
 import { Readable } from "node:stream";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { Clock } from "../base/clock.ts";
@@ -142,6 +143,7 @@ function openHttp(options: AdminOptions, handler: Handler): FastifyInstance {
     requestTimeout: limits.requestMs,
     routerOptions: { maxParamLength: 16_384 },
     // Targets that Fastify's router cannot read go the way of all others: they too need a key.
+    clientErrorHandler: refuseBytes,
     frameworkErrors: (_error: Error, request: FastifyRequest, reply: FastifyReply) => void handler(request, reply),
   } as const;
   const secure = tls && {
@@ -156,16 +158,29 @@ function openHttp(options: AdminOptions, handler: Handler): FastifyInstance {
     ? fastify({ ...common, https: secure })
     : fastify({ ...common, http: timing })) as unknown as FastifyInstance;
   app.server.maxConnections = limits.connections;
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser("*", (_request, _payload, done) => done(null)); // bodies are read by readBody
+  // Before Fastify looks at the body: bodies are read by readBody, whatever type they are said to have.
+  app.addHook("onRequest", handler);
   app.setErrorHandler((error, _request, reply) => {
     options.log.error({ error: messageOf(error) }, "admin request failed");
     send(reply, answerOf(error), fixedHeaders(options));
   });
-  app.setNotFoundHandler(handler);
-  app.all("/*", handler);
   return app;
 }
+
+/** What is no HTTP request at all has no key either. */
+function refuseBytes(error: Error & { readonly code?: string }, socket: Socket): void {
+  if (error.code === "ECONNRESET" || socket.destroyed) return;
+  const [status, reason] = REFUSED_BYTES[error.code ?? ""] ?? [400, "Bad Request"];
+  const body = `${JSON.stringify({ error_msg: `${status} ${reason}` })}\n`;
+  const head = `HTTP/1.1 ${status} ${reason}\r\nContent-Type: application/json\r\nConnection: close`;
+  if (socket.writable) socket.write(`${head}\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+  socket.destroy();
+}
+
+const REFUSED_BYTES: Readonly<Record<string, readonly [number, string]>> = {
+  HPE_HEADER_OVERFLOW: [431, "Request Header Fields Too Large"],
+  ERR_HTTP_REQUEST_TIMEOUT: [408, "Request Timeout"],
+};
 
 function fixedHeaders(options: AdminOptions): Readonly<Record<string, string>> {
   const cors = {
@@ -214,7 +229,8 @@ async function answerTo(
   const barred = access.admitsAddress(address);
   if (barred) return barred;
   const method = raw.method ?? "";
-  const [path = "", query = ""] = splitOnce(raw.url ?? "", "?");
+  const [target, query] = splitOnce(raw.url ?? "", "?");
+  const path = pathIn(target);
   if (method === "OPTIONS" && options.cors !== false) return { status: 200, headers: PREFLIGHT };
   if (method === "HEAD" && path === BASE) return { status: 200 };
   const args = firstValues(query);
@@ -233,6 +249,12 @@ async function answerTo(
     options.log.info({ key: who.actor.name, address, method, path, status: answer.status }, "admin write");
   }
   return answer;
+}
+
+/** Without scheme and host, which a target may have (RFC 9112 section 3.2.2), and with single slashes, as nginx sees it. */
+function pathIn(target: string): string {
+  const path = target.startsWith("/") ? target : target.replace(/^https?:\/\/[^/]*/i, "");
+  return path.includes("//") ? path.replace(/\/{2,}/g, "/") : path;
 }
 
 /** Segments after the base, decoded; a trailing slash is ignored. undefined: not a path of the Admin API. */

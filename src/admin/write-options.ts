@@ -41,10 +41,13 @@ export function writeOptionsOf(
   if (dryRun === undefined) return refuse(400, "invalid argument dry_run: should be 1 or 0");
   const ifMatch = tagsOf(header("if-match"));
   const ifNoneMatch = tagsOf(header("if-none-match"));
-  if (ifMatch === BAD_TAGS || ifNoneMatch === BAD_TAGS) {
-    return refuse(400, 'invalid header If-Match: should be * or revisions such as "57"');
-  }
+  if (ifMatch === BAD_TAGS) return badTags("If-Match");
+  if (ifNoneMatch === BAD_TAGS) return badTags("If-None-Match");
   return { wait, dryRun, ifMatch, ifNoneMatch };
+}
+
+function badTags(header: string): AdminAnswer {
+  return refuse(400, `invalid header ${header}: should be * or revisions such as "57"`);
 }
 
 const SWITCH: ReadonlyMap<string, boolean> = new Map([
@@ -87,7 +90,8 @@ function names(tags: Tags, record: StoredRecord | undefined): boolean {
 }
 
 function waitOf(args: ReadonlyMap<string, string>, header: string | undefined): WriteOptions["wait"] | AdminAnswer {
-  const [named = "", given = ""] = (header ?? "").split(/\s*[;,]\s*/, 2);
+  const [named = "", given = "", ...more] = (header ?? "").split(/\s*[;,]\s*/);
+  if (more.length > 0) return refuse(400, "invalid header X-Wait: should be such as all; timeout=2s");
   const wanted = args.get("wait") ?? (header === undefined ? undefined : named.trim());
   if (wanted === undefined) return undefined;
   if (wanted !== "all") return refuse(400, "invalid argument wait: should be all");

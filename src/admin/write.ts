@@ -4,6 +4,7 @@
  * Source: spec/admin-api.md sections 4 and 5.
  */
 import { sleep } from "../base/clock.ts";
+import { luaType } from "../base/schema-text.ts";
 import { keyOf } from "../model/keys.ts";
 import type { WriteMethod } from "../model/kinds.ts";
 import { mergePatch, patchAt } from "../model/patch.ts";
@@ -64,8 +65,7 @@ function objectOf(body: Body): { readonly value: Members } | AdminAnswer {
   const { value } = body;
   if (Array.isArray(value) && value.length === 0) return { value: {} };
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return { value: value as Members };
-  const got = value === null ? "userdata" : typeof value === "object" ? "table" : typeof value;
-  return refuse(400, `invalid configuration: wrong type: expected object, got ${got}`);
+  return refuse(400, `invalid configuration: wrong type: expected object, got ${luaType(value)}`);
 }
 
 function earlyError(engine: Engine, target: Target, id: string, body: Members): AdminAnswer | undefined {

@@ -28,7 +28,7 @@ export function parseJson(input: string | Uint8Array): JsonResult {
       return { ok: false, error: new Locator(text).locate() };
     }
   }
-  const error = findForbidden(value, 1);
+  const error = halfPairError(text) ?? findForbidden(value, 1);
   return error === undefined ? { ok: true, value } : { ok: false, error };
 }
 
@@ -51,6 +51,16 @@ function escapeControls(text: string): string {
     }
   }
   return written + text.slice(from);
+}
+
+const SURROGATE = /\\u[dD][89a-fA-F]/;
+const BAD_UNICODE = "invalid unicode escape code";
+
+/** Half a surrogate pair is no character: UTF-8 has no bytes for it, and lua-cjson refuses to read it back. */
+function halfPairError(text: string): string | undefined {
+  if (!SURROGATE.test(text)) return undefined;
+  const located = new Locator(text).locate();
+  return located.includes(BAD_UNICODE) ? located : undefined;
 }
 
 function findForbidden(value: unknown, depth: number): string | undefined {
@@ -182,8 +192,11 @@ class Locator {
       i++;
       const escaped = text[i] ?? "";
       if (escaped === "u") {
-        if (!/^[0-9a-fA-F]{4}$/.test(text.slice(i + 1, i + 5)))
-          return { kind: "bad", at: i - 1, name: "invalid unicode escape code" };
+        const code = unicodeAt(text, i + 1);
+        const isPair = isHigh(code) && text.startsWith("\\u", i + 5) && isLow(unicodeAt(text, i + 7));
+        if (code === undefined || isLow(code) || (isHigh(code) && !isPair))
+          return { kind: "bad", at: i - 1, name: BAD_UNICODE };
+        if (isPair) i += 10;
       } else if (escaped !== "" && !'"\\/bfnrt'.includes(escaped))
         return { kind: "bad", at: i - 1, name: "invalid escape code" };
     }
@@ -193,4 +206,17 @@ class Locator {
 
 function expected(what: string, found: Token): string {
   return `Expected ${what} but found ${found.name} at character ${found.at + 1}`;
+}
+
+function unicodeAt(text: string, at: number): number | undefined {
+  const digits = text.slice(at, at + 4);
+  return /^[0-9a-fA-F]{4}$/.test(digits) ? Number.parseInt(digits, 16) : undefined;
+}
+
+function isHigh(code: number | undefined): boolean {
+  return code !== undefined && code >= 0xd800 && code < 0xdc00;
+}
+
+function isLow(code: number | undefined): boolean {
+  return code !== undefined && code >= 0xdc00 && code < 0xe000;
 }

@@ -26,24 +26,25 @@ export type PatchResult =
 
 /**
  * Puts `wanted` at a path of member names ("upstream/nodes"; in arrays, positions from 1 as tools of APISIX count).
- * Missing objects on the way are made; a scalar on the way is an error.
+ * Missing objects on the way are made; a scalar on the way is an error, and so is what is no position of an array.
  */
 export function patchAt(value: Readonly<Members>, subPath: string, wanted: unknown): PatchResult {
   const names = subPath.split("/");
   if (names.at(-1) === "") names.pop();
   const root = structuredClone(value);
   let at: unknown = root;
+  const wrong = (depth: number): PatchResult => ({
+    ok: false,
+    error: `invalid sub-path: /${names.slice(0, depth + 1).join("/")}`,
+  });
   for (const [depth, name] of names.slice(0, -1).entries()) {
     const next = readMember(at, name) ?? {};
-    if (typeof next !== "object")
-      return { ok: false, error: `invalid sub-path: /${names.slice(0, depth + 1).join("/")}` };
-    writeMember(at, name, next);
+    if (typeof next !== "object" || !writeMember(at, name, next)) return wrong(depth);
     at = next;
   }
   const last = names.at(-1);
   if (last === undefined) return { ok: true, value: wanted };
-  writeMember(at, last, wanted);
-  return { ok: true, value: root };
+  return writeMember(at, last, wanted) ? { ok: true, value: root } : wrong(names.length);
 }
 
 function readMember(holder: unknown, name: string): unknown {
@@ -52,14 +53,17 @@ function readMember(holder: unknown, name: string): unknown {
   return Object.hasOwn(members, name) ? members[name] : undefined;
 }
 
-function writeMember(holder: unknown, name: string, value: unknown): void {
+/** @returns whether there is such a place; an array grows at its end only */
+function writeMember(holder: unknown, name: string, value: unknown): boolean {
   if (Array.isArray(holder)) {
     const position = positionOf(name);
-    if (position >= 0 && position <= holder.length) holder[position] = value;
-    return;
+    if (position < 0 || position > holder.length) return false;
+    holder[position] = value;
+    return true;
   }
   // defineProperty rather than assignment: "__proto__" becomes a member like any other (and is refused by the schema).
   Object.defineProperty(holder, name, { value, enumerable: true, configurable: true, writable: true });
+  return true;
 }
 
 function positionOf(name: string): number {

@@ -44,6 +44,12 @@ describe("merging", () => {
   });
 });
 
+test.each(["methods/0", "methods/3", "methods/x", "methods/4/x"])("%s is no place of the list", (path) => {
+  const stored = { methods: ["GET"] };
+  expect(patchAt(stored, path, "PUT")).toMatchObject({ ok: false, error: expect.stringContaining("/methods/") });
+  expect(stored).toEqual({ methods: ["GET"] });
+});
+
 describe("a sub path", () => {
   const stored = { uri: "/a", methods: ["GET", "PUT"], upstream: { nodes: { "a:1": 1 } } };
   test.each([

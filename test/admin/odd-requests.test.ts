@@ -1,0 +1,171 @@
+/**
+ * Requests that no tool should send and some do: each is answered by what it means, or by what is wrong with it.
+ */
+import { connect } from "node:net";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { ADMIN_KEY, type AdminWorld, openAdminWorld } from "../support/admin.ts";
+
+let world: AdminWorld;
+const route = { uri: "/i", upstream: { type: "roundrobin", nodes: { "127.0.0.1:80": 1 } } };
+beforeAll(async () => {
+  world = await openAdminWorld();
+  await world.call("PUT", "/routes/1", { body: route });
+  await world.call("PUT", "/consumers/jack", { body: { username: "jack" } });
+});
+afterAll(() => world.close());
+
+/** What comes back for these bytes, until the connection ends. */
+function sendRaw(bytes: string): Promise<string> {
+  return new Promise((done, fail) => {
+    const socket = connect(world.port, "127.0.0.1", () => socket.write(bytes, "latin1"));
+    let text = "";
+    socket.on("data", (chunk) => {
+      text += chunk.toString("latin1");
+    });
+    socket.on("error", fail);
+    socket.on("close", () => done(text));
+  });
+}
+
+describe("the content type is ignored", () => {
+  test.each(["", "a/b/c", "json", "\u00e9", "application/json; charset=utf-16", "text/plain"])(
+    "also %j",
+    async (type) => {
+      const reply = await world.call("PUT", "/routes/1", { body: route, headers: { "Content-Type": type } });
+      expect(reply.status, reply.text).toBe(200);
+      const refused = await world.call("PUT", "/routes/1", {
+        body: route,
+        headers: { "Content-Type": type, "X-API-KEY": undefined },
+      });
+      expect(refused.status).toBe(401);
+    },
+  );
+});
+
+describe("several slashes are one, as for nginx", () => {
+  test.each([
+    ["GET", "/routes//", 200],
+    ["GET", "//apisix//admin//routes//1", 200],
+    ["GET", "/routes//1//", 200],
+    ["PATCH", "/routes/1/labels//team", 200],
+  ] as const)("%s %s", async (method, path, status) => {
+    const reply = await world.call(method, path, method === "PATCH" ? { body: '"a"' } : {});
+    expect(reply.status, reply.text).toBe(status);
+    expect(reply.text).not.toContain("init_dir");
+  });
+
+  test("no placeholder is deleted, and no credential is without a consumer", async () => {
+    expect(await world.call("DELETE", "/routes//")).toMatchObject({
+      status: 400,
+      body: { error_msg: "missing route id" },
+    });
+    expect(await world.call("DELETE", "/plugin_metadata//")).toMatchObject({ status: 400 });
+    expect((await world.store.get("/apisix/routes/")).kv?.value.toString()).toBe("init_dir");
+    expect((await world.call("PUT", "/consumers//credentials/x", { body: {} })).status).not.toBe(201);
+    expect((await world.store.get("/apisix/consumers//credentials/x")).kv).toBeUndefined();
+  });
+});
+
+describe("targets", () => {
+  const ask = (target: string) =>
+    sendRaw(`GET ${target} HTTP/1.1\r\nHost: a\r\nX-API-KEY: ${ADMIN_KEY}\r\nConnection: close\r\n\r\n`);
+
+  test("an absolute one names the same record", async () => {
+    expect(await ask("http://admin.test:9180/apisix/admin/routes/1")).toContain('"key":"/apisix/routes/1"');
+    expect(await ask("HTTP://admin.test")).toMatch(/^HTTP\/1\.1 404 /);
+  });
+
+  test.each([
+    ["bytes that are no target", "GET /apisix/admin/\u00e9 HTTP/1.1\r\nHost: a\r\n\r\n", 400],
+    ["an unknown method", "BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 400],
+    ["two lengths", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}", 400],
+    ["a head that is too large", `GET /${"a".repeat(20_000)} HTTP/1.1\r\nHost: a\r\n\r\n`, 431],
+  ])("%s: refused in the words of all other refusals", async (_says, bytes, status) => {
+    const answer = await sendRaw(bytes);
+    expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+    const body: unknown = JSON.parse(answer.slice(answer.indexOf("\r\n\r\n")));
+    expect(body).toEqual({ error_msg: expect.stringMatching(new RegExp(`^${status} `)) });
+  });
+});
+
+describe("PATCH of a place in a list", () => {
+  beforeAll(async () => {
+    await world.call("PUT", "/routes/list", { body: { ...route, methods: ["GET", "PUT"] } });
+  });
+
+  test.each(["methods/0", "methods/4", "methods/-1", "methods/first", "methods/1/x", "methods/9/x"])(
+    "%s is no place: it is said, not passed over",
+    async (path) => {
+      const reply = await world.call("PATCH", `/routes/list/${path}`, { body: '"POST"' });
+      expect(reply).toMatchObject({
+        status: 400,
+        body: { error_msg: expect.stringContaining("invalid sub-path: /methods/") },
+      });
+      expect((await world.call("GET", "/routes/list")).body.value.methods).toEqual(["GET", "PUT"]);
+    },
+  );
+
+  test("places from 1 to one behind the last are", async () => {
+    expect((await world.call("PATCH", "/routes/list/methods/1", { body: '"HEAD"' })).status).toBe(200);
+    expect((await world.call("PATCH", "/routes/list/methods/3", { body: '"POST"' })).status).toBe(200);
+    expect((await world.call("GET", "/routes/list")).body.value.methods).toEqual(["HEAD", "PUT", "POST"]);
+  });
+});
+
+describe("half a character", () => {
+  test.each([
+    ['{"desc":"\\ud800"}', 10],
+    ['{"desc":"a\\udc00"}', 11],
+    ['{"desc":"\\ud800\\u0041"}', 10],
+    ['{"\\ud800":1}', 3],
+  ])("%s is no text that APISIX could read from the store", async (body, at) => {
+    const reply = await world.call("PATCH", "/routes/1", { body });
+    expect(reply).toMatchObject({ status: 400 });
+    expect(reply.body.error_msg).toBe(
+      `invalid request body: Expected ${body.startsWith('{"\\') ? "object key string" : "value"} but found invalid unicode escape code at character ${at}`,
+    );
+  });
+
+  test("two halves are one", async () => {
+    const reply = await world.call("PATCH", "/routes/1", { body: '{"desc":"\\ud83d\\udca5"}' });
+    expect(reply.body.value.desc).toBe("\u{1f4a5}");
+  });
+});
+
+describe("what is wrong is named", () => {
+  test.each([
+    [5, "number"],
+    ["x", "string"],
+    [true, "boolean"],
+    [null, "userdata"],
+    [[1], "table"],
+  ])("an item of configs/validate that is %j", async (item, got) => {
+    const { body } = await world.call("POST", "/configs/validate", { body: { routes: [item] } });
+    expect(body.errors[0].error).toBe(`invalid configuration: wrong type: expected object, got ${got}`);
+  });
+
+  test("a bad If-None-Match is not called If-Match", async () => {
+    const reply = await world.call("PUT", "/routes/1", { body: route, headers: { "If-None-Match": "x y" } });
+    expect(reply).toMatchObject({ status: 400, body: { error_msg: expect.stringContaining("header If-None-Match") } });
+  });
+
+  test("what X-Wait cannot mean", async () => {
+    const reply = await world.call("PUT", "/routes/1", { body: route, headers: { "X-Wait": "all; timeout=2s; x" } });
+    expect(reply).toMatchObject({ status: 400, body: { error_msg: expect.stringContaining("X-Wait") } });
+  });
+
+  test.each(["", "nope/1", "routes", "routes/", "/other/routes/1"])("a key %j that names no record", async (key) => {
+    const named = `key=${encodeURIComponent(key)}`;
+    const { list } = (await world.call("GET", "/history")).body;
+    for (const [method, path] of [
+      ["GET", `/history?${named}`],
+      ["POST", `/history/${list[0].revision}/rollback?${named}`],
+    ] as const) {
+      const reply = await world.call(method, path);
+      expect(reply).toMatchObject({
+        status: 400,
+        body: { error_msg: expect.stringContaining("invalid argument key") },
+      });
+    }
+  });
+});
