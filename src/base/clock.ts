@@ -81,6 +81,11 @@ export class FakeClock implements Clock {
     return this.#add({ atMs: this.#monoMs + intervalMs, everyMs: Math.max(1, intervalMs), run });
   }
 
+  /** How many timers are set. */
+  get timers(): number {
+    return this.#pending.size;
+  }
+
   /** Moves both clocks and runs what became due, in order of time. */
   advance(byMs: number): void {
     const end = this.#monoMs + byMs;

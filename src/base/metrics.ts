@@ -4,7 +4,7 @@
  * Promise: label values come from configuration; a family never holds more children than its limit.
  */
 import { Registry } from "prom-client";
-import type { Clock } from "./clock.ts";
+import type { Clock, Timer } from "./clock.ts";
 
 export interface Counter {
   readonly value: number;
@@ -28,7 +28,7 @@ export interface Family<Child> {
   readonly generation: number;
 }
 
-/** Children that did not change for this long are forgotten, at the next scrape; 0: never. */
+/** Children that did not change for this long are forgotten, whether or not somebody scrapes; 0: never. */
 export interface Expiry {
   readonly clock: Clock;
   readonly afterMs: number;
@@ -63,6 +63,9 @@ export interface Sample {
   readonly value: number;
 }
 
+/** How often children with an expiry are looked at, at least; twice within shorter expiries. */
+const SWEEP_MS = 10_000;
+
 /** Beyond this many children a family counts into one child whose labels are all "other". */
 const MAX_CHILDREN = 20_000;
 
@@ -95,6 +98,8 @@ abstract class BoundFamily<Child> implements Family<Child> {
   protected readonly children = new Map<string, Entry<Child>>();
   generation = 0;
   readonly #expiry: Expiry | undefined;
+  /** Runs while there are children that can expire. */
+  #sweeps: Timer | undefined;
 
   constructor(
     type: MetricType,
@@ -120,6 +125,7 @@ abstract class BoundFamily<Child> implements Family<Child> {
     if (this.children.size >= MAX_CHILDREN) return this.child(...labels.map(() => "other"));
     const child = this.make();
     this.children.set(key, { labels, child, seen: 0, sinceMs: this.#expiry?.clock.monotonicMs() ?? 0 });
+    if (this.#expiry) this.#sweep(this.#expiry);
     return child;
   }
 
@@ -132,9 +138,20 @@ abstract class BoundFamily<Child> implements Family<Child> {
   #drop(key: string): void {
     this.children.delete(key);
     this.generation++;
+    this.#rest();
   }
 
-  /** Changes are noticed here, so that counting costs nothing more: a child lives up to one scrape longer. */
+  #sweep(expiry: Expiry): void {
+    this.#sweeps ??= expiry.clock.every(Math.min(SWEEP_MS, expiry.afterMs / 2), () => this.#expire(expiry));
+  }
+
+  #rest(): void {
+    if (this.children.size > 0) return;
+    this.#sweeps?.cancel();
+    this.#sweeps = undefined;
+  }
+
+  /** Changes are noticed here, so that counting costs nothing more: a child lives up to one sweep longer. */
   #expire({ clock, afterMs }: Expiry): void {
     const nowMs = clock.monotonicMs();
     for (const [key, entry] of this.children) {
@@ -148,6 +165,7 @@ abstract class BoundFamily<Child> implements Family<Child> {
 
   reset(): void {
     this.children.clear();
+    this.#rest();
   }
 
   /** Called by prom-client on each scrape. */
@@ -283,6 +301,21 @@ class ReadFamily extends BoundFamily<NumberChild> {
 }
 
 const APISIX_PREFIX = "apisix_";
+
+/**
+ * The metrics as text. Of a family without samples nothing is said, as in APISIX: a series that was forgotten is gone.
+ * Cost: one pass over the text.
+ */
+export async function metricsText(registry: Pick<Registry, "metrics">): Promise<string> {
+  const text = (await registry.metrics()).split("\n\n").filter(hasSamples).join("\n\n");
+  return text === "" || text.endsWith("\n") ? text : `${text}\n`;
+}
+
+/** Whether anything follows its lines `# HELP` and `# TYPE`. */
+function hasSamples(family: string): boolean {
+  const end = family.indexOf("\n", family.indexOf("\n") + 1);
+  return end >= 0 && end < family.length - 1;
+}
 
 /** Opens an empty set of metrics. @param apisixPrefix what the names APISIX gives begin with (`prometheus.metric_prefix`) */
 export function openMetrics(apisixPrefix = APISIX_PREFIX): Metrics {

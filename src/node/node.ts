@@ -7,7 +7,7 @@ import { hostname } from "node:os";
 import { systemClock } from "../base/clock.ts";
 import { instanceFolder, instanceName } from "../base/instance.ts";
 import { openLog } from "../base/log.ts";
-import { type Metrics, openMetrics } from "../base/metrics.ts";
+import { type Metrics, metricsText, openMetrics } from "../base/metrics.ts";
 import { type Address, formatAddress } from "../base/setting-kinds.ts";
 import type { Settings } from "../base/settings.ts";
 import type { Role } from "../base/settings-check.ts";
@@ -186,7 +186,7 @@ function openStatusListener(
     listen,
     exportUri,
     facts,
-    metrics: () => serving()?.metrics() ?? metrics.registry.metrics(),
+    metrics: () => serving()?.metrics() ?? metricsText(metrics.registry),
     metricsType: metrics.registry.contentType,
     nowMs: () => systemClock.nowMs(),
   });

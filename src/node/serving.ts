@@ -3,6 +3,7 @@
  * The only place where the number of processes is decided.
  */
 import { availableParallelism } from "node:os";
+import { metricsText } from "../base/metrics.ts";
 import type { Address } from "../base/setting-kinds.ts";
 import type { HealthReport } from "../status/control-server.ts";
 import type { ConfigFacts, WorkerFacts } from "../status/facts.ts";
@@ -62,7 +63,7 @@ async function serveHere(options: ServingOptions): Promise<Serving> {
     health: async () => plane.upstreams.healthStatus(),
     entries: () => plane.table.entries(),
     modifyIndexes: () => plane.modifyIndexes(),
-    metrics: () => options.metrics.registry.metrics(),
+    metrics: () => metricsText(options.metrics.registry),
     beginDrain: () => plane.server.beginDrain(),
     close: (drainMs) => plane.close(drainMs),
   };

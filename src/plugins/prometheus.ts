@@ -4,7 +4,7 @@
  * Source: spec/plugins.md section 11, APISIX 3.18.
  */
 import { Type } from "typebox";
-import type { Counter, Histogram } from "../base/metrics.ts";
+import { type Counter, type Histogram, metricsText } from "../base/metrics.ts";
 import { type Answer, textAnswer } from "../plugin/answer.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin, type NodeEnv } from "../plugin/plugin.ts";
@@ -30,7 +30,7 @@ export const prometheus = definePlugin({
 /** All metrics of the process that answers; the status listener has those of the whole node. */
 async function exposition(env: NodeEnv): Promise<Answer> {
   const { registry } = env.metrics;
-  return textAnswer(200, await registry.metrics(), "metrics", ["Content-Type", registry.contentType]);
+  return textAnswer(200, await metricsText(registry), "metrics", ["Content-Type", registry.contentType]);
 }
 
 /** The time series of one route, consumer and node, bound once. */

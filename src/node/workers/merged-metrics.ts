@@ -4,6 +4,7 @@
  * Promise: counters do not go back when a worker is replaced; of one that was killed, what the last scrape saw counts.
  */
 import { AggregatorRegistry, type Registry } from "prom-client";
+import { metricsText } from "../../base/metrics.ts";
 import type { WireMetrics } from "./protocol.ts";
 
 /** Whoever can be asked for metrics; the object stands for the process. */
@@ -46,7 +47,7 @@ export class MergedMetrics<Source extends MetricsSource> {
       const last = this.#last.get(source);
       return last ? [last] : [];
     });
-    return await AggregatorRegistry.aggregate([own.map(ownFirst), ...living, this.#past]).metrics();
+    return await metricsText(AggregatorRegistry.aggregate([own.map(ownFirst), ...living, this.#past]));
   }
 
   /** The first call for a source counts. @param metrics its last ones; undefined when it did not get to say them */
