@@ -173,6 +173,7 @@ export class Exchange {
     this.reply.end();
     this.reply.flush();
     this.#finish(this.view.response?.status ?? 0);
+    this.reply.release();
   }
 
   /** The response cannot be completed. */

@@ -116,6 +116,9 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
 
   end(): void {
     this.#writer.end();
+  }
+
+  release(): void {
     this.#finished();
   }
 
@@ -284,7 +287,7 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
     this.#flow.resume();
   }
 
-  /** The response is complete. */
+  /** The response is complete, and its request accounted for. */
   #finished(): void {
     if (this.#state !== RUNNING) return;
     this.#exchange = undefined;

@@ -192,6 +192,8 @@ export class GeneralReply implements Reply, BodySource {
     }
   }
 
+  release(): void {}
+
   destroy(): void {
     this.#done = true;
     this.#request.socket.destroy();

@@ -155,6 +155,8 @@ export class Http2Reply implements Reply, BodySource {
     if (this.#body?.complete === false) stream.close(NGHTTP2_NO_ERROR);
   }
 
+  release(): void {}
+
   destroy(): void {
     this.#done = true;
     this.#broken = true;

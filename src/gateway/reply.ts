@@ -21,6 +21,8 @@ export interface Reply {
    */
   data(chunk: Buffer, owned: boolean): boolean;
   end(): void;
+  /** The exchange is over, its log phase too: the lane may begin the next request. Called once, after `end`. */
+  release(): void;
   /** A good moment to write what was held back. */
   flush(): void;
   /** Breaks the connection, so that the client knows the response is incomplete. */

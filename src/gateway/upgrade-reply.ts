@@ -69,6 +69,8 @@ export class UpgradeReply implements Reply {
     this.#socket.destroySoon();
   }
 
+  release(): void {}
+
   flush(): void {}
 
   destroy(): void {

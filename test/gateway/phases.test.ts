@@ -15,6 +15,7 @@ import {
   pipelineOf,
   type RawUpstream,
   routingOf,
+  send,
   type TestGateway,
   upstreamOf,
   waitFor,
@@ -99,6 +100,30 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
       ]);
     },
   );
+
+  test("of pipelined requests each is logged, with its own bytes, before the next begins", async () => {
+    const trace: string[] = [];
+    const sent: number[] = [];
+    const watch: PluginPhases = {
+      access: (view) => {
+        trace.push(`access ${view.path}`);
+        return view.path === "/own" ? textAnswer(200, "from here", "") : undefined;
+      },
+      log: (view) => {
+        trace.push(`log ${view.path}`);
+        sent.push(view.sentBytes);
+      },
+    };
+    const upstream = await ok();
+    const gateway = await open(routingOf({ "*": { upstream: upstreamOf([upstream.port]), plugins: [watch] } }));
+    const paths = ["/a", "/own", "/b", "/c"];
+    const asked = paths.map((path) => `POST ${path} HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi`);
+    await send(gateway.port, asked.join(""), (text) => text.split("HTTP/1.1 200").length > 4 && text.endsWith("ok"));
+    expect(trace).toEqual(paths.flatMap((path) => [`access ${path}`, `log ${path}`]));
+    const [a = 0, , b, c] = sent;
+    expect(a).toBeGreaterThan("HTTP/1.1 200 OK".length);
+    expect([b, c]).toEqual([a, a]);
+  });
 
   test("without a route the global rules run, then 404, then their filters and log", async () => {
     const trace: string[] = [];
