@@ -26,6 +26,16 @@ describe("nodes of a record", () => {
       want: ["[::1]:9", "::1", 9, 1, "[::1]:9"],
     },
     {
+      says: "a list item may have its port in the host",
+      nodes: [{ host: "127.0.0.1:1980", weight: 1 }],
+      want: ["127.0.0.1:1980", "127.0.0.1", 1980, 1, "127.0.0.1:1980"],
+    },
+    {
+      says: "the port in the host counts, not the one beside it",
+      nodes: [{ host: "[::1]:9", port: 80, weight: 1 }],
+      want: ["[::1]:9", "::1", 9, 1, "[::1]:9"],
+    },
+    {
       says: "a list item may have brackets",
       nodes: [{ host: "[::1]", port: 9, weight: 1 }],
       want: ["[::1]:9", "::1", 9, 1, "[::1]:9"],
@@ -58,6 +68,8 @@ describe("nodes of a record", () => {
     { says: "a missing host", nodes: { ":80": 1 } },
     { says: "a host with a slash", nodes: { "h/x": 1 } },
     { says: "a host with a line break", nodes: [{ host: "h\r\nx", port: 80, weight: 1 }] },
+    { says: "a port in the host that is none", nodes: [{ host: "h:99999", port: 80, weight: 1 }] },
+    { says: "two ports in the host", nodes: [{ host: "h:1:2", weight: 1 }] },
     { says: "a name in brackets", nodes: { "[h]:80": 1 } },
     { says: "a negative weight", nodes: { h: -1 } },
     { says: "a fractional weight", nodes: { h: 0.5 } },

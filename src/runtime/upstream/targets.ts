@@ -39,7 +39,9 @@ export function readScheme(scheme: string | undefined): Scheme {
 export function readTargets(nodes: UpstreamRecord["nodes"], scheme: Scheme): readonly TargetSpec[] {
   if (nodes === undefined) return [];
   // True: Array.isArray does not narrow readonly arrays.
-  const list = Array.isArray(nodes) ? (nodes as readonly NodeRecord[]) : Object.entries(nodes).map(readEntry);
+  const list = Array.isArray(nodes)
+    ? (nodes as readonly NodeRecord[]).map(readItem)
+    : Object.entries(nodes).map(readEntry);
   const found = new Map<string, TargetSpec>();
   for (const node of list) {
     const target = readNode(node, scheme);
@@ -66,6 +68,11 @@ export function byPriority<T extends { readonly priority: number }>(targets: rea
     else groups.set(target.priority, [target]);
   }
   return [...groups].sort(([a], [b]) => b - a).map(([, group]) => group);
+}
+
+/** As with nginx, a port that stands in the host counts, whatever stands beside it. */
+function readItem(node: NodeRecord): NodeRecord {
+  return node.host.includes(":") ? { ...node, ...readEntry([node.host, node.weight]) } : node;
 }
 
 function readEntry([address, weight]: readonly [string, number]): NodeRecord {
