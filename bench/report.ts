@@ -1,88 +1,149 @@
 /**
- * Results as JSON, as a Markdown table and as an SVG chart. Medians with their spread; ratios only within one run.
+ * Results as JSON, as Markdown and as an SVG chart. Medians with their spread; ratios only within one run.
  */
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Measured } from "./load.ts";
-import { type Machine, median } from "./machine.ts";
-
-export interface Row {
-  readonly case: string;
-  readonly server: string;
-  readonly rounds: readonly Measured[];
-}
+import type { AdminCosts } from "./admin.ts";
+import { adminLines } from "./admin-report.ts";
+import type { AimResult } from "./aims.ts";
+import { svg } from "./chart.ts";
+import type { Machine } from "./machine.ts";
+import { generalShare } from "./own-metrics.ts";
+import { cpuOf, medianOf, p99Of, type Row } from "./rows.ts";
+import type { TableFacts } from "./table-facts.ts";
 
 export interface Results {
   readonly machine: Machine;
   readonly commit: string;
   readonly date: string;
+  /** How long the whole run took. */
+  readonly minutes: number;
+  readonly rounds: number;
   readonly seconds: number;
+  readonly warmSeconds: number;
   readonly rows: readonly Row[];
+  readonly aims: readonly AimResult[];
+  readonly tables: readonly TableFacts[];
+  readonly admin?: AdminCosts;
+  /** What is missing on this machine. */
   readonly skipped: readonly string[];
-  readonly notes: readonly string[];
+  /** Cases whose answers were wrong, or that could not be set up; they have no row. */
+  readonly failed: readonly string[];
 }
 
-const of = (row: Row, pick: (measured: Measured) => number): number => median(row.rounds.map(pick));
-const cpu = (row: Row): number => of(row, (m) => m.cpuMicrosPerRequest);
-const spread = (row: Row): string => {
-  const values = row.rounds.map((m) => m.cpuMicrosPerRequest);
-  return `${Math.min(...values).toFixed(1)}–${Math.max(...values).toFixed(1)}`;
-};
-
 export function markdown(results: Results): string {
-  const plain = results.rows.find((row) => row.case === "plain" && row.server === "nginx");
+  const { machine, rounds, seconds, warmSeconds } = results;
   const lines = [
     "# Benchmark",
     "",
-    `${results.date}, commit ${results.commit}, ${results.machine.cpu}, ${results.machine.cores} cores, Node ${results.machine.node}.`,
-    `Server on core 0, wrk (1 thread, 64 connections) and the nginx upstream on core 1; ${results.rows[0]?.rounds.length ?? 0} interleaved rounds of ${results.seconds} s; medians.`,
-    "CPU is user + system time of the server's processes per request. x is CPU over plain nginx **of this run**.",
-    "",
-    "| case | server | CPU µs/req | spread | x | req/s | p50 ms | p99 ms | p99.9 ms | RSS MiB | errors |",
-    "|---|---|---|---|---|---|---|---|---|---|---|",
+    `${results.date}, commit ${results.commit}, ${machine.cpu}, ${machine.cores} cores, Node ${machine.node}, Linux ${machine.kernel}; ${results.minutes.toFixed(0)} minutes.`,
+    `Server on core 0; wrk (1 thread, 64 connections), the nginx upstream and etcd on core 1. Every server had the same warm-up of ${warmSeconds} s before its first measured round; then ${rounds} interleaved rounds of ${seconds} s each; medians.`,
+    "CPU is user + system time of the server's processes per request. x is CPU over plain nginx **of this run**: of the same case, else of the case plain. Every answer had the status its case expects.",
   ];
-  for (const row of results.rows) {
-    const base = plain ?? results.rows.find((other) => other.case === row.case && other.server === "nginx");
-    const ratio = base ? (cpu(row) / cpu(base)).toFixed(2) : "–";
-    const numbers = [
-      cpu(row).toFixed(1),
-      spread(row),
-      ratio,
-      of(row, (m) => m.requestsPerSecond).toFixed(0),
-      of(row, (m) => m.p50Ms).toFixed(2),
-      of(row, (m) => m.p99Ms).toFixed(2),
-      of(row, (m) => m.p999Ms).toFixed(2),
-      of(row, (m) => m.rssMiB).toFixed(0),
-      row.rounds.reduce((sum, m) => sum + m.socketErrors, 0),
-    ];
-    lines.push(`| ${row.case} | ${row.server} | ${numbers.join(" | ")} |`);
-  }
-  for (const note of results.notes) lines.push("", note);
+  if (results.failed.length > 0) lines.push("", ...results.failed.map((one) => `**Failed:** ${one}`));
+  lines.push("", ...aimLines(results.aims), "", ...rowLines(results.rows), "", ...laneLines(results.rows));
+  lines.push("", ...tableLines(results.tables));
+  if (results.admin) lines.push("", ...adminLines(results.admin));
   if (results.skipped.length > 0) lines.push("", `Skipped: ${results.skipped.join("; ")}.`);
   return `${lines.join("\n")}\n`;
 }
 
-/** Horizontal bars of CPU per request, grouped by case. */
-export function svg(results: Results): string {
-  const rowHeight = 18;
-  const width = 900;
-  const widest = Math.max(...results.rows.map(cpu), 1);
-  const scale = (value: number): number => (Math.log10(1 + value) / Math.log10(1 + widest)) * (width - 420);
-  const bars = results.rows.map((row, i) => {
-    const y = 40 + i * rowHeight;
-    const fill = row.server.startsWith("jotgate") ? "#1f6feb" : "#8b949e";
-    return [
-      `<text x="8" y="${y + 12}">${row.case}</text><text x="190" y="${y + 12}">${row.server}</text>`,
-      `<rect x="330" y="${y + 2}" width="${scale(cpu(row)).toFixed(1)}" height="${rowHeight - 5}" fill="${fill}"/>`,
-      `<text x="${(335 + scale(cpu(row))).toFixed(1)}" y="${y + 12}">${cpu(row).toFixed(1)}</text>`,
-    ].join("");
+const REACHED = { true: "yes", false: "**no**", undefined: "not measured" } as const;
+
+function aimLines(aims: readonly AimResult[]): string[] {
+  const show = ({ measured, unit }: AimResult): string => {
+    if (measured === undefined) return "–";
+    if (unit === "bytes") return `${measured.toFixed(0)} bytes`;
+    return unit === "x" ? `${measured.toFixed(3)} x` : `${measured.toFixed(2)} ${unit}`;
+  };
+  return [
+    "## Aims",
+    "",
+    "| case | aim | measured | reached |",
+    "|---|---|---|---|",
+    ...aims.map((one) => `| ${one.case} | ${one.aim} | ${show(one)} | ${REACHED[`${one.reached}`]} |`),
+  ];
+}
+
+function rowLines(rows: readonly Row[]): string[] {
+  const plain = rows.find((row) => row.case === "plain" && row.server === "nginx");
+  const line = (row: Row): string => {
+    const base = rows.find((other) => other.case === row.case && other.server === "nginx") ?? plain;
+    const cpus = row.rounds.map((round) => round.cpuMicrosPerRequest);
+    const numbers = [
+      row.rate === undefined ? "" : `at ${row.rate}/s`,
+      cpuOf(row).toFixed(1),
+      `${Math.min(...cpus).toFixed(1)}–${Math.max(...cpus).toFixed(1)}`,
+      base ? (cpuOf(row) / cpuOf(base)).toFixed(2) : "–",
+      medianOf(row, (round) => round.requestsPerSecond).toFixed(0),
+      medianOf(row, (round) => round.p50Ms).toFixed(2),
+      p99Of(row).toFixed(2),
+      medianOf(row, (round) => round.p999Ms).toFixed(2),
+      medianOf(row, (round) => round.rssMiB).toFixed(0),
+      row.rounds.reduce((sum, round) => sum + round.socketErrors, 0),
+    ];
+    return `| ${row.case} | ${row.server} | ${numbers.join(" | ")} |`;
+  };
+  const lines = [
+    "## Cases",
+    "",
+    "| case | server | load | CPU µs/req | spread | x | req/s | p50 ms | p99 ms | p99.9 ms | RSS MiB | socket errors |",
+    "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ...rows.map(line),
+  ];
+  if (rows.some((row) => row.rate !== undefined)) lines.push("", ...rateLines(rows));
+  return lines;
+}
+
+function rateLines(rows: readonly Row[]): string[] {
+  const late = rows
+    .filter((row) => row.rate !== undefined)
+    .map((row) => `${row.case}, ${row.server}: ${medianOf(row, (round) => round.lateMs ?? 0).toFixed(2)} ms`);
+  return [
+    "Where the load has a rate, requests are due at fixed times and latencies count from then, however long a request had to wait for a connection. The generator's own lateness is part of them; at the 99th percentile it was:",
+    "",
+    ...late.map((one) => `- ${one}`),
+  ];
+}
+
+/** How much of each case left the fast lane. */
+function laneLines(rows: readonly Row[]): string[] {
+  const lines = rows.flatMap((row) => {
+    const counted = row.rounds.flatMap((round) => (round.counted ? [round.counted] : []));
+    const requests = counted.reduce((sum, one) => sum + one.fast + one.general, 0);
+    if (requests === 0) return [];
+    const handovers = counted.reduce((sum, one) => sum + one.handovers, 0);
+    const share = (generalShare(counted) * 100).toFixed(2);
+    return [`| ${row.case} | ${row.server} | ${requests} | ${share} % | ${handovers} |`];
   });
-  const height = 50 + results.rows.length * rowHeight;
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="white"/><text x="8" y="22" font-size="14">CPU µs per request (log scale), ${results.date}, ${results.machine.cpu}</text>${bars.join("")}</svg>\n`;
+  return [
+    "## Lanes",
+    "",
+    "From `jotgate_lane_requests_total` and `jotgate_lane_handovers_total`. A connection that is handed over stays in the general lane.",
+    "",
+    "| case | server | requests | by the general lane | connections handed over |",
+    "|---|---|---|---|---|",
+    ...lines,
+  ];
+}
+
+export function tableLines(tables: readonly TableFacts[]): string[] {
+  if (tables.length === 0) return [];
+  return [
+    "## Tables",
+    "",
+    "| routes | consumers | start to ready, ms | longest turn of the loop meanwhile, ms | resident, MiB | CPU per changed route, ms |",
+    "|---|---|---|---|---|---|",
+    ...tables.map(
+      (one) =>
+        `| ${one.routes} | ${one.consumers} | ${one.readyMs.toFixed(0)} | ${one.longestTurnMs.toFixed(1)} | ${one.rssMiB.toFixed(0)} | ${one.changeCpuMs.toFixed(2)} |`,
+    ),
+  ];
 }
 
 /** Writes NAME.json, NAME.md and NAME.svg into `folder`. */
 export function writeResults(folder: string, name: string, results: Results): void {
+  mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, `${name}.json`), `${JSON.stringify(results, null, 1)}\n`);
   writeFileSync(join(folder, `${name}.md`), markdown(results));
   writeFileSync(join(folder, `${name}.svg`), svg(results));

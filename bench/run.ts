@@ -1,121 +1,163 @@
 /**
- * `npm run bench`: the hot path against peers in one run. Servers of one case stay up together and take turns, so that a
- * machine that drifts drifts for all of them. Prints progress; writes bench/results/latest.{json,md,svg}.
- *
- *   npm run bench -- [--only TEXT] [--rounds 3] [--seconds 4] [--full] [--name latest]
+ * `npm run bench`: the hot path against peers in one run, what big tables and the Admin API cost, and which aims are
+ * reached. Prints progress; writes bench/results/latest.{json,md,svg} after each series, so a run that is cut is not lost.
+ * Ends with 1 when a case failed: its answers were wrong, or it could not be set up. Options: options.ts.
  */
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { CASES, type Case } from "./cases.ts";
-import { type Measured, measure } from "./load.ts";
+import { ADMIN_SIZES, type AdminCosts, measureAdmin } from "./admin.ts";
+import { computeAims } from "./aims.ts";
+import { SERIES } from "./cases.ts";
+import { etcdMissing } from "./etcd.ts";
 import { machine } from "./machine.ts";
-import { type Results, type Row, writeResults } from "./report.ts";
-import { has, ROOT, type Server, startUpstream } from "./servers.ts";
+import { isWanted, type Options, readOptions } from "./options.ts";
+import { type Results, writeResults } from "./report.ts";
+import type { Row } from "./rows.ts";
+import { runSeries, type Setting } from "./run-series.ts";
+import type { Series } from "./series.ts";
+import { has, ROOT, startUpstream } from "./servers.ts";
+import type { TableFacts } from "./table-facts.ts";
 
-const option = (name: string, fallback: string): string => {
-  const at = process.argv.indexOf(`--${name}`);
-  return at < 0 ? fallback : (process.argv[at + 1] ?? fallback);
+const ADMIN_CASE = "admin";
+const began = performance.now();
+const minutes = (): number => (performance.now() - began) / 60_000;
+const say = (text: string): void => {
+  const seconds = Math.floor(minutes() * 60);
+  console.log(`${String(Math.floor(seconds / 60)).padStart(2)}:${String(seconds % 60).padStart(2, "0")} ${text}`);
 };
-const rounds = Number(option("rounds", "3"));
-const seconds = Number(option("seconds", "4"));
-const only = option("only", "");
-const full = process.argv.includes("--full");
 
-const say = (text: string): void => console.log(text);
-
-async function runCase(which: Case, upstream: Server, folder: string, skipped: string[]): Promise<Row[]> {
-  const servers: { server: Server; rounds: Measured[]; requests: string; name: string }[] = [];
+function optionsOrEnd(): Options {
   try {
-    for (const entry of which.servers) {
-      const missing = entry.kind.missing();
-      if (missing) {
-        if (!skipped.includes(missing)) skipped.push(missing);
-        continue;
-      }
-      const name = entry.name ?? entry.kind.name;
-      const own = mkdtempSync(join(folder, "server-"));
-      const server = await entry.kind.start(upstream.url, own);
-      const requests = await which.prepare(server, upstream.url, own, entry.variant ?? "");
-      servers.push({ server, rounds: [], requests, name });
-      await measure(burstOf(which, server, requests, 1)); // warm
-    }
-    for (let round = 0; round < rounds; round++) {
-      for (const one of servers) {
-        const stop = which.during?.(one.server, upstream.url);
-        const measured = await measure(burstOf(which, one.server, one.requests, seconds));
-        await stop?.();
-        one.rounds.push(measured);
-        const line = `${measured.cpuMicrosPerRequest.toFixed(1)} us, ${measured.requestsPerSecond.toFixed(0)}/s, p99 ${measured.p99Ms.toFixed(2)} ms`;
-        say(`  ${which.name.padEnd(24)} ${one.name.padEnd(26)} round ${round + 1}/${rounds}: ${line}`);
-      }
-    }
-  } finally {
-    for (const { server } of servers) await server.stop();
+    return readOptions(process.argv.slice(2));
+  } catch (error) {
+    console.log(error instanceof Error ? error.message : String(error));
+    process.exit(2);
   }
-  return servers.map(({ name, rounds: measured }) => ({ case: which.name, server: name, rounds: measured }));
 }
 
-function burstOf(which: Case, server: Server, requests: string, length: number): Parameters<typeof measure>[0] {
-  return {
-    url: server.url,
-    requests,
-    seconds: length,
-    pid: server.pid,
-    method: which.method ?? "GET",
-    bodyBytes: which.bodyBytes ?? 0,
-    connections: which.connections ?? 64,
-  };
-}
-
-for (const tool of ["wrk", "nginx", "taskset"]) {
-  if (has(tool)) continue;
-  say(`${tool} is not installed: apt-get install -y wrk nginx-light haproxy util-linux`);
-  process.exit(1);
-}
-if (!existsSync(join(ROOT, "bench/peers/node_modules"))) {
-  say("installing the Node peers into bench/peers ...");
-  const done = spawnSync("npm", ["install", "--no-audit", "--no-fund"], {
-    cwd: join(ROOT, "bench/peers"),
-    stdio: "inherit",
-  });
+/** Ends when what every case needs is missing; installs the Node peers, or lets them be skipped. */
+function checkTools(): void {
+  const missing = ["wrk", "nginx", "taskset"].filter((tool) => !has(tool));
+  if (missing.length > 0) {
+    console.log(
+      `not installed: ${missing.join(", ")}; apt-get install -y wrk nginx-light haproxy etcd-server util-linux`,
+    );
+    process.exit(1);
+  }
+  if (existsSync(join(ROOT, "bench/peers/node_modules"))) return;
+  say("installing the Node peers into bench/peers");
+  const cwd = join(ROOT, "bench/peers");
+  const done = spawnSync("npm", ["install", "--no-audit", "--no-fund"], { cwd, stdio: "inherit" });
   if (done.status !== 0) say("the Node peers could not be installed; they are skipped");
 }
 
-const folder = mkdtempSync(join(tmpdir(), "jotgate-bench-"));
-const skipped: string[] = [];
+function commit(): string {
+  const git = (...args: string[]): string => execFileSync("git", ["-C", ROOT, ...args], { encoding: "utf8" }).trim();
+  try {
+    return `${git("rev-parse", "--short", "HEAD")}${git("status", "--porcelain", "src") === "" ? "" : " with changes"}`;
+  } catch {
+    return "unknown";
+  }
+}
+
+const options = optionsOrEnd();
+if (options.list) {
+  for (const one of SERIES) for (const name of one.cases) console.log(name);
+  console.log(ADMIN_CASE);
+  process.exit(0);
+}
+checkTools();
+
 const rows: Row[] = [];
+const tables: TableFacts[] = [];
+const skipped = new Set<string>();
+const failed: string[] = [];
+let admin: AdminCosts | undefined;
+
+function write(): void {
+  const results: Results = {
+    machine: machine(),
+    commit: commit(),
+    date: new Date().toISOString(),
+    minutes: minutes(),
+    rounds: options.rounds,
+    seconds: options.seconds,
+    warmSeconds: options.warmSeconds,
+    rows,
+    aims: computeAims(rows, tables),
+    tables,
+    ...(admin && { admin }),
+    skipped: [...skipped],
+    failed,
+  };
+  writeResults(join(ROOT, "bench/results"), options.name, results);
+}
+
+async function runOne(one: Series, setting: Setting): Promise<void> {
+  const missing = one.missing?.();
+  if (missing) {
+    skipped.add(`${one.name}: ${missing}`);
+    return;
+  }
+  try {
+    const result = await runSeries(one, setting);
+    rows.push(...result.rows);
+    tables.push(...result.tables);
+    failed.push(...result.failed);
+    for (const what of result.skipped) skipped.add(what);
+  } catch (error) {
+    failed.push(`${one.name}: ${String(error)}`);
+    say(`  FAILED ${String(error)}`);
+  }
+}
+
+async function runAdmin(folder: string): Promise<void> {
+  const missing = etcdMissing();
+  if (missing) {
+    skipped.add(`${ADMIN_CASE}: ${missing}`);
+    return;
+  }
+  try {
+    admin = await measureAdmin(ADMIN_SIZES, folder, say);
+  } catch (error) {
+    failed.push(`${ADMIN_CASE}: ${String(error)}`);
+    say(`  FAILED ${String(error)}`);
+  }
+}
+
+const wanted = (name: string): boolean => isWanted(name, options.only);
+const chosen = SERIES.filter((one) => one.cases.some(wanted) && (!options.quick || one.quick));
+const withAdmin = wanted(ADMIN_CASE) && !options.quick;
+const parts = chosen.length + Number(withAdmin);
+if (parts === 0) {
+  console.log(`no case is named like ${options.only.join(", ")}; --list names all`);
+  process.exit(2);
+}
+const folder = mkdtempSync(join(tmpdir(), "jotgate-bench-"));
 const upstream = await startUpstream(join(folder, "upstream"));
 try {
-  for (const which of CASES) {
-    if (only && !which.name.includes(only)) continue;
-    if (which.full && !full && !only) {
-      skipped.push(`${which.name} (use --full)`);
-      continue;
-    }
-    say(which.name);
-    try {
-      rows.push(...(await runCase(which, upstream, folder, skipped)));
-    } catch (error) {
-      skipped.push(`${which.name}: ${String(error)}`);
-      say(`  failed: ${String(error)}`);
-    }
+  for (const [at, one] of chosen.entries()) {
+    say(`[${at + 1}/${parts}] ${one.name}`);
+    await runOne(one, { options, folder, upstream: upstream.url, wanted, say });
+    write();
+  }
+  if (withAdmin) {
+    say(`[${parts}/${parts}] ${ADMIN_CASE}`);
+    await runAdmin(folder);
+    write();
   }
 } finally {
   await upstream.stop();
   rmSync(folder, { recursive: true, force: true });
 }
-const commit = execFileSync("git", ["-C", ROOT, "rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim();
-const results: Results = {
-  machine: machine(),
-  commit,
-  date: new Date().toISOString(),
-  seconds,
-  rows,
-  skipped,
-  notes: [],
-};
-writeResults(join(ROOT, "bench/results"), option("name", "latest"), results);
-say(`written to bench/results/${option("name", "latest")}.{json,md,svg}`);
+for (const one of computeAims(rows, tables)) {
+  const { measured, reached } = one;
+  if (measured !== undefined)
+    say(`${reached ? "reached    " : "NOT reached"} ${one.case}: ${one.aim}: ${measured.toFixed(3)} ${one.unit}`);
+}
 for (const one of skipped) say(`skipped: ${one}`);
+for (const one of failed) say(`FAILED: ${one}`);
+say(`written to bench/results/${options.name}.{json,md,svg}`);
+process.exitCode = failed.length > 0 ? 1 : 0;

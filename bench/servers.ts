@@ -5,10 +5,15 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { join, resolve } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 
 export const ROOT = resolve(import.meta.dirname, "..");
 export const SECRET = "bench-secret-0123456789-0123456789-abcdef";
 export const ADMIN_KEY = "bench-admin-key";
+/** What is measured runs on this core, ... */
+export const SERVER_CORE = "0";
+/** ... load, upstream, etcd and this program on this one. */
+export const LOAD_CORE = "1";
 
 export interface Server {
   readonly name: string;
@@ -28,9 +33,19 @@ export interface ServerKind {
 }
 
 const running = new Set<ChildProcess>();
-process.on("exit", () => {
-  for (const child of running) child.kill("SIGKILL");
-});
+let watching = false;
+
+/** What was started ends with this program, however it ends. */
+function endWithThis(child: ChildProcess): void {
+  running.add(child);
+  if (watching) return;
+  watching = true;
+  process.on("exit", () => {
+    for (const one of running) one.kill("SIGKILL");
+  });
+  process.on("SIGINT", () => process.exit(130));
+  process.on("SIGTERM", () => process.exit(143));
+}
 
 export function has(command: string): boolean {
   return spawnSync("sh", ["-c", `command -v ${command}`]).status === 0;
@@ -45,20 +60,25 @@ export function freePort(): Promise<number> {
   });
 }
 
-/** Starts `command` on `core` and waits until `port` accepts. */
+/** Lets this process run on these cores, in the form of taskset. */
+export function moveSelfTo(cores: string): void {
+  spawnSync("taskset", ["-apc", cores, String(process.pid)]);
+}
+
+/** Starts `command` on `cores`, in the form of taskset, and waits until `port` accepts. */
 export async function launch(
   name: string,
-  core: number,
+  cores: string,
   command: string,
   args: readonly string[],
   port: number,
   env: Record<string, string> = {},
 ): Promise<Server> {
-  const child = spawn("taskset", ["-c", String(core), command, ...args], {
+  const child = spawn("taskset", ["-c", cores, command, ...args], {
     stdio: ["ignore", "ignore", "pipe"],
     env: { ...process.env, NODE_ENV: "production", ...env },
   });
-  running.add(child);
+  endWithThis(child);
   let errors = "";
   child.stderr.on("data", (chunk: Buffer) => {
     errors = (errors + chunk.toString()).slice(-4000);
@@ -72,7 +92,7 @@ export async function launch(
   const end = Date.now() + 60_000;
   while (!(await accepts(port))) {
     if (child.exitCode !== null || Date.now() > end) throw new Error(`${name} did not start: ${errors}`);
-    await new Promise((next) => setTimeout(next, 50));
+    await delay(50);
   }
   return {
     name,
@@ -131,7 +151,7 @@ server { listen 127.0.0.1:${port} backlog=4096;
   );
   mkdirSync(join(folder, "www"), { recursive: true });
   writeFileSync(join(folder, "www/64k"), "x".repeat(65_536));
-  return launch("upstream", 1, "nginx", ["-p", folder, "-c", conf, "-e", `${folder}/error.log`], port);
+  return launch("upstream", LOAD_CORE, "nginx", ["-p", folder, "-c", conf, "-e", `${folder}/error.log`], port);
 }
 
 function nginx(name: string, extraHttp: string, extraLocation: string): ServerKind {
@@ -152,7 +172,7 @@ server { listen 127.0.0.1:${port} backlog=4096;
 } }
 `,
       );
-      return launch(name, 0, "nginx", ["-p", folder, "-c", conf, "-e", `${folder}/error.log`], port);
+      return launch(name, SERVER_CORE, "nginx", ["-p", folder, "-c", conf, "-e", `${folder}/error.log`], port);
     },
   };
 }
@@ -183,7 +203,7 @@ backend b
   server s ${upstream.replace("http://", "")}
 `,
       );
-      return launch(name, 0, "haproxy", ["-db", "-f", conf], port);
+      return launch(name, SERVER_CORE, "haproxy", ["-db", "-f", conf], port);
     },
   };
 }
@@ -199,26 +219,57 @@ function nodePeer(name: string, script: string, module: string): ServerKind {
       const port = await freePort();
       mkdirSync(folder, { recursive: true });
       const args = [join(ROOT, "bench/peers", script), String(port), upstream, SECRET, folder];
-      return launch(name, 0, process.execPath, args, port);
+      return launch(name, SERVER_CORE, process.execPath, args, port);
     },
   };
 }
 
-/** Ours: `jotgate start` on the embedded store, one worker, metrics on. */
-export function jotgate(name: string, extra: readonly string[]): ServerKind {
+const missingBuild = (name: string) => (): string | undefined =>
+  existsSync(join(ROOT, "dist/cli/main.js")) ? undefined : `${name}: not built`;
+
+/** Ours: `jotgate start` on the embedded store, metrics on. */
+export function jotgate(name: string, extra: readonly string[], cores = SERVER_CORE): ServerKind {
   return {
     name,
-    missing: () => (existsSync(join(ROOT, "dist/cli/main.js")) ? undefined : `${name}: not built`),
+    missing: missingBuild(name),
     async start(_upstream, folder) {
       const [gateway, admin, status, control] = await Promise.all([freePort(), freePort(), freePort(), freePort()]);
       const args = [join(ROOT, "bin/jotgate.mjs"), "start", "--gateway-listen", `127.0.0.1:${gateway}`];
       args.push("--admin-listen", `127.0.0.1:${admin}`, "--status-listen", `127.0.0.1:${status}`);
       args.push("--control-listen", `127.0.0.1:${control}`, "--data-dir", join(folder, "data"), ...extra);
-      const server = await launch(name, 0, process.execPath, args, gateway ?? 0, { JOTGATE_ADMIN_KEY: ADMIN_KEY });
+      const server = await launch(name, cores, process.execPath, args, gateway, { JOTGATE_ADMIN_KEY: ADMIN_KEY });
       return { ...server, admin: `http://127.0.0.1:${admin}`, status: `http://127.0.0.1:${status}` };
     },
   };
 }
+
+/** Ours: `jotgate gateway`, one worker, on etcd below `prefix`; up when it has loaded what is there. */
+export function gatewayOn(etcd: string, prefix: string, name = "jotgate, fast lane"): ServerKind {
+  return {
+    name,
+    missing: missingBuild(name),
+    async start(_upstream, folder) {
+      const [gateway, status, control] = await Promise.all([freePort(), freePort(), freePort()]);
+      const args = [join(ROOT, "bin/jotgate.mjs"), "gateway", "--etcd", etcd, "--workers", "1", "--prefix", prefix];
+      args.push("--gateway-listen", `127.0.0.1:${gateway}`, "--status-listen", `127.0.0.1:${status}`);
+      args.push("--control-listen", `127.0.0.1:${control}`, "--data-dir", join(folder, "data"));
+      const server = await launch(name, SERVER_CORE, process.execPath, args, status);
+      const end = Date.now() + 300_000;
+      while (!(await fetch(`http://127.0.0.1:${status}/ready`)).ok) {
+        if (Date.now() > end) throw new Error(`${name} was not ready within five minutes`);
+        await delay(20);
+      }
+      return { ...server, url: `http://127.0.0.1:${gateway}`, status: `http://127.0.0.1:${status}` };
+    },
+  };
+}
+
+/** Nothing between load and upstream: what the machine itself needs. */
+export const NO_GATEWAY: ServerKind = {
+  name: "no gateway",
+  missing: () => undefined,
+  start: async (upstream) => ({ name: "no gateway", url: upstream, pid: -1, stop: async () => {} }),
+};
 
 export const NGINX = nginx("nginx", "access_log off;", "");
 export const NGINX_EQUAL = nginx(

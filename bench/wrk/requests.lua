@@ -1,30 +1,23 @@
 -- Sends the requests listed in a file in turn; each line is PATH, or PATH <tab> AUTHORIZATION.
--- Usage: wrk -s requests.lua URL -- FILE [METHOD] [BODY_BYTES]
-local paths, tokens, n, at = {}, {}, 0, 0
-local method, body = "GET", nil
+-- Usage: wrk -s requests.lua URL -- FILE METHOD BODY_BYTES SKIP, which begins after so many lines.
+local texts, n, at = {}, 0, 0
 
 function init(args)
+  local method, body = args[2], nil
+  if tonumber(args[3]) > 0 then body = string.rep("x", tonumber(args[3])) end
   for line in io.lines(args[1]) do
     n = n + 1
     local tab = string.find(line, "\t", 1, true)
-    if tab then
-      paths[n] = string.sub(line, 1, tab - 1)
-      tokens[n] = string.sub(line, tab + 1)
-    else
-      paths[n] = line
-    end
+    local headers = {}
+    if tab then headers["Authorization"] = string.sub(line, tab + 1) end
+    texts[n] = wrk.format(method, tab and string.sub(line, 1, tab - 1) or line, headers, body)
   end
-  if args[2] then method = args[2] end
-  if args[3] and tonumber(args[3]) > 0 then body = string.rep("x", tonumber(args[3])) end
+  at = tonumber(args[4]) % n
 end
 
 function request()
   at = at % n + 1
-  local token = tokens[at]
-  if token then
-    return wrk.format(method, paths[at], { ["Authorization"] = token }, body)
-  end
-  return wrk.format(method, paths[at], nil, body)
+  return texts[at]
 end
 
 function done(summary, latency, requests)

@@ -1,0 +1,29 @@
+/**
+ * What the Admin API costs beside a big table, as Markdown. Pure.
+ */
+import type { AdminCosts } from "./admin.ts";
+
+export function adminLines(costs: AdminCosts): string[] {
+  return [
+    "## Admin API beside a big table",
+    "",
+    `${costs.routes} routes, ${costs.consumers} consumers; the admin on core 0, etcd on core 1.`,
+    "",
+    `| ${costs.writes} calls, one after the other | CPU of the admin per call, ms |`,
+    "|---|---|",
+    ...costs.calls.map(({ what, cpuMs }) => `| ${what} | ${cpuMs.toFixed(2)} |`),
+    "",
+    "DELETE includes the PUT of what is deleted, and asks whether anything still uses it.",
+    "",
+    "| List | MiB sent | took, ms | CPU, ms | memory grew by, MiB |",
+    "|---|---|---|---|---|",
+    ...costs.lists.map(
+      (one) =>
+        `| ${one.what} | ${one.mib.toFixed(1)} | ${one.tookMs.toFixed(0)} | ${one.cpuMs.toFixed(0)} | ${one.growthMib.toFixed(0)} |`,
+    ),
+    "",
+    "A list is written page by page: its memory does not grow with its length.",
+    "",
+    `Indexing the keys of ${costs.consumers} consumers that others wrote, once, in the background: ${(costs.indexMs / 1_000).toFixed(1)} s.`,
+  ];
+}

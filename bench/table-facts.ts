@@ -1,0 +1,57 @@
+/**
+ * What a big table costs one gateway beside the load: loading it, holding it, changing it.
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import type { Store } from "../src/store/store.ts";
+import type { Record } from "./etcd.ts";
+import { usageOf } from "./machine.ts";
+import type { Server } from "./servers.ts";
+
+export interface TableFacts {
+  readonly routes: number;
+  readonly consumers: number;
+  /** From the start of the process until it serves. */
+  readonly readyMs: number;
+  /** Longest time the event loop did nothing else, from its start until it was ready. */
+  readonly longestTurnMs: number;
+  readonly rssMiB: number;
+  /** CPU time of the whole process per changed route, beyond what it needs when nothing changes. */
+  readonly changeCpuMs: number;
+}
+
+/** prom-client shows the longest gap between two firings of a timer of 10 ms, since it was last asked. */
+const LAG_TIMER_MS = 10;
+const CHANGES = 200;
+const CHANGES_PER_SECOND = 50;
+
+export async function longestTurnMs(status: string): Promise<number> {
+  const text = await (await fetch(`${status}/metrics`)).text();
+  const seconds = /^nodejs_eventloop_lag_max_seconds (\S+)$/m.exec(text)?.[1];
+  return Math.max(0, Number(seconds) * 1_000 - LAG_TIMER_MS);
+}
+
+/**
+ * Changes one route after the other and reads what the gateway used.
+ * @param route the record to write at the n-th change
+ * @returns CPU milliseconds per change
+ * @throws Error when the gateway did not apply the last change
+ */
+export async function changeCpuMs(server: Server, store: Store, route: (n: number) => Record): Promise<number> {
+  const spanMs = (CHANGES / CHANGES_PER_SECOND) * 1_000 + 1_000;
+  const idle = usageOf(server.pid).cpuMicros;
+  await delay(spanMs);
+  const before = usageOf(server.pid).cpuMicros;
+  const began = performance.now();
+  let revision = 0n;
+  for (let n = 0; n < CHANGES; n++) {
+    const { key, value } = route(n);
+    const then = [{ op: "put", key, value: Buffer.from(JSON.stringify(value)) } as const];
+    revision = (await store.txn({ compare: [], then })).revision;
+    await delay(1_000 / CHANGES_PER_SECOND);
+  }
+  await delay(Math.max(0, spanMs - (performance.now() - began)));
+  const after = usageOf(server.pid).cpuMicros;
+  const config = (await (await fetch(`${server.status}/config`)).json()) as { revision: number };
+  if (config.revision < Number(revision)) throw new Error(`revision ${config.revision}, not ${revision}, is applied`);
+  return Math.max(0, after - before - (before - idle)) / CHANGES / 1_000;
+}
