@@ -22,7 +22,7 @@ export function adminLines(costs: AdminCosts): string[] {
         `| ${one.what} | ${one.mib.toFixed(1)} | ${one.tookMs.toFixed(0)} | ${one.cpuMs.toFixed(0)} | ${one.growthMib.toFixed(0)} |`,
     ),
     "",
-    "A list is written page by page: its memory does not grow with its length.",
+    "A list is read from the store and written page by page: a client that stops reading stops the reading, and is not buffered for.",
     "",
     `Indexing the keys of ${costs.consumers} consumers that others wrote, once, in the background: ${(costs.indexMs / 1_000).toFixed(1)} s.`,
   ];

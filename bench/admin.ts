@@ -84,8 +84,11 @@ async function cpuPer(server: Server, calls: number, act: (n: number) => Promise
   return (usageOf(server.pid).cpuMicros - before) / calls / 1_000;
 }
 
-/** Reads a whole list, piece by piece, and watches the admin's memory meanwhile. */
-async function list(server: Server, what: string, path: string): Promise<Listing> {
+/**
+ * Reads a whole list, piece by piece, and watches the admin's memory meanwhile.
+ * @param stallMs the client stops reading for so long at its first piece
+ */
+async function list(server: Server, what: string, path: string, stallMs = 0): Promise<Listing> {
   const before = usageOf(server.pid);
   let peak = before.rssBytes;
   let bytes = 0;
@@ -97,6 +100,11 @@ async function list(server: Server, what: string, path: string): Promise<Listing
     const url = `${server.url}/apisix/admin${path}`;
     request(url, { headers: { "X-API-KEY": ADMIN_KEY } }, (answer) => {
       if (answer.statusCode !== 200) fail(new Error(`${path} is answered ${answer.statusCode}`));
+      answer.once("data", () => {
+        if (stallMs === 0) return;
+        answer.pause();
+        setTimeout(() => answer.resume(), stallMs);
+      });
       answer.on("data", (chunk: Buffer) => {
         bytes += chunk.length;
       });
@@ -169,10 +177,11 @@ export async function measureAdmin(
     const lists = [
       await list(server, `all ${routes} routes`, "/routes"),
       await list(server, `all ${consumers} consumers`, "/consumers"),
+      await list(server, `all ${consumers} consumers, client stops for 3 s`, "/consumers", 3_000),
       await list(server, "a page of 100 consumers", `/consumers?page=${Math.ceil(consumers / 200)}&page_size=100`),
     ];
     for (const one of lists) {
-      say(`  list of ${one.what.padEnd(24)} ${one.mib.toFixed(1)} MiB, memory grew by ${one.growthMib.toFixed(0)} MiB`);
+      say(`  list of ${one.what.padEnd(46)} ${one.mib.toFixed(1)} MiB, memory grew by ${one.growthMib.toFixed(0)} MiB`);
     }
     await server.stop();
     server = await open(["--keyring", "0123456789abcdef0123456789abcdef"]);

@@ -6,10 +6,11 @@ import type { Store } from "../src/store/store.ts";
 import { arrived, bearer, roundrobin } from "./case-parts.ts";
 import { etcdMissing, fill, openStore, type Record, startEtcd } from "./etcd.ts";
 import { usageOf } from "./machine.ts";
+import { requestsFile } from "./request-lines.ts";
 import type { Opened, Run, Series } from "./series.ts";
 import { gatewayOn, SECRET, type Server } from "./servers.ts";
 import { changeCpuMs, longestTurnMs, type TableFacts } from "./table-facts.ts";
-import { requestsFile, signer } from "./tokens.ts";
+import { signer } from "./tokens.ts";
 
 const inAnHour = (): number => Math.floor(Date.now() / 1_000) + 3_600;
 

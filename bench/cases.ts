@@ -4,6 +4,7 @@
 import { cpus } from "node:os";
 import { arrived, bearer, jwtRoute, plainRoute, put } from "./case-parts.ts";
 import { changes, tables } from "./cases-on-etcd.ts";
+import { requestsFile } from "./request-lines.ts";
 import { type Run, type Series, series } from "./series.ts";
 import {
   EXPRESS_GATEWAY,
@@ -21,10 +22,12 @@ import {
   SERVER_CORE,
   type ServerKind,
 } from "./servers.ts";
-import { type Algorithm, requestsFile } from "./tokens.ts";
+import type { Algorithm } from "./tokens.ts";
 
 type Extra = Partial<Omit<Run, "case" | "kind" | "prepare">>;
 const OK = { status: 200 } as const;
+const QUICK = { quick: true } as const;
+const OURS = [FAST, GENERAL];
 
 const runsOf = (name: string, kinds: readonly ServerKind[], prepare: Run["prepare"], extra: Extra = {}): Run[] =>
   kinds.map((kind) => ({ case: name, kind, expect: OK, prepare, ...extra }));
@@ -116,6 +119,13 @@ const fiveRuns = (name: string, plugins: Readonly<Record<string, unknown>>): Run
     return requestsFile(folder, "five", ["/plain/x"]);
   });
 
+/** One upload in chunks among a hundred requests; it is handed over, and its connection closes behind it. */
+const MIXED = Array.from({ length: 100 }, (_, n) => (n === 99 ? "/plain/x\t\tchunked" : "/plain/x"));
+const mixedRuns = runsOf("1 in 100 handed over", [NGINX, ...OURS], async (server, upstream, folder) => {
+  await plainRoute(server, upstream);
+  return requestsFile(folder, "mixed", MIXED);
+});
+
 /** One core per worker where there are enough: all but the load's. On two cores they share the server's. */
 const freeCores = cpus()
   .map((_, core) => String(core))
@@ -126,9 +136,6 @@ const MANY = jotgate(
   ["--workers", String(WORKERS)],
   cpus().length > 2 ? freeCores.join(",") : SERVER_CORE,
 );
-
-const QUICK = { quick: true } as const;
-const OURS = [FAST, GENERAL];
 
 export const SERIES: readonly Series[] = [
   series("plain", [
@@ -163,6 +170,7 @@ export const SERIES: readonly Series[] = [
     ...pathRuns("POST 1 KiB", [NGINX, ...OURS], "/plain/x", { method: "POST", bodyBytes: 1_024 }),
     ...pathRuns("POST 64 KiB", [NGINX, FAST], "/plain/x", { method: "POST", bodyBytes: 65_536 }),
   ]),
+  series("handing over", mixedRuns),
   series("workers", [
     ...jwtRuns("1 worker", [FAST], 1, "HS256", { ...CACHED, server: "jotgate, 1 worker" }),
     ...jwtRuns(`${WORKERS} workers`, [MANY], 1, "HS256", CACHED),

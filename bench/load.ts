@@ -13,7 +13,7 @@ const run = promisify(execFile);
 
 export interface Burst {
   readonly url: string;
-  /** File of requests, see wrk/requests.lua. */
+  /** File of requests (request-lines.ts). */
   readonly requests: string;
   /** Begins after so many lines of it. */
   readonly skip: number;

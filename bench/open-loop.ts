@@ -7,15 +7,15 @@
  * Between events it sleeps for at most a tenth of a millisecond: the timers of the event loop would send in bursts once
  * per millisecond, and spinning would take the core from the upstream.
  */
-import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { fileURLToPath } from "node:url";
 import { AnswerReader } from "./answer-reader.ts";
+import { readRequests } from "./request-lines.ts";
 import { dueAfterMs, dueBy, percentile } from "./schedule.ts";
 
 export interface OpenLoopPlan {
   readonly url: string;
-  /** File of requests: PATH, or PATH <tab> AUTHORIZATION, per line. */
+  /** File of requests (request-lines.ts). */
   readonly requests: string;
   readonly method: string;
   readonly bodyBytes: number;
@@ -57,14 +57,11 @@ function requestsOf(plan: OpenLoopPlan): Buffer[] {
   const host = new URL(plan.url).host;
   const body = "x".repeat(plan.bodyBytes);
   const length = plan.bodyBytes > 0 ? `Content-Length: ${plan.bodyBytes}\r\n` : "";
-  return readFileSync(plan.requests, "utf8")
-    .trimEnd()
-    .split("\n")
-    .map((line) => {
-      const [path = "/", token] = line.split("\t");
-      const auth = token ? `Authorization: ${token}\r\n` : "";
-      return Buffer.from(`${plan.method} ${path} HTTP/1.1\r\nHost: ${host}\r\n${auth}${length}\r\n${body}`, "latin1");
-    });
+  return readRequests(plan.requests).map(({ path, authorization, chunked }) => {
+    if (chunked) throw new Error("an open loop sends no chunks");
+    const auth = authorization === undefined ? "" : `Authorization: ${authorization}\r\n`;
+    return Buffer.from(`${plan.method} ${path} HTTP/1.1\r\nHost: ${host}\r\n${auth}${length}\r\n${body}`, "latin1");
+  });
 }
 
 /** Sends the plan's requests; resolves when all are answered or given up. */

@@ -1,7 +1,7 @@
 /**
  * A few requests of a case, one after the other, whose answers are looked at: the load generator only counts.
  */
-import { readFileSync } from "node:fs";
+import { type RequestLine, readRequests } from "./request-lines.ts";
 import type { Run } from "./series.ts";
 import type { Server } from "./servers.ts";
 
@@ -10,34 +10,40 @@ const PRIMED_AT_ONCE = 16;
 
 /** @throws Error with the first answer that is not what the case expects */
 export async function probe(run: Run, server: Server, requests: string): Promise<void> {
-  const lines = readFileSync(requests, "utf8").trimEnd().split("\n");
-  const method = run.method ?? "GET";
+  const lines = readRequests(requests);
   for (let n = 0; n < Math.min(PROBES, lines.length); n++) {
-    const [path = "/", authorization] = (lines[Math.floor((n * lines.length) / PROBES)] ?? "").split("\t");
-    const answer = await fetch(server.url + path, {
-      method,
-      ...(authorization && { headers: { authorization } }),
-      ...(run.bodyBytes && { body: "x".repeat(run.bodyBytes) }),
-    });
-    const body = await answer.text();
-    if (answer.status !== run.expect.status) {
-      throw new Error(
-        `${method} ${path} is answered ${answer.status}, not ${run.expect.status}: ${body.slice(0, 200)}`,
-      );
-    }
-    if (run.answerBytes !== undefined && body.length !== run.answerBytes) {
-      throw new Error(`${method} ${path} is answered with ${body.length} bytes, not ${run.answerBytes}`);
-    }
+    // From end to end; in a mixture the last line is the odd one.
+    const line = lines[lines.length - 1 - Math.floor((n * lines.length) / PROBES)];
+    if (line) await probeOne(run, server, line);
+  }
+}
+
+async function probeOne(run: Run, server: Server, line: RequestLine): Promise<void> {
+  const method = line.chunked ? "POST" : (run.method ?? "GET");
+  const answer = await fetch(server.url + line.path, {
+    method,
+    ...(line.authorization !== undefined && { headers: { authorization: line.authorization } }),
+    ...(run.bodyBytes && { body: "x".repeat(run.bodyBytes) }),
+    // The body of a stream has no length, so it goes out in chunks.
+    ...(line.chunked && { body: new Blob(["hello"]).stream(), duplex: "half" }),
+  });
+  const body = await answer.text();
+  if (answer.status !== run.expect.status) {
+    const wanted = `not ${run.expect.status}: ${body.slice(0, 200)}`;
+    throw new Error(`${method} ${line.path} is answered ${answer.status}, ${wanted}`);
+  }
+  if (run.answerBytes !== undefined && body.length !== run.answerBytes) {
+    throw new Error(`${method} ${line.path} is answered with ${body.length} bytes, not ${run.answerBytes}`);
   }
 }
 
 /** Sends each request once, so that a case of known tokens does not measure first looks at them. */
 export async function prime(server: Server, requests: string): Promise<void> {
-  const lines = readFileSync(requests, "utf8").trimEnd().split("\n");
+  const lines = readRequests(requests);
   let next = 0;
   const lane = async (): Promise<void> => {
-    for (let line = lines[next++]; line !== undefined; line = lines[next++]) {
-      const [path = "/", authorization] = line.split("\t");
+    for (let line = lines[next++]; line; line = lines[next++]) {
+      const { path, authorization } = line;
       await (await fetch(server.url + path, authorization ? { headers: { authorization } } : {})).arrayBuffer();
     }
   };

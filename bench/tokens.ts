@@ -1,9 +1,7 @@
 /**
- * Tokens and files of requests for the load generator.
+ * Tokens of all algorithms, made without the code that is measured.
  */
 import { createHmac, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
 
 export type Algorithm = "HS256" | "RS256" | "ES256" | "EdDSA";
 
@@ -49,11 +47,4 @@ function keyPair(algorithm: Algorithm): { publicKey: KeyObject; privateKey: KeyO
 export function distinctTokens(by: Signer, count: number): string[] {
   const exp = Math.floor(Date.now() / 1000) + 86_400;
   return Array.from({ length: count }, (_, i) => by.token({ exp, n: i }));
-}
-
-/** Writes a requests file; @returns its path */
-export function requestsFile(folder: string, name: string, lines: readonly string[]): string {
-  const path = join(folder, `${name}.txt`);
-  writeFileSync(path, `${lines.join("\n")}\n`);
-  return path;
 }

@@ -1,4 +1,5 @@
--- Sends the requests listed in a file in turn; each line is PATH, or PATH <tab> AUTHORIZATION.
+-- Sends the requests listed in a file in turn. Each line is PATH, PATH <tab> AUTHORIZATION, or PATH <tab> <tab> chunked:
+-- an upload in chunks, on a connection that closes behind it. See request-lines.ts.
 -- Usage: wrk -s requests.lua URL -- FILE METHOD BODY_BYTES SKIP, which begins after so many lines.
 local texts, n, at = {}, 0, 0
 
@@ -7,10 +8,16 @@ function init(args)
   if tonumber(args[3]) > 0 then body = string.rep("x", tonumber(args[3])) end
   for line in io.lines(args[1]) do
     n = n + 1
-    local tab = string.find(line, "\t", 1, true)
+    local path, token, how = string.match(line, "^([^\t]*)\t?([^\t]*)\t?([^\t]*)$")
     local headers = {}
-    if tab then headers["Authorization"] = string.sub(line, tab + 1) end
-    texts[n] = wrk.format(method, tab and string.sub(line, 1, tab - 1) or line, headers, body)
+    if token ~= "" then headers["Authorization"] = token end
+    if how == "chunked" then
+      headers["Transfer-Encoding"] = "chunked"
+      headers["Connection"] = "close"
+      texts[n] = wrk.format("POST", path, headers, nil) .. "5\r\nhello\r\n0\r\n\r\n"
+    else
+      texts[n] = wrk.format(method, path, headers, body)
+    end
   end
   at = tonumber(args[4]) % n
 end

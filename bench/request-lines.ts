@@ -1,0 +1,28 @@
+/**
+ * Files of requests, as both load generators read them: a line is PATH, PATH <tab> AUTHORIZATION, or
+ * PATH <tab> <tab> chunked, an upload in chunks on a connection that closes behind it (wrk only).
+ */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+export interface RequestLine {
+  readonly path: string;
+  readonly authorization: string | undefined;
+  readonly chunked: boolean;
+}
+
+/** Writes a requests file; @returns its path */
+export function requestsFile(folder: string, name: string, lines: readonly string[]): string {
+  const path = join(folder, `${name}.txt`);
+  writeFileSync(path, `${lines.join("\n")}\n`);
+  return path;
+}
+
+export function readRequests(file: string): RequestLine[] {
+  return readFileSync(file, "utf8").trimEnd().split("\n").map(readLine);
+}
+
+export function readLine(line: string): RequestLine {
+  const [path = "/", token, how] = line.split("\t");
+  return { path, authorization: token === "" ? undefined : token, chunked: how === "chunked" };
+}
