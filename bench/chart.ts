@@ -17,21 +17,22 @@ export function svg(results: {
   readonly machine: Machine;
   readonly rows: readonly Row[];
 }): string {
-  const widest = Math.max(...results.rows.map(cpuOf), 1);
+  const rows = results.rows.filter((row) => cpuOf(row) > 0); // without a gateway nothing is used
+  const widest = Math.max(...rows.map(cpuOf), 1);
   const scale = (value: number): number =>
     (Math.log10(1 + value) / Math.log10(1 + widest)) * (WIDTH - BARS_AT - NUMBERS);
-  const bars = results.rows.map((row, n) => {
+  const bars = rows.map((row, n) => {
     const y = TOP + n * ROW;
     const fill = row.server.startsWith("jotgate") ? "#1f6feb" : "#8b949e";
     // The name of a case stands once, at its first server.
-    const name = results.rows[n - 1]?.case === row.case ? "" : `<text x="8" y="${y + 12}">${escaped(row.case)}</text>`;
+    const name = rows[n - 1]?.case === row.case ? "" : `<text x="8" y="${y + 12}">${escaped(row.case)}</text>`;
     return [
       `${name}<text x="220" y="${y + 12}">${escaped(row.server)}</text>`,
       `<rect x="${BARS_AT}" y="${y + 2}" width="${scale(cpuOf(row)).toFixed(1)}" height="${ROW - 5}" fill="${fill}"/>`,
       `<text x="${(BARS_AT + 5 + scale(cpuOf(row))).toFixed(1)}" y="${y + 12}">${cpuOf(row).toFixed(1)}</text>`,
     ].join("");
   });
-  const height = TOP + 10 + results.rows.length * ROW;
+  const height = TOP + 10 + rows.length * ROW;
   const title = `CPU µs per request (log scale), ${results.date}, ${results.machine.cpu}, Node ${results.machine.node}`;
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="white"/><text x="8" y="22" font-size="14">${escaped(title)}</text>${bars.join("")}</svg>\n`;
 }

@@ -16,7 +16,7 @@ export interface Options {
 }
 
 export const USAGE = `npm run bench -- [--quick] [--only CASE[,CASE]] [--rounds 3] [--seconds 3] [--warm 4] [--name latest] [--list]
-  --quick   the main cases in under 3 minutes: 2 rounds of 2 s; written to bench/results/quick.*
+  --quick   the main cases in under 3 minutes: 2 rounds of 2 s; written to bench/results/try.quick.*
   --only    cases whose name contains one of these words; --list names all
   --name    results go to bench/results/NAME.{json,md,svg}`;
 
@@ -55,7 +55,7 @@ export function readOptions(args: readonly string[]): Options {
 /** A part of the cases never overwrites the results of all. */
 function nameFor(quick: boolean, only: readonly string[]): string {
   if (only.length > 0) return "try.only";
-  return quick ? "quick" : "latest";
+  return quick ? "try.quick" : "latest";
 }
 
 function positive(given: ReadonlyMap<string, string>, flag: string, fallback: number): number {

@@ -16,6 +16,8 @@ export interface Results {
   readonly machine: Machine;
   readonly commit: string;
   readonly date: string;
+  /** Processes that wanted to run on this machine in the minute before: near 0 on one that is fit to measure on. */
+  readonly loadBefore: number;
   /** How long the whole run took. */
   readonly minutes: number;
   readonly rounds: number;
@@ -36,7 +38,7 @@ export function markdown(results: Results): string {
   const lines = [
     "# Benchmark",
     "",
-    `${results.date}, commit ${results.commit}, ${machine.cpu}, ${machine.cores} cores, Node ${machine.node}, Linux ${machine.kernel}; ${results.minutes.toFixed(0)} minutes.`,
+    `${results.date}, commit ${results.commit}, ${machine.cpu}, ${machine.cores} cores, Node ${machine.node}, Linux ${machine.kernel}; load average before it ${results.loadBefore.toFixed(1)}; it took ${results.minutes.toFixed(0)} minutes.`,
     `Server on core 0; wrk (1 thread, 64 connections), the nginx upstream and etcd on core 1. Every server had the same warm-up of ${warmSeconds} s before its first measured round; then ${rounds} interleaved rounds of ${seconds} s each; medians.`,
     "CPU is user + system time of the server's processes per request. x is CPU over plain nginx **of this run**: of the same case, else of the case plain. Every answer had the status its case expects.",
   ];
@@ -70,11 +72,12 @@ function rowLines(rows: readonly Row[]): string[] {
   const line = (row: Row): string => {
     const base = rows.find((other) => other.case === row.case && other.server === "nginx") ?? plain;
     const cpus = row.rounds.map((round) => round.cpuMicrosPerRequest);
+    const used = cpuOf(row) > 0; // without a gateway nothing is
     const numbers = [
       row.rate === undefined ? "" : `at ${row.rate}/s`,
-      cpuOf(row).toFixed(1),
-      `${Math.min(...cpus).toFixed(1)}–${Math.max(...cpus).toFixed(1)}`,
-      base ? (cpuOf(row) / cpuOf(base)).toFixed(2) : "–",
+      used ? cpuOf(row).toFixed(1) : "–",
+      used ? `${Math.min(...cpus).toFixed(1)}–${Math.max(...cpus).toFixed(1)}` : "–",
+      used && base ? (cpuOf(row) / cpuOf(base)).toFixed(2) : "–",
       medianOf(row, (round) => round.requestsPerSecond).toFixed(0),
       medianOf(row, (round) => round.p50Ms).toFixed(2),
       p99Of(row).toFixed(2),
@@ -144,7 +147,7 @@ export function tableLines(tables: readonly TableFacts[]): string[] {
 /** Writes NAME.json, NAME.md and NAME.svg into `folder`. */
 export function writeResults(folder: string, name: string, results: Results): void {
   mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, `${name}.json`), `${JSON.stringify(results, null, 1)}\n`);
+  writeFileSync(join(folder, `${name}.json`), `${JSON.stringify(results, (_name, value) => value ?? null, 1)}\n`);
   writeFileSync(join(folder, `${name}.md`), markdown(results));
   writeFileSync(join(folder, `${name}.svg`), svg(results));
 }

@@ -81,7 +81,7 @@ export async function runSeries(series: Series, setting: Setting): Promise<Serie
       .map(({ run, name, rounds }) => ({ case: run.case, server: name, ...(rate > 0 && { rate }), rounds }));
     return { rows, tables: opened.tables ?? [], skipped, failed };
   } finally {
-    for (const { server } of up) await server.stop();
+    await Promise.all(up.map(({ server }) => server.stop()));
     await opened.stop();
   }
 }

@@ -5,7 +5,7 @@
  */
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { ADMIN_SIZES, type AdminCosts, measureAdmin } from "./admin.ts";
 import { computeAims } from "./aims.ts";
@@ -21,6 +21,8 @@ import { has, ROOT, startUpstream } from "./servers.ts";
 import type { TableFacts } from "./table-facts.ts";
 
 const ADMIN_CASE = "admin";
+/** Of the load average; above it, something else wants the cores. */
+const BUSY = 0.7;
 const began = performance.now();
 const minutes = (): number => (performance.now() - began) / 60_000;
 const say = (text: string): void => {
@@ -69,6 +71,8 @@ if (options.list) {
   process.exit(0);
 }
 checkTools();
+const loadBefore = loadavg()[0] ?? 0;
+if (loadBefore > BUSY) say(`other work is running here (load average ${loadBefore.toFixed(1)}): timings mean little`);
 
 const rows: Row[] = [];
 const tables: TableFacts[] = [];
@@ -81,6 +85,7 @@ function write(): void {
     machine: machine(),
     commit: commit(),
     date: new Date().toISOString(),
+    loadBefore,
     minutes: minutes(),
     rounds: options.rounds,
     seconds: options.seconds,

@@ -11,7 +11,7 @@ describe("the command line of the benchmark", () => {
     { says: "what is given wins over quick", args: ["--rounds", "7", "--quick"], want: { rounds: 7, seconds: 2 } },
     { says: "only takes several names", args: ["--only", "Plain, 404"], want: { only: ["plain", "404"] } },
     { says: "the results of all are not overwritten by some", args: ["--only", "404"], want: { name: "try.only" } },
-    { says: "nor by quick ones", args: ["--quick"], want: { name: "quick" } },
+    { says: "nor by quick ones", args: ["--quick"], want: { name: "try.quick" } },
     { says: "unless told so", args: ["--only", "404", "--name", "latest"], want: { name: "latest" } },
   ])("$says", ({ args, want }) => {
     expect(readOptions(args)).toMatchObject(want);
