@@ -19,7 +19,11 @@ export interface EtcdTls {
 export interface EtcdAccess extends EtcdTls {
   readonly user?: string;
   readonly password?: string;
+  /** The largest message that is read; default 64 MiB. */
+  readonly messageBytes?: number;
 }
+
+const MESSAGE_BYTES = 64 * 1024 * 1024;
 
 /** Asks the member to end the stream when it has no leader; without it a cut-off member keeps us quietly stale. */
 const needLeader: Interceptor = (options, nextCall) =>
@@ -52,7 +56,7 @@ export function openEtcd(host: string, access: EtcdAccess, rpcMs: number): Etcd3
       "grpc.keepalive_time_ms": 10_000,
       "grpc.keepalive_timeout_ms": 5_000,
       "grpc.keepalive_permit_without_calls": 0, // an open watch counts as a call; idle pingers are thrown out
-      "grpc.max_receive_message_length": 64 * 1024 * 1024,
+      "grpc.max_receive_message_length": access.messageBytes ?? MESSAGE_BYTES,
       "grpc.initial_reconnect_backoff_ms": 200,
       "grpc.max_reconnect_backoff_ms": 1_000,
     },

@@ -39,17 +39,24 @@ export interface EtcdSettings extends EtcdAccess {
   readonly rpcMs?: number;
 }
 
+/** What the members of a source have in common. */
+interface Shared {
+  /** The last watch was shown more than one message may hold: the next asks for it in pieces. */
+  inPieces: boolean;
+}
+
 const RPC_MS = 5_000;
 const PAGE_SIZE = 1_000;
 
 /** @throws GatewayError SETTINGS_INVALID without members */
 export function openEtcdSource(settings: EtcdSettings): StoreSource {
   const { hosts } = settings;
+  const shared: Shared = { inPieces: false };
   if (hosts.length === 0) throw new GatewayError("SETTINGS_INVALID", { message: "no etcd address given" });
   return {
     kind: "etcd",
-    open: () => new EtcdStore(settings, hosts),
-    openMember: (turn) => new EtcdStore(settings, hosts.slice(turn % hosts.length, (turn % hosts.length) + 1)),
+    open: () => new EtcdStore(settings, hosts, shared),
+    openMember: (turn) => new EtcdStore(settings, hosts.slice(turn % hosts.length, (turn % hosts.length) + 1), shared),
   };
 }
 
@@ -57,6 +64,7 @@ class EtcdStore implements Store {
   readonly kind = "etcd";
   readonly #settings: EtcdSettings;
   readonly #hosts: readonly string[];
+  readonly #shared: Shared;
   readonly #rpcMs: number;
   readonly #clients = new Map<string, { readonly client: Etcd3; readonly tls: EtcdTls | undefined }>();
   readonly #closing = new AbortController();
@@ -67,9 +75,10 @@ class EtcdStore implements Store {
   /** A member was at fault since certificates were last looked at. */
   #failed = false;
 
-  constructor(settings: EtcdSettings, hosts: readonly string[]) {
+  constructor(settings: EtcdSettings, hosts: readonly string[], shared: Shared) {
     this.#settings = settings;
     this.#hosts = hosts;
+    this.#shared = shared;
     this.#rpcMs = settings.rpcMs ?? RPC_MS;
     this.#turn = Math.floor(Math.random() * hosts.length);
   }
@@ -122,8 +131,11 @@ class EtcdStore implements Store {
   async watch(range: KeyRange, after: Revision, sink: WatchSink, signal: AbortSignal): Promise<WatchEnd> {
     if (this.#closing.signal.aborted) return { kind: "stopped" };
     const either = AbortSignal.any([signal, this.#closing.signal]);
-    const end = await watchEtcd(this.#client(), this.#settings.clock, range, after, sink, either);
+    const { inPieces } = this.#shared;
+    this.#shared.inPieces = false;
+    const end = await watchEtcd(this.#client(), this.#settings.clock, { range, after, inPieces }, sink, either);
     if (end.kind === "broken") this.#turn++;
+    if (end.kind === "broken" && isGatewayError(end.cause, "STORE_TOO_LARGE")) this.#shared.inPieces = true;
     return end;
   }
 

@@ -1,6 +1,7 @@
 /**
  * How many records the pages of one list have: few at first, more while the way to the store is quick, fewer where it is
- * slow. Promise: a list goes on over any way that lets the smallest page through within a call's deadline.
+ * slow or records are large. Promise: a list goes on over any way that lets the smallest page through within a call's
+ * deadline, and whatever single records a message can hold.
  */
 import type { Clock } from "../base/clock.ts";
 import { isGatewayError } from "../base/errors.ts";
@@ -9,7 +10,7 @@ const FIRST = 100;
 const SMALLEST = 10;
 
 export class PagePace {
-  readonly #largest: number;
+  #largest: number;
   readonly #deadlineMs: number;
   readonly #clock: Clock;
   #limit: number;
@@ -21,7 +22,7 @@ export class PagePace {
     this.#limit = Math.min(FIRST, largest);
   }
 
-  /** Fetches a page; once more with fewer records when the deadline was too short for it. */
+  /** Fetches a page; once more with fewer records when the deadline was too short for it, or a message too small. */
   async run<T>(fetch: (limit: number) => Promise<T>): Promise<T> {
     for (;;) {
       const limit = this.#limit;
@@ -31,6 +32,11 @@ export class PagePace {
         this.#adapt(this.#clock.monotonicMs() - startMs);
         return page;
       } catch (error) {
+        if (limit > 1 && isGatewayError(error, "STORE_TOO_LARGE")) {
+          this.#largest = Math.floor((limit + 3) / 4);
+          this.#limit = this.#largest;
+          continue;
+        }
         const wasSlow = this.#clock.monotonicMs() - startMs >= this.#deadlineMs * 0.9;
         if (!wasSlow || limit <= SMALLEST || !isGatewayError(error, "STORE_UNAVAILABLE")) throw error;
         this.#limit = Math.max(SMALLEST, Math.floor(limit / 4));

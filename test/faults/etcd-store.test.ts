@@ -109,6 +109,16 @@ describe.skipIf(!etcdAvailable())("the etcd adapter in trouble", () => {
     await tight.stop();
   });
 
+  test("records of which a page is larger than a message may be are listed all the same", async () => {
+    const narrow = open(etcd.endpoints, { messageBytes: 1_000_000 });
+    for (let i = 0; i < 40; i++)
+      await write(store, put(`/large/${String(i).padStart(2, "0")}`, "x".repeat(i % 2 ? 300_000 : 900_000)));
+    const keys: string[] = [];
+    for await (const page of narrow.list(prefixRange("/large/"))) keys.push(...page.kvs.map(({ key }) => key));
+    expect(keys).toEqual(Array.from({ length: 40 }, (_, i) => `/large/${String(i).padStart(2, "0")}`));
+    await narrow.close();
+  });
+
   test("with TLS, only a client of the right authority is served, and the reason is said", async () => {
     const folder = mkdtempSync(join(tmpdir(), "jotgate-tls-"));
     const ours = certificates(folder, "ours");

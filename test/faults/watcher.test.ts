@@ -14,6 +14,7 @@ import { LastKnownGood } from "../../src/sync/last-known-good.ts";
 import type { Table } from "../../src/sync/table.ts";
 import { Watcher, type WatcherOptions } from "../../src/sync/watcher.ts";
 import { type EtcdCluster, type EtcdOptions, etcdAvailable, startEtcd } from "../support/etcd.ts";
+import { etcdctl } from "../support/etcdctl.ts";
 import { fastClock } from "../support/fast-clock.ts";
 import { startRelay } from "../support/relay.ts";
 import { contents, contentsOf, openTable, put, write } from "../support/stores.ts";
@@ -81,6 +82,17 @@ async function persist(store: Store, key: string, value: unknown): Promise<Revis
 /** Bounded by real time, whatever the watcher's clock is. */
 async function untilApplied(watcher: Watcher, revision: Revision): Promise<void> {
   await until(() => watcher.facts().loaded && watcher.facts().appliedRevision >= revision, `revision ${revision}`);
+}
+
+/** A progress request is answered, without which silence means nothing: bytes came although nothing was written. */
+async function untilAnswered(watcher: Watcher): Promise<void> {
+  let staleness = 0;
+  const fell = (): boolean => {
+    const before = staleness;
+    staleness = watcher.facts().stalenessSeconds;
+    return staleness < before;
+  };
+  await until(fell, "a progress request is answered");
 }
 
 async function agree(store: Store, table: Table): Promise<void> {
@@ -179,13 +191,7 @@ describe.skipIf(!etcdAvailable())("a watcher in trouble", () => {
     const log: Log = { ...silentLog, warn: note, child: () => log };
     const { watcher, table } = startNode(hosts, { clock: fastClock(4), log });
     await until(() => watcher.facts().connected, "the watch is open");
-    let staleness = 0;
-    const answered = (): boolean => {
-      const before = staleness;
-      staleness = watcher.facts().stalenessSeconds;
-      return staleness < before;
-    };
-    await until(answered, "a progress request is answered, without which silence means nothing");
+    await untilAnswered(watcher);
     etcd.pause(follower);
     const last = await persist(store, "/apisix/routes/1", "while paused");
     await untilApplied(watcher, last);
@@ -294,6 +300,45 @@ describe.skipIf(!etcdAvailable())("a watcher in trouble", () => {
     expect(watcher.facts().lists.first).toBe(6);
     expect(watcher.facts().epochs.compacted).toBe(1); // after the third list it paused
     expect(pages).toBe(5 + 3);
+  });
+
+  test("G3 G5: 100,000 keys deleted in one revision are applied by the watch that is open", async () => {
+    const { etcd, store } = await cluster();
+    await write(store, identity("one", 1), put("/apisix/routes/0"));
+    const key = (n: number): string => `/apisix/plugin_configs/${n}`;
+    for (let i = 0; i < 100_000; i += 100)
+      await write(store, ...Array.from({ length: 100 }, (_, j) => put(key(i + j), "v")));
+    const { watcher, table } = startNode(etcd.endpoints);
+    await until(() => watcher.facts().connected && table.size > 100_000, "the watch is open");
+    await untilAnswered(watcher);
+    await etcdctl(etcd.endpoints, ["del", "--prefix", "/apisix/plugin_configs/", "--command-timeout=60s"]);
+    const { revision } = await store.get("/");
+    await untilApplied(watcher, revision);
+    await agree(store, table);
+    expect(Object.values(watcher.facts().epochs).every((count) => count === 0)).toBe(true);
+  });
+
+  test("G3: a backlog larger than one message may be comes in pieces", async () => {
+    const { etcd, store } = await cluster();
+    const start = await write(store, identity("one", 1), put("/apisix/routes/0"));
+    let last: Revision = 0n;
+    for (let i = 0; i < 100; i++) last = await write(store, put(`/apisix/routes/${i}`, "x".repeat(60_000)));
+    const { table } = openTable();
+    const { kv } = await store.get("/apisix/routes/0");
+    if (!kv) throw new Error("no record");
+    table.apply(start, [{ type: "put", key: kv.key, kv: { ...kv, modRevision: start } }]);
+    const source = openEtcdSource({
+      hosts: etcd.endpoints,
+      clock: systemClock,
+      log: silentLog,
+      messageBytes: 2_500_000,
+    });
+    const restored = { applied: start, identity: { id: "one", epoch: 1 }, clusterId: undefined, savedAtMs: Date.now() };
+    const { watcher } = startNode(etcd.endpoints, { source, table, restored });
+    await untilApplied(watcher, last);
+    expect(table.size).toBe(100);
+    expect(watcher.facts().epochs).toMatchObject({ broken: 1 });
+    expect(Object.values(watcher.facts().lists).every((count) => count === 0)).toBe(true);
   });
 
   test("the audit finds a difference and a list repairs it", async () => {

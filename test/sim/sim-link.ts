@@ -129,8 +129,7 @@ class SimStore implements Store {
     return watchEtcd(
       client as unknown as Etcd3,
       this.#clock,
-      range,
-      after,
+      { range, after, inPieces: false },
       sink,
       AbortSignal.any([signal, this.#closing.signal]),
     );
