@@ -48,7 +48,7 @@ async function start(
       if ((await fetch(`${node.status}/ready`)).ok) readyMs ??= performance.now() - startMs;
       return (await configOf(node)).store_problem;
     },
-    20_000,
+    undefined,
     10,
   );
   return { node, readyMs };

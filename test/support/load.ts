@@ -56,6 +56,8 @@ export interface LoadRecord {
   /** When it was due, by performance.now(). */
   readonly dueMs: number;
   readonly tookMs: number;
+  /** From its sending to its end, in time that this process was running; exact to a tick. */
+  readonly runMs: number;
   /** 0 when there was no answer. */
   readonly status: number;
   readonly fresh: boolean;
@@ -142,7 +144,8 @@ export function startLoad(options: LoadOptions): Load {
       if (ended) return;
       ended = true;
       underWay.delete(entry);
-      end({ n, target: target.name, dueMs, tookMs: performance.now() - dueMs, status, fresh, wrong });
+      const record = { n, target: target.name, dueMs, status, fresh, wrong };
+      end({ ...record, tookMs: performance.now() - dueMs, runMs: runMs - entry.sentRunMs });
     };
     const outgoing = request(`${target.origin}${path}`, {
       method,

@@ -19,9 +19,12 @@ export function slack(boundMs: number): number {
   return boundMs * Number(process.env["TIME_SLACK"] ?? bounded(20, 1.5));
 }
 
-/** How long a test waits for a fact before it calls it missing. `npm test` only catches what hangs, as with `slack`. */
-export function patience(boundMs: number): number {
-  return bounded(Math.max(boundMs, PATIENCE_MS), boundMs);
+/**
+ * How long a test waits for a fact before it calls it missing. Without a bound only what hangs is caught; with one, that is
+ * all that `npm test` does, as with `slack`, and the long form holds it.
+ */
+export function patience(boundMs?: number): number {
+  return bounded(Math.max(boundMs ?? 0, PATIENCE_MS), boundMs ?? PATIENCE_MS);
 }
 
 /** A number that the long forms are told by their command line. */

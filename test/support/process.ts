@@ -26,11 +26,11 @@ export function temporaryFolder(name: string): string {
   return folder;
 }
 
-/** Polls `fact` until it is truthy. Rejects with the last error or `what` after `limitMs`, in `npm test` not before a minute. */
+/** Polls `fact` until it is truthy. Rejects with the last error or `what` after `limitMs`; see `patience`. */
 export async function until<T>(
   what: string,
   fact: () => T | Promise<T>,
-  limitMs = 15_000,
+  limitMs?: number,
   stepMs = 25,
 ): Promise<NonNullable<T>> {
   const bound = patience(limitMs);

@@ -6,7 +6,7 @@ import { patience } from "./long-run.ts";
 export async function until(
   fact: () => boolean | Promise<boolean>,
   what: string,
-  timeoutMs = 5_000,
+  timeoutMs?: number,
   everyMs = 5,
 ): Promise<void> {
   const bound = patience(timeoutMs);
