@@ -70,9 +70,10 @@ if (options.list) {
   console.log(ADMIN_CASE);
   process.exit(0);
 }
-checkTools();
 const loadBefore = loadavg()[0] ?? 0;
-if (loadBefore > BUSY) say(`other work is running here (load average ${loadBefore.toFixed(1)}): timings mean little`);
+checkTools();
+if (loadBefore > BUSY)
+  say(`something else runs here, or just did (load average ${loadBefore.toFixed(1)}): timings mean little`);
 
 const rows: Row[] = [];
 const tables: TableFacts[] = [];

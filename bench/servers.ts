@@ -254,9 +254,9 @@ export function gatewayOn(etcd: string, prefix: string, name = "jotgate, fast la
       args.push("--gateway-listen", `127.0.0.1:${gateway}`, "--status-listen", `127.0.0.1:${status}`);
       args.push("--control-listen", `127.0.0.1:${control}`, "--data-dir", join(folder, "data"));
       const server = await launch(name, SERVER_CORE, process.execPath, args, status);
-      const end = Date.now() + 300_000;
+      const end = Date.now() + 900_000;
       while (!(await fetch(`http://127.0.0.1:${status}/ready`)).ok) {
-        if (Date.now() > end) throw new Error(`${name} was not ready within five minutes`);
+        if (Date.now() > end) throw new Error(`${name} was not ready within a quarter of an hour`);
         await delay(20);
       }
       return { ...server, url: `http://127.0.0.1:${gateway}`, status: `http://127.0.0.1:${status}` };
