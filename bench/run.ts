@@ -166,4 +166,4 @@ for (const one of computeAims(rows, tables)) {
 for (const one of skipped) say(`skipped: ${one}`);
 for (const one of failed) say(`FAILED: ${one}`);
 say(`written to bench/results/${options.name}.{json,md,svg}`);
-process.exitCode = failed.length > 0 ? 1 : 0;
+process.exit(failed.length > 0 ? 1 : 0); // with whatever is still running

@@ -243,6 +243,21 @@ export function jotgate(name: string, extra: readonly string[], cores = SERVER_C
   };
 }
 
+/** A big table takes a while; what takes longer than this is broken. */
+const READY_MS_MAX = 900_000;
+
+async function untilReady(name: string, status: string): Promise<void> {
+  const end = Date.now() + READY_MS_MAX;
+  let answer = await fetch(`${status}/ready`);
+  while (!answer.ok) {
+    if (Date.now() > end) throw new Error(`${name} is not ready: ${await answer.text()}`);
+    await answer.arrayBuffer();
+    await delay(50);
+    answer = await fetch(`${status}/ready`);
+  }
+  await answer.arrayBuffer();
+}
+
 /** Ours: `jotgate gateway`, one worker, on etcd below `prefix`; up when it has loaded what is there. */
 export function gatewayOn(etcd: string, prefix: string, name = "jotgate, fast lane"): ServerKind {
   return {
@@ -254,10 +269,11 @@ export function gatewayOn(etcd: string, prefix: string, name = "jotgate, fast la
       args.push("--gateway-listen", `127.0.0.1:${gateway}`, "--status-listen", `127.0.0.1:${status}`);
       args.push("--control-listen", `127.0.0.1:${control}`, "--data-dir", join(folder, "data"));
       const server = await launch(name, SERVER_CORE, process.execPath, args, status);
-      const end = Date.now() + 900_000;
-      while (!(await fetch(`http://127.0.0.1:${status}/ready`)).ok) {
-        if (Date.now() > end) throw new Error(`${name} was not ready within a quarter of an hour`);
-        await delay(20);
+      try {
+        await untilReady(name, `http://127.0.0.1:${status}`);
+      } catch (error) {
+        await server.stop();
+        throw error;
       }
       return { ...server, url: `http://127.0.0.1:${gateway}`, status: `http://127.0.0.1:${status}` };
     },
