@@ -94,7 +94,6 @@ test("Prometheus finds requests, latencies, JWT outcomes, configuration and proc
     /jotgate_config_loaded 1/,
     /jotgate_config_fresh 1/,
     /jotgate_config_staleness_seconds [\d.e-]+/,
-    /jotgate_config_problems/,
     /jotgate_etcd_reachable 1/,
     /process_resident_memory_bytes \d+/,
   ];
