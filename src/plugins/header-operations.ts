@@ -27,6 +27,8 @@ interface Edit {
   readonly name: string;
   readonly lower: string;
   readonly values: readonly Template[];
+  /** A message has it at most once: what is added takes the place of what is there. */
+  readonly once: boolean;
 }
 
 export function compileHeaderEdits(edits: HeaderEdits, options: EditOptions = {}): EditHeaders {
@@ -34,7 +36,8 @@ export function compileHeaderEdits(edits: HeaderEdits, options: EditOptions = {}
   const step = (kind: Edit["kind"], name: string, values: readonly HeaderText[]): void => {
     if (!isHeaderName(name)) return; // schemas allow more than a header's name can be
     const templates = values.map((value) => compileTemplate(String(value), options));
-    steps.push({ kind, name, lower: name.toLowerCase(), values: templates });
+    const lower = name.toLowerCase();
+    steps.push({ kind, name, lower, values: templates, once: SINGLE.has(lower) });
   };
   for (const [name, value] of edits.add ?? []) step("add", name, [value]);
   for (const [name, value] of edits.set ?? []) step("set", name, typeof value === "object" ? value : [value]);
@@ -50,6 +53,19 @@ export function compileHeaderEdits(edits: HeaderEdits, options: EditOptions = {}
   };
 }
 
+/** Headers of which several would mean nothing; as in APISIX, of several values the last one stands. */
+const SINGLE: ReadonlySet<string> = new Set([
+  "content-range",
+  "content-type",
+  "date",
+  "etag",
+  "expires",
+  "last-modified",
+  "location",
+  "retry-after",
+  "server",
+]);
+
 const WRITTEN_LATER: ReadonlySet<string> = new Set(["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port"]);
 
 function runEdit(edit: Edit, view: RequestView, headers: HeaderList, dropEmpty: boolean): void {
@@ -57,7 +73,7 @@ function runEdit(edit: Edit, view: RequestView, headers: HeaderList, dropEmpty: 
   for (const template of edit.values) {
     const value = safeHeaderValue(template(view));
     if (value === undefined || (dropEmpty && value === "")) continue;
-    if (isFirst) headers.set(edit.name, value);
+    if (isFirst || edit.once) headers.set(edit.name, value);
     else headers.append(edit.name, value);
     isFirst = false;
   }

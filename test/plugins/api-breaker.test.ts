@@ -87,6 +87,24 @@ describe("api-breaker", () => {
     ]);
   });
 
+  test("of a header that a response has only once the last value is sent", async () => {
+    const conf = {
+      ...CONF,
+      unhealthy: { failures: 1 },
+      break_response_body: "{}",
+      break_response_headers: [
+        { key: "Content-Type", value: "application/json" },
+        { key: "content-type", value: "application/json+v1" },
+        { key: "X-Why", value: "a" },
+        { key: "X-Why", value: "b" },
+      ],
+    };
+    const phases = makeEnv().compile(apiBreaker, conf);
+    await call(phases, 500);
+    const lines = (await phases.access?.(makeView({ target: "/api" })))?.headers;
+    expect(lines).toEqual(["content-type", "application/json+v1", "X-Why", "a", "X-Why", "b"]);
+  });
+
   test("state outlives a new configuration of the same content", async () => {
     const env = makeEnv();
     const before = env.compile(apiBreaker, CONF);
