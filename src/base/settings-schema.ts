@@ -164,6 +164,13 @@ export const SettingsSchema = Type.Object({
       "Labels from request variables, and when a series that stands still is forgotten.",
     ),
   }),
+  redirect: group("The `redirect` plugin; APISIX's `plugin_attr.redirect`.", {
+    https_port: optional(
+      integer(1, 65_535),
+      "the port of `gateway.tls.listen`, else 443",
+      "Where `http_to_https` sends callers, such as 443 when a load balancer in front ends TLS.",
+    ),
+  }),
   control: group("APISIX's Control API. It has no authentication: keep it on loopback.", {
     listen: switchable(
       address,

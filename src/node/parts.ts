@@ -27,7 +27,7 @@ export async function makeParts(settings: Settings): Promise<NodeParts> {
     compat: settings.compat,
     serverName: serverHeader,
     environment: processEnvironment(),
-    httpsPort: settings.gateway.tls.listen?.port,
+    httpsPort: settings.redirect.httpsPort ?? settings.gateway.tls.listen?.port,
     prometheus: prometheusSettings(settings),
   };
   const plugins = [...PLUGINS, ...(await loadOwnPlugins(settings.plugins, PLUGINS))];

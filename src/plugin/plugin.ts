@@ -82,7 +82,7 @@ export interface PluginSettings {
   readonly serverName: string;
   /** Plain text environment for `$ENV://`; holds secrets, never log it. */
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** Port of the TLS listener, if any (http_to_https redirects). */
+  /** Where callers reach TLS, if said: `redirect.https_port`, else the TLS listener's port (http_to_https redirects). */
   readonly httpsPort: number | undefined;
   readonly prometheus: PrometheusSettings;
 }
