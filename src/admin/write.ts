@@ -13,6 +13,7 @@ import { forbiddenTime, prepareConsumer, shapeError } from "./candidate-check.ts
 import { carryOut, checkEnv } from "./carry-out.ts";
 import type { AdminRequest, Engine } from "./engine.ts";
 import { generatedId, type Identity, identityOfPut, postNamesId } from "./identity.ts";
+import { maskError } from "./mask-guard.ts";
 import { generatorKey } from "./places.ts";
 import { Plan } from "./plan.ts";
 import { type Members, own, readStored, type StoredRecord } from "./stored.ts";
@@ -95,6 +96,8 @@ async function writeWhole(
       const stale = preconditionRefusal(request.options, previous);
       if (stale) return stale;
       const previousValue = openValue(engine, target, identity.id, previous);
+      const mask = maskError(engine, kind, named, previousValue);
+      if (mask !== undefined) return refuse(400, mask);
       const prepared = prepareConsumer(engine.catalog, kind, named, previousValue);
       const given = engine.codec.openGiven(kind, identity.id, prepared, previous?.value);
       if ("error" in given) return refuse(400, given.error);
@@ -144,6 +147,8 @@ export async function patchRecord(
     if (kind.storesId && named !== undefined && String(named) !== (kind.id === "manager" ? id : target.localId)) {
       return refuse(400, `wrong ${kind.message} id`);
     }
+    const mask = maskError(engine, kind, patched.value, previousValue);
+    if (mask !== undefined) return refuse(400, mask);
     const given = engine.codec.openGiven(kind, id, patched.value, previous.value);
     if ("error" in given) return refuse(400, given.error);
     const candidate = kind.storesId ? { ...given.value, id } : given.value;

@@ -3,7 +3,8 @@
  */
 import { connect } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ADMIN_KEY, type AdminWorld, openAdminWorld } from "../support/admin.ts";
+import { ADMIN_KEY, type AdminWorld, openAdminWorld, VIEWER_KEY } from "../support/admin.ts";
+import { put, write } from "../support/stores.ts";
 
 let world: AdminWorld;
 const route = { uri: "/i", upstream: { type: "roundrobin", nodes: { "127.0.0.1:80": 1 } } };
@@ -167,5 +168,37 @@ describe("what is wrong is named", () => {
         body: { error_msg: expect.stringContaining("invalid argument key") },
       });
     }
+  });
+});
+
+describe("what a viewer read is no secret", () => {
+  const secrets: readonly (readonly [string, object])[] = [
+    ["/consumers/masked", { username: "masked", plugins: { "jwt-auth": { key: "masked", secret: "s".repeat(32) } } }],
+    ["/consumers/masked/credentials/c", { plugins: { "basic-auth": { username: "masked", password: "p" } } }],
+    ["/secrets/vault/masked", { uri: "http://127.0.0.1:8200", prefix: "kv", token: "t" }],
+  ];
+
+  test.each(secrets)("%s: a write of the mask is refused and changes nothing", async (path, body) => {
+    await world.call("PUT", path, { body });
+    const { value: before } = (await world.call("GET", path)).body;
+    const shown = (await world.call("GET", path, { headers: { "X-API-KEY": VIEWER_KEY } })).body;
+    const { create_time: _, update_time: __, ...value } = shown.value;
+    const reply = await world.call("PUT", path, { body: value });
+    expect(reply).toMatchObject({ status: 400, body: { error_msg: expect.stringContaining("is ********") } });
+    expect((await world.call("GET", path)).body.value).toEqual(before);
+  });
+
+  test("also by PATCH, whole or in part; what leaves it out keeps the secret", async () => {
+    const path = "/secrets/vault/masked";
+    expect((await world.call("PATCH", path, { body: { token: "********" } })).status).toBe(400);
+    expect((await world.call("PATCH", `${path}/token`, { body: '"********"' })).status).toBe(400);
+    expect((await world.call("PATCH", path, { body: { prefix: "kv2" } })).status).toBe(200);
+    expect((await world.call("GET", path)).body.value).toMatchObject({ token: "t", prefix: "kv2" });
+  });
+
+  test("a record that others wrote so can still be written", async () => {
+    const stored = { id: "vault/stars", uri: "http://127.0.0.1:8200", prefix: "kv", token: "********" };
+    await write(world.store, put("/apisix/secrets/vault/stars", stored));
+    expect((await world.call("PATCH", "/secrets/vault/stars", { body: { prefix: "kv2" } })).status).toBe(200);
   });
 });
