@@ -2,6 +2,7 @@
  * Re-seals what the history keeps for rollbacks: without it the old key would have to stay as long as an entry needs it,
  * and entries from before the keyring would keep secrets plainly in the store.
  */
+import { isGatewayError } from "../base/errors.ts";
 import { prefixRange } from "../store/store.ts";
 import type { Engine } from "./engine.ts";
 import { decodeRestorables, encodeRestorables, type Restorable } from "./history-entry.ts";
@@ -9,7 +10,10 @@ import { restoreDir } from "./places.ts";
 import { Plan } from "./plan.ts";
 import { pagesNow, resealedOf } from "./reseal-walk.ts";
 
-/** What no key opens stays as it is and cannot be rolled back to, as before; it is neither of the two that are counted. */
+/**
+ * What no key opens stays as it is and cannot be rolled back to, as before; so does what would not fit the store any more.
+ * Neither is one of the two that are counted.
+ */
 export async function resealRestorables(
   engine: Engine,
   counts: { total: number; resealed: number; unchanged: number },
@@ -23,7 +27,7 @@ export async function resealRestorables(
       if (resealed === undefined) continue;
       if (resealed === records) counts.unchanged++;
       else if (dryRun || (await replace(engine, key, modRevision, encodeRestorables(resealed)))) counts.resealed++;
-      else counts.total--; // trimmed meanwhile
+      else if (!(await engine.store.get(key)).kv) counts.total--; // trimmed meanwhile
     }
   }
 }
@@ -43,5 +47,10 @@ function resealEach(engine: Engine, records: readonly Restorable[]): readonly Re
 }
 
 async function replace(engine: Engine, key: string, modRevision: bigint, value: Buffer): Promise<boolean> {
-  return (await engine.store.txn(new Plan().expect(key, modRevision).put(key, value).toTxn())).succeeded;
+  try {
+    return (await engine.store.txn(new Plan().expect(key, modRevision).put(key, value).toTxn())).succeeded;
+  } catch (error) {
+    if (isGatewayError(error, "STORE_TOO_LARGE")) return false; // sealed texts are longer
+    throw error;
+  }
 }

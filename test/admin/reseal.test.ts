@@ -185,11 +185,11 @@ describe("nothing else changes", () => {
   });
 });
 
-/** A store where others are faster: `between` runs before the transactions it is told of. */
-function raced(store: Store, between: (txn: Txn, nth: number) => Promise<void>): Store {
+/** A store where others are faster: `between` runs before transactions that put a key of this directory. */
+function raced(store: Store, between: (txn: Txn, nth: number) => Promise<void>, dir = "/apisix/consumers/"): Store {
   let nth = 0;
   const txn = async (one: Txn) => {
-    if (one.then.some((operation) => operation.op === "put" && operation.key.startsWith("/apisix/consumers/"))) {
+    if (one.then.some((operation) => operation.op === "put" && operation.key.startsWith(dir))) {
       await between(one, nth++);
     }
     return store.txn(one);
@@ -384,6 +384,17 @@ describe("history and rollback", () => {
     await reseal();
     const answer = await call("POST", `/history/${revision}/rollback?dry_run=1`);
     expect(answer.warnings).toMatchObject([{ code: "changed_outside", key: "/apisix/routes/plain" }]);
+  });
+
+  test("an entry that would grow too large stays as it is, and the rest is done", async () => {
+    await open([OLD]);
+    await call("PUT", "/consumers/jack", jack());
+    await call("PUT", "/consumers/jack", jack("another-secret-of-some-length"));
+    const tooLarge = async () => {
+      throw new GatewayError("STORE_TOO_LARGE", { message: "too large" });
+    };
+    await open([NEW, OLD], "gcm", raced(under.store, tooLarge, "/apisix-jotgate/restore/"));
+    expect(await reseal()).toMatchObject({ resealed: 1, history: { total: 2, resealed: 0, unchanged: 1 } });
   });
 
   test("entries from before the keyring keep no plain secret", async () => {
