@@ -3,7 +3,7 @@
  * Source: spec/resources.md "Route" and "Service" (APISIX 3.18).
  */
 import { type Static, Type } from "typebox";
-import { HOST_PATTERN, Host, Id, Ip, Method, metadata, Plugins, Status, Timeout } from "./shared-schema.ts";
+import { HOST_PATTERN, Host, Id, Ip, Method, metadata, Plugins, statusOf, Timeout } from "./shared-schema.ts";
 import { Upstream } from "./upstream.ts";
 
 const Script = Type.String({ minLength: 10, maxLength: 102_400 });
@@ -14,6 +14,8 @@ const either = (one: string, other: string): object => ({
   oneOf: [{ not: { anyOf: [{ required: [one] }, { required: [other] }] } }, { required: [one] }, { required: [other] }],
 });
 
+const ClientIp = Type.Unsafe<string>({ ...Ip, description: "client IP" });
+
 export const Route = Type.Object(
   {
     ...metadata,
@@ -23,8 +25,8 @@ export const Route = Type.Object(
     methods: Type.Optional(Type.Array(Method, { uniqueItems: true })),
     host: Type.Optional(Host),
     hosts,
-    remote_addr: Type.Optional(Ip),
-    remote_addrs: Type.Optional(Type.Array(Ip, { minItems: 1, uniqueItems: true })),
+    remote_addr: Type.Optional(ClientIp),
+    remote_addrs: Type.Optional(Type.Array(ClientIp, { minItems: 1, uniqueItems: true })),
     timeout: Type.Optional(Timeout),
     vars: Type.Optional(Type.Array(Type.Unknown())),
     filter_func: Type.Optional(Type.String({ minLength: 10, pattern: "^function" })),
@@ -36,7 +38,7 @@ export const Route = Type.Object(
     service_id: Type.Optional(Id),
     upstream_id: Type.Optional(Id),
     enable_websocket: websocket,
-    status: Type.Optional(Status),
+    status: Type.Optional(statusOf("route")),
   },
   {
     allOf: [

@@ -11,7 +11,7 @@ import {
   Labels,
   metadata,
   PrivateKey,
-  Status,
+  statusOf,
   Timestamp,
 } from "./shared-schema.ts";
 
@@ -75,7 +75,12 @@ export const Ssl = Type.Object(
     create_time: Type.Optional(Timestamp),
     update_time: Type.Optional(Timestamp),
     type: Type.Optional(
-      Type.Unsafe<"server" | "client">({ type: "string", default: "server", enum: ["server", "client"] }),
+      Type.Unsafe<"server" | "client">({
+        type: "string",
+        description: "ssl certificate type, server to server certificate, client to client certificate for upstream",
+        default: "server",
+        enum: ["server", "client"],
+      }),
     ),
     cert: Type.Optional(Certificate),
     key: Type.Optional(PrivateKey),
@@ -87,12 +92,18 @@ export const Ssl = Type.Object(
       Type.Object({
         ca: Certificate,
         depth: Type.Optional(Type.Integer({ minimum: 0, default: 1 })),
-        skip_mtls_uri_regex: Type.Optional(Type.Array(Type.String(), { minItems: 1, uniqueItems: true })),
+        skip_mtls_uri_regex: Type.Optional(
+          Type.Array(Type.String({ description: "uri regular expression to skip mtls" }), {
+            minItems: 1,
+            uniqueItems: true,
+          }),
+        ),
       }),
     ),
-    status: Type.Optional(Status),
+    status: Type.Optional(statusOf("ssl")),
     ssl_protocols: Type.Optional(
       Type.Array(Type.Unsafe<"TLSv1.1" | "TLSv1.2" | "TLSv1.3">({ enum: ["TLSv1.1", "TLSv1.2", "TLSv1.3"] }), {
+        description: "set ssl protocols",
         maxItems: 3,
         uniqueItems: true,
       }),

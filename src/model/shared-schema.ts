@@ -65,7 +65,11 @@ export const METHODS = [
   "TRACE",
   "PURGE",
 ] as const;
-export const Method = Type.Unsafe<(typeof METHODS)[number]>({ type: "string", enum: METHODS });
+export const Method = Type.Unsafe<(typeof METHODS)[number]>({
+  type: "string",
+  description: "HTTP method",
+  enum: METHODS,
+});
 
 /** Members that every resource may carry beside its own. */
 export const metadata = {
@@ -77,7 +81,11 @@ export const metadata = {
   update_time: Type.Optional(Timestamp),
 };
 
-export const Status = Type.Unsafe<0 | 1>({ type: "integer", enum: [1, 0], default: 1 });
+/** Whether a record takes part. @param what "route" or "ssl" */
+export function statusOf(what: string) {
+  const description = `${what} status, 1 to enable, 0 to disable`;
+  return Type.Unsafe<0 | 1>({ type: "integer", description, enum: [1, 0], default: 1 });
+}
 
 export const PEM_LENGTH_MAX = 65_536;
 export const Certificate = Type.String({ minLength: 128, maxLength: PEM_LENGTH_MAX });

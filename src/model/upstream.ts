@@ -72,7 +72,9 @@ export const Node = Type.Object({
   port: Type.Optional(Type.Integer({ minimum: 1, maximum: 65_535, description: "port of node" })),
   weight: Type.Integer({ minimum: 0, description: "weight of node" }),
   priority: Type.Optional(Type.Integer({ default: 0, description: "priority of node" })),
-  metadata: Type.Optional(Type.Unsafe<Readonly<Record<string, unknown>>>({ type: "object" })),
+  metadata: Type.Optional(
+    Type.Unsafe<Readonly<Record<string, unknown>>>({ type: "object", description: "metadata of node" }),
+  ),
 });
 export type Node = Static<typeof Node>;
 
@@ -134,15 +136,25 @@ export const Upstream = Type.Object(
     scheme: Type.Optional(
       Type.Unsafe<"grpc" | "grpcs" | "http" | "https" | "tcp" | "tls" | "udp" | "kafka">({
         default: "http",
+        description:
+          "The scheme of the upstream. For L7 proxy, it can be one of grpc/grpcs/http/https. For L4 proxy, it can be one of tcp/tls/udp. For specific protocols, it can be kafka.",
         enum: ["grpc", "grpcs", "http", "https", "tcp", "tls", "udp", "kafka"],
       }),
     ),
-    discovery_type: Type.Optional(Type.String()),
+    discovery_type: Type.Optional(Type.String({ description: "discovery type" })),
     discovery_args: Type.Optional(
-      Type.Object({ namespace_id: Type.Optional(Type.String()), group_name: Type.Optional(Type.String()) }),
+      Type.Object({
+        namespace_id: Type.Optional(Type.String({ description: "namespace id" })),
+        group_name: Type.Optional(Type.String({ description: "group name" })),
+      }),
     ),
     pass_host: Type.Optional(
-      Type.Unsafe<"pass" | "node" | "rewrite">({ type: "string", enum: ["pass", "node", "rewrite"], default: "pass" }),
+      Type.Unsafe<"pass" | "node" | "rewrite">({
+        type: "string",
+        description: "mod of host passing",
+        enum: ["pass", "node", "rewrite"],
+        default: "pass",
+      }),
     ),
     upstream_host: Type.Optional(Host),
     service_name: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })),

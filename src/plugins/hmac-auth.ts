@@ -22,7 +22,9 @@ const schema = Type.Object(
     allowed_algorithms: Defaulted(Type.Array(Words(ALGORITHMS), { minItems: 1, default: [...ALGORITHMS] })),
     clock_skew: Defaulted(Type.Integer({ default: 300, minimum: 1 })),
     signed_headers: Defaulted(Type.Array(Type.String({ minLength: 1, maxLength: 50 }), { default: ["date"] })),
-    validate_request_body: Defaulted(Type.Boolean({ default: false })),
+    validate_request_body: Defaulted(
+      Type.Boolean({ default: false, description: "A boolean value telling the plugin to enable body validation" }),
+    ),
     max_req_body_size: Defaulted(Type.Integer({ minimum: 1, default: 67_108_864 })),
     hide_credentials: Defaulted(Type.Boolean({ default: false })),
     realm: Realm("hmac"),

@@ -80,6 +80,13 @@ describe("plugins", () => {
   });
 });
 
+interface SchemaPart {
+  readonly description?: string;
+  readonly items?: SchemaPart;
+  readonly properties?: Readonly<Record<string, SchemaPart>>;
+}
+type Schema = Required<Pick<SchemaPart, "properties">>;
+
 describe("schemas", () => {
   test.each([
     "route",
@@ -98,6 +105,16 @@ describe("schemas", () => {
       status: 200,
       body: { type: "object", properties: { id: {} } },
     });
+  });
+
+  test("carry the descriptions that tools show beside their fields", async () => {
+    const ssl = (await world.call("GET", "/schema/ssl")).body as Schema;
+    const regexes = ssl.properties["client"]?.properties?.["skip_mtls_uri_regex"]?.items;
+    expect(regexes?.description).toBe("uri regular expression to skip mtls");
+    expect(ssl.properties["status"]?.description).toBe("ssl status, 1 to enable, 0 to disable");
+    const route = (await world.call("GET", "/schema/route")).body as Schema;
+    expect(route.properties["remote_addr"]?.description).toBe("client IP");
+    expect(route.properties["methods"]?.items?.description).toBe("HTTP method");
   });
 
   test.each(["x", "secret", "toString", "routes", ""])("of %j there is none", async (name) => {
