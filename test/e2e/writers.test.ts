@@ -3,7 +3,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type EtcdCluster, etcdAvailable, startEtcd } from "../support/etcd.ts";
-import { admin, type Node, startNode } from "../support/process.ts";
+import { admin, type Node, startNode, until } from "../support/process.ts";
 
 const WRITERS = 50;
 
@@ -44,7 +44,10 @@ describe.skipIf(!etcdAvailable())("two admin processes on etcd", () => {
   const historyOf = async (key: string): Promise<HistoryEntry[]> => {
     const entries: HistoryEntry[] = [];
     for (let page = 1; ; page++) {
-      const { body } = await admin(admins[0], "GET", `/history?key=${key}&page=${page}&page_size=100`);
+      const { body } = await until("an answer, which a busy store may be late for", async () => {
+        const answer = await admin(admins[0], "GET", `/history?key=${key}&page=${page}&page_size=100`);
+        return answer.status === 200 ? answer : undefined;
+      });
       const { list, total } = body as { list: HistoryEntry[]; total: number };
       entries.push(...list);
       if (entries.length >= total) return entries.reverse();
