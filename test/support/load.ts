@@ -102,7 +102,7 @@ interface Open {
 
 export function startLoad(options: LoadOptions): Load {
   const { judge = statusIs200, newEvery = 10, hangMs = 15_000, keep = Number.POSITIVE_INFINITY } = options;
-  const { open: openMax = bounded(64, 1_000) } = options;
+  const { open: openMax = bounded(64, 200) } = options;
   // First in, first out: no connection stays idle until its server closes it.
   const agents = new Map(
     options.targets.map(({ name }) => [name, new Agent({ keepAlive: true, scheduling: "fifo", maxFreeSockets: 64 })]),

@@ -183,13 +183,18 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
       samplesOf.set(node, list);
       return list;
     };
+    const asked = new Set<Node>(); // one question at a time: of two, the later may be answered first
     const sampler = systemClock.every(SAMPLE_MS, () => {
       for (const node of gateways) {
+        if (asked.has(node)) continue;
+        asked.add(node);
         const list = listOf(node); // of the process that is asked, even when another takes its place meanwhile
-        configOf(node).then(
-          (config) => list.push(config),
-          () => undefined, // a node that was stopped on purpose
-        );
+        configOf(node)
+          .then(
+            (config) => list.push(config),
+            () => undefined, // a node that was stopped on purpose
+          )
+          .finally(() => asked.delete(node));
       }
     });
     ends.push(() => sampler.cancel());
@@ -330,7 +335,7 @@ async function startUpstream(seen: () => void): Promise<Server> {
     response.end(request.url);
   });
   server.keepAliveTimeout = 600_000;
-  server.listen(0, "127.0.0.1");
+  server.listen({ port: 0, host: "127.0.0.1", backlog: 4_096 }); // a full queue resets connections
   await new Promise((resolve) => server.once("listening", resolve));
   return server;
 }
