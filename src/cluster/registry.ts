@@ -47,6 +47,8 @@ const REPORT_EVERY_MS = 10_000;
 const STOP_MS = 1_000;
 const RETRY_FROM_MS = 1_000;
 const RETRY_SPREAD_MS = 4_000;
+/** A loss that lasts is said again after this long; that the store is away is said by others. */
+const SAY_AGAIN_MS = 60_000;
 
 export class Registration {
   readonly #options: RegistrationOptions;
@@ -58,6 +60,7 @@ export class Registration {
   #reported = "";
   #reportedAtMs = Number.NEGATIVE_INFINITY;
   #problem: string | undefined;
+  #saidAtMs = 0;
   #timer: Timer | undefined;
   #step: Promise<void> | undefined;
   #stopped = false;
@@ -150,8 +153,12 @@ export class Registration {
   }
 
   #lost(problem: string): number {
-    if (this.#problem !== problem)
+    const now = this.#clock.monotonicMs();
+    // Texts differ from try to try: gRPC puts the time into them.
+    if (this.#problem === undefined || now - this.#saidAtMs >= SAY_AGAIN_MS) {
+      this.#saidAtMs = now;
       this.#options.log.warn({ node: this.#options.id, problem }, "not registered; trying again");
+    }
     this.#problem = problem;
     this.#lease = undefined;
     return RETRY_FROM_MS + this.#random() * RETRY_SPREAD_MS;

@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { FakeClock } from "../../../src/base/clock.ts";
-import { silentLog } from "../../../src/base/log.ts";
+import { type Log, silentLog } from "../../../src/base/log.ts";
 import { LEASE_SECONDS, listNodes, type NodeReport, Registration } from "../../../src/cluster/registry.ts";
 import { controlKeys } from "../../../src/store/keys.ts";
+import type { LeaseId } from "../../../src/store/store.ts";
 import { openTemporaryStore, put, type TemporaryStore, write } from "../../support/stores.ts";
 import { until } from "../../support/until.ts";
 
@@ -86,6 +87,43 @@ test("a lost lease is replaced by itself", async () => {
   expect(await names()).toEqual(["n1"]);
   expect(registration.lease()).not.toBe(lease);
   expect(registration.facts()).toEqual({ registered: true, problem: undefined });
+});
+
+test("a store that is away is said once a minute, however its errors are worded, and a new loss at once", async () => {
+  let tries = 0;
+  let away = true;
+  const said: string[] = [];
+  const log: Log = { ...silentLog, warn: (_, message) => void said.push(message), child: () => log };
+  const grantLease = async (ttlSeconds: number): Promise<LeaseId> => {
+    if (away) throw new Error(`no connection (try ${++tries})`);
+    return await under.store.grantLease(ttlSeconds);
+  };
+  const store = new Proxy(under.store, {
+    get(target, name) {
+      if (name === "grantLease") return grantLease;
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  const other = new Registration({
+    ...{ store, prefix: PREFIX, id: "n2", clock, log },
+    report: () => report,
+    random: () => 0,
+  });
+  other.start();
+  await pass(50_000);
+  expect(tries).toBeGreaterThan(5);
+  expect(said).toEqual(["not registered; trying again"]);
+  await pass(50_000);
+  expect(said).toHaveLength(2);
+  away = false;
+  await pass(5_000);
+  expect(other.facts()).toEqual({ registered: true, problem: undefined });
+  away = true;
+  await under.store.revokeLease(other.lease() ?? 0n);
+  await pass(10_000);
+  expect(said).toHaveLength(3);
+  await other.stop();
 });
 
 test("what is no report is left out of the list", async () => {
