@@ -57,6 +57,24 @@ describe.skipIf(!etcdAvailable())("the etcd adapter in trouble", () => {
     await some.close();
   });
 
+  test("a long list is read in sections: each key once, in order, as it all was at one revision", async () => {
+    const keys = Array.from({ length: 32_000 }, (_, i) => `/long/${String(i).padStart(6, "0")}`);
+    for (let i = 0; i < keys.length; i += 128) await write(store, ...keys.slice(i, i + 128).map((key) => put(key)));
+    const seen: string[] = [];
+    const more: boolean[] = [];
+    const revisions = new Set<bigint>();
+    for await (const page of store.list(prefixRange("/long/"))) {
+      seen.push(...page.kvs.map(({ key }) => key));
+      more.push(page.more);
+      revisions.add(page.revision);
+      // What changes meanwhile, on both sides of where the list is, does not show.
+      await write(store, put(`/long/${seen.length}-new`), remove(keys.at(-more.length) as string));
+    }
+    expect(seen).toEqual(keys);
+    expect(more.map(String)).toEqual([...Array(more.length - 1).fill("true"), "false"]);
+    expect(revisions.size).toBe(1);
+  });
+
   test("a write whose answer is lost is unknown, and it was done once", async () => {
     const relay = await startRelay(etcd.endpoints[0] ?? "");
     const behind = open([relay.endpoint], { rpcMs: 3_000 });
