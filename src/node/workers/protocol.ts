@@ -34,7 +34,7 @@ export const BEGIN = call(
 /** A worker asks whether it may open its listeners. The answer is null, or the revision to apply before asking again. */
 export const MAY_LISTEN = call(
   "may-listen",
-  Type.Object({ loaded: Type.Boolean(), applied: Digits }),
+  Type.Object({ loaded: Type.Boolean(), connected: Type.Boolean(), applied: Digits }),
   Type.Union([Nothing, Type.Object({ wait: Digits })]),
 );
 

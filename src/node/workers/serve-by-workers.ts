@@ -15,6 +15,7 @@ import type { Revision } from "../../store/store.ts";
 import { Waiters } from "../../sync/waiters.ts";
 import type { Serving, ServingOptions } from "../serving.ts";
 import { followStore } from "../store-follower.ts";
+import { Admission } from "./admission.ts";
 import { mergeHealth } from "./merged-health.ts";
 import { MergedMetrics } from "./merged-metrics.ts";
 import { BEGIN, MAY_LISTEN } from "./protocol.ts";
@@ -26,8 +27,6 @@ import { Supervisor } from "./supervisor.ts";
 import { WorkerProcess } from "./worker-process.ts";
 import { WorkersView } from "./workers-view.ts";
 
-/** A new worker that cannot reach the store to catch up serves what it has after this long, as the others do. */
-const CATCH_UP_MS = 3_000;
 const SETTLE_MS = 600_000;
 
 export async function serveByWorkers(options: ServingOptions, count: number): Promise<Serving> {
@@ -58,14 +57,12 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
       await worker.begun;
       return { settings, folder, store: source.kind };
     });
-    let askedMs: number | undefined;
-    worker.channel.onCall(MAY_LISTEN, ({ loaded, applied }) => {
-      askedMs ??= clock.monotonicMs();
-      const wanted = view.applied();
-      const isUpToDate = loaded && BigInt(applied) >= wanted;
-      const isLate = loaded && clock.monotonicMs() - askedMs >= CATCH_UP_MS;
-      if (!isUpToDate && !isLate && !supervisor.isStarting) return { wait: String(wanted) };
-      worker.admit(BigInt(applied));
+    const admission = new Admission(clock);
+    worker.channel.onCall(MAY_LISTEN, ({ loaded, connected, applied: text }) => {
+      const [applied, wanted] = [BigInt(text), view.applied()];
+      if (!admission.admits({ loaded, connected, applied }, wanted) && !supervisor.isStarting)
+        return { wait: String(wanted) };
+      worker.admit(applied);
       return null;
     });
   };

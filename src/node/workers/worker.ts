@@ -96,8 +96,8 @@ async function serve(
 /** A worker answers requests only when it is as far as the node says it is. */
 async function untilAllowed(watcher: Watcher, channel: Channel): Promise<void> {
   for (;;) {
-    const { loaded, appliedRevision } = watcher.facts();
-    const answer = await channel.call(MAY_LISTEN, { loaded, applied: String(appliedRevision) }, ANSWER_MS);
+    const { loaded, connected, appliedRevision } = watcher.facts();
+    const answer = await channel.call(MAY_LISTEN, { loaded, connected, applied: String(appliedRevision) }, ANSWER_MS);
     if (answer === null) return;
     await watcher.waitFor(BigInt(answer.wait), CATCH_UP_STEP_MS);
   }
