@@ -39,7 +39,8 @@ export function compileSchema(schema: object, options: SchemaOptions = {}): Vali
 }
 
 // Compiling blocks the loop of a serving node, and Ajv spends half of it on polishing its code, which then runs as fast as
-// unpolished (V8 does that anyway). Formats are ours; unicodeRegExp off because the schemas' patterns are written for PCRE ("[a-zA-Z0-9-_.]").
+// unpolished (V8 does that anyway). Formats are ours; unicodeRegExp off because the schemas' patterns are written for PCRE
+// ("[a-zA-Z0-9-_.]").
 const ajv = new Ajv({
   strict: false,
   coerceTypes: false,

@@ -122,11 +122,11 @@ class EtcdStore implements Store {
       const more = page.more || end !== whole;
       yield { revision, kvs: page.kvs.map(toKeyValue), more };
       if (!more) return;
-      start = after(page.kvs.at(-1)?.key ?? end);
+      start = keyAfter(page.kvs.at(-1)?.key ?? end);
       // etcd 3.4 counts all that is left of a range for each page: of long ranges it is asked for a section at a time.
       if (!page.more || (first && !keysOnly && Number(page.count) > UNCUT_KEYS)) {
         const ahead = await sections.run((limit) => fetch(whole, limit, true));
-        end = ahead.more ? after(ahead.kvs.at(-1)?.key ?? whole) : whole;
+        end = ahead.more ? keyAfter(ahead.kvs.at(-1)?.key ?? whole) : whole;
       }
     }
   }
@@ -236,7 +236,7 @@ class EtcdStore implements Store {
   }
 }
 
-function after(key: Buffer): Buffer {
+function keyAfter(key: Buffer): Buffer {
   return Buffer.concat([key, Buffer.of(0)]);
 }
 
