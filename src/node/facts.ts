@@ -46,7 +46,7 @@ export function configOfPlane(plane: DataPlane, prefix: string): ConfigFacts {
     auditDifferences: facts.auditDifferences,
     beat: facts.beat,
     changedAtMs: plane.changedAtMs(),
-    hash: plane.live.hash(),
+    hash: plane.table.hash(),
     problems,
     copy: plane.copy(),
   };

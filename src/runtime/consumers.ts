@@ -1,16 +1,19 @@
 /**
  * Consumers, their credentials and their groups.
  * Promise: a changed consumer is another object, and so are its credentials; a change touches that consumer only, a
- * group none of its members.
+ * group none of its members. A consumer that nobody has asked for is dormant: its records are bytes, no objects.
  */
 import { BigMap } from "../base/big-map.ts";
+import { credentialId } from "../model/keys.ts";
 import type { StoredValue } from "../model/record.ts";
 import type { Consumer } from "../plugin/consumer.ts";
-import { PluginCredentials } from "./credential-table.ts";
+import { PluginCredentials, type Sleepers } from "./credential-table.ts";
 import type { CredentialConf, CredentialHandle, CredentialHost, CredentialRecord } from "./credential-unit.ts";
+import { DormantRecords, type PluginKey } from "./dormant-records.ts";
 import { consumerPlugins, mergePlugins } from "./pipeline.ts";
 import { metaOf, type PluginRegistry } from "./plugin-registry.ts";
 import { NO_PLUGINS, openPluginSet, type PluginHost, type PluginSet, replacePluginSet } from "./plugin-unit.ts";
+import { referencesIn } from "./secret-source.ts";
 
 /** What a consumer and its group lay over a route; the same object as long as neither has changed. */
 export type Overlay = PluginSet;
@@ -88,10 +91,10 @@ export interface Consumers {
   find(username: string): ConsumerUnit | undefined;
   /** The same object every time. */
   table(plugin: string): PluginCredentials;
-  /** @param value has passed the checks for consumers, credentials, groups */
-  putConsumer(username: string, value: StoredValue, record: CredentialRecord): void;
+  /** @param value has passed the checks for consumers, credentials, groups @param bytes what it was read from */
+  putConsumer(username: string, value: StoredValue, record: CredentialRecord, bytes: Buffer): void;
   deleteConsumer(username: string): void;
-  putCredential(username: string, id: string, value: StoredValue, record: CredentialRecord): void;
+  putCredential(username: string, id: string, value: StoredValue, record: CredentialRecord, bytes: Buffer): void;
   deleteCredential(username: string, id: string): void;
   putGroup(id: string, value: StoredValue): void;
   deleteGroup(id: string): void;
@@ -104,6 +107,8 @@ export interface ConsumersInput {
   readonly registry: PluginRegistry;
   readonly host: PluginHost;
   readonly credentials: CredentialHost;
+  /** Reads a record again that was taken before. @param id `jack` or `jack/credentials/c1` */
+  read(id: string, bytes: Buffer): { readonly storeKey: string; readonly value: StoredValue };
   /** Told the names of plugins that are not loaded. */
   unknown(name: string): void;
 }
@@ -129,7 +134,7 @@ export function openConsumers(input: ConsumersInput): Consumers {
   const table = (plugin: string): PluginCredentials => {
     let found = tables.get(plugin);
     if (!found) {
-      found = new PluginCredentials(plugin, registry.get(plugin)?.credential, input.credentials);
+      found = new PluginCredentials(plugin, registry.get(plugin)?.credential, input.credentials, sleepers);
       tables.set(plugin, found);
     }
     return found;
@@ -155,6 +160,55 @@ export function openConsumers(input: ConsumersInput): Consumers {
     return { auth, others };
   };
 
+  /** The keys that its record is found by; undefined where the table must know more of it than its bytes. */
+  const dormantKeys = (auth: Auth): readonly PluginKey[] | undefined => {
+    const keys: PluginKey[] = [];
+    for (const [plugin, conf] of auth) {
+      const key = conf[registry.get(plugin)?.credential?.keyAttribute ?? ""];
+      if (typeof key !== "string" || key === "" || referencesIn(conf).length > 0) return undefined;
+      keys.push([plugin, key]);
+    }
+    return keys;
+  };
+  const dormant = new DormantRecords(
+    (id, bytes) => dormantKeys(readPlugins(input.read(id, bytes).value["plugins"]).auth) ?? [],
+  );
+  const isAwake = (username: string): boolean => consumers.has(username) || credentials.has(username);
+  /** @returns whether it sleeps now: nobody has asked for its consumer, and nobody else has its keys */
+  const layDown = (username: string, id: string, record: CredentialRecord, auth: Auth, bytes: Buffer): boolean => {
+    if (isAwake(username)) return false;
+    const keys = dormantKeys(auth);
+    if (!keys?.every(([plugin, key]) => table(plugin).isFree(key))) return false;
+    const { modRevision, order } = record;
+    dormant.put({ id, value: bytes, modRevision, createRevision: BigInt(order) }, keys);
+    return true;
+  };
+  const wake = (username: string): void => {
+    for (const { id, value: bytes, modRevision, createRevision } of dormant.takeAllOf(username)) {
+      const { storeKey, value } = input.read(id, bytes);
+      const record = { key: storeKey, modRevision, order: Number(createRevision) };
+      if (id === username) enterConsumer(username, value, record);
+      else enterCredential(username, id.slice(id.lastIndexOf("/") + 1), record, readPlugins(value["plugins"]).auth);
+    }
+  };
+  const sleepers: Sleepers = {
+    countOf: (plugin) => dormant.countOf(plugin),
+    has: (plugin, key) => dormant.ownerByKey(plugin, key) !== undefined,
+    wake(plugin, key) {
+      for (;;) {
+        const username = dormant.ownerByKey(plugin, key);
+        if (username === undefined) return;
+        wake(username);
+      }
+    },
+  };
+  const find = (username: string): ConsumerUnit | undefined => {
+    const found = consumers.get(username);
+    if (found !== undefined || dormant.consumerCount === 0) return found;
+    wake(username);
+    return consumers.get(username);
+  };
+
   const removeConsumer = (username: string, next: ConsumerUnit | undefined): void => {
     const before = consumers.get(username);
     if (!before) return;
@@ -177,6 +231,27 @@ export function openConsumers(input: ConsumersInput): Consumers {
     if (mine.size === 0) credentials.delete(username);
   };
 
+  const enterConsumer = (username: string, value: StoredValue, record: CredentialRecord): void => {
+    const { auth, others } = readPlugins(value["plugins"]);
+    const plugins = openPluginSet(others, { kind: "consumer", id: username }, host, input.unknown);
+    const consumer = new ConsumerUnit(username, value, plugins, groups);
+    removeConsumer(username, consumer);
+    consumers.set(username, consumer);
+    consumer.handles = attach(consumer, undefined, record, auth);
+    for (const entry of credentials.get(username)?.values() ?? []) {
+      entry.handles = attach(consumer, entry.id, entry.record, entry.auth);
+    }
+  };
+  const enterCredential = (username: string, id: string, record: CredentialRecord, auth: Auth): void => {
+    removeCredential(username, id);
+    const consumer = consumers.get(username);
+    const handles = consumer ? attach(consumer, id, record, auth) : undefined;
+    const mine = credentials.get(username) ?? new Map<string, CredentialEntry>();
+    credentials.set(username, mine);
+    mine.set(id, { id, record, auth, handles });
+    credentialCount++;
+  };
+
   const setGroup = (id: string, next: Group | undefined): void => {
     const before = groups.get(id);
     if (next) groups.set(id, next);
@@ -186,39 +261,40 @@ export function openConsumers(input: ConsumersInput): Consumers {
 
   return {
     get consumerCount() {
-      return consumers.size;
+      return consumers.size + dormant.consumerCount;
     },
     get credentialCount() {
-      return credentialCount;
+      return credentialCount + dormant.credentialCount;
     },
     get groupCount() {
       return groups.size;
     },
-    find: (username) => consumers.get(username),
+    find,
     table,
-    putConsumer(username, value, record) {
+    putConsumer(username, value, record, bytes) {
+      dormant.take(username);
       const { auth, others } = readPlugins(value["plugins"]);
-      const plugins = openPluginSet(others, { kind: "consumer", id: username }, host, input.unknown);
-      const consumer = new ConsumerUnit(username, value, plugins, groups);
-      removeConsumer(username, consumer);
-      consumers.set(username, consumer);
-      consumer.handles = attach(consumer, undefined, record, auth);
-      for (const entry of credentials.get(username)?.values() ?? []) {
-        entry.handles = attach(consumer, entry.id, entry.record, entry.auth);
+      if (layDown(username, username, record, auth, bytes)) {
+        for (const name of Object.keys(others)) if (!registry.get(name)) input.unknown(name);
+        return;
       }
+      wake(username);
+      enterConsumer(username, value, record);
     },
-    deleteConsumer: (username) => removeConsumer(username, undefined),
-    putCredential(username, id, value, record) {
-      removeCredential(username, id);
+    deleteConsumer(username) {
+      if (!dormant.take(username)) removeConsumer(username, undefined);
+    },
+    putCredential(username, id, value, record, bytes) {
+      const whole = credentialId(username, id);
+      dormant.take(whole);
       const { auth } = readPlugins(value["plugins"]);
-      const consumer = consumers.get(username);
-      const handles = consumer ? attach(consumer, id, record, auth) : undefined;
-      const mine = credentials.get(username) ?? new Map<string, CredentialEntry>();
-      credentials.set(username, mine);
-      mine.set(id, { id, record, auth, handles });
-      credentialCount++;
+      if (layDown(username, whole, record, auth, bytes)) return;
+      wake(username);
+      enterCredential(username, id, record, auth);
     },
-    deleteCredential: removeCredential,
+    deleteCredential(username, id) {
+      if (!dormant.take(credentialId(username, id))) removeCredential(username, id);
+    },
     putGroup(id, value) {
       setGroup(id, new Group(openPluginSet(value["plugins"], { kind: "consumer_group", id }, host, input.unknown)));
     },

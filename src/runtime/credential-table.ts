@@ -16,6 +16,14 @@ import {
 import { SecretCredential, type SecretTable } from "./secret-credential.ts";
 import { referencesIn } from "./secret-source.ts";
 
+/** Credentials that are not in any table, since nobody has asked for them. */
+export interface Sleepers {
+  countOf(plugin: string): number;
+  has(plugin: string, key: string): boolean;
+  /** Enters all that have this key, and whatever else their consumers have, into the tables. */
+  wake(plugin: string, key: string): void;
+}
+
 /** Questions to secret managers at the same time. */
 const RESOLVING_AT_ONCE = 16;
 
@@ -23,6 +31,7 @@ export class PluginCredentials implements CredentialTable, SecretTable {
   readonly plugin: string;
   readonly host: CredentialHost;
   readonly #definition: AnyCredential | undefined;
+  readonly #sleepers: Sleepers;
   /** Earliest first where one key has several. */
   readonly #byKey = new BigMap<CredentialUnit | CredentialUnit[]>();
   /** Those with references; few. */
@@ -32,21 +41,27 @@ export class PluginCredentials implements CredentialTable, SecretTable {
   #plain = 0;
 
   /** @param definition undefined for a plugin that is not loaded or authenticates nobody: its table stays empty */
-  constructor(plugin: string, definition: AnyCredential | undefined, host: CredentialHost) {
+  constructor(plugin: string, definition: AnyCredential | undefined, host: CredentialHost, sleepers: Sleepers) {
+    this.#sleepers = sleepers;
     this.plugin = plugin;
     this.host = host;
     this.#definition = definition;
   }
 
   get size(): number {
-    return this.#plain + this.#secrets.size;
+    return this.#plain + this.#secrets.size + this.#sleepers.countOf(this.plugin);
   }
 
   get(key: string): CredentialUnit | undefined {
-    const found = this.#byKey.get(key);
+    const found = this.#byKey.get(key) ?? this.#awaken(key);
     if (found === undefined) return undefined;
     const unit = Array.isArray(found) ? (found[0] as CredentialUnit) : found;
     return unit.state === "compiled" || this.#compile(unit) ? unit : undefined;
+  }
+
+  /** Whether nobody has this key, awake or asleep. */
+  isFree(key: string): boolean {
+    return !this.#byKey.has(key) && !this.#sleepers.has(this.plugin, key);
   }
 
   resolvePending(): Promise<void> | undefined {
@@ -86,6 +101,7 @@ export class PluginCredentials implements CredentialTable, SecretTable {
 
   insert(unit: CredentialUnit): void {
     if (unit.key === "") return; // an empty key would be anybody's
+    this.#sleepers.wake(this.plugin, unit.key); // so that they settle who has it
     const found = this.#byKey.get(unit.key);
     if (found === undefined) {
       unit.current = true;
@@ -137,6 +153,11 @@ export class PluginCredentials implements CredentialTable, SecretTable {
       if (at === 0) problems.clear(key, topic);
       else problems.set(key, topic, modRevision, `its ${this.plugin} key is already used by ${all[0]?.record.key}`);
     }
+  }
+
+  #awaken(key: string): CredentialUnit | CredentialUnit[] | undefined {
+    this.#sleepers.wake(this.plugin, key);
+    return this.#byKey.get(key);
   }
 
   #compile(unit: CredentialUnit): boolean {

@@ -81,14 +81,14 @@ export function openKinds(parts: KindParts): KindHandlers {
       prepare:
         ({ id }, value, kv) =>
         () =>
-          consumers.putConsumer(id, value, recordOf(kv)),
+          consumers.putConsumer(id, value, recordOf(kv), kv.value),
       remove: ({ id }) => consumers.deleteConsumer(id),
     },
     credential: {
       prepare:
         ({ consumer = "", credential = "" }, value, kv) =>
         () =>
-          consumers.putCredential(consumer, credential, value, recordOf(kv)),
+          consumers.putCredential(consumer, credential, value, recordOf(kv), kv.value),
       remove: ({ consumer = "", credential = "" }) => consumers.deleteCredential(consumer, credential),
     },
     consumer_group: {

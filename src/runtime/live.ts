@@ -5,14 +5,13 @@
  */
 import { isUtf8 } from "node:buffer";
 import { messageOf } from "../base/errors.ts";
-import { dirOf, parseKey, type RecordKey } from "../model/keys.ts";
+import { dirOf, keyOf, parseKey, type RecordKey } from "../model/keys.ts";
 import type { KindName } from "../model/kinds.ts";
-import { PLACEHOLDER, readRecord, type StoredValue } from "../model/record.ts";
+import { PLACEHOLDER, type RecordRead, readRecord, type StoredValue } from "../model/record.ts";
 import type { NodeEnv, ResourceFacts } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import type { Change, KeyValue, Revision } from "../store/store.ts";
 import { CompiledRoute } from "./compiled-route.ts";
-import { openConfigHash } from "./config-hash.ts";
 import { openConsumers } from "./consumers.ts";
 import { openGlobalRules } from "./global-rules.ts";
 import { Listeners } from "./listeners.ts";
@@ -69,8 +68,6 @@ export interface LiveConfiguration {
   route(id: string): RouteUnit | undefined;
   upstream(id: string): UpstreamChoice;
   problems(): readonly Problem[];
-  /** The same text on every node that holds the same records. */
-  hash(): string;
   ssl(id: string): StoredValue | undefined;
   ssls(): IterableIterator<[string, StoredValue]>;
   onSslChange(listener: SslListener): () => void;
@@ -84,7 +81,6 @@ export function openLive(options: LiveOptions): LiveConfiguration {
   const { registry, log, clock, prefix = "/apisix" } = options;
   const secrets = new SecretUsers(options.secrets);
   const problems = openProblems(log, clock);
-  const hash = openConfigHash();
   const ssls = openSsls();
   const removed = new Listeners<[string]>();
   const upstreams = new Map<string, UpstreamSlot>();
@@ -124,6 +120,13 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     registry,
     host,
     credentials: { env: node.env, secrets, problems },
+    read(id, bytes) {
+      const storeKey = keyOf(prefix, "consumer", id);
+      const key = parseKey(prefix, storeKey);
+      const read = key && readOpened(key, bytes);
+      if (!read?.ok) throw new TypeError(`${storeKey} was taken, and now is not what it was`);
+      return { storeKey, value: read.value };
+    },
     unknown,
   });
   const routes = openRoutes({ mode: options.mode ?? "radixtree_host_uri", host, slots, upstreamById, unknown });
@@ -140,12 +143,17 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     routeRemoved: (id) => removed.tell(id),
   });
 
+  /** Throws what is the record's problem when a sealed member cannot be opened. */
+  const readOpened = (key: RecordKey, bytes: Buffer): RecordRead => {
+    const read = readRecord(key, bytes.toString("utf8"));
+    return read.ok && options.decrypt ? { ok: true, value: options.decrypt(key, read.value) } : read;
+  };
   /** @returns why the record is refused */
   const put = (key: RecordKey, kv: KeyValue): string | undefined => {
     if (!isUtf8(kv.value)) return "not UTF-8";
-    const read = readRecord(key, kv.value.toString("utf8"));
+    const read = readOpened(key, kv.value);
     if (!read.ok) return read.problem;
-    const value = options.decrypt ? options.decrypt(key, read.value) : read.value;
+    const { value } = read;
     const error = recordError(key, value, registry);
     if (error !== undefined) return error;
     const commit = kinds[key.kind]?.prepare(key, value, kv) ?? (() => undefined);
@@ -193,13 +201,11 @@ export function openLive(options: LiveOptions): LiveConfiguration {
         const key = parseKey(prefix, storeKey);
         if (!key) continue;
         if (kv === undefined) {
-          hash.delete(storeKey);
           kinds[key.kind]?.remove(key);
           problems.clearAll(storeKey);
           continue;
         }
         if (isPlaceholder(kv.value)) continue;
-        hash.put(storeKey, kv.modRevision, kv.value);
         const problem = take(key, kv);
         if (problem === undefined) continue;
         problems.set(storeKey, "record", kv.modRevision, problem);
@@ -213,7 +219,6 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     route: (id) => routes.unit(id),
     upstream: upstreamById,
     problems: () => problems.list(),
-    hash: () => hash.text(),
     ssl: (id) => ssls.get(id),
     ssls: () => ssls.entries(),
     onSslChange: (listener) => ssls.onChange(listener),

@@ -64,7 +64,7 @@ export async function audit(store: Store, context: AuditContext, signal: AbortSi
         if (slice.isOver()) await slice.yield();
       }
     }
-    for (const [key] of table.entries()) {
+    for (const key of table.keys()) {
       if (!seen.has(key) && !changed.has(key)) differences++;
       if (slice.isOver()) await slice.yield();
     }

@@ -257,7 +257,7 @@ export class LastKnownGood {
 }
 
 function* all(table: Table): Generator<Entry> {
-  for (const [key] of table.entries()) yield entryOf(table, key);
+  for (const key of table.keys()) yield entryOf(table, key);
 }
 
 function entryOf(table: Table, key: string): Entry {

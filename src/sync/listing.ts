@@ -24,7 +24,8 @@ export class Listing {
   readonly #revision: Revision;
   readonly #serving: boolean;
   readonly #slice: Slice;
-  readonly #seen = new Set<string>();
+  /** Undefined where nothing can be missing: the table was empty. */
+  readonly #seen: Set<string> | undefined;
   #diff: Change[] = [];
   #put = 0;
   #unchanged = 0;
@@ -34,6 +35,7 @@ export class Listing {
     this.#revision = revision;
     this.#serving = serving;
     this.#slice = new Slice(clock);
+    this.#seen = table.size === 0 ? undefined : new Set();
   }
 
   /** Takes one page; resolves when it is compared, and applied when the table does not serve yet. */
@@ -41,7 +43,7 @@ export class Listing {
     this.#slice.restart();
     for (const kv of kvs) {
       if (!this.#table.accepts(kv.key)) continue;
-      this.#seen.add(kv.key);
+      this.#seen?.add(kv.key);
       const held = this.#table.get(kv.key);
       // Bytes are compared too: revisions of another store may be equal by chance.
       if (
@@ -76,9 +78,11 @@ export class Listing {
 
   async #missing(): Promise<Change[]> {
     const missing: Change[] = [];
+    const seen = this.#seen;
+    if (seen === undefined) return missing;
     this.#slice.restart();
-    for (const [key] of this.#table.entries()) {
-      if (!this.#seen.has(key)) missing.push({ type: "delete", key, kv: undefined });
+    for (const key of this.#table.keys()) {
+      if (!seen.has(key)) missing.push({ type: "delete", key, kv: undefined });
       if (this.#slice.isOver()) await this.#slice.yield();
     }
     return missing;

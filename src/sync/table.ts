@@ -3,10 +3,12 @@
  * Promise: a revision is applied in one turn; a list is applied as a diff, so that what did not change is not touched;
  * long work is cut into slices. No I/O.
  */
-import { BigMap } from "../base/big-map.ts";
 import type { Clock } from "../base/clock.ts";
-import type { Change, KeyValue, Revision } from "../store/store.ts";
+import { PackedMap } from "../base/packed-map.ts";
+import { PLACEHOLDER } from "../model/record.ts";
+import type { Change, Revision } from "../store/store.ts";
 import { Slice } from "../store/turns.ts";
+import { ConfigHash } from "./config-hash.ts";
 import { Listing, type ListResult } from "./listing.ts";
 
 export interface TableRecord {
@@ -47,7 +49,8 @@ export interface RestoredRecord {
 const LOAD_CHUNK = 32;
 
 export class Table {
-  readonly #records = new BigMap<TableRecord>();
+  readonly #records = new PackedMap();
+  readonly #hash = new ConfigHash();
   /** For refused keys: what the consumer still serves. */
   readonly #lastGood = new Map<string, TableRecord>();
   readonly #consumer: RecordConsumer;
@@ -65,6 +68,7 @@ export class Table {
     return this.#records.size;
   }
 
+  /** Made for this call: the same record is another object next time. */
   get(key: string): TableRecord | undefined {
     return this.#records.get(key);
   }
@@ -74,9 +78,19 @@ export class Table {
     return this.#lastGood.get(key);
   }
 
-  /** Live view; may be walked over several turns, then it shows changes made meanwhile. */
+  /** May be walked over several turns: what is held all the while is shown once, as it is by then. */
   entries(): IterableIterator<[string, TableRecord]> {
     return this.#records.entries();
+  }
+
+  /** As `entries`; one that was deleted meanwhile may still be shown. */
+  keys(): IterableIterator<string> {
+    return this.#records.keys();
+  }
+
+  /** The same text on every node that holds the same records. */
+  hash(): string {
+    return this.#hash.text();
   }
 
   accepts(key: string): boolean {
@@ -96,14 +110,18 @@ export class Table {
     const before = new Map<string, TableRecord>();
     for (const { key, kv } of ours) {
       const old = this.#records.get(key);
+      if (old !== undefined) {
+        if (!isPlaceholder(old.value)) this.#hash.remove(key, old.modRevision, old.value);
+        if (kv === undefined) this.#records.delete(key);
+      }
       if (kv === undefined) {
-        this.#records.delete(key);
         this.#lastGood.delete(key);
         continue;
       }
       const good = this.#lastGood.get(key) ?? old;
       if (good !== undefined) before.set(key, good);
-      this.#records.set(key, toRecord(kv));
+      this.#records.set(key, kv.value, kv.modRevision, kv.createRevision);
+      if (!isPlaceholder(kv.value)) this.#hash.add(key, kv.modRevision, kv.value);
     }
     this.#hand({ revision, changes: ours }, before);
   }
@@ -143,7 +161,7 @@ export class Table {
     if (this.#lastGood.size > 0) for (const { key } of batch.changes) this.#lastGood.delete(key);
     for (const key of refused ?? []) {
       const good = before.get(key);
-      if (good !== undefined) this.#lastGood.set(key, good);
+      if (good !== undefined) this.#lastGood.set(key, ownCopy(good));
     }
     for (const listener of this.#listeners) listener(batch);
   }
@@ -151,9 +169,15 @@ export class Table {
 
 export type { ListResult };
 
-/** A copy of its own: the bytes of a page would otherwise live as long as one of its records. */
-function toRecord(kv: KeyValue): TableRecord {
-  return { value: Buffer.from(kv.value), modRevision: kv.modRevision, createRevision: kv.createRevision };
+/** The table's own bytes would be kept with all that lies around them. */
+function ownCopy({ value, modRevision, createRevision }: TableRecord): TableRecord {
+  return { value: Buffer.from(value), modRevision, createRevision };
+}
+
+const PLACEHOLDER_BYTES = Buffer.from(PLACEHOLDER);
+
+function isPlaceholder(value: Buffer): boolean {
+  return value.length === PLACEHOLDER_BYTES.length && value.equals(PLACEHOLDER_BYTES);
 }
 
 function toChange(key: string, record: TableRecord): Change {

@@ -400,15 +400,3 @@ test("certificates are kept and their listeners told", () => {
   expect(told).toEqual(["1 a.com", "1 gone"]);
   expect([...world.live.ssls()]).toEqual([]);
 });
-
-test("the hash is that of the records, not of their history", () => {
-  const [one, two] = [openWorld(), openWorld()];
-  one.put({ "routes/a": { uri: "/a", plugins: {} }, "routes/b": { uri: "/b", plugins: {} } });
-  two.put({ "routes/b": { uri: "/b", plugins: {} }, "routes/a": { uri: "/a", plugins: {} } });
-  expect(one.live.hash()).toBe(two.live.hash());
-  const before = one.live.hash();
-  one.put({ "routes/c": { uri: "/c", plugins: {} } });
-  expect(one.live.hash()).not.toBe(before);
-  one.put({ "routes/c": undefined });
-  expect(one.live.hash()).toBe(before);
-});

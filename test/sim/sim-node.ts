@@ -125,7 +125,7 @@ export async function openSimNode(options: SimNodeOptions): Promise<SimNode> {
     report: () => ({
       ...{ version: "sim", address: "", startedMs: 0, workers: 1, stalenessSeconds: 0, problems: 0 },
       applied: String(watcher.facts().appliedRevision),
-      hash: live.hash(),
+      hash: table.hash(),
     }),
   });
   const node: SimNode = {

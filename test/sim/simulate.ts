@@ -335,7 +335,7 @@ class Simulation {
       const wrong =
         compare(node.table, this.#etcd, this.#etcd.head) ??
         (inStep(node) ? undefined : "not in step") ??
-        (node.live.hash() === want ? undefined : `hash ${node.live.hash()}, not ${want}`) ??
+        (node.table.hash() === want ? undefined : `hash ${node.table.hash()}, not ${want}`) ??
         (isRegistered(i) ? undefined : "not registered") ??
         (node.watcher.facts().auditDifferences === 0 ? undefined : "an audit found a difference");
       if (wrong !== undefined)

@@ -4,8 +4,8 @@
  */
 import { parseKey } from "../../src/model/keys.ts";
 import { PLACEHOLDER } from "../../src/model/record.ts";
-import { openConfigHash } from "../../src/runtime/config-hash.ts";
 import type { KeyValue } from "../../src/store/store.ts";
+import { ConfigHash } from "../../src/sync/config-hash.ts";
 import type { History } from "./history.ts";
 import type { LedgerEntry } from "./ledger.ts";
 import { configOf, type NodeConfig } from "./scrape.ts";
@@ -14,9 +14,9 @@ const PREFIX = "/apisix";
 
 /** The hash that a node shows when it holds exactly these records. */
 export function hashOf(records: readonly KeyValue[]): string {
-  const hash = openConfigHash();
+  const hash = new ConfigHash();
   for (const { key, modRevision, value } of records)
-    if (parseKey(PREFIX, key) && value.toString("utf8") !== PLACEHOLDER) hash.put(key, modRevision, value);
+    if (parseKey(PREFIX, key) && value.toString("utf8") !== PLACEHOLDER) hash.add(key, modRevision, value);
   return hash.text();
 }
 

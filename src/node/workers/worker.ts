@@ -152,7 +152,7 @@ class News {
   }
 
   #tellApplied(): void {
-    this.#channel.tell(APPLIED, { revision: String(this.#revision), hash: this.plane?.live.hash() ?? "" });
+    this.#channel.tell(APPLIED, { revision: String(this.#revision), hash: this.plane?.table.hash() ?? "" });
   }
 }
 

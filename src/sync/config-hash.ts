@@ -1,41 +1,31 @@
 /**
  * One short text for all records a node holds, to compare nodes: equal tables give equal texts, in whatever order they
- * were filled. Not for secrecy or against intent; a change costs the length of its value.
+ * were filled. Not for secrecy or against intent; a change costs the lengths of the values that come and go.
  */
-import { BigMap } from "../base/big-map.ts";
+export class ConfigHash {
+  #count = 0;
+  #high = 0;
+  #low = 0;
 
-export interface ConfigHash {
-  put(key: string, modRevision: bigint, value: Uint8Array): void;
-  delete(key: string): void;
+  add(key: string, modRevision: bigint, value: Uint8Array): void {
+    const digest = digestOf(key, modRevision, value);
+    this.#count++;
+    this.#high = (this.#high + highOf(digest)) >>> 0;
+    this.#low = (this.#low + lowOf(digest)) >>> 0;
+  }
+
+  /** Takes back what `add` was given. */
+  remove(key: string, modRevision: bigint, value: Uint8Array): void {
+    const digest = digestOf(key, modRevision, value);
+    this.#count--;
+    this.#high = (this.#high - highOf(digest)) >>> 0;
+    this.#low = (this.#low - lowOf(digest)) >>> 0;
+  }
+
   /** 24 hex digits: number of records, then the sum of their digests. */
-  text(): string;
-}
-
-export function openConfigHash(): ConfigHash {
-  /** 52 bits per record. */
-  const digests = new BigMap<number>();
-  let high = 0;
-  let low = 0;
-  const remove = (key: string): void => {
-    const digest = digests.get(key);
-    if (digest === undefined) return;
-    high = (high - highOf(digest)) >>> 0;
-    low = (low - lowOf(digest)) >>> 0;
-  };
-  return {
-    put(key, modRevision, value) {
-      remove(key);
-      const digest = digestOf(key, modRevision, value);
-      digests.set(key, digest);
-      high = (high + highOf(digest)) >>> 0;
-      low = (low + lowOf(digest)) >>> 0;
-    },
-    delete(key) {
-      remove(key);
-      digests.delete(key);
-    },
-    text: () => [digests.size, high, low].map((part) => part.toString(16).padStart(8, "0")).join(""),
-  };
+  text(): string {
+    return [this.#count, this.#high, this.#low].map((part) => part.toString(16).padStart(8, "0")).join("");
+  }
 }
 
 const TWO_32 = 0x1_0000_0000;

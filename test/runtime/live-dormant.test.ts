@@ -1,0 +1,128 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { hashOf } from "../../src/base/hash-index.ts";
+import { DormantRecords, type PluginKey } from "../../src/runtime/dormant-records.ts";
+import { openWorld, type World } from "./live-fixture.ts";
+
+const NAMES = ["1", "2", "3"];
+const KEYS = ["k1", "k2", "k3", "from-env"];
+const environment = { K: "from-env" };
+const key = fc.constantFrom("k1", "k2", "k3", "$ENV://K", "$ENV://NONE");
+const plugins = fc.record({
+  key: fc.option(fc.record({ key }), { nil: undefined, freq: 5 }),
+  mark: fc.option(fc.record({ text: fc.constantFrom("a", "b") }), { nil: undefined, freq: 1 }),
+});
+const name = fc.constantFrom(...NAMES);
+const record = fc.oneof(
+  fc.tuple(name, plugins).map(([id, own]) => [`consumers/${id}`, { plugins: own }] as const),
+  fc
+    .tuple(name, fc.constantFrom("x", "y"), key)
+    .map(
+      ([id, credential, own]) =>
+        [`consumers/${id}/credentials/${credential}`, { plugins: { key: { key: own } } }] as const,
+    ),
+);
+const change = fc.tuple(record, fc.nat(3)).map(([[id, value], n]) => [id, n === 0 ? undefined : value] as const);
+const asked = fc.array(fc.constantFrom(...KEYS, ...NAMES.map((one) => `consumer ${one}`)), { maxLength: 1 });
+const step = fc.tuple(fc.array(change, { minLength: 1, maxLength: 3 }), asked);
+
+test("who is asked for late is served as one who was asked for after each change", () => {
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 4, maxLength: 16, size: "max" }), (history) => {
+      const [asleep, awake] = [openWorld({ environment }), openWorld({ environment })];
+      for (const [changes, questions] of history) {
+        const batch = Object.fromEntries(changes);
+        asleep.put(batch);
+        awake.put(batch);
+        for (const question of [...KEYS, ...NAMES.map((one) => `consumer ${one}`)]) answer(awake, question);
+        for (const question of questions) expect(answer(asleep, question)).toEqual(answer(awake, question));
+        // Problems and counts do not wait for a question.
+        expect(facts(asleep)).toEqual(facts(awake));
+      }
+      for (const question of KEYS) expect(answer(asleep, question)).toEqual(answer(awake, question));
+      for (const id of NAMES) expect(answer(asleep, `consumer ${id}`)).toEqual(answer(awake, `consumer ${id}`));
+    }),
+    { numRuns: 400 },
+  );
+});
+
+function answer(world: World, question: string): unknown {
+  const [kind, id] = question.split(" ");
+  if (kind === "consumer") return world.live.env.consumer(id ?? "")?.username;
+  const found = world.live.env.credentials("key").get(question);
+  if (found) expect(found.consumer).toBe(world.live.env.consumer(found.consumer.username));
+  return [found?.consumer.username, found?.credentialId, found?.current];
+}
+
+function facts(world: World): unknown {
+  const problems = world.live.problems().map(({ key: storeKey, reason }) => [storeKey, reason]);
+  return [world.live.counts, problems];
+}
+
+test("a plugin that is not loaded is named when the record comes, not when somebody asks", () => {
+  const lines: unknown[] = [];
+  const log = { warn: (fields: unknown) => lines.push(fields), info: () => {}, error: () => {}, debug: () => {} };
+  const world = openWorld({ log: { ...log, child: () => log } as never });
+  world.put({ "consumers/jack": { plugins: { nosuch: {}, key: { key: "k" } } } });
+  expect(lines).toEqual([{ plugin: "nosuch" }]);
+});
+
+test("sealed members are opened again when somebody asks", () => {
+  const world = openWorld({
+    decrypt: (_key, value) => JSON.parse(JSON.stringify(value).replaceAll("sealed:", "")),
+  });
+  world.put({ "consumers/jack": { plugins: { key: { key: "sealed:k", secret: "sealed:s" } } } });
+  expect(world.live.env.credentials("key").get("k")?.data).toEqual({ secret: "s" });
+  expect(world.live.env.credentials("key").get("sealed:k")).toBeUndefined();
+});
+
+test("many records are found by key, by consumer and by id, and leave nothing behind", () => {
+  const keysOf = (_id: string, value: Buffer): readonly PluginKey[] => JSON.parse(value.toString());
+  const dormant = new DormantRecords(keysOf);
+  const put = (id: string, keys: readonly PluginKey[]): void =>
+    dormant.put({ id, value: Buffer.from(JSON.stringify(keys)), modRevision: 2n, createRevision: 1n }, keys);
+  for (let n = 0; n < 20_000; n++) {
+    put(`c${n}`, [["jwt-auth", `j${n}`]]);
+    put(`c${n}/credentials/one`, [
+      ["key-auth", `k${n}`],
+      ["jwt-auth", `other${n}`],
+    ]);
+  }
+  expect([dormant.consumerCount, dormant.credentialCount]).toEqual([20_000, 20_000]);
+  expect([dormant.countOf("jwt-auth"), dormant.countOf("key-auth"), dormant.countOf("x")]).toEqual([40_000, 20_000, 0]);
+  expect(dormant.ownerByKey("jwt-auth", "other777")).toBe("c777");
+  expect(dormant.ownerByKey("key-auth", "j777")).toBeUndefined();
+  expect(dormant.take("c5/credentials/one")).toMatchObject({ id: "c5/credentials/one", modRevision: 2n });
+  expect(dormant.takeAllOf("c5").map(({ id }) => id)).toEqual(["c5"]);
+  expect(dormant.takeAllOf("c6").map(({ id }) => id)).toEqual(["c6", "c6/credentials/one"]);
+  for (let n = 0; n < 20_000; n++) dormant.takeAllOf(`c${n}`);
+  expect([dormant.consumerCount, dormant.credentialCount, dormant.countOf("jwt-auth")]).toEqual([0, 0, 0]);
+  expect(dormant.ownerByKey("jwt-auth", "j7")).toBeUndefined();
+});
+
+test("two keys or names with one hash are told apart", () => {
+  const [one, two] = collision("c");
+  const dormant = new DormantRecords((_id, value) => [["p", value.toString()]]);
+  for (const id of [one, two]) {
+    dormant.put({ id, value: Buffer.from(`key of ${id}`), modRevision: 1n, createRevision: 1n }, [
+      ["p", `key of ${id}`],
+    ]);
+  }
+  expect([dormant.ownerByKey("p", `key of ${one}`), dormant.ownerByKey("p", `key of ${two}`)]).toEqual([one, two]);
+  expect(dormant.take(one)?.value.toString()).toBe(`key of ${one}`);
+  expect([dormant.ownerByKey("p", `key of ${one}`), dormant.ownerByKey("p", `key of ${two}`)]).toEqual([
+    undefined,
+    two,
+  ]);
+});
+
+/** Among some hundred thousand names two have one hash. */
+function collision(prefix: string): readonly [string, string] {
+  const seen = new Map<number, string>();
+  for (let n = 0; ; n++) {
+    const text = `${prefix}${n}`;
+    const before = seen.get(hashOf(text));
+    if (before !== undefined) return [before, text];
+    seen.set(hashOf(text), text);
+  }
+}
