@@ -3,8 +3,8 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { RequestView } from "../plugin/request-view.ts";
+import type { RouteMatch } from "../runtime/route-entry.ts";
 import type { Pipeline, RouteUnit } from "../runtime/route-unit.ts";
-import type { RouteMatch } from "../runtime/routes.ts";
 import type { AccessLog } from "./access-log.ts";
 import type { ErrorLog } from "./error-log.ts";
 import type { GatewayMetrics } from "./gateway-metrics.ts";

@@ -10,6 +10,12 @@ import { wrongKind } from "./wrong-kind.ts";
 
 export type StoredValue = Readonly<Record<string, unknown>>;
 
+/** A record and where it is stored. */
+export interface StoredRecord {
+  readonly storeKey: string;
+  readonly value: StoredValue;
+}
+
 export type RecordRead =
   | { readonly ok: true; readonly value: StoredValue }
   | { readonly ok: false; readonly problem: string };

@@ -5,7 +5,7 @@
  */
 import { BigMap } from "../base/big-map.ts";
 import { credentialId } from "../model/keys.ts";
-import type { StoredValue } from "../model/record.ts";
+import type { StoredRecord, StoredValue } from "../model/record.ts";
 import type { Consumer } from "../plugin/consumer.ts";
 import { PluginCredentials, type Sleepers } from "./credential-table.ts";
 import type { CredentialConf, CredentialHandle, CredentialHost, CredentialRecord } from "./credential-unit.ts";
@@ -108,7 +108,7 @@ export interface ConsumersInput {
   readonly host: PluginHost;
   readonly credentials: CredentialHost;
   /** Reads a record again that was taken before. @param id `jack` or `jack/credentials/c1` */
-  read(id: string, bytes: Buffer): { readonly storeKey: string; readonly value: StoredValue };
+  read(id: string, bytes: Buffer): StoredRecord;
   /** Told the names of plugins that are not loaded. */
   unknown(name: string): void;
 }

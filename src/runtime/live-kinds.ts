@@ -53,7 +53,7 @@ export function openKinds(parts: KindParts): KindHandlers {
   };
   return {
     route: {
-      prepare: ({ id }, value, kv) => routes.prepareRoute(id, kv.key, value, Number(kv.createRevision)),
+      prepare: ({ id }, value, kv) => routes.prepareRoute(id, value, kv),
       remove({ id }) {
         routes.deleteRoute(id);
         parts.routeRemoved(id);

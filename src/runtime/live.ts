@@ -7,7 +7,7 @@ import { isUtf8 } from "node:buffer";
 import { messageOf } from "../base/errors.ts";
 import { dirOf, keyOf, parseKey, type RecordKey } from "../model/keys.ts";
 import type { KindName } from "../model/kinds.ts";
-import { PLACEHOLDER, type RecordRead, readRecord, type StoredValue } from "../model/record.ts";
+import { PLACEHOLDER, type RecordRead, readRecord, type StoredRecord, type StoredValue } from "../model/record.ts";
 import type { NodeEnv, ResourceFacts } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import type { Change, KeyValue, Revision } from "../store/store.ts";
@@ -21,9 +21,10 @@ import type { PluginRegistry } from "./plugin-registry.ts";
 import type { PluginHost } from "./plugin-unit.ts";
 import { openProblems, type Problem } from "./problems.ts";
 import { recordError } from "./record-checks.ts";
+import type { RouteMatch } from "./route-entry.ts";
 import type { Pipeline, RouteUnit, UpstreamChoice } from "./route-unit.ts";
 import type { RouterMode } from "./router.ts";
-import { openRoutes, type RouteMatch } from "./routes.ts";
+import { openRoutes } from "./routes.ts";
 import { type SecretSource, SecretUsers } from "./secret-source.ts";
 import { openSsls, type SslListener } from "./ssls.ts";
 import type { Upstreams } from "./upstream/upstreams.ts";
@@ -116,20 +117,34 @@ export function openLive(options: LiveOptions): LiveConfiguration {
       return new UpstreamSlot(choice.upstream as StoredValue, ids, key, slots);
     },
   };
+  /** Throws what is the record's problem when a sealed member cannot be opened. */
+  const readOpened = (key: RecordKey, bytes: Buffer): RecordRead => {
+    const read = readRecord(key, bytes.toString("utf8"));
+    return read.ok && options.decrypt ? { ok: true, value: options.decrypt(key, read.value) } : read;
+  };
+  /** What was taken once is taken again. @param id of a credential too, as its key has it */
+  const readAgain = (kind: "route" | "consumer", id: string, bytes: Buffer): StoredRecord => {
+    const storeKey = keyOf(prefix, kind, id);
+    const key = parseKey(prefix, storeKey);
+    const read = key && readOpened(key, bytes);
+    if (!read?.ok) throw new TypeError(`${storeKey} was taken, and now is not what it was`);
+    return { storeKey, value: read.value };
+  };
   const consumers = openConsumers({
     registry,
     host,
     credentials: { env: node.env, secrets, problems },
-    read(id, bytes) {
-      const storeKey = keyOf(prefix, "consumer", id);
-      const key = parseKey(prefix, storeKey);
-      const read = key && readOpened(key, bytes);
-      if (!read?.ok) throw new TypeError(`${storeKey} was taken, and now is not what it was`);
-      return { storeKey, value: read.value };
-    },
+    read: (id, bytes) => readAgain("consumer", id, bytes),
     unknown,
   });
-  const routes = openRoutes({ mode: options.mode ?? "radixtree_host_uri", host, slots, upstreamById, unknown });
+  const routes = openRoutes({
+    mode: options.mode ?? "radixtree_host_uri",
+    host,
+    slots,
+    upstreamById,
+    unknown,
+    read: (id, bytes) => readAgain("route", id, bytes),
+  });
   const globalRules = openGlobalRules({ host, problems, unknown });
   const kinds = openKinds({
     routes,
@@ -143,11 +158,6 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     routeRemoved: (id) => removed.tell(id),
   });
 
-  /** Throws what is the record's problem when a sealed member cannot be opened. */
-  const readOpened = (key: RecordKey, bytes: Buffer): RecordRead => {
-    const read = readRecord(key, bytes.toString("utf8"));
-    return read.ok && options.decrypt ? { ok: true, value: options.decrypt(key, read.value) } : read;
-  };
   /** @returns why the record is refused */
   const put = (key: RecordKey, kv: KeyValue): string | undefined => {
     if (!isUtf8(kv.value)) return "not UTF-8";

@@ -1,23 +1,21 @@
 /**
  * Routes, services and plugin configs: who points to whom, and the router's entries that follow from it.
  * Promise: a change touches the routes that depend on it and no others; what they become is worked out when a request
- * comes. Source: resources.md "Merging at request time".
+ * comes. Until the first one, a route is what the router needs, and the bytes of its record.
+ * Source: resources.md "Merging at request time".
  */
-import type { StoredValue } from "../model/record.ts";
-import type { RequestView, RouteFacts } from "../plugin/request-view.ts";
+import { BigMap } from "../base/big-map.ts";
+import { PackedMap } from "../base/packed-map.ts";
+import type { StoredRecord, StoredValue } from "../model/record.ts";
+import type { RequestView } from "../plugin/request-view.ts";
+import type { KeyValue } from "../store/store.ts";
 import { CompiledRoute, type UpstreamSource } from "./compiled-route.ts";
 import { NO_PLUGINS, openPluginSet, type PluginHost, type PluginSet, replacePluginSet } from "./plugin-unit.ts";
+import { type RouteBinding, type RouteContent, RouteEntry, type RouteMatch } from "./route-entry.ts";
 import { type MethodSets, type RouteRecord, readRoute, readService, type ServiceRecord } from "./route-record.ts";
 import type { RouteUnit, UpstreamChoice } from "./route-unit.ts";
-import { openRouter, type RouterMode, type Rule } from "./router.ts";
+import { openRouter, type RouterMode } from "./router.ts";
 import { NO_UPSTREAM, UpstreamSlot, type UpstreamSlotHost } from "./upstream-slot.ts";
-
-/** A route as it matched. */
-export interface RouteMatch {
-  readonly unit: RouteUnit;
-  /** `unit.facts` with the patterns that matched. */
-  readonly facts: RouteFacts;
-}
 
 export interface RoutesInput {
   readonly mode: RouterMode;
@@ -27,6 +25,8 @@ export interface RoutesInput {
   upstreamById(id: string): UpstreamChoice;
   /** Told the names of plugins that are not loaded. */
   unknown(name: string): void;
+  /** Reads a route's record again that was taken before. */
+  read(id: string, bytes: Buffer): StoredRecord;
 }
 
 export interface Routes {
@@ -37,10 +37,10 @@ export interface Routes {
   unit(id: string): RouteUnit | undefined;
   /**
    * @param value  has passed all checks
-   * @param order  create revision
+   * @param kv     what it was read from
    * @returns what takes the record in, or why that cannot be after all
    */
-  prepareRoute(id: string, key: string, value: StoredValue, order: number): (() => void) | string;
+  prepareRoute(id: string, value: StoredValue, kv: KeyValue): (() => void) | string;
   deleteRoute(id: string): void;
   prepareService(id: string, key: string, value: StoredValue): (() => void) | string;
   deleteService(id: string): void;
@@ -57,50 +57,54 @@ interface ServiceEntry {
   readonly inline: UpstreamSlot | undefined;
 }
 
-interface RouteEntry {
-  readonly id: string;
-  readonly order: number;
-  readonly record: RouteRecord;
-  readonly plugins: PluginSet;
-  readonly inline: UpstreamSlot | undefined;
-  rule: Rule<RouteBinding> | undefined;
-  /** undefined until a request needs it after one of its records changed. */
-  unit: CompiledRoute | undefined;
-}
-
 export function openRoutes(input: RoutesInput): Routes {
   const router = openRouter<RouteBinding>(input.mode);
-  const routes = new Map<string, RouteEntry>();
+  const routes = new BigMap<RouteEntry>();
+  /** Of routes without content. */
+  const dormant = new PackedMap();
   const services = new Map<string, ServiceEntry>();
   const pluginConfigs = new Map<string, PluginSet>();
   const methodSets: MethodSets = new Map();
   const byService = new Map<string, Set<RouteEntry>>();
   const byPluginConfig = new Map<string, Set<RouteEntry>>();
 
+  const wake = (entry: RouteEntry): RouteContent => {
+    const bytes = dormant.get(entry.id)?.value;
+    if (!bytes) throw new TypeError(`route ${entry.id} has neither content nor a record`);
+    const { storeKey, value } = input.read(entry.id, bytes);
+    const record = readRoute(value, methodSets);
+    const inline = hasInline(record) ? slotOf(record, storeKey) : undefined;
+    dormant.delete(entry.id);
+    return { record, inline, plugins: pluginsOf(entry.id, value) };
+  };
   const compile = (entry: RouteEntry): CompiledRoute => {
-    entry.unit ??= compileRoute(entry, services, pluginConfigs, input);
+    entry.content ??= wake(entry);
+    entry.unit ??= compileRoute(entry.id, entry.content, services, pluginConfigs, input);
     return entry.unit;
   };
-  const hostsOf = ({ record }: RouteEntry): readonly string[] => {
-    if (record.hosts.length > 0 || record.serviceId === undefined) return record.hosts;
-    return services.get(record.serviceId)?.record.hosts ?? record.hosts;
+  const pluginsOf = (id: string, value: StoredValue): PluginSet =>
+    openPluginSet(value["plugins"], { kind: "route", id }, input.host, input.unknown);
+  const hostsOf = ({ ownHosts, serviceId }: RouteEntry): readonly string[] => {
+    if (ownHosts.length > 0 || serviceId === undefined) return ownHosts;
+    return services.get(serviceId)?.record.hosts ?? ownHosts;
   };
   const enter = (entry: RouteEntry): void => {
-    if (!entry.record.isEnabled) return;
-    entry.rule = ruleOf(entry, hostsOf(entry), compile);
-    router.add(entry.rule);
+    if (!entry.isEnabled) return;
+    entry.hosts = hostsOf(entry);
+    entry.isInRouter = true;
+    router.add(entry);
   };
   const leave = (entry: RouteEntry): void => {
-    if (entry.rule) router.remove(entry.rule);
-    entry.rule = undefined;
+    if (entry.isInRouter) router.remove(entry);
+    entry.isInRouter = false;
   };
   const link = (entry: RouteEntry): void => {
-    join(byService, entry.record.serviceId, entry);
-    join(byPluginConfig, entry.record.pluginConfigId, entry);
+    join(byService, entry.serviceId, entry);
+    join(byPluginConfig, entry.pluginConfigId, entry);
   };
   const unlink = (entry: RouteEntry): void => {
-    part(byService, entry.record.serviceId, entry);
-    part(byPluginConfig, entry.record.pluginConfigId, entry);
+    part(byService, entry.serviceId, entry);
+    part(byPluginConfig, entry.pluginConfigId, entry);
   };
 
   const setService = (id: string, next: ServiceEntry | undefined): void => {
@@ -110,7 +114,7 @@ export function openRoutes(input: RoutesInput): Routes {
     const moved = (before?.record.hosts ?? []).join(" ") !== (next?.record.hosts ?? []).join(" ");
     for (const entry of byService.get(id) ?? []) {
       entry.unit = undefined;
-      if (!moved || entry.record.hosts.length > 0) continue;
+      if (!moved || entry.ownHosts.length > 0) continue;
       leave(entry);
       enter(entry);
     }
@@ -136,20 +140,24 @@ export function openRoutes(input: RoutesInput): Routes {
       link(next);
       enter(next);
     } else routes.delete(id);
-    if (!before) return;
-    replacePluginSet(before.plugins, next?.plugins ?? NO_PLUGINS);
-    before.inline?.close();
+    if (!next || next.content) dormant.delete(id);
+    if (!before?.content) return;
+    replacePluginSet(before.content.plugins, next?.content?.plugins ?? NO_PLUGINS);
+    before.content.inline?.close();
   };
+  const slotOf = (record: RouteRecord | ServiceRecord, key: string): UpstreamSlot =>
+    // By `hasInline` there is one.
+    new UpstreamSlot(record.upstream as StoredValue, { key, id: "", name: record.name }, key, input.slots);
   const openInline = (
     record: RouteRecord | ServiceRecord,
     key: string,
     before: UpstreamSlot | undefined,
   ): UpstreamSlot | string | undefined => {
-    if (record.upstream === undefined || record.upstreamId !== undefined) {
+    if (!hasInline(record)) {
       input.slots.report(key, undefined);
       return undefined;
     }
-    const slot = new UpstreamSlot(record.upstream, { key, id: "", name: record.name }, key, input.slots);
+    const slot = slotOf(record, key);
     // One that is in use is replaced only by one that works.
     return (before?.isCompiled ? slot.compile() : undefined) ?? slot;
   };
@@ -164,14 +172,24 @@ export function openRoutes(input: RoutesInput): Routes {
     match: (view, path) => router.match(view, path)?.match(),
     unit(id) {
       const entry = routes.get(id);
-      return entry && compile(entry);
+      return entry?.compiled();
     },
-    prepareRoute(id, key, value, order) {
+    prepareRoute(id, value, kv) {
       const record = readRoute(value, methodSets);
-      const inline = openInline(record, key, routes.get(id)?.inline);
+      const order = Number(kv.createRevision);
+      const before = routes.get(id)?.content;
+      if (!before) {
+        if (!hasInline(record)) input.slots.report(kv.key, undefined);
+        return () => {
+          for (const name of pluginNames(value)) if (!input.host.registry.get(name)) input.unknown(name);
+          dormant.set(id, kv.value, kv.modRevision, kv.createRevision);
+          setRoute(id, new RouteEntry({ id, order }, record, undefined, compile));
+        };
+      }
+      const inline = openInline(record, kv.key, before.inline);
       if (typeof inline === "string") return inline;
-      const plugins = openPluginSet(value["plugins"], { kind: "route", id }, input.host, input.unknown);
-      return () => setRoute(id, { id, order, record, plugins, inline, rule: undefined, unit: undefined });
+      const content = { record, inline, plugins: pluginsOf(id, value) };
+      return () => setRoute(id, new RouteEntry({ id, order }, record, content, compile));
     },
     deleteRoute: (id) => setRoute(id, undefined),
     prepareService(id, key, value) {
@@ -190,76 +208,41 @@ export function openRoutes(input: RoutesInput): Routes {
       for (const entry of routes.values()) entry.unit = undefined;
     },
     close() {
-      for (const { plugins, inline } of [...routes.values(), ...services.values()]) {
-        for (const unit of plugins) unit.close();
-        inline?.close();
-      }
+      for (const { content } of routes.values()) if (content) closeContent(content);
+      for (const service of services.values()) closeContent(service);
       for (const plugins of pluginConfigs.values()) for (const unit of plugins) unit.close();
     },
   };
 }
 
-/** One path pattern and host pattern of one route; what the router returns. */
-class RouteBinding {
-  readonly #entry: RouteEntry;
-  readonly #uri: string;
-  readonly #host: string;
-  readonly #compile: (entry: RouteEntry) => CompiledRoute;
-  #match: RouteMatch | undefined;
-
-  constructor(entry: RouteEntry, uri: string, host: string, compile: (entry: RouteEntry) => CompiledRoute) {
-    this.#entry = entry;
-    this.#uri = uri;
-    this.#host = host;
-    this.#compile = compile;
-  }
-
-  match(): RouteMatch {
-    const unit = this.#entry.unit ?? this.#compile(this.#entry);
-    if (this.#match?.unit === unit) return this.#match;
-    const isFirst = unit.facts.matchedUri === this.#uri && unit.facts.matchedHost === this.#host;
-    const facts = isFirst
-      ? unit.facts
-      : Object.freeze({ ...unit.facts, matchedUri: this.#uri, matchedHost: this.#host });
-    this.#match = { unit, facts };
-    return this.#match;
-  }
+function hasInline({ upstream, upstreamId }: RouteRecord | ServiceRecord): boolean {
+  return upstream !== undefined && upstreamId === undefined;
 }
 
-function ruleOf(
-  entry: RouteEntry,
-  hosts: readonly string[],
-  compile: (entry: RouteEntry) => CompiledRoute,
-): Rule<RouteBinding> {
-  const { record, id, order } = entry;
-  return {
-    id,
-    order,
-    priority: record.priority,
-    uris: record.uris,
-    hosts,
-    methods: record.methods,
-    remoteAddrs: record.remoteAddrs,
-    vars: record.condition?.test,
-    needsBody: record.condition?.needsBody ?? false,
-    bind: (uri, host) => new RouteBinding(entry, uri, host, compile),
-  };
+function pluginNames(value: StoredValue): readonly string[] {
+  return Object.keys((value["plugins"] ?? {}) as object);
+}
+
+function closeContent({ plugins, inline }: Pick<RouteContent, "plugins" | "inline">): void {
+  for (const unit of plugins) unit.close();
+  inline?.close();
 }
 
 function compileRoute(
-  entry: RouteEntry,
+  id: string,
+  content: RouteContent,
   services: ReadonlyMap<string, ServiceEntry>,
   pluginConfigs: ReadonlyMap<string, PluginSet>,
   input: RoutesInput,
 ): CompiledRoute {
-  const { record } = entry;
+  const { record } = content;
   const service = record.serviceId === undefined ? undefined : services.get(record.serviceId);
   const config = record.pluginConfigId === undefined ? undefined : pluginConfigs.get(record.pluginConfigId);
   const isServiceMissing = record.serviceId !== undefined && !service;
   const isConfigMissing = record.pluginConfigId !== undefined && !config;
   return new CompiledRoute({
     facts: Object.freeze({
-      id: entry.id,
+      id,
       name: record.name,
       serviceId: record.serviceId ?? "",
       serviceName: service?.record.name ?? "",
@@ -269,14 +252,14 @@ function compileRoute(
     timeouts: record.timeouts,
     websocket: record.websocket ?? service?.record.websocket ?? false,
     broken: isConfigMissing ? 503 : isServiceMissing ? 404 : undefined,
-    layers: [service?.plugins ?? NO_PLUGINS, config ?? NO_PLUGINS, entry.plugins],
-    upstream: upstreamOf(entry, service, input),
+    layers: [service?.plugins ?? NO_PLUGINS, config ?? NO_PLUGINS, content.plugins],
+    upstream: upstreamOf(content, service, input),
   });
 }
 
 /** The route's id or inline upstream, else the service's; in each an id goes before an inline upstream. */
-function upstreamOf(entry: RouteEntry, service: ServiceEntry | undefined, input: RoutesInput): UpstreamSource {
-  for (const one of service ? [entry, service] : [entry]) {
+function upstreamOf(content: RouteContent, service: ServiceEntry | undefined, input: RoutesInput): UpstreamSource {
+  for (const one of service ? [content, service] : [content]) {
     const { upstreamId } = one.record;
     if (upstreamId !== undefined) return { choose: () => input.upstreamById(upstreamId) };
     if (one.inline) return one.inline;
