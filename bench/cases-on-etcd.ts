@@ -8,8 +8,8 @@ import { etcdMissing, fill, openStore, type Record, startEtcd } from "./etcd.ts"
 import { usageOf } from "./machine.ts";
 import { requestsFile } from "./request-lines.ts";
 import type { Opened, Run, Series } from "./series.ts";
-import { gatewayOn, SECRET, type Server } from "./servers.ts";
-import { changeCpuMs, longestTurnMs, type TableFacts } from "./table-facts.ts";
+import { gatewayOn, launchGateway, SECRET, type Server, untilReady } from "./servers.ts";
+import { changeCpuMs, restingMicros, type TableFacts, turnsUntil } from "./table-facts.ts";
 import { signer } from "./tokens.ts";
 
 const inAnHour = (): number => Math.floor(Date.now() / 1_000) + 3_600;
@@ -107,14 +107,15 @@ export async function startOnTable(
   await fill(store, consumers, (n) => consumerAt(prefix, n));
   say("  starting a gateway on them");
   const began = performance.now();
-  const server = await gatewayOn(etcd.url, prefix).start(upstream, folder);
+  const server = await launchGateway(etcd.url, prefix, folder);
   try {
+    const turns = await turnsUntil(server.status, untilReady(server.name, server.status));
     const readyMs = performance.now() - began;
-    const longest = await longestTurnMs(server.status ?? "");
-    await delay(3_000); // the last-known-good file is being written
+    await restingMicros(server, 2_000); // the last-known-good file is written
     const rssMiB = usageOf(server.pid).rssBytes / 2 ** 20;
     const change = await changeCpuMs(server, store, (n) => routeAt(prefix, n % routes, upstream, `change ${n}`));
-    return { server, facts: { routes, consumers, readyMs, longestTurnMs: longest, rssMiB, changeCpuMs: change } };
+    const cost = { longestTurnMs: turns.longest, startTurnMs: turns.start, rssMiB, changeCpuMs: change };
+    return { server, facts: { routes, consumers, readyMs, ...cost } };
   } catch (error) {
     await server.stop();
     throw error;

@@ -246,7 +246,8 @@ export function jotgate(name: string, extra: readonly string[], cores = SERVER_C
 /** A big table takes a while; what takes longer than this is broken. */
 const READY_MS_MAX = 900_000;
 
-async function untilReady(name: string, status: string): Promise<void> {
+/** @throws Error when that takes minutes */
+export async function untilReady(name: string, status: string): Promise<void> {
   const end = Date.now() + READY_MS_MAX;
   let answer = await fetch(`${status}/ready`);
   while (!answer.ok) {
@@ -258,26 +259,38 @@ async function untilReady(name: string, status: string): Promise<void> {
   await answer.arrayBuffer();
 }
 
+const ON_ETCD = "jotgate, fast lane";
+
 /** Ours: `jotgate gateway`, one worker, on etcd below `prefix`; up when it has loaded what is there. */
-export function gatewayOn(etcd: string, prefix: string, name = "jotgate, fast lane"): ServerKind {
+export function gatewayOn(etcd: string, prefix: string): ServerKind {
   return {
-    name,
-    missing: missingBuild(name),
+    name: ON_ETCD,
+    missing: missingBuild(ON_ETCD),
     async start(_upstream, folder) {
-      const [gateway, status, control] = await Promise.all([freePort(), freePort(), freePort()]);
-      const args = [join(ROOT, "bin/jotgate.mjs"), "gateway", "--etcd", etcd, "--workers", "1", "--prefix", prefix];
-      args.push("--gateway-listen", `127.0.0.1:${gateway}`, "--status-listen", `127.0.0.1:${status}`);
-      args.push("--control-listen", `127.0.0.1:${control}`, "--data-dir", join(folder, "data"));
-      const server = await launch(name, SERVER_CORE, process.execPath, args, status);
+      const server = await launchGateway(etcd, prefix, folder);
       try {
-        await untilReady(name, `http://127.0.0.1:${status}`);
+        await untilReady(server.name, server.status);
       } catch (error) {
         await server.stop();
         throw error;
       }
-      return { ...server, url: `http://127.0.0.1:${gateway}`, status: `http://127.0.0.1:${status}` };
+      return server;
     },
   };
+}
+
+/** One that has only just begun to load. */
+export async function launchGateway(
+  etcd: string,
+  prefix: string,
+  folder: string,
+): Promise<Server & { readonly status: string }> {
+  const [gateway, status, control] = await Promise.all([freePort(), freePort(), freePort()]);
+  const args = [join(ROOT, "bin/jotgate.mjs"), "gateway", "--etcd", etcd, "--workers", "1", "--prefix", prefix];
+  args.push("--gateway-listen", `127.0.0.1:${gateway}`, "--status-listen", `127.0.0.1:${status}`);
+  args.push("--control-listen", `127.0.0.1:${control}`, "--data-dir", join(folder, "data"));
+  const server = await launch(ON_ETCD, SERVER_CORE, process.execPath, args, status);
+  return { ...server, url: `http://127.0.0.1:${gateway}`, status: `http://127.0.0.1:${status}` };
 }
 
 /** Nothing between load and upstream: what the machine itself needs. */

@@ -12,8 +12,11 @@ export interface TableFacts {
   readonly consumers: number;
   /** From the start of the process until it serves. */
   readonly readyMs: number;
-  /** Longest time the event loop did nothing else, from its start until it was ready. */
+  /** Longest time the event loop did nothing else, from when its status port first answered until it was ready. */
   readonly longestTurnMs: number;
+  /** The same before that: the program itself is read and compiled then. */
+  readonly startTurnMs: number;
+  /** At rest. */
   readonly rssMiB: number;
   /** CPU time of the whole process per changed route, beyond what it needs when nothing changes. */
   readonly changeCpuMs: number;
@@ -23,18 +26,35 @@ export interface TableFacts {
 const LAG_TIMER_MS = 10;
 const CHANGES = 200;
 const CHANGES_PER_SECOND = 50;
+const ASK_MS = 500;
 /** A process at rest uses less than this part of a processor. */
 const RESTING = 0.03;
 const REST_TRIES = 24;
 
-export async function longestTurnMs(status: string): Promise<number> {
+async function longestTurnMs(status: string): Promise<number> {
   const text = await (await fetch(`${status}/metrics`)).text();
   const seconds = /^nodejs_eventloop_lag_max_seconds (\S+)$/m.exec(text)?.[1];
   return Math.max(0, Number(seconds) * 1_000 - LAG_TIMER_MS);
 }
 
+/** Runs `until` and asks for the longest turn all the while, so that what is shown is never more than `ASK_MS` old. */
+export async function turnsUntil(status: string, until: Promise<void>): Promise<{ start: number; longest: number }> {
+  let isOver = false;
+  const over = until.finally(() => {
+    isOver = true;
+  });
+  const start = await longestTurnMs(status);
+  let longest = 0;
+  while (!isOver) {
+    await Promise.race([delay(ASK_MS), over]);
+    longest = Math.max(longest, await longestTurnMs(status));
+  }
+  await over;
+  return { start, longest };
+}
+
 /** CPU microseconds of a span in which nothing changes, once what loading left to do is done. @throws Error when that never ends */
-async function restingMicros(server: Server, spanMs: number): Promise<number> {
+export async function restingMicros(server: Server, spanMs: number): Promise<number> {
   for (let tries = 0; tries < REST_TRIES; tries++) {
     const before = usageOf(server.pid).cpuMicros;
     await delay(spanMs);

@@ -8,7 +8,7 @@ import { measured, row } from "./rows.ts";
 
 const FAST = "jotgate, fast lane";
 const table = (given: Partial<TableFacts>): TableFacts => ({
-  ...{ routes: 10, consumers: 1_000, readyMs: 800, longestTurnMs: 5, rssMiB: 80, changeCpuMs: 0.2 },
+  ...{ routes: 10, consumers: 1_000, readyMs: 800, longestTurnMs: 5, startTurnMs: 70, rssMiB: 80, changeCpuMs: 0.2 },
   ...given,
 });
 
