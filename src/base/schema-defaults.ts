@@ -31,9 +31,14 @@ function fillProperties(schema: JsonSchema, value: object): object {
   const copy: Record<string, unknown> = { ...members };
   for (const [name, inner] of Object.entries(schema["properties"] as JsonSchema)) {
     if (Object.hasOwn(members, name)) copy[name] = fill(inner, members[name]);
-    else if (hasDefault(inner)) copy[name] = fill(inner, structuredClone(inner.default));
+    else if (hasDefault(inner)) copy[name] = fill(inner, ownDefault(inner.default));
   }
   return copy;
+}
+
+/** Nearly all are texts, numbers and booleans, which need no copy. */
+function ownDefault(value: unknown): unknown {
+  return typeof value === "object" && value !== null ? structuredClone(value) : value;
 }
 
 function fillPatterns(schema: JsonSchema, value: object): object {

@@ -20,6 +20,7 @@ import { openFields } from "../runtime/field-opener.ts";
 import { type LiveConfiguration, openLive } from "../runtime/live.ts";
 import type { PluginRegistry } from "../runtime/plugin-registry.ts";
 import type { Problem } from "../runtime/problems.ts";
+import { compileChecks } from "../runtime/record-checks.ts";
 import { openStates } from "../runtime/states.ts";
 import { withoutDenied } from "../runtime/upstream/denied.ts";
 import { openDns } from "../runtime/upstream/dns.ts";
@@ -136,6 +137,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     ? openTlsCertificates({ ...tlsOptions(settings), source: live, secrets: resolver, clock, log, metrics })
     : undefined;
 
+  await compileChecks();
   const follower = await followStore({
     ...{ settings, source, folder: options.folder, membership: options.membership, clock, log },
     consumer: live,

@@ -3,8 +3,9 @@
  * Tolerant where real APISIX nodes may have written something we do not know; strict where taking it would be wrong.
  */
 import type { RecordKey } from "../model/keys.ts";
-import { KINDS } from "../model/kinds.ts";
+import { KINDS, type KindName, tolerantValidator } from "../model/kinds.ts";
 import type { StoredValue } from "../model/record.ts";
+import { nextTurn } from "../store/turns.ts";
 import { credentialError } from "./consumers.ts";
 import type { PluginRegistry } from "./plugin-registry.ts";
 import { routeError, serviceError } from "./route-record.ts";
@@ -32,4 +33,19 @@ export function recordError(key: RecordKey, value: StoredValue, registry: Plugin
 export function withoutId(value: StoredValue): StoredValue {
   const { id: _, ...rest } = value;
   return rest;
+}
+
+/** Kinds that mean nothing here, and secrets, whose schema depends on their manager. */
+const UNCOMPILED: ReadonlySet<KindName> = new Set(["secret", "proto", "stream_route"]);
+
+/**
+ * Compiles how records are checked, each kind in a turn of its own. The first record of a kind would otherwise hold up
+ * requests for as long as its schema takes, up to tens of milliseconds.
+ */
+export async function compileChecks(): Promise<void> {
+  for (const kind of Object.values(KINDS)) {
+    if (UNCOMPILED.has(kind.name)) continue;
+    tolerantValidator(kind, "").check({});
+    await nextTurn();
+  }
 }

@@ -27,6 +27,7 @@ import type {
   WatchEnd,
   WatchSink,
 } from "./store.ts";
+import { nextTurn } from "./turns.ts";
 
 export interface EtcdSettings extends EtcdAccess {
   /** `http://host:port` of each member; all http or all https. */
@@ -46,10 +47,10 @@ interface Shared {
 }
 
 const RPC_MS = 5_000;
-const PAGE_SIZE = 1_000;
+const PAGE_SIZE = 500; // decoded in one turn
 /** Ranges with more keys are read in sections. */
 const UNCUT_KEYS = 20_000;
-const SECTION_KEYS = 5_000; // decoded in one turn
+const SECTION_KEYS = 5_000; // so are these
 
 /** @throws GatewayError SETTINGS_INVALID without members */
 export function openEtcdSource(settings: EtcdSettings): StoreSource {
@@ -107,27 +108,44 @@ class EtcdStore implements Store {
     let start: Buffer = Buffer.from(range.start, "utf8");
     let end = whole;
     let revision = options.revision ?? 0n;
+    let isFirst = true;
     const pace = new PagePace(pageSize, this.#rpcMs, clock);
     const sections = new PagePace(SECTION_KEYS, this.#rpcMs, clock);
-    for (let first = true; ; first = false) {
-      const fetch = (to: Buffer, limit: number, onlyKeys: boolean) => {
-        const request = {
-          ...{ key: start, range_end: to, limit, revision: revision.toString(), keys_only: onlyKeys },
-          serializable: !first && this.#hosts.length === 1, // pinned, same member: same answer without a quorum trip
-        };
-        return this.#call("read", (client) => client.kv.range(request), signal);
+    const fetch = (to: Buffer, limit: number, onlyKeys: boolean) => {
+      const request = {
+        ...{ key: start, range_end: to, limit, revision: revision.toString(), keys_only: onlyKeys },
+        serializable: !isFirst && this.#hosts.length === 1, // pinned, same member: same answer without a quorum trip
       };
-      const page = await pace.run((limit) => fetch(end, limit, keysOnly));
-      if (revision === 0n) revision = BigInt(page.header.revision);
-      const more = page.more || end !== whole;
-      yield { revision, kvs: page.kvs.map(toKeyValue), more };
-      if (!more) return;
-      start = keyAfter(page.kvs.at(-1)?.key ?? end);
-      // etcd 3.4 counts all that is left of a range for each page: of long ranges it is asked for a section at a time.
-      if (!page.more || (first && !keysOnly && Number(page.count) > UNCUT_KEYS)) {
+      return this.#call("read", (client) => client.kv.range(request), signal);
+    };
+    const fetchPage = () => pace.run((limit) => fetch(end, limit, keysOnly));
+    // etcd 3.4 counts all that is left of a range for each page of it: of long ranges it is asked for a section at a time.
+    const fetchAfter = async (last: Buffer | undefined, isSectionOver: boolean) => {
+      start = keyAfter(last ?? end);
+      if (isSectionOver) {
         const ahead = await sections.run((limit) => fetch(whole, limit, true));
         end = ahead.more ? keyAfter(ahead.kvs.at(-1)?.key ?? whole) : whole;
       }
+      return await fetchPage();
+    };
+    let coming = fetchPage();
+    for (;;) {
+      const page = await coming;
+      await nextTurn(); // decoding it was work enough for one
+      const wasFirst = isFirst;
+      isFirst = false;
+      if (revision === 0n) revision = BigInt(page.header.revision);
+      const more = page.more || end !== whole;
+      const isSectionOver = !page.more || (wasFirst && !keysOnly && Number(page.count) > UNCUT_KEYS);
+      const ask = (): void => {
+        coming = fetchAfter(page.kvs.at(-1)?.key, isSectionOver);
+        coming.catch(() => undefined); // thrown where it is awaited, if anybody still does
+      };
+      // On its way while this one is used; who takes only the first page pays for no other.
+      if (more && !wasFirst) ask();
+      yield { revision, kvs: page.kvs.map(toKeyValue), more };
+      if (!more) return;
+      if (wasFirst) ask();
     }
   }
 

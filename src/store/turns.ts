@@ -5,7 +5,7 @@
 import type { Clock } from "../base/clock.ts";
 
 /** Longest piece of background work in one turn of the event loop. */
-export const SLICE_MS = 8;
+export const SLICE_MS = 5;
 /** With a standing clock (tests) slices end by count. */
 const SLICE_STEPS = 1_000;
 

@@ -41,6 +41,9 @@ const SETTLE_MS = 300;
 /** The revision moves on without changes too (beats); saved now and then so that it is not compacted away. */
 const REFRESH_MS = 600_000;
 const FRAME_BYTES = 128 * 1024;
+/** With more changed records than both the file is written anew: a set of a million stops the process when it grows. */
+const DIRTY_MIN = 50_000;
+const DIRTY_PART = 8;
 /** Appended bytes after which the file is written anew, unless the base is larger. */
 const APPENDED_LIMIT = 1024 * 1024;
 
@@ -48,7 +51,8 @@ export class LastKnownGood {
   readonly #options: LastKnownGoodOptions;
   readonly #clock: Clock;
   readonly #chain: Chain;
-  readonly #dirty = new Set<string>();
+  /** Changed since the file was written; undefined where all records are to be written anyway. */
+  #dirty: Set<string> | undefined;
   #handle: FileHandle | undefined;
   #baseBytes = 0;
   #bytes = 0;
@@ -93,7 +97,7 @@ export class LastKnownGood {
   start(position: () => Position | undefined): void {
     this.#position = position;
     this.#unsubscribe = this.#options.table.subscribe((batch) => {
-      for (const { key } of batch.changes) this.#dirty.add(key);
+      this.#note(batch.changes);
       this.#schedule();
     });
     this.#refresh = this.#clock.every(REFRESH_MS, () => this.#schedule());
@@ -115,11 +119,20 @@ export class LastKnownGood {
     return { savedAtMs: this.#saved?.savedAtMs, savedRevision: this.#saved?.applied, problem: this.#problem };
   }
 
+  #isDirty(): boolean {
+    return this.#dirty === undefined || this.#dirty.size > 0;
+  }
+
+  #note(changes: readonly { readonly key: string }[]): void {
+    const dirty = this.#dirty;
+    if (dirty === undefined) return;
+    for (const { key } of changes) dirty.add(key);
+    if (dirty.size > Math.max(DIRTY_MIN, this.#options.table.size / DIRTY_PART)) this.#dirty = undefined;
+  }
+
   #moved(): boolean {
     const now = this.#position?.();
-    return (
-      now !== undefined && (this.#handle === undefined || this.#dirty.size > 0 || now.applied !== this.#saved?.applied)
-    );
+    return now !== undefined && (this.#isDirty() || now.applied !== this.#saved?.applied);
   }
 
   #schedule(): void {
@@ -129,7 +142,7 @@ export class LastKnownGood {
       this.#timer = undefined;
       this.#writing ??= this.#write().finally(() => {
         this.#writing = undefined;
-        if (this.#dirty.size > 0 || this.#handle === undefined) this.#schedule();
+        if (this.#isDirty()) this.#schedule();
       });
     });
   }
@@ -141,7 +154,7 @@ export class LastKnownGood {
     try {
       const appended = this.#bytes - this.#baseBytes;
       const handle = this.#handle;
-      const isLong = appended > Math.max(APPENDED_LIMIT, this.#baseBytes);
+      const isLong = this.#dirty === undefined || appended > Math.max(APPENDED_LIMIT, this.#baseBytes);
       const saved = await (handle === undefined || isLong ? this.#writeBase() : this.#append(handle));
       if (saved === undefined) return; // a list is being applied; scheduled again
       this.#problem = undefined;
@@ -167,7 +180,7 @@ export class LastKnownGood {
     await rm(temporary, { force: true });
     const handle = await open(temporary, "wx", 0o600);
     try {
-      this.#dirty.clear();
+      this.#dirty = new Set();
       const fresh = new Chain(sealer);
       this.#chain.reset(fresh.sum);
       this.#bytes = 0;
@@ -187,6 +200,7 @@ export class LastKnownGood {
       return saved;
     } finally {
       if (this.#handle === undefined) {
+        this.#dirty = undefined;
         await handle.close();
         await rm(temporary, { force: true });
       }
@@ -198,15 +212,17 @@ export class LastKnownGood {
     // One turn: the records are exactly those of the position.
     const position = this.#position?.();
     if (position === undefined) return undefined;
-    const changed = [...this.#dirty].map((key) => entryOf(this.#options.table, key));
-    this.#dirty.clear();
+    const dirty = this.#dirty;
+    if (dirty === undefined) return undefined; // so much has changed that a new file is shorter
+    const changed = [...dirty].map((key) => entryOf(this.#options.table, key));
+    this.#dirty = new Set();
     const savedAtMs = this.#clock.nowMs();
     try {
       await this.#putEntries(handle, changed);
       await this.#put(handle, this.#chain.encode(COMMIT, encodePosition(position, savedAtMs)));
       await handle.sync();
     } catch (error) {
-      for (const { key } of changed) this.#dirty.add(key);
+      this.#note(changed);
       throw error;
     }
     return { ...position, savedAtMs };
@@ -244,6 +260,7 @@ export class LastKnownGood {
       this.#bytes = bytes;
       this.#baseBytes = baseBytes;
       this.#chain.reset(sum);
+      this.#dirty = new Set();
     } catch (error) {
       this.#problem = `the last-known-good file cannot be written: ${messageOf(error)}`; // read-only: written anew later, or not
     }
@@ -252,6 +269,7 @@ export class LastKnownGood {
   async #close(): Promise<void> {
     const handle = this.#handle;
     this.#handle = undefined;
+    this.#dirty = undefined;
     await handle?.close();
   }
 }

@@ -175,6 +175,25 @@ test("a restarted node goes on in the same file", async () => {
   expect(contentsOf((await restart()).table)).toEqual(contentsOf(node.table));
 });
 
+test("more changes than are kept track of are written all the same, deletions too", async () => {
+  const node = openNode();
+  node.keeper.start(() => node.position);
+  node.apply(1n, ["/apisix/routes/gone", "v"], ["/apisix/routes/kept", "v"]);
+  await node.saved();
+  const before = statSync(file).ino;
+  const many = Array.from({ length: 60_000 }, (_, n): [string, string] => [`/apisix/consumers/c${n}`, `v${n}`]);
+  node.apply(2n, ...many, ["/apisix/routes/gone", undefined]);
+  await node.saved();
+  expect(statSync(file).ino).not.toBe(before);
+  node.apply(3n, ["/apisix/routes/kept", "w"]); // appended again
+  await node.saved();
+  await node.keeper.stop();
+  const again = openNode();
+  expect((await again.keeper.restore())?.applied).toBe(3n);
+  await again.keeper.stop();
+  expect(contentsOf(again.table)).toEqual(contentsOf(node.table));
+});
+
 test("when more was appended than the base is large, the file is written anew", async () => {
   const node = await savedNode();
   const inode = statSync(file).ino;
