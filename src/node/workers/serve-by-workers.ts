@@ -5,6 +5,7 @@
  */
 import cluster from "node:cluster";
 import { fileURLToPath } from "node:url";
+import { workerArguments } from "../../base/collector.ts";
 import { GatewayError } from "../../base/errors.ts";
 import { makeProbe } from "../../gateway/health-probe.ts";
 import { openLocalCounters } from "../../plugins/local-counters.ts";
@@ -70,7 +71,8 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
   // Workers accept from one shared socket: nothing is lost when one ends, unlike where the primary hands connections
   // out and one is on its way (docs/workers.md has the measurement).
   cluster.schedulingPolicy = cluster.SCHED_NONE;
-  cluster.setupPrimary({ exec: workerFile(), args: [], serialization: "advanced" });
+  const execArgv = workerArguments(count);
+  cluster.setupPrimary({ exec: workerFile(), args: [], execArgv, serialization: "advanced" });
   const supervisor = new Supervisor({
     ...{ count, clock, log, drainMs: settings.drainTimeMs },
     fork() {
