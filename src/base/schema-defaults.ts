@@ -25,13 +25,36 @@ function fill(schema: unknown, value: unknown): unknown {
   return filled;
 }
 
+/** A property that may need something: it has a default, or its schema may have some further below. */
+type Fillable = readonly [name: string, schema: unknown, isDeep: boolean];
+
+const fillables = new WeakMap<object, readonly Fillable[]>();
+
+function fillablesOf(properties: object): readonly Fillable[] {
+  let found = fillables.get(properties);
+  if (!found) {
+    found = Object.entries(properties)
+      .map(([name, schema]): Fillable => [name, schema, isDeep(schema)])
+      .filter(([, schema, deep]) => deep || hasDefault(schema));
+    fillables.set(properties, found);
+  }
+  return found;
+}
+
+const DEEP = ["properties", "patternProperties", "items", "allOf", "anyOf", "oneOf", "if", "dependencies"];
+
+function isDeep(schema: unknown): boolean {
+  return typeof schema === "object" && schema !== null && DEEP.some((word) => Object.hasOwn(schema, word));
+}
+
 function fillProperties(schema: JsonSchema, value: object): object {
   const members = membersOf(value);
   if (!members) return value;
   const copy: Record<string, unknown> = { ...members };
-  for (const [name, inner] of Object.entries(schema["properties"] as JsonSchema)) {
-    if (Object.hasOwn(members, name)) copy[name] = fill(inner, members[name]);
-    else if (hasDefault(inner)) copy[name] = fill(inner, ownDefault(inner.default));
+  for (const [name, inner, deep] of fillablesOf(schema["properties"] as object)) {
+    if (Object.hasOwn(members, name)) {
+      if (deep) copy[name] = fill(inner, members[name]);
+    } else if (hasDefault(inner)) copy[name] = fill(inner, ownDefault(inner.default));
   }
   return copy;
 }
@@ -63,7 +86,11 @@ function hasDefault(schema: unknown): schema is { readonly default: unknown } {
   return typeof schema === "object" && schema !== null && Object.hasOwn(schema, "default");
 }
 
-function branchesOf(schema: JsonSchema, value: object): unknown[] {
+const BRANCHING = ["allOf", "anyOf", "oneOf", "if", "dependencies"];
+const NO_BRANCHES: readonly unknown[] = Object.freeze([]);
+
+function branchesOf(schema: JsonSchema, value: object): readonly unknown[] {
+  if (!BRANCHING.some((word) => schema[word] !== undefined)) return NO_BRANCHES;
   const branches: unknown[] = [];
   const fits = (branch: unknown): boolean => explain(branch, value, true) === undefined;
   if (Array.isArray(schema["allOf"])) branches.push(...schema["allOf"]);
