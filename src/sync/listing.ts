@@ -17,7 +17,7 @@ export interface ListResult {
 /** A diff this small is applied in one turn, deletes included. */
 const ONE_TURN = 256;
 /** While loading, nothing serves yet; small pieces keep turns short. */
-const LOAD_CHUNK = 32;
+const LOAD_CHUNK = 8;
 
 export class Listing {
   readonly #table: Table;

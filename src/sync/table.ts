@@ -46,7 +46,7 @@ export interface RestoredRecord {
 }
 
 /** Changes applied in one go where atomicity does not matter (nothing serves from the table yet). */
-const LOAD_CHUNK = 32;
+const LOAD_CHUNK = 8;
 
 export class Table {
   readonly #records = new PackedMap();
