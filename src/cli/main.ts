@@ -3,7 +3,7 @@
  * Exit codes: 0 done, 1 failed while running, 2 wrong usage or settings.
  */
 import { readFileSync } from "node:fs";
-import { collectAlone } from "../base/collector.ts";
+import { tuneCollector } from "../base/collector.ts";
 import { isGatewayError, messageOf } from "../base/errors.ts";
 import { readSettings, type Settings } from "../base/settings.ts";
 import { checkRole, type Role } from "../base/settings-check.ts";
@@ -50,7 +50,7 @@ async function run(role: Role, args: readonly string[], io: CommandIo): Promise<
     }
     // What `ps` shows and `jotgate reload` looks for; flags, which may hold keys, are no longer to be seen there.
     process.title = `jotgate ${role === "all" ? "start" : role}`;
-    collectAlone();
+    tuneCollector();
     // Loaded only here: version, check and help need none of it.
     const { startNode } = await import("../node/node.ts");
     // npm passes Ctrl-C on to a process that the terminal has already told.
