@@ -12,6 +12,7 @@ import { BODY_TIMEOUT } from "./gateway-pages.ts";
 import { FRAMING_NONE, FRAMING_UNKNOWN, type Reply, type Runnable } from "./reply.ts";
 import type { BodySource, IncomingBody } from "./request-body.ts";
 import { Deadline } from "./timer-wheel.ts";
+import type { HeldWrites } from "./write-batch.ts";
 
 /** What is left of a body may be this long for the connection to be kept; more is cheaper to refuse. */
 const DRAIN_BYTES = 65_536;
@@ -24,7 +25,7 @@ const HELD_BYTES = 16_384;
 /** Sends the pending request of a reply on its way. */
 export type Forward = (reply: GeneralReply) => void;
 
-export class GeneralReply implements Reply, BodySource {
+export class GeneralReply implements Reply, BodySource, HeldWrites {
   headSent = false;
   sentBytes = 0;
   /** Fastify's side of this request; set before the exchange runs. */
@@ -165,7 +166,7 @@ export class GeneralReply implements Reply, BodySource {
 
   data(chunk: Buffer, owned: boolean): boolean {
     if (this.#bodiless || this.#done) return true;
-    this.#writeHeld();
+    this.#writePiece();
     if (chunk.length < HELD_BYTES) {
       this.#held = chunk.toString("latin1");
       // Once the connection has a late upgrade, Node's response does not hear that its socket is free again.
@@ -175,8 +176,9 @@ export class GeneralReply implements Reply, BodySource {
   }
 
   flush(): void {
-    if (this.#held === undefined && this.headSent && !this.#done) this.#response.flushHeaders();
-    this.#writeHeld();
+    if (this.#done) return; // it leaves at the end of the turn
+    if (this.#held === undefined && this.headSent) this.#response.flushHeaders();
+    this.#writePiece();
   }
 
   end(): void {
@@ -187,9 +189,17 @@ export class GeneralReply implements Reply, BodySource {
     this.sentBytes += held?.length ?? 0;
     if (this.#close && !this.#chunked && !this.#unreadable && this.#body?.complete === false) this.#linger(held);
     else {
-      this.#response.end(held, "latin1");
-      if (this.#response.writableLength > 0) this.#armSending();
+      this.#held = held;
+      this.#context.writes.add(this);
     }
+  }
+
+  /** The end of the response, with those of all others that ended in this turn. */
+  writeHeld(): void {
+    const held = this.#held;
+    this.#held = undefined;
+    this.#response.end(held, "latin1");
+    if (this.#response.writableLength > 0) this.#armSending();
   }
 
   release(): void {}
@@ -251,7 +261,7 @@ export class GeneralReply implements Reply, BodySource {
     request.resume();
   }
 
-  #writeHeld(): void {
+  #writePiece(): void {
     const held = this.#held;
     this.#held = undefined;
     if (held !== undefined) this.#write(held);
