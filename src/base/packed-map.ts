@@ -69,8 +69,8 @@ export class PackedMap {
   /** @param value is copied */
   set(key: string, value: Uint8Array, modRevision: bigint, createRevision: bigint): void {
     const hash = hashOf(key);
-    const before = this.#find(hash, key);
     const place = this.#write(hash, key, value, modRevision, createRevision);
+    const before = this.#find(hash, key); // only now: making room may have moved it
     if (before === undefined) this.#index.add(hash, place);
     else {
       this.#index.replace(hash, before, place);

@@ -63,6 +63,19 @@ test("many records come, change and go; its buffers follow what is left", () => 
   expect(packed.bytes).toBeLessThan(MIB);
 });
 
+test("a few records that change again and again are never lost, and stay small", () => {
+  const packed = new PackedMap();
+  for (let step = 0; step < 60_000; step++) {
+    const key = `k${(step * 7) % 13}`;
+    packed.set(key, Buffer.from(`${step}`.padEnd(1 + (step % 997), "x")), BigInt(step), 1n);
+    const read = packed.get(key);
+    expect(read?.modRevision).toBe(BigInt(step));
+    if (step % 1_000 === 0) for (let n = 0; n < Math.min(13, step); n++) expect(packed.has(`k${n}`)).toBe(true);
+  }
+  expect(packed.size).toBe(13);
+  expect(packed.bytes).toBeLessThan(MIB);
+});
+
 test("what was read stays as it was, whatever becomes of the record", () => {
   const packed = new PackedMap();
   for (let n = 0; n < 10_000; n++) packed.set(`k${n}`, Buffer.from(`value ${n}`), 1n, 1n);
