@@ -22,6 +22,11 @@ export type RecordRead =
 
 /** Literal text of a placeholder; never a record. */
 export const PLACEHOLDER = "init_dir";
+const PLACEHOLDER_BYTES = Buffer.from(PLACEHOLDER);
+
+export function isPlaceholder(value: Buffer): boolean {
+  return value.equals(PLACEHOLDER_BYTES);
+}
 
 /** @param text the value's bytes as UTF-8 */
 export function readRecord(key: RecordKey, text: string): RecordRead {

@@ -7,7 +7,7 @@ import { BigMap } from "../base/big-map.ts";
 import { credentialId } from "../model/keys.ts";
 import type { StoredRecord, StoredValue } from "../model/record.ts";
 import type { Consumer } from "../plugin/consumer.ts";
-import { PluginCredentials, type Sleepers } from "./credential-table.ts";
+import { type DormantCredentials, PluginCredentials } from "./credential-table.ts";
 import type { CredentialConf, CredentialHandle, CredentialHost, CredentialRecord } from "./credential-unit.ts";
 import { DormantRecords, type PluginKey } from "./dormant-records.ts";
 import { consumerPlugins, mergePlugins } from "./pipeline.ts";
@@ -134,7 +134,7 @@ export function openConsumers(input: ConsumersInput): Consumers {
   const table = (plugin: string): PluginCredentials => {
     let found = tables.get(plugin);
     if (!found) {
-      found = new PluginCredentials(plugin, registry.get(plugin)?.credential, input.credentials, sleepers);
+      found = new PluginCredentials(plugin, registry.get(plugin)?.credential, input.credentials, dormantCredentials);
       tables.set(plugin, found);
     }
     return found;
@@ -174,7 +174,7 @@ export function openConsumers(input: ConsumersInput): Consumers {
     (id, bytes) => dormantKeys(readPlugins(input.read(id, bytes).value["plugins"]).auth) ?? [],
   );
   const isAwake = (username: string): boolean => consumers.has(username) || credentials.has(username);
-  /** @returns whether it sleeps now: nobody has asked for its consumer, and nobody else has its keys */
+  /** @returns whether it is dormant now: nobody has asked for its consumer, and nobody else has its keys */
   const layDown = (username: string, id: string, record: CredentialRecord, auth: Auth, bytes: Buffer): boolean => {
     if (isAwake(username)) return false;
     const keys = dormantKeys(auth);
@@ -191,7 +191,7 @@ export function openConsumers(input: ConsumersInput): Consumers {
       else enterCredential(username, id.slice(id.lastIndexOf("/") + 1), record, readPlugins(value["plugins"]).auth);
     }
   };
-  const sleepers: Sleepers = {
+  const dormantCredentials: DormantCredentials = {
     countOf: (plugin) => dormant.countOf(plugin),
     has: (plugin, key) => dormant.ownerByKey(plugin, key) !== undefined,
     wake(plugin, key) {

@@ -17,7 +17,7 @@ import { SecretCredential, type SecretTable } from "./secret-credential.ts";
 import { referencesIn } from "./secret-source.ts";
 
 /** Credentials that are not in any table, since nobody has asked for them. */
-export interface Sleepers {
+export interface DormantCredentials {
   countOf(plugin: string): number;
   has(plugin: string, key: string): boolean;
   /** Enters all that have this key, and whatever else their consumers have, into the tables. */
@@ -31,7 +31,7 @@ export class PluginCredentials implements CredentialTable, SecretTable {
   readonly plugin: string;
   readonly host: CredentialHost;
   readonly #definition: AnyCredential | undefined;
-  readonly #sleepers: Sleepers;
+  readonly #dormant: DormantCredentials;
   /** Earliest first where one key has several. */
   readonly #byKey = new BigMap<CredentialUnit | CredentialUnit[]>();
   /** Those with references; few. */
@@ -41,15 +41,20 @@ export class PluginCredentials implements CredentialTable, SecretTable {
   #plain = 0;
 
   /** @param definition undefined for a plugin that is not loaded or authenticates nobody: its table stays empty */
-  constructor(plugin: string, definition: AnyCredential | undefined, host: CredentialHost, sleepers: Sleepers) {
-    this.#sleepers = sleepers;
+  constructor(
+    plugin: string,
+    definition: AnyCredential | undefined,
+    host: CredentialHost,
+    dormantCredentials: DormantCredentials,
+  ) {
+    this.#dormant = dormantCredentials;
     this.plugin = plugin;
     this.host = host;
     this.#definition = definition;
   }
 
   get size(): number {
-    return this.#plain + this.#secrets.size + this.#sleepers.countOf(this.plugin);
+    return this.#plain + this.#secrets.size + this.#dormant.countOf(this.plugin);
   }
 
   get(key: string): CredentialUnit | undefined {
@@ -59,9 +64,9 @@ export class PluginCredentials implements CredentialTable, SecretTable {
     return unit.state === "compiled" || this.#compile(unit) ? unit : undefined;
   }
 
-  /** Whether nobody has this key, awake or asleep. */
+  /** Whether nobody has this key, dormant or not. */
   isFree(key: string): boolean {
-    return !this.#byKey.has(key) && !this.#sleepers.has(this.plugin, key);
+    return !this.#byKey.has(key) && !this.#dormant.has(this.plugin, key);
   }
 
   resolvePending(): Promise<void> | undefined {
@@ -101,7 +106,7 @@ export class PluginCredentials implements CredentialTable, SecretTable {
 
   insert(unit: CredentialUnit): void {
     if (unit.key === "") return; // an empty key would be anybody's
-    this.#sleepers.wake(this.plugin, unit.key); // so that they settle who has it
+    this.#dormant.wake(this.plugin, unit.key); // so that they settle who has it
     const found = this.#byKey.get(unit.key);
     if (found === undefined) {
       unit.current = true;
@@ -156,7 +161,7 @@ export class PluginCredentials implements CredentialTable, SecretTable {
   }
 
   #awaken(key: string): CredentialUnit | CredentialUnit[] | undefined {
-    this.#sleepers.wake(this.plugin, key);
+    this.#dormant.wake(this.plugin, key);
     return this.#byKey.get(key);
   }
 

@@ -7,7 +7,7 @@ import { isUtf8 } from "node:buffer";
 import { messageOf } from "../base/errors.ts";
 import { dirOf, keyOf, parseKey, type RecordKey } from "../model/keys.ts";
 import type { KindName } from "../model/kinds.ts";
-import { PLACEHOLDER, type RecordRead, readRecord, type StoredRecord, type StoredValue } from "../model/record.ts";
+import { isPlaceholder, type RecordRead, readRecord, type StoredRecord, type StoredValue } from "../model/record.ts";
 import type { NodeEnv, ResourceFacts } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import type { Change, KeyValue, Revision } from "../store/store.ts";
@@ -241,12 +241,6 @@ export function openLive(options: LiveOptions): LiveConfiguration {
       secrets.close();
     },
   };
-}
-
-const PLACEHOLDER_BYTES = Buffer.from(PLACEHOLDER);
-
-function isPlaceholder(value: Buffer): boolean {
-  return value.length === PLACEHOLDER_BYTES.length && value.equals(PLACEHOLDER_BYTES);
 }
 
 const NAMES_MAX = 1_000; // names come from records, so they are bounded here

@@ -5,7 +5,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { PackedMap } from "../base/packed-map.ts";
-import { PLACEHOLDER } from "../model/record.ts";
+import { isPlaceholder } from "../model/record.ts";
 import type { Change, Revision } from "../store/store.ts";
 import { Slice } from "../store/turns.ts";
 import { ConfigHash } from "./config-hash.ts";
@@ -172,12 +172,6 @@ export type { ListResult };
 /** The table's own bytes would be kept with all that lies around them. */
 function ownCopy({ value, modRevision, createRevision }: TableRecord): TableRecord {
   return { value: Buffer.from(value), modRevision, createRevision };
-}
-
-const PLACEHOLDER_BYTES = Buffer.from(PLACEHOLDER);
-
-function isPlaceholder(value: Buffer): boolean {
-  return value.length === PLACEHOLDER_BYTES.length && value.equals(PLACEHOLDER_BYTES);
 }
 
 function toChange(key: string, record: TableRecord): Change {

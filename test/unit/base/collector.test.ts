@@ -12,7 +12,7 @@ test("workers keep the arguments of their primary", () => {
   expect(workerArguments(1, 4).slice(0, process.execArgv.length)).toEqual(process.execArgv);
 });
 
-test("a process on one processor collects all kinds of garbage without helpers, and lives", () => {
+test("a process tuned for one processor collects both kinds of garbage and loses nothing", () => {
   const script = `
     const { tuneCollector } = await import(${JSON.stringify(new URL("../../../src/base/collector.ts", import.meta.url).href)});
     tuneCollector(1);
