@@ -5,7 +5,7 @@ import { mkdtempSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../src/base/clock.ts";
 import { silentLog } from "../src/base/log.ts";
-import { openEtcdSource } from "../src/store/etcd.ts";
+import { openEtcdSource } from "../src/store/etcd/etcd.ts";
 import type { Operation, Store } from "../src/store/store.ts";
 import { freePort, has, LOAD_CORE, launch, type Server } from "./servers.ts";
 

@@ -9,15 +9,9 @@ export type { Fields, Log } from "./base/log.ts";
 export type { Counter, Family, Gauge, Histogram, Metrics } from "./base/metrics.ts";
 export { compilePattern, type Pattern, patternError } from "./base/regex.ts";
 export { checkExpression } from "./model/expression.ts";
-export { type Answer, bareAnswer, jsonAnswer, textAnswer } from "./plugin/answer.ts";
-export type { Variable, VariableValue } from "./plugin/args.ts";
-export type { RequestBody } from "./plugin/body.ts";
-export { loadBodyVariables } from "./plugin/body-variables.ts";
-export { type Condition, compileCondition } from "./plugin/condition.ts";
-export type { Consumer, Credential, CredentialTable } from "./plugin/consumer.ts";
+export { attachConsumer, openRefusals, type Refusals } from "./plugin/caller-identity.ts";
 export { Defaulted } from "./plugin/defaulted.ts";
 export { HeaderList } from "./plugin/headers.ts";
-export { attachConsumer, openRefusals, type Refusals } from "./plugin/identity.ts";
 export {
   type CompileEnv,
   type CredentialDefinition,
@@ -33,9 +27,11 @@ export {
   type ResourceFacts,
   type StateRegistry,
 } from "./plugin/plugin.ts";
+export { type Answer, bareAnswer, jsonAnswer, textAnswer } from "./plugin/plugin-answer.ts";
+export type { RequestBody } from "./plugin/plugin-body.ts";
+export type { Consumer, Credential, CredentialTable } from "./plugin/plugin-consumer.ts";
 export type { Connection, RequestHead, RequestView, RouteFacts, UpstreamFacts } from "./plugin/request-view.ts";
 export type { BodyFilter, ResponseView } from "./plugin/response-view.ts";
-export { compileTemplate, safeHeaderValue, type Template } from "./plugin/template.ts";
 export {
   answerHeader,
   bodyText,
@@ -45,6 +41,10 @@ export {
   metricValue,
   runPhases,
   type TestEnv,
-} from "./plugin/testkit.ts";
-export { makeResponse, makeView, type ResponseInput, type ViewInput } from "./plugin/testkit-view.ts";
-export { compileVariable } from "./plugin/variables.ts";
+} from "./plugin/testkit/testkit.ts";
+export { makeResponse, makeView, type ResponseInput, type ViewInput } from "./plugin/testkit/testkit-view.ts";
+export type { Variable, VariableValue } from "./plugin/variables/args.ts";
+export { loadBodyVariables } from "./plugin/variables/body-variables.ts";
+export { type Condition, compileCondition } from "./plugin/variables/condition.ts";
+export { compileTemplate, safeHeaderValue, type Template } from "./plugin/variables/template.ts";
+export { compileVariable } from "./plugin/variables/variables.ts";

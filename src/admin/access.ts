@@ -7,10 +7,10 @@ import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
-import { compileIpSet } from "../base/ip.ts";
 import type { Log } from "../base/log.ts";
-import { type AdminAnswer, refuse } from "./answer.ts";
-import type { Actor } from "./engine.ts";
+import { compileIpSet } from "../base/net/ip.ts";
+import type { Actor } from "./admin-context.ts";
+import { type AdminAnswer, refuse } from "./admin-response.ts";
 
 export interface AccessKey extends Actor {
   readonly key: string;

@@ -9,10 +9,10 @@ import { messageOf } from "../base/errors.ts";
 import { PLACEHOLDER_DIRS } from "../model/kinds.ts";
 import { PLACEHOLDER } from "../model/record.ts";
 import type { Store } from "../store/store.ts";
-import type { Engine } from "./engine.ts";
-import { storeIdentityKey } from "./places.ts";
-import { Plan } from "./plan.ts";
-import { reindex } from "./reindex.ts";
+import type { Engine } from "./admin-context.ts";
+import { storeIdentityKey } from "./store-paths.ts";
+import { reindex } from "./write/reindex.ts";
+import { Plan } from "./write/write-plan.ts";
 
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 5_000;

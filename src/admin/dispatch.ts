@@ -3,19 +3,20 @@
  * Order: auth (before this) → resource name → method exists → body → JSON → `ttl` → handler.
  * Source: spec/admin-api.md section 3.
  */
-import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "./answer.ts";
-import { writeAndWait } from "./applied.ts";
-import { parseBody } from "./body.ts";
-import { checkEnv } from "./carry-out.ts";
-import { validateConfigs } from "./config-validate.ts";
-import { deleteRecord } from "./delete.ts";
-import type { AdminRequest, Engine } from "./engine.ts";
+
+import { parseBody } from "./admin-body.ts";
+import type { AdminRequest, Engine } from "./admin-context.ts";
+import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "./admin-response.ts";
 import { dispatchOwn } from "./own-endpoints.ts";
 import { describePlugin, describeSchema, listPlugins, validateSchema } from "./plugin-endpoints.ts";
-import { getRecords } from "./read.ts";
-import { type Target, targetOf } from "./target.ts";
-import { type Body, patchRecord, postRecord, putRecord } from "./write.ts";
-import { writeOptionsOf } from "./write-options.ts";
+import { validateConfigs } from "./preview/config-validate.ts";
+import { getRecords } from "./read/read-records.ts";
+import { type Target, targetOf } from "./resource-path.ts";
+import { deleteRecord } from "./write/delete.ts";
+import { writeAndWait } from "./write/wait-applied.ts";
+import { type Body, patchRecord, postRecord, putRecord } from "./write/write.ts";
+import { checkEnv } from "./write/write-commit.ts";
+import { writeOptionsOf } from "./write/write-options.ts";
 
 export type ReadBytes = () => Promise<
   { readonly ok: true; readonly bytes: Buffer } | { readonly ok: false; readonly refusal: AdminAnswer }

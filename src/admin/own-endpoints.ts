@@ -2,15 +2,16 @@
  * What our Admin API offers beside APISIX's resources: nodes, the store's identity, the history of writes, encryption.
  * docs/admin-api.md describes each; every one of them is behind the same key as all others.
  */
-import { type AdminAnswer, refuse } from "./answer.ts";
-import { writeAndWait } from "./applied.ts";
-import type { AdminRequest, Engine } from "./engine.ts";
-import { getHistoryEntry, listHistory } from "./history-read.ts";
-import { describeApi } from "./openapi.ts";
-import { resealAll } from "./reseal.ts";
-import { rollBack } from "./rollback.ts";
+
+import type { AdminRequest, Engine } from "./admin-context.ts";
+import { type AdminAnswer, refuse } from "./admin-response.ts";
+import { getHistoryEntry, listHistory } from "./history/history-read.ts";
+import { rollBack } from "./history/rollback.ts";
+import { describeApi } from "./openapi/openapi.ts";
+import { resealAll } from "./sealing/reseal.ts";
 import { describeStore, raiseStoreEpoch } from "./store-epoch.ts";
-import { writeOptionsOf } from "./write-options.ts";
+import { writeAndWait } from "./write/wait-applied.ts";
+import { writeOptionsOf } from "./write/write-options.ts";
 
 type Endpoint = (engine: Engine, request: AdminRequest) => Promise<AdminAnswer>;
 

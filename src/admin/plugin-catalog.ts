@@ -3,9 +3,9 @@
  * The composition root hands in the node's plugins; nothing here compiles or runs one.
  * Source: spec/admin-api.md sections 5.9, 6 and 7.
  */
-import { withDefaults } from "../base/schema-defaults.ts";
+import { withDefaults } from "../base/schema/schema-defaults.ts";
 import type { WriteContext } from "../plugin/plugin.ts";
-import type { PluginRegistry, PluginSide } from "../runtime/plugin-registry.ts";
+import type { PluginRegistry, PluginSide } from "../runtime/plugins/plugin-registry.ts";
 
 type Members = Readonly<Record<string, unknown>>;
 

@@ -3,10 +3,10 @@
  * Source: spec/admin-api.md section 6.
  */
 import { kindByDir, strictValidator } from "../model/kinds.ts";
-import { type AdminAnswer, refuse } from "./answer.ts";
-import { kindWithSchema } from "./candidate-check.ts";
+import { type AdminAnswer, refuse } from "./admin-response.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
-import type { Body } from "./write.ts";
+import { kindWithSchema } from "./write/candidate-check.ts";
+import type { Body } from "./write/write.ts";
 
 /** `GET /plugins/list`. There are no plugins of the stream subsystem. */
 export function listPlugins(catalog: PluginCatalog, subsystem: string | undefined): AdminAnswer {

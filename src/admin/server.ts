@@ -11,23 +11,23 @@ import type { Clock } from "../base/clock.ts";
 import { isGatewayError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { Barrier } from "../cluster/barrier.ts";
-import type { RouterMode } from "../runtime/router.ts";
+import type { RouterMode } from "../runtime/routes/router.ts";
 import type { Store } from "../store/store.ts";
 import { type Access, type AccessKey, openAccess } from "./access.ts";
-import { type AdminAnswer, answerOf } from "./answer.ts";
-import { readBody } from "./body.ts";
+import { readBody } from "./admin-body.ts";
+import type { AdminRequest, Engine } from "./admin-context.ts";
+import { type AdminAnswer, answerOf } from "./admin-response.ts";
 import { keepPreparing } from "./bootstrap.ts";
 import { dispatch, NOT_FOUND } from "./dispatch.ts";
-import type { AdminRequest, Engine } from "./engine.ts";
-import type { FieldCodec } from "./field-codec.ts";
-import { openHistory } from "./history.ts";
-import { openKeyQueue } from "./key-queue.ts";
-import { openNodeList } from "./nodes.ts";
-import { plainCodec } from "./plain-codec.ts";
+import { openHistory } from "./history/history.ts";
+import { openNodeList } from "./node-list.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
-import { openPointing } from "./pointing.ts";
-import { openUniqueIndex } from "./unique.ts";
-import { NO_OPTIONS } from "./write-options.ts";
+import type { FieldCodec } from "./sealing/field-codec.ts";
+import { plainCodec } from "./sealing/plain-codec.ts";
+import { openKeyQueue } from "./write/key-queue.ts";
+import { openPointing } from "./write/reference-guard.ts";
+import { openUniqueIndex } from "./write/unique-index.ts";
+import { NO_OPTIONS } from "./write/write-options.ts";
 
 /** What strangers may cost, with a key or without. */
 export interface AdminLimits {

@@ -3,11 +3,11 @@
  * Source: etcd.md section 6 "Another store".
  */
 import { isGatewayError, messageOf } from "../base/errors.ts";
-import { parseIdentity, raisedOf, raiseEpoch } from "../store/identity.ts";
-import { type AdminAnswer, refuse } from "./answer.ts";
-import type { AdminRequest, Engine } from "./engine.ts";
-import { storeIdentityKey } from "./places.ts";
-import { Plan } from "./plan.ts";
+import { parseIdentity, raisedOf, raiseEpoch } from "../store/store-identity.ts";
+import type { AdminRequest, Engine } from "./admin-context.ts";
+import { type AdminAnswer, refuse } from "./admin-response.ts";
+import { storeIdentityKey } from "./store-paths.ts";
+import { Plan } from "./write/write-plan.ts";
 
 /** `GET /store` */
 export async function describeStore(engine: Engine): Promise<AdminAnswer> {

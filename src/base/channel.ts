@@ -8,7 +8,7 @@ import type { Clock, Timer } from "./clock.ts";
 import { ERROR_CODES, type ErrorCode, GatewayError, isGatewayError, messageOf } from "./errors.ts";
 import { openLimitedWarn, type Warn } from "./limited-log.ts";
 import type { Log } from "./log.ts";
-import { compileSchema } from "./schema.ts";
+import { compileSchema } from "./schema/schema.ts";
 
 /** The way to the other process; it keeps order and may end at any time. */
 export interface Pipe {

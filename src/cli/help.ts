@@ -1,8 +1,8 @@
 /**
  * What `jotgate help`, `jotgate help settings` and `jotgate version` print.
  */
-import { flagOf, SETTING_ENTRIES } from "../base/setting-names.ts";
-import { readVersion } from "../base/version.ts";
+import { flagOf, SETTING_ENTRIES } from "../settings/setting-names.ts";
+import { readVersion } from "../settings/version.ts";
 
 export function helpText(): string {
   return `Jotgate ${readVersion()}: a JWT API gateway cluster that speaks Apache APISIX's Admin API.

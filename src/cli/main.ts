@@ -5,9 +5,9 @@
 import { readFileSync } from "node:fs";
 import { tuneCollector } from "../base/collector.ts";
 import { isGatewayError, messageOf } from "../base/errors.ts";
-import { readSettings, type Settings } from "../base/settings.ts";
-import { checkRole, type Role } from "../base/settings-check.ts";
-import { didYouMean } from "../base/suggest.ts";
+import { readSettings, type Settings } from "../settings/settings.ts";
+import { checkRole, type Role } from "../settings/settings-check.ts";
+import { didYouMean } from "../settings/suggest.ts";
 import { type CommandIo, EXIT_DONE, EXIT_USAGE, processIo } from "./command-io.ts";
 import { helpText, settingsText, versionText } from "./help.ts";
 import { reload } from "./reload.ts";

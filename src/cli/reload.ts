@@ -2,7 +2,7 @@
  * `jotgate reload`: asks the running node of a data folder to replace its workers.
  */
 import { messageOf } from "../base/errors.ts";
-import type { Settings } from "../base/settings.ts";
+import type { Settings } from "../settings/settings.ts";
 import { type CommandIo, EXIT_DONE, EXIT_FAILED } from "./command-io.ts";
 import { runningInstances } from "./pid-file.ts";
 

@@ -4,9 +4,9 @@
  * Promise: whatever way the node ends, the listeners on signals and the file with the process id are gone.
  */
 import { messageOf } from "../base/errors.ts";
-import { instanceFolder } from "../base/instance.ts";
-import type { Settings } from "../base/settings.ts";
-import type { Role } from "../base/settings-check.ts";
+import { instanceFolder } from "../settings/instance.ts";
+import type { Settings } from "../settings/settings.ts";
+import type { Role } from "../settings/settings-check.ts";
 import { EXIT_FAILED } from "./command-io.ts";
 import { writePidFile } from "./pid-file.ts";
 

@@ -1,7 +1,7 @@
 /**
  * docs/settings.md, written from the schema so that it cannot be wrong.
  */
-import { flagOf, SETTING_ENTRIES, SETTING_GROUPS, type SettingEntry, variableOf } from "../base/setting-names.ts";
+import { flagOf, SETTING_ENTRIES, SETTING_GROUPS, type SettingEntry, variableOf } from "../settings/setting-names.ts";
 
 export function settingsPage(): string {
   const top = SETTING_ENTRIES.filter(({ path }) => !path.includes("."));
@@ -14,7 +14,7 @@ export function settingsPage(): string {
 
 const INTRODUCTION = `# Settings
 
-<!-- Written by \`npm run docs:settings\` from src/base/settings-schema.ts; changes made here are lost. -->
+<!-- Written by \`npm run docs:settings\` from src/settings/settings-schema.ts; changes made here are lost. -->
 
 Every setting has one path and three names. For \`gateway.tls.min_version\`:
 

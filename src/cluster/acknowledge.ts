@@ -4,8 +4,8 @@
  */
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { controlKeys } from "../store/keys.ts";
 import type { LeaseId, Revision, Store } from "../store/store.ts";
+import { controlKeys } from "../store/store-keys.ts";
 
 export interface AcknowledgerOptions {
   /** Long-lived; closed by its owner. */

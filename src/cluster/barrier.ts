@@ -6,9 +6,9 @@
 import { randomUUID } from "node:crypto";
 import type { Clock, Timer } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
-import { follow } from "../store/follow.ts";
-import { type ControlKeys, controlKeys } from "../store/keys.ts";
 import { type KeyValue, prefixRange, type Revision, type Store, type StoreSource } from "../store/store.ts";
+import { follow } from "../store/store-follow.ts";
+import { type ControlKeys, controlKeys } from "../store/store-keys.ts";
 import { listNodes } from "./registry.ts";
 
 export interface BarrierOptions {

@@ -6,8 +6,8 @@
 import { type Clock, sleep, type Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { controlKeys } from "../store/keys.ts";
 import type { Revision, Store } from "../store/store.ts";
+import { controlKeys } from "../store/store-keys.ts";
 
 export interface BeatOptions {
   /** Long-lived; closed by its owner. */

@@ -6,8 +6,8 @@
 import { type Clock, sleep, type Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { controlKeys } from "../store/keys.ts";
 import { type LeaseId, prefixRange, type Revision, type Store } from "../store/store.ts";
+import { controlKeys } from "../store/store-keys.ts";
 
 /** What a node says of itself. */
 export interface NodeReport {

@@ -2,10 +2,10 @@
  * Facts of one client connection, made once and shared by all its requests, with what can be remembered between them.
  */
 import type { Socket } from "node:net";
-import { type HostAndPort, parseHost } from "../base/host.ts";
+import { type HostAndPort, parseHost } from "../base/net/host.ts";
 import type { Connection } from "../plugin/request-view.ts";
 import type { GatewaySettings } from "./gateway-settings.ts";
-import type { TlsConnection } from "./tls-connection.ts";
+import type { TlsConnection } from "./tls/tls-connection.ts";
 
 export class ClientConnection implements Connection {
   readonly peerAddress: string;

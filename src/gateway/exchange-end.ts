@@ -4,7 +4,7 @@
  */
 import { isGatewayError, messageOf } from "../base/errors.ts";
 import type { RequestView } from "../plugin/request-view.ts";
-import type { Pipeline } from "../runtime/route-unit.ts";
+import type { Pipeline } from "../runtime/routes/route-unit.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import { PLUGIN_FAILED } from "./gateway-pages.ts";
 

@@ -4,13 +4,13 @@
  * request and nothing else. Nothing here waits where nothing is to be waited for.
  */
 import { isGatewayError } from "../base/errors.ts";
-import type { Answer } from "../plugin/answer.ts";
-import { loadBodyVariables } from "../plugin/body-variables.ts";
 import { HeaderList } from "../plugin/headers.ts";
 import type { PhaseHandler } from "../plugin/plugin.ts";
+import type { Answer } from "../plugin/plugin-answer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { ResponseView } from "../plugin/response-view.ts";
-import type { Pipeline, RouteUnit } from "../runtime/route-unit.ts";
+import { loadBodyVariables } from "../plugin/variables/body-variables.ts";
+import type { Pipeline, RouteUnit } from "../runtime/routes/route-unit.ts";
 import { closeBooks, logCrash } from "./exchange-end.ts";
 import { Forwarding } from "./forwarding.ts";
 import type { GatewayContext } from "./gateway-context.ts";
@@ -28,9 +28,9 @@ import {
   UPSTREAM_MISSING,
   UPSTREAM_NONE,
 } from "./gateway-pages.ts";
+import type { IncomingBody } from "./http/request-body.ts";
+import { addCharset, applyBodyFilters, dropUnsendable } from "./http/response-edit.ts";
 import { FRAMING_NONE, FRAMING_UNKNOWN, type Reply } from "./reply.ts";
-import type { IncomingBody } from "./request-body.ts";
-import { addCharset, applyBodyFilters, dropUnsendable } from "./response-edit.ts";
 
 const GLOBAL_REWRITE = 0;
 const ROUTE_REWRITE = 1;

@@ -3,18 +3,18 @@
  * Promise: a try is repeated only when nothing was sent or the method is idempotent and the body is still here; never
  * after a response head. Each target is reported once. Source: spec/proxy.md section 4.
  */
-import type { AttemptOutcome, Attempts, Target, Timeouts, UpstreamUnit } from "../runtime/upstream-unit.ts";
+import type { AttemptOutcome, Attempts, Target, Timeouts, UpstreamUnit } from "../runtime/upstream/upstream-unit.ts";
 import type { Exchange } from "./exchange.ts";
-import { announcedLength, FAILED, isIdempotent } from "./forward-rules.ts";
 import { UPSTREAM_EXHAUSTED, UPSTREAM_LATE, UPSTREAM_OVERLOADED, UPSTREAM_UNRESOLVED } from "./gateway-pages.ts";
-import { Relay } from "./relay.ts";
+import type { BodySink } from "./http/request-body.ts";
+import { refusal } from "./http/request-head.ts";
+import type { ResponseHead } from "./http/response-head.ts";
 import type { Runnable } from "./reply.ts";
-import type { BodySink } from "./request-body.ts";
-import { refusal } from "./request-head.ts";
-import type { ResponseHead } from "./response-head.ts";
-import type { UpstreamCall, UpstreamFailure } from "./upstream-call.ts";
-import type { UpstreamConnection } from "./upstream-connection.ts";
-import { CHUNKED_BODY, serverNameOf, upstreamHost, writeUpstreamHead } from "./upstream-head.ts";
+import { Relay } from "./response-relay.ts";
+import { announcedLength, FAILED, isIdempotent } from "./retry-rules.ts";
+import type { UpstreamCall, UpstreamFailure } from "./upstream/upstream-call.ts";
+import type { UpstreamConnection } from "./upstream/upstream-connection.ts";
+import { CHUNKED_BODY, serverNameOf, upstreamHost, writeUpstreamHead } from "./upstream/upstream-head.ts";
 
 /** Bodies up to this size go out in one piece with the head. */
 const JOINED_BYTES = 8192;

@@ -3,14 +3,14 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { RequestView } from "../plugin/request-view.ts";
-import type { RouteMatch } from "../runtime/route-entry.ts";
-import type { Pipeline, RouteUnit } from "../runtime/route-unit.ts";
-import type { AccessLog } from "./access-log.ts";
-import type { ErrorLog } from "./error-log.ts";
+import type { RouteMatch } from "../runtime/routes/route-entry.ts";
+import type { Pipeline, RouteUnit } from "../runtime/routes/route-unit.ts";
 import type { GatewayMetrics } from "./gateway-metrics.ts";
 import type { GatewaySettings } from "./gateway-settings.ts";
+import type { AccessLog } from "./log/access-log.ts";
+import type { ErrorLog } from "./log/error-log.ts";
 import type { TimerWheel } from "./timer-wheel.ts";
-import type { UpstreamClient } from "./upstream-client.ts";
+import type { UpstreamClient } from "./upstream/upstream-client.ts";
 import type { WriteBatch } from "./write-batch.ts";
 
 /** The part of the live configuration that requests look at; both answers may differ from one call to the next. */

@@ -2,7 +2,7 @@
  * The answers the gateway makes itself, as JSON in place of nginx's pages; each is made once.
  * Source: spec/proxy.md section 3; the 404 without a route keeps APISIX's text and type.
  */
-import type { Answer } from "../plugin/answer.ts";
+import type { Answer } from "../plugin/plugin-answer.ts";
 
 const TITLES: ReadonlyMap<number, string> = new Map([
   [400, "Bad Request"],

@@ -7,19 +7,19 @@ import { createServer, type Server, type Socket } from "node:net";
 import { type Clock, sleep } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
-import type { AccessLog } from "./access-log.ts";
 import { ClientConnection } from "./client-connection.ts";
-import { ErrorLog } from "./error-log.ts";
-import { openFastLane } from "./fast-lane.ts";
+import { openFastLane } from "./fast/fast-lane.ts";
 import type { Freshness, GatewayContext, Routing } from "./gateway-context.ts";
 import { GatewayMetrics } from "./gateway-metrics.ts";
 import { DEFAULT_GATEWAY_SETTINGS, type GatewaySettings } from "./gateway-settings.ts";
-import { openGeneralLane } from "./general-lane.ts";
-import { openHttp2Lane } from "./http2-lane.ts";
+import { openGeneralLane } from "./general/general-lane.ts";
+import { openHttp2Lane } from "./http2/http2-lane.ts";
+import type { AccessLog } from "./log/access-log.ts";
+import { ErrorLog } from "./log/error-log.ts";
 import { TimerWheel } from "./timer-wheel.ts";
-import type { TlsCertificates } from "./tls-certificates.ts";
-import { TlsFront } from "./tls-front.ts";
-import { UpstreamClient } from "./upstream-client.ts";
+import type { TlsCertificates } from "./tls/tls-certificates.ts";
+import { TlsFront } from "./tls/tls-front.ts";
+import { UpstreamClient } from "./upstream/upstream-client.ts";
 import { WriteBatch } from "./write-batch.ts";
 
 export interface ListenAddress {

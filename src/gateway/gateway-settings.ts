@@ -1,8 +1,8 @@
 /**
  * What the gateway's listeners need to know, with defaults; the composition root fills it from the settings.
  */
-import { compileIpSet, type IpSet } from "../base/ip.ts";
-import type { PathOptions } from "../base/path.ts";
+import { compileIpSet, type IpSet } from "../base/net/ip.ts";
+import type { PathOptions } from "../base/net/path.ts";
 
 export interface GatewaySettings {
   /** Value of the `Server` header. */

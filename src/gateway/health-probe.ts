@@ -6,8 +6,8 @@
 import { connect, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { Clock } from "../base/clock.ts";
-import type { ProbeConf } from "../runtime/upstream/health-conf.ts";
-import type { Probe, ProbeOutcome, ProbeTarget } from "../runtime/upstream/node-health.ts";
+import type { ProbeConf } from "../runtime/upstream/health/health-conf.ts";
+import type { Probe, ProbeOutcome, ProbeTarget } from "../runtime/upstream/health/node-health.ts";
 
 const MAX_STATUS_LINE = 1024;
 

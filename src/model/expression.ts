@@ -4,7 +4,7 @@
  * Source: spec/routing.md section 7.
  */
 import { GatewayError } from "../base/errors.ts";
-import { compileIpSet, ipListError } from "../base/ip.ts";
+import { compileIpSet, ipListError } from "../base/net/ip.ts";
 import { compilePattern, patternError } from "../base/regex.ts";
 
 /** Reads a variable by name; undefined when the request has none. */

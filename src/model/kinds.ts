@@ -4,7 +4,7 @@
  * Source: spec/admin-api.md section 5.
  */
 import type { TSchema } from "typebox";
-import { compileSchema, type Validator } from "../base/schema.ts";
+import { compileSchema, type Validator } from "../base/schema/schema.ts";
 import { Consumer, ConsumerGroup, Credential, GlobalRule, PluginConfig, PluginMetadata } from "./consumer.ts";
 import { Route, Service, StreamRoute } from "./route.ts";
 import { AwsSecret, GcpSecret, Proto, Ssl, VaultSecret } from "./secret.ts";

@@ -3,7 +3,7 @@
  * Pure: no I/O; references and plugins are checked by the writer, between the two halves.
  * Source: spec/admin-api.md section 5.7.
  */
-import { compileJsonPath } from "../base/json-path.ts";
+import { compileJsonPath } from "../base/json/json-path.ts";
 import { checkExpression } from "./expression.ts";
 
 type Members = Readonly<Record<string, unknown>>;

@@ -5,7 +5,7 @@
  */
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { isReference } from "../base/reference.ts";
-import { compileSchema } from "../base/schema.ts";
+import { compileSchema } from "../base/schema/schema.ts";
 import { Ssl } from "./secret.ts";
 
 /** Plain text of an encrypted private key, or undefined when no key of the ring opens it. */

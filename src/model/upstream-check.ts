@@ -4,7 +4,7 @@
  * Source: spec/admin-api.md section 5.8.
  */
 import { isIPv6 } from "node:net";
-import { compileSchema } from "../base/schema.ts";
+import { compileSchema } from "../base/schema/schema.ts";
 import { type DecryptKey, pairError } from "./ssl-check.ts";
 import { BALANCERS, Upstream } from "./upstream.ts";
 

@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { GatewayError, messageOf } from "../base/errors.ts";
-import type { Settings } from "../base/settings.ts";
+import type { Settings } from "../settings/settings.ts";
 
 export interface NamedKey {
   readonly name: string;

@@ -2,7 +2,7 @@
  * What a starting node tells the person in front of it.
  */
 import { resolve } from "node:path";
-import type { Settings } from "../base/settings.ts";
+import type { Settings } from "../settings/settings.ts";
 import type { AdminKeys } from "./admin-keys.ts";
 
 export interface BannerFacts {

@@ -3,11 +3,11 @@
  */
 import { hostname } from "node:os";
 import { catalogOf } from "../admin/plugin-catalog.ts";
-import { masked } from "../admin/shown.ts";
+import { masked } from "../admin/read/masking.ts";
 import { parseKey } from "../model/keys.ts";
 import { KINDS } from "../model/kinds.ts";
 import { readRecord } from "../model/record.ts";
-import type { PluginRegistry } from "../runtime/plugin-registry.ts";
+import type { PluginRegistry } from "../runtime/plugins/plugin-registry.ts";
 import type { ControlFacts, ControlRecord } from "../status/control-server.ts";
 import type { Serving } from "./serving.ts";
 

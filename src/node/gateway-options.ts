@@ -1,10 +1,10 @@
 /**
  * Translates the settings of a user into what the gateway's listeners are given.
  */
-import { compileIpSet } from "../base/ip.ts";
-import type { Settings } from "../base/settings.ts";
+import { compileIpSet } from "../base/net/ip.ts";
 import { type GatewaySettings, trustedWithUnix } from "../gateway/gateway-settings.ts";
-import type { TlsHostOptions } from "../gateway/tls-host.ts";
+import type { TlsHostOptions } from "../gateway/tls/tls-host.ts";
+import type { Settings } from "../settings/settings.ts";
 
 export function gatewaySettings(settings: Settings, serverHeader: string): Partial<GatewaySettings> {
   const { limits, realIp, router, trustedAddresses } = settings;

@@ -4,13 +4,13 @@
  */
 import { availableParallelism } from "node:os";
 import { metricsText } from "../base/metrics.ts";
-import type { Address } from "../base/setting-kinds.ts";
+import type { Address } from "../settings/setting-kinds.ts";
 import type { HealthReport } from "../status/control-server.ts";
-import type { ConfigFacts, WorkerFacts } from "../status/facts.ts";
+import type { ConfigFacts, WorkerFacts } from "../status/status-facts.ts";
 import type { TableRecord } from "../sync/table.ts";
-import { type DataPlaneOptions, openDataPlane } from "./data-plane.ts";
-import { configOfPlane } from "./facts.ts";
 import type { ModifyIndexes } from "./modify-indexes.ts";
+import { configOfPlane } from "./node-facts.ts";
+import { type DataPlaneOptions, openDataPlane } from "./planes/data-plane.ts";
 import type { Membership } from "./store-follower.ts";
 import { serveByWorkers } from "./workers/serve-by-workers.ts";
 

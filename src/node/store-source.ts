@@ -7,10 +7,10 @@ import { createSecureContext } from "node:tls";
 import type { Clock } from "../base/clock.ts";
 import { GatewayError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import type { Settings } from "../base/settings.ts";
-import { openEmbeddedSource } from "../store/embedded.ts";
-import { openEtcdSource } from "../store/etcd.ts";
-import type { EtcdTls } from "../store/etcd-client.ts";
+import type { Settings } from "../settings/settings.ts";
+import { openEmbeddedSource } from "../store/embedded/embedded.ts";
+import { openEtcdSource } from "../store/etcd/etcd.ts";
+import type { EtcdTls } from "../store/etcd/etcd-client.ts";
 import type { StoreSource } from "../store/store.ts";
 
 export interface OpenedSource {

@@ -6,12 +6,12 @@ import type { Static, TSchema } from "typebox";
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
-import type { Answer } from "./answer.ts";
-import type { Variable } from "./args.ts";
-import type { Consumer, CredentialTable } from "./consumer.ts";
 import type { Counters } from "./counters.ts";
+import type { Answer } from "./plugin-answer.ts";
+import type { Consumer, CredentialTable } from "./plugin-consumer.ts";
 import type { RequestView } from "./request-view.ts";
 import type { ResponseView } from "./response-view.ts";
+import type { Variable } from "./variables/args.ts";
 
 export type PhaseResult = Answer | undefined | Promise<Answer | undefined>;
 /** Return an answer to end the request, undefined to go on; a promise only when something is truly waited for. */

@@ -3,9 +3,10 @@
  * Promise: `path` is the one path policy sees and the upstream gets; edits of `headers`, `method`, `query`,
  * `upstreamPath` and `upstreamHost` go upstream, nothing else does.
  */
-import type { RequestBody } from "./body.ts";
-import type { Consumer } from "./consumer.ts";
+
 import type { HeaderList } from "./headers.ts";
+import type { RequestBody } from "./plugin-body.ts";
+import type { Consumer } from "./plugin-consumer.ts";
 import type { ResponseView } from "./response-view.ts";
 
 /** Facts of the client's connection; one object serves all its requests. */
@@ -35,7 +36,7 @@ export interface RequestHead {
   readonly method: string;
   /** Origin-form target exactly as received. */
   readonly target: string;
-  /** Normalised and decoded once, without query; see base/path.ts. */
+  /** Normalised and decoded once, without query; see base/net/path.ts. */
   readonly path: string;
   /** `path` escaped again for the wire. */
   readonly escapedPath: string;

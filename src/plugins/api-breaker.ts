@@ -7,9 +7,9 @@ import { Type } from "typebox";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
-import { type Ending, ExpiringMap } from "./expiring-map.ts";
-import { scopeOf } from "./scope.ts";
-import { compileTemplatedAnswer } from "./templated-answer.ts";
+import { type Ending, ExpiringMap } from "./shared/expiring-map.ts";
+import { scopeOf } from "./shared/scope.ts";
+import { compileTemplatedAnswer } from "./shared/templated-answer.ts";
 
 const statuses = (minimum: number, maximum: number, normal: number) =>
   Defaulted(Type.Array(Type.Integer({ minimum, maximum }), { minItems: 1, uniqueItems: true, default: [normal] }));

@@ -5,12 +5,12 @@
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { Type } from "typebox";
-import type { Credential } from "../plugin/consumer.ts";
+import { attachConsumer, openRefusals } from "../plugin/caller-identity.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
-import { attachConsumer, openRefusals } from "../plugin/identity.ts";
 import { definePlugin } from "../plugin/plugin.ts";
+import type { Credential } from "../plugin/plugin-consumer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
-import { AnonymousConsumer, Realm } from "./schema-parts.ts";
+import { AnonymousConsumer, Realm } from "./shared/schema-parts.ts";
 
 const schema = Type.Object(
   {

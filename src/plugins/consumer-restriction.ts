@@ -4,11 +4,11 @@
  */
 import { Type } from "typebox";
 import { Method } from "../model/shared-schema.ts";
-import { jsonAnswer } from "../plugin/answer.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin } from "../plugin/plugin.ts";
-import { compileVariable } from "../plugin/variables.ts";
-import { Words } from "./schema-parts.ts";
+import { jsonAnswer } from "../plugin/plugin-answer.ts";
+import { compileVariable } from "../plugin/variables/variables.ts";
+import { Words } from "./shared/schema-parts.ts";
 
 const schema = Type.Object(
   {

@@ -4,12 +4,12 @@
  * Source: spec/plugins.md section 7, APISIX 3.18 (a single origin that does not match sends nothing, as its tests say).
  */
 import { Type } from "typebox";
-import { bareAnswer } from "../plugin/answer.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin, type NodeEnv } from "../plugin/plugin.ts";
+import { bareAnswer } from "../plugin/plugin-answer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import type { ResponseView } from "../plugin/response-view.ts";
-import { compileAnyPattern, patternListError } from "./pattern-list.ts";
+import { compileAnyPattern, patternListError } from "./shared/pattern-list.ts";
 
 const ORIGINS = "^(\\*|\\*\\*|null|\\w+://[^,]+(,\\w+://[^,]+)*)$";
 

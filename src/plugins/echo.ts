@@ -4,7 +4,7 @@
  */
 import { Type } from "typebox";
 import { definePlugin } from "../plugin/plugin.ts";
-import { headerError } from "./header-operations.ts";
+import { headerError } from "./shared/header-operations.ts";
 
 const schema = Type.Object(
   {

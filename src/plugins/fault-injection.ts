@@ -5,13 +5,13 @@
 import { type Static, Type } from "typebox";
 import { type Clock, sleep } from "../base/clock.ts";
 import { checkExpression } from "../model/expression.ts";
-import type { Answer } from "../plugin/answer.ts";
-import { afterBody } from "../plugin/body-variables.ts";
-import { compileCondition } from "../plugin/condition.ts";
 import { definePlugin } from "../plugin/plugin.ts";
+import type { Answer } from "../plugin/plugin-answer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
-import { HeaderMap } from "./schema-parts.ts";
-import { compileTemplatedAnswer } from "./templated-answer.ts";
+import { afterBody } from "../plugin/variables/body-variables.ts";
+import { compileCondition } from "../plugin/variables/condition.ts";
+import { HeaderMap } from "./shared/schema-parts.ts";
+import { compileTemplatedAnswer } from "./shared/templated-answer.ts";
 
 const when = {
   percentage: Type.Optional(Type.Integer({ minimum: 0, maximum: 100 })),

@@ -3,11 +3,11 @@
  * Source: spec/plugins.md section 5, APISIX 3.18.
  */
 import { Type } from "typebox";
-import { compileIpSet, ipListError } from "../base/ip.ts";
+import { compileIpSet, ipListError } from "../base/net/ip.ts";
 import { Ip } from "../model/shared-schema.ts";
-import { jsonAnswer } from "../plugin/answer.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin } from "../plugin/plugin.ts";
+import { jsonAnswer } from "../plugin/plugin-answer.ts";
 
 const schema = Type.Object(
   {

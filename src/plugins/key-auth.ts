@@ -4,14 +4,14 @@
  * Source: spec/plugins.md section 4, APISIX 3.18.
  */
 import { Type } from "typebox";
-import type { Answer } from "../plugin/answer.ts";
-import type { Credential } from "../plugin/consumer.ts";
+import { attachConsumer, openRefusals } from "../plugin/caller-identity.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
-import { attachConsumer, openRefusals } from "../plugin/identity.ts";
 import { definePlugin } from "../plugin/plugin.ts";
-import { findArgument, removeArgument } from "../plugin/query.ts";
+import type { Answer } from "../plugin/plugin-answer.ts";
+import type { Credential } from "../plugin/plugin-consumer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
-import { AnonymousConsumer, Realm } from "./schema-parts.ts";
+import { findArgument, removeArgument } from "../plugin/variables/query.ts";
+import { AnonymousConsumer, Realm } from "./shared/schema-parts.ts";
 
 const schema = Type.Object({
   header: Defaulted(Type.String({ default: "apikey" })),

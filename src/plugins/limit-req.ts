@@ -4,19 +4,19 @@
  */
 import { Type } from "typebox";
 import { sleep } from "../base/clock.ts";
-import type { Answer } from "../plugin/answer.ts";
-import { afterBody } from "../plugin/body-variables.ts";
 import type { BucketUse } from "../plugin/counters.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin } from "../plugin/plugin.ts";
-import { compileLimitAnswers } from "./limit-answers.ts";
-import { compileLimitKey } from "./limit-key.ts";
-import { backendRules, POLICIES } from "./limit-schema.ts";
-import { nodeCounters } from "./local-counters.ts";
-import type { RedisConf } from "./redis.ts";
-import { openRedisCounters } from "./redis-counters.ts";
-import { RejectedMessage, Words } from "./schema-parts.ts";
-import { scopeOf } from "./scope.ts";
+import type { Answer } from "../plugin/plugin-answer.ts";
+import { afterBody } from "../plugin/variables/body-variables.ts";
+import { compileLimitAnswers } from "./limits/limit-answers.ts";
+import { compileLimitKey } from "./limits/limit-key.ts";
+import { backendRules, POLICIES } from "./limits/limit-schema.ts";
+import { nodeCounters } from "./limits/local-counters.ts";
+import type { RedisConf } from "./limits/redis.ts";
+import { openRedisCounters } from "./limits/redis-counters.ts";
+import { RejectedMessage, Words } from "./shared/schema-parts.ts";
+import { scopeOf } from "./shared/scope.ts";
 
 const schema = Type.Object(
   {

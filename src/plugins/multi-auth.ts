@@ -3,10 +3,10 @@
  * Promise: the caller never learns which of them refused, or why. Source: spec/jwt-auth.md section 8, APISIX 3.18.
  */
 import { Type } from "typebox";
-import { compileSchema } from "../base/schema.ts";
-import { withDefaults } from "../base/schema-defaults.ts";
-import { type Answer, jsonAnswer } from "../plugin/answer.ts";
+import { compileSchema } from "../base/schema/schema.ts";
+import { withDefaults } from "../base/schema/schema-defaults.ts";
 import { definePlugin, type FindPlugin, type PhaseHandler, type PluginPhases } from "../plugin/plugin.ts";
+import { type Answer, jsonAnswer } from "../plugin/plugin-answer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 
 const schema = Type.Object(

@@ -3,8 +3,8 @@
  * Plugins of higher priority on the same route run first, and so protect it. Source: spec/plugins.md section 3.
  */
 import { Type } from "typebox";
-import { bareAnswer } from "../plugin/answer.ts";
 import { definePlugin } from "../plugin/plugin.ts";
+import { bareAnswer } from "../plugin/plugin-answer.ts";
 
 const NOT_FOUND = bareAnswer(404, "no_such_api");
 

@@ -5,12 +5,12 @@
  */
 import { isIP } from "node:net";
 import { type Static, Type } from "typebox";
-import { compileIpSet, ipListError } from "../base/ip.ts";
+import { compileIpSet, ipListError } from "../base/net/ip.ts";
 import { Ip } from "../model/shared-schema.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
-import { compileVariable } from "../plugin/variables.ts";
+import { compileVariable } from "../plugin/variables/variables.ts";
 
 const schema = Type.Object({
   trusted_addresses: Type.Optional(Type.Array(Ip, { minItems: 1 })),

@@ -4,15 +4,15 @@
  * Source: spec/plugins.md section 10, APISIX 3.18.
  */
 import { type Static, Type } from "typebox";
-import { escapePath } from "../base/path.ts";
+import { escapePath } from "../base/net/path.ts";
 import { compilePattern, patternError } from "../base/regex.ts";
-import { type Answer, bareAnswer } from "../plugin/answer.ts";
-import { afterBody } from "../plugin/body-variables.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin } from "../plugin/plugin.ts";
+import { type Answer, bareAnswer } from "../plugin/plugin-answer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
-import { compileTemplate } from "../plugin/template.ts";
-import { replacementError } from "./pattern-list.ts";
+import { afterBody } from "../plugin/variables/body-variables.ts";
+import { compileTemplate } from "../plugin/variables/template.ts";
+import { replacementError } from "./shared/pattern-list.ts";
 
 const TEMPLATE = "(\\\\\\$[0-9a-zA-Z_]+)|\\$\\{([0-9a-zA-Z_]+)\\}|\\$([0-9a-zA-Z_]+)|(\\$|[^$\\\\]+)";
 

@@ -10,18 +10,18 @@ import { GatewayError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { compilePattern, type Pattern, patternError } from "../base/regex.ts";
 import { checkExpression } from "../model/expression.ts";
-import { afterBody, readsBody } from "../plugin/body-variables.ts";
-import { compileCondition } from "../plugin/condition.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin } from "../plugin/plugin.ts";
+import { afterBody, readsBody } from "../plugin/variables/body-variables.ts";
+import { compileCondition } from "../plugin/variables/condition.ts";
 import {
   compileHeaderEdits,
   type EditHeaders,
   type HeaderText,
   hasEditForm,
   headerError,
-} from "./header-operations.ts";
-import { HeaderMap, Vars, Words } from "./schema-parts.ts";
+} from "./shared/header-operations.ts";
+import { HeaderMap, Vars, Words } from "./shared/schema-parts.ts";
 
 interface EditForm {
   readonly add?: readonly string[];

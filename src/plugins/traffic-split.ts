@@ -7,12 +7,12 @@ import { type Static, Type } from "typebox";
 import { checkExpression } from "../model/expression.ts";
 import { Id } from "../model/shared-schema.ts";
 import { Upstream } from "../model/upstream.ts";
-import { afterBody } from "../plugin/body-variables.ts";
-import { compileCondition } from "../plugin/condition.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { type CompileEnv, definePlugin } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
-import { Vars } from "./schema-parts.ts";
+import { afterBody } from "../plugin/variables/body-variables.ts";
+import { compileCondition } from "../plugin/variables/condition.ts";
+import { Vars } from "./shared/schema-parts.ts";
 
 const WeightedUpstream = Type.Object({
   upstream_id: Type.Optional(Id),

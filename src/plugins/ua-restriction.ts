@@ -3,10 +3,10 @@
  * Source: APISIX 3.18 ua-restriction.
  */
 import { Type } from "typebox";
-import { jsonAnswer } from "../plugin/answer.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin } from "../plugin/plugin.ts";
-import { compileAnyPattern, patternListError } from "./pattern-list.ts";
+import { jsonAnswer } from "../plugin/plugin-answer.ts";
+import { compileAnyPattern, patternListError } from "./shared/pattern-list.ts";
 
 const Patterns = Type.Optional(Type.Array(Type.String({ minLength: 1 }), { minItems: 1 }));
 

@@ -4,12 +4,12 @@
  * Source: APISIX 3.18 uri-blocker.
  */
 import { Type } from "typebox";
-import { bareAnswer, jsonAnswer } from "../plugin/answer.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin } from "../plugin/plugin.ts";
-import { compileVariable } from "../plugin/variables.ts";
-import { compileAnyPattern, patternListError } from "./pattern-list.ts";
-import { RejectedMessage } from "./schema-parts.ts";
+import { bareAnswer, jsonAnswer } from "../plugin/plugin-answer.ts";
+import { compileVariable } from "../plugin/variables/variables.ts";
+import { compileAnyPattern, patternListError } from "./shared/pattern-list.ts";
+import { RejectedMessage } from "./shared/schema-parts.ts";
 
 const schema = Type.Object({
   block_rules: Type.Array(Type.String({ minLength: 1, maxLength: 4096 }), { uniqueItems: true }),

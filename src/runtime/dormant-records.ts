@@ -3,8 +3,8 @@
  * JavaScript heap. Most of a million consumers never call a given node, and what is made for a request costs many times
  * their bytes. Promise: whoever looks a key up finds its record here, and so does the record's next version.
  */
-import { HashIndex, hashOf } from "../base/hash-index.ts";
-import { PackedMap, type PackedRecord } from "../base/packed-map.ts";
+import { HashIndex, hashOf } from "../base/packed/hash-index.ts";
+import { PackedMap, type PackedRecord } from "../base/packed/packed-map.ts";
 
 /** Which plugin finds a record by which key. */
 export type PluginKey = readonly [plugin: string, key: string];

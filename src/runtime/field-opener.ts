@@ -8,7 +8,7 @@ import { keyOf, type RecordKey } from "../model/keys.ts";
 import { KINDS } from "../model/kinds.ts";
 import type { StoredValue } from "../model/record.ts";
 import { type PluginFields, replaceSecrets, type SecretPlace } from "../model/secret-fields.ts";
-import type { PluginRegistry } from "./plugin-registry.ts";
+import type { PluginRegistry } from "./plugins/plugin-registry.ts";
 
 /** What `LiveOptions.decrypt` wants. @param keyring undefined: nothing may be sealed @throws Error with the reason */
 export function openFields(

@@ -5,15 +5,15 @@ import type { RecordKey } from "../model/keys.ts";
 import type { KindName } from "../model/kinds.ts";
 import type { StoredValue } from "../model/record.ts";
 import type { KeyValue } from "../store/store.ts";
-import type { Consumers } from "./consumers.ts";
-import type { CredentialRecord } from "./credential-unit.ts";
-import type { GlobalRules } from "./global-rules.ts";
-import type { Node } from "./node-env.ts";
+import type { Ssls } from "./certificates.ts";
+import type { Consumers } from "./consumers/consumers.ts";
+import type { CredentialRecord } from "./consumers/credential-unit.ts";
+import type { Node } from "./plugins/plugin-environment.ts";
+import type { SecretUsers } from "./plugins/secret-source.ts";
 import { withoutId } from "./record-checks.ts";
-import type { Routes } from "./routes.ts";
-import type { SecretUsers } from "./secret-source.ts";
-import type { Ssls } from "./ssls.ts";
-import { certificateChanged, UpstreamSlot, type UpstreamSlotHost } from "./upstream-slot.ts";
+import type { GlobalRules } from "./routes/global-rules.ts";
+import type { Routes } from "./routes/routes.ts";
+import { certificateChanged, UpstreamSlot, type UpstreamSlotHost } from "./upstream/upstream-slot.ts";
 
 export interface KindParts {
   readonly routes: Routes;

@@ -11,24 +11,24 @@ import { isPlaceholder, type RecordRead, readRecord, type StoredRecord, type Sto
 import type { NodeEnv, ResourceFacts } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import type { Change, KeyValue, Revision } from "../store/store.ts";
-import { CompiledRoute } from "./compiled-route.ts";
-import { openConsumers } from "./consumers.ts";
-import { openGlobalRules } from "./global-rules.ts";
+import { openSsls, type SslListener } from "./certificates.ts";
+import { openConsumers } from "./consumers/consumers.ts";
 import { Listeners } from "./listeners.ts";
 import { openKinds } from "./live-kinds.ts";
-import { type NodeParts, openNode } from "./node-env.ts";
-import type { PluginRegistry } from "./plugin-registry.ts";
-import type { PluginHost } from "./plugin-unit.ts";
+import { type NodeParts, openNode } from "./plugins/plugin-environment.ts";
+import type { PluginRegistry } from "./plugins/plugin-registry.ts";
+import type { PluginHost } from "./plugins/plugin-unit.ts";
+import { type SecretSource, SecretUsers } from "./plugins/secret-source.ts";
 import { openProblems, type Problem } from "./problems.ts";
 import { recordError } from "./record-checks.ts";
-import type { RouteMatch } from "./route-entry.ts";
-import type { Pipeline, RouteUnit, UpstreamChoice } from "./route-unit.ts";
-import type { RouterMode } from "./router.ts";
-import { openRoutes } from "./routes.ts";
-import { type SecretSource, SecretUsers } from "./secret-source.ts";
-import { openSsls, type SslListener } from "./ssls.ts";
+import { CompiledRoute } from "./routes/compiled-route.ts";
+import { openGlobalRules } from "./routes/global-rules.ts";
+import type { RouteMatch } from "./routes/route-entry.ts";
+import type { Pipeline, RouteUnit, UpstreamChoice } from "./routes/route-unit.ts";
+import type { RouterMode } from "./routes/router.ts";
+import { openRoutes } from "./routes/routes.ts";
+import { MISSING_UPSTREAM, NO_UPSTREAM, UpstreamSlot, type UpstreamSlotHost } from "./upstream/upstream-slot.ts";
 import type { Upstreams } from "./upstream/upstreams.ts";
-import { MISSING_UPSTREAM, NO_UPSTREAM, UpstreamSlot, type UpstreamSlotHost } from "./upstream-slot.ts";
 
 export interface LiveOptions extends NodeParts {
   /** Without a trailing slash; default `/apisix`. */

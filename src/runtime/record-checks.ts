@@ -6,9 +6,9 @@ import type { RecordKey } from "../model/keys.ts";
 import { KINDS, type KindName, tolerantValidator } from "../model/kinds.ts";
 import type { StoredValue } from "../model/record.ts";
 import { nextTurn } from "../store/turns.ts";
-import { credentialError } from "./consumers.ts";
-import type { PluginRegistry } from "./plugin-registry.ts";
-import { routeError, serviceError } from "./route-record.ts";
+import { credentialError } from "./consumers/consumers.ts";
+import type { PluginRegistry } from "./plugins/plugin-registry.ts";
+import { routeError, serviceError } from "./routes/route-record.ts";
 
 /** @returns why the record is refused */
 export function recordError(key: RecordKey, value: StoredValue, registry: PluginRegistry): string | undefined {

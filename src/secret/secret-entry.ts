@@ -3,7 +3,7 @@
  */
 import { LRUCache } from "lru-cache";
 import type { Reference } from "../base/reference.ts";
-import type { Reading } from "./reading.ts";
+import type { Reading } from "./managers/reading.ts";
 
 export type ManagedReference = Extract<Reference, { kind: "secret" }>;
 

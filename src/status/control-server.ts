@@ -2,7 +2,7 @@
  * APISIX's Control API on loopback: what one node holds, in the shapes that tools know.
  * Source: APISIX docs control-api.md and server-info.md at 3.18; docs/compatibility.md.
  */
-import type { Address } from "../base/setting-kinds.ts";
+import type { Address } from "../settings/setting-kinds.ts";
 import { createServer, type Listener, listen } from "./listener.ts";
 
 /** One health checker, as `/v1/healthcheck` shows it. */

@@ -3,7 +3,7 @@
  * Promise: an error tells nothing of the inside; stopping ends open requests at once.
  */
 import { type FastifyInstance, type FastifyReply, fastify } from "fastify";
-import type { Address } from "../base/setting-kinds.ts";
+import type { Address } from "../settings/setting-kinds.ts";
 
 const HEAD_BYTES_MAX = 8_192;
 const BODY_BYTES_MAX = 1_024; // nothing here reads a body

@@ -5,7 +5,7 @@
 import { hostname } from "node:os";
 import { collectDefaultMetrics } from "prom-client";
 import type { Metrics, Sample } from "../base/metrics.ts";
-import type { ConfigFacts, NodeFacts, RecordProblem } from "./facts.ts";
+import type { ConfigFacts, NodeFacts, RecordProblem } from "./status-facts.ts";
 
 /** Process metrics (memory, CPU, event loop, descriptors) of this process. */
 export function collectProcessMetrics(metrics: Metrics): void {

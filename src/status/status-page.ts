@@ -2,8 +2,8 @@
  * The status page for people: the facts of `/status` as one small HTML page that refreshes itself.
  * Promise: everything that comes from configuration is escaped, and the page runs no script.
  */
-import { formatAddress } from "../base/setting-kinds.ts";
-import { type NodeFacts, notReady } from "./facts.ts";
+import { formatAddress } from "../settings/setting-kinds.ts";
+import { type NodeFacts, notReady } from "./status-facts.ts";
 
 export const CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 

@@ -4,9 +4,9 @@
  * Source of shapes: design of the cluster barrier (`/applied`), APISIX's `/status/ready`.
  */
 import type { FastifyReply } from "fastify";
-import type { Address } from "../base/setting-kinds.ts";
-import { type CopyFacts, type NodeFacts, notReady } from "./facts.ts";
+import type { Address } from "../settings/setting-kinds.ts";
 import { createServer, type Listener, listen } from "./listener.ts";
+import { type CopyFacts, type NodeFacts, notReady } from "./status-facts.ts";
 import { CONTENT_SECURITY_POLICY, statusPage } from "./status-page.ts";
 
 export interface StatusOptions {

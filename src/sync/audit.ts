@@ -3,11 +3,11 @@
  * Reads keys and revisions only, pinned to what was applied when it began; what changes meanwhile is left out.
  */
 import type { Clock } from "../base/clock.ts";
-import type { ControlKeys } from "../store/keys.ts";
 import type { Revision, Store } from "../store/store.ts";
+import type { ControlKeys } from "../store/store-keys.ts";
 import { Slice } from "../store/turns.ts";
-import type { SyncState } from "./state.ts";
 import type { Table } from "./table.ts";
+import type { SyncState } from "./watcher-state.ts";
 
 export interface AuditContext {
   readonly state: SyncState;

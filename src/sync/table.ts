@@ -4,7 +4,7 @@
  * long work is cut into slices. No I/O.
  */
 import type { Clock } from "../base/clock.ts";
-import { PackedMap } from "../base/packed-map.ts";
+import { PackedMap } from "../base/packed/packed-map.ts";
 import { isPlaceholder } from "../model/record.ts";
 import type { Change, Revision } from "../store/store.ts";
 import { Slice } from "../store/turns.ts";

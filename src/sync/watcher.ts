@@ -6,13 +6,13 @@
 import { type Clock, sleep } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { type ControlKeys, controlKeys } from "../store/keys.ts";
 import type { Revision, Store, StoreSource } from "../store/store.ts";
-import { type ControlChange, type EpochContext, runEpoch } from "./epoch.ts";
-import type { EpochEnd, Position, SavedPosition, SyncFacts } from "./facts.ts";
-import { SyncState } from "./state.ts";
+import { type ControlKeys, controlKeys } from "../store/store-keys.ts";
+import type { EpochEnd, Position, SavedPosition, SyncFacts } from "./sync-status.ts";
 import type { Table } from "./table.ts";
 import { Waiters } from "./waiters.ts";
+import { type ControlChange, type EpochContext, runEpoch } from "./watch-session.ts";
+import { SyncState } from "./watcher-state.ts";
 
 export interface WatcherOptions {
   readonly source: StoreSource;

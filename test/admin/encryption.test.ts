@@ -2,15 +2,15 @@
  * Secrets at rest: what lies in the store, what clients are shown, and what becomes of it when it is written again.
  */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { keyringCodec } from "../../src/admin/keyring-codec.ts";
+import { keyringCodec } from "../../src/admin/sealing/keyring-codec.ts";
 import { openKeyring, type SealFormat } from "../../src/base/keyring.ts";
 import { basicAuth } from "../../src/plugins/basic-auth.ts";
-import { hmacAuth } from "../../src/plugins/hmac-auth.ts";
+import { hmacAuth } from "../../src/plugins/hmac-auth/hmac-auth.ts";
 import { jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
 import { keyAuth } from "../../src/plugins/key-auth.ts";
-import { limitCount } from "../../src/plugins/limit-count.ts";
+import { limitCount } from "../../src/plugins/limit-count/limit-count.ts";
 import { openFields, pluginFieldsOf } from "../../src/runtime/field-opener.ts";
-import { openPluginRegistry } from "../../src/runtime/plugin-registry.ts";
+import { openPluginRegistry } from "../../src/runtime/plugins/plugin-registry.ts";
 import { prefixRange } from "../../src/store/store.ts";
 import { type AdminWorld, openAdminWorld, VIEWER_KEY } from "../support/admin.ts";
 import { CERTIFICATE, PRIVATE_KEY } from "../support/certificates.ts";

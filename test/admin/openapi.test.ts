@@ -3,7 +3,7 @@
  */
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { keyringCodec } from "../../src/admin/keyring-codec.ts";
+import { keyringCodec } from "../../src/admin/sealing/keyring-codec.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { openKeyring } from "../../src/base/keyring.ts";
 import { silentLog } from "../../src/base/log.ts";
@@ -12,7 +12,7 @@ import { KINDS } from "../../src/model/kinds.ts";
 import { jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
 import { keyAuth } from "../../src/plugins/key-auth.ts";
 import { pluginFieldsOf } from "../../src/runtime/field-opener.ts";
-import { openPluginRegistry } from "../../src/runtime/plugin-registry.ts";
+import { openPluginRegistry } from "../../src/runtime/plugins/plugin-registry.ts";
 import { type AdminWorld, openAdminWorld, type Reply, VIEWER_KEY } from "../support/admin.ts";
 import { CERTIFICATE, PRIVATE_KEY } from "../support/certificates.ts";
 import { openTemporaryStore, put, type TemporaryStore, write } from "../support/stores.ts";

@@ -2,16 +2,16 @@
  * Re-sealing: all secrets come under the first key and the format of the keyring, and nothing else happens.
  */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { keyringCodec } from "../../src/admin/keyring-codec.ts";
+import { keyringCodec } from "../../src/admin/sealing/keyring-codec.ts";
 import { GatewayError } from "../../src/base/errors.ts";
 import { openKeyring, type SealFormat } from "../../src/base/keyring.ts";
 import { parseKey } from "../../src/model/keys.ts";
 import { basicAuth } from "../../src/plugins/basic-auth.ts";
 import { jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
 import { keyAuth } from "../../src/plugins/key-auth.ts";
-import { limitCount } from "../../src/plugins/limit-count.ts";
+import { limitCount } from "../../src/plugins/limit-count/limit-count.ts";
 import { openFields, pluginFieldsOf } from "../../src/runtime/field-opener.ts";
-import { openPluginRegistry } from "../../src/runtime/plugin-registry.ts";
+import { openPluginRegistry } from "../../src/runtime/plugins/plugin-registry.ts";
 import type { Store, Txn } from "../../src/store/store.ts";
 import { prefixRange } from "../../src/store/store.ts";
 import { type AdminWorld, openAdminWorld, VIEWER_KEY } from "../support/admin.ts";

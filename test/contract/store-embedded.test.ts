@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { openEmbeddedSource } from "../../src/store/embedded.ts";
+import { openEmbeddedSource } from "../../src/store/embedded/embedded.ts";
 import { storeContract } from "./store.ts";
 
 storeContract("the embedded store", async () => {

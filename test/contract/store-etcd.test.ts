@@ -1,7 +1,7 @@
 import { describe } from "vitest";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { openEtcdSource } from "../../src/store/etcd.ts";
+import { openEtcdSource } from "../../src/store/etcd/etcd.ts";
 import { etcdAvailable, startEtcd } from "../support/etcd.ts";
 import { storeContract } from "./store.ts";
 

@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { Channel } from "../../src/base/channel.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { openEmbeddedSource } from "../../src/store/embedded.ts";
-import { openIpcSource } from "../../src/store/ipc.ts";
-import { serveStore } from "../../src/store/ipc-serve.ts";
+import { openEmbeddedSource } from "../../src/store/embedded/embedded.ts";
+import { openIpcSource } from "../../src/store/ipc/ipc.ts";
+import { serveStore } from "../../src/store/ipc/ipc-serve.ts";
 import { makePipes } from "../support/pipes.ts";
 import { storeContract } from "./store.ts";
 

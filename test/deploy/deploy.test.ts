@@ -6,8 +6,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
-import { readSettings } from "../../src/base/settings.ts";
-import { checkRole, type Role } from "../../src/base/settings-check.ts";
+import { readSettings } from "../../src/settings/settings.ts";
+import { checkRole, type Role } from "../../src/settings/settings-check.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const read = (path: string): string => readFileSync(join(ROOT, path), "utf8");

@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { openEtcdSource } from "../../src/store/etcd.ts";
+import { openEtcdSource } from "../../src/store/etcd/etcd.ts";
 import { prefixRange, type Store } from "../../src/store/store.ts";
 import { type EtcdCluster, etcdAvailable, startEtcd } from "../support/etcd.ts";
 import { admin, type Node, startNode, until } from "../support/process.ts";

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { systemClock } from "../../src/base/clock.ts";
 import { isGatewayError } from "../../src/base/errors.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { type EtcdSettings, openEtcdSource } from "../../src/store/etcd.ts";
+import { type EtcdSettings, openEtcdSource } from "../../src/store/etcd/etcd.ts";
 import { prefixRange, type Store, type WatchEnd } from "../../src/store/store.ts";
 import { type EtcdCluster, etcdAvailable, startEtcd } from "../support/etcd.ts";
 import { startRelay } from "../support/relay.ts";

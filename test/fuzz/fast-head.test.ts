@@ -5,8 +5,8 @@
 import { createServer, type IncomingMessage } from "node:http";
 import { Duplex } from "node:stream";
 import { afterAll, expect, test } from "vitest";
-import { methodOf, readFastHead, targetOf } from "../../src/gateway/fast-head.ts";
-import { HeaderScan } from "../../src/gateway/request-headers.ts";
+import { methodOf, readFastHead, targetOf } from "../../src/gateway/fast/fast-head.ts";
+import { HeaderScan } from "../../src/gateway/http/request-headers.ts";
 import { Dice, damage, makeRequest, seeds } from "./http-input.ts";
 
 interface Read {

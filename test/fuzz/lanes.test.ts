@@ -3,8 +3,8 @@
  * the upstream the same requests.
  */
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { textAnswer } from "../../src/plugin/answer.ts";
 import type { PluginPhases } from "../../src/plugin/plugin.ts";
+import { textAnswer } from "../../src/plugin/plugin-answer.ts";
 import {
   cutResponse,
   openClient,

@@ -1,6 +1,6 @@
 /** What upstreams are told about tries that say nothing about them, and names that never resolve. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { AttemptOutcome, Attempts, Target, UpstreamUnit } from "../../src/runtime/upstream-unit.ts";
+import type { AttemptOutcome, Attempts, Target, UpstreamUnit } from "../../src/runtime/upstream/upstream-unit.ts";
 import { LANES } from "./lanes.ts";
 import {
   ask,

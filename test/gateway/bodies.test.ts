@@ -1,8 +1,8 @@
 /** Request bodies: buffered, streamed, awaited, refused; early answers; nothing of a body is ever taken for a request. */
 import { afterAll, describe, expect, test } from "vitest";
 import type { GatewaySettings } from "../../src/gateway/gateway-settings.ts";
-import { textAnswer } from "../../src/plugin/answer.ts";
 import type { PluginPhases } from "../../src/plugin/plugin.ts";
+import { textAnswer } from "../../src/plugin/plugin-answer.ts";
 import { LANES } from "./lanes.ts";
 import {
   answering,

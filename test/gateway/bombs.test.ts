@@ -1,7 +1,7 @@
 /** Compressed bodies where a plugin reads them: what unpacks to more than the plugin takes is never unpacked. */
 import { brotliCompressSync, deflateSync, gzipSync } from "node:zlib";
 import { afterAll, describe, expect, test } from "vitest";
-import { makeEnv } from "../../src/plugin/testkit.ts";
+import { makeEnv } from "../../src/plugin/testkit/testkit.ts";
 import { requestValidation } from "../../src/plugins/request-validation.ts";
 import { responseRewrite } from "../../src/plugins/response-rewrite.ts";
 import { LANES } from "./lanes.ts";

@@ -2,8 +2,8 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { GatewayError } from "../../src/base/errors.ts";
 import type { Fields, Log } from "../../src/base/log.ts";
-import { bareAnswer, jsonAnswer, textAnswer } from "../../src/plugin/answer.ts";
 import type { PluginPhases } from "../../src/plugin/plugin.ts";
+import { bareAnswer, jsonAnswer, textAnswer } from "../../src/plugin/plugin-answer.ts";
 import type { RequestView } from "../../src/plugin/request-view.ts";
 import { LANES } from "./lanes.ts";
 import {

@@ -1,6 +1,6 @@
 /** What the upstream sees of a client's header lines. Source: spec/proxy.md section 1. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { compileIpSet } from "../../src/base/ip.ts";
+import { compileIpSet } from "../../src/base/net/ip.ts";
 import { LANES } from "./lanes.ts";
 import {
   answering,

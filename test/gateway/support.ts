@@ -10,8 +10,14 @@ import { type GatewayServer, openGatewayServer } from "../../src/gateway/gateway
 import type { GatewaySettings } from "../../src/gateway/gateway-settings.ts";
 import type { PluginPhases } from "../../src/plugin/plugin.ts";
 import type { RequestView } from "../../src/plugin/request-view.ts";
-import type { Pipeline, RouteUnit, UpstreamChoice } from "../../src/runtime/route-unit.ts";
-import type { AttemptOutcome, Attempts, Target, Timeouts, UpstreamUnit } from "../../src/runtime/upstream-unit.ts";
+import type { Pipeline, RouteUnit, UpstreamChoice } from "../../src/runtime/routes/route-unit.ts";
+import type {
+  AttemptOutcome,
+  Attempts,
+  Target,
+  Timeouts,
+  UpstreamUnit,
+} from "../../src/runtime/upstream/upstream-unit.ts";
 import { patience } from "../support/long-run.ts";
 
 export function pipelineOf(...plugins: PluginPhases[]): Pipeline {

@@ -9,9 +9,9 @@ import { openMetrics } from "../../src/base/metrics.ts";
 import type { Freshness, Routing } from "../../src/gateway/gateway-context.ts";
 import { openGatewayServer } from "../../src/gateway/gateway-server.ts";
 import type { GatewaySettings } from "../../src/gateway/gateway-settings.ts";
-import { openTlsCertificates, type TlsCertificates } from "../../src/gateway/tls-certificates.ts";
-import type { TlsVersion } from "../../src/gateway/tls-host.ts";
-import { openSsls, type Ssls } from "../../src/runtime/ssls.ts";
+import { openTlsCertificates, type TlsCertificates } from "../../src/gateway/tls/tls-certificates.ts";
+import type { TlsVersion } from "../../src/gateway/tls/tls-host.ts";
+import { openSsls, type Ssls } from "../../src/runtime/certificates.ts";
 import { openSecrets, type SecretResolver } from "../../src/secret/resolver.ts";
 import { openRawUpstream, type TestGateway } from "./support.ts";
 

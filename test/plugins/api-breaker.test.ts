@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { PluginPhases } from "../../src/plugin/plugin.ts";
-import { answerHeader, bodyText, makeEnv } from "../../src/plugin/testkit.ts";
-import { makeResponse, makeView } from "../../src/plugin/testkit-view.ts";
+import { answerHeader, bodyText, makeEnv } from "../../src/plugin/testkit/testkit.ts";
+import { makeResponse, makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { apiBreaker } from "../../src/plugins/api-breaker.ts";
 
 /** One request whose upstream says `upstream`. @returns the status the caller sees */

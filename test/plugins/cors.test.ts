@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { makeEnv, runPhases } from "../../src/plugin/testkit.ts";
-import { makeResponse, makeView } from "../../src/plugin/testkit-view.ts";
+import { makeEnv, runPhases } from "../../src/plugin/testkit/testkit.ts";
+import { makeResponse, makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { cors } from "../../src/plugins/cors.ts";
 
 const METADATA = { allow_origins: { key_1: "https://domain.com", key_2: "http://a.com,http://b.com", any: "*" } };

@@ -1,12 +1,12 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { FakeClock } from "../../src/base/clock.ts";
-import { makeEnv } from "../../src/plugin/testkit.ts";
-import { makeView } from "../../src/plugin/testkit-view.ts";
-import { ExpiringMap } from "../../src/plugins/expiring-map.ts";
-import { compileLimitKey } from "../../src/plugins/limit-key.ts";
-import { openLocalCounters, slide } from "../../src/plugins/local-counters.ts";
-import { canonicalText, confHash } from "../../src/plugins/scope.ts";
+import { makeEnv } from "../../src/plugin/testkit/testkit.ts";
+import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
+import { compileLimitKey } from "../../src/plugins/limits/limit-key.ts";
+import { openLocalCounters, slide } from "../../src/plugins/limits/local-counters.ts";
+import { ExpiringMap } from "../../src/plugins/shared/expiring-map.ts";
+import { canonicalText, confHash } from "../../src/plugins/shared/scope.ts";
 
 describe("what clients can make a node remember", () => {
   test("an entry ends by itself, and ended entries are swept as the map grows", () => {

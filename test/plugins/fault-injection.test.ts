@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { answerHeader, bodyText, makeEnv, runPhases } from "../../src/plugin/testkit.ts";
-import { makeView } from "../../src/plugin/testkit-view.ts";
+import { answerHeader, bodyText, makeEnv, runPhases } from "../../src/plugin/testkit/testkit.ts";
+import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { faultInjection } from "../../src/plugins/fault-injection.ts";
 
 const env = makeEnv();

@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { compileSchema } from "../../src/base/schema.ts";
-import { withDefaults } from "../../src/base/schema-defaults.ts";
+import { compileSchema } from "../../src/base/schema/schema.ts";
+import { withDefaults } from "../../src/base/schema/schema-defaults.ts";
 import { PLUGINS } from "../../src/plugins/index.ts";
 import { ROOT } from "../support/process.ts";
 

@@ -2,9 +2,9 @@
 import { createPrivateKey, createSecretKey, generateKeyPairSync, X509Certificate } from "node:crypto";
 import { CompactSign, compactVerify, importSPKI } from "jose";
 import { describe, expect, test } from "vitest";
-import { compileSchema } from "../../src/base/schema.ts";
-import { bodyText } from "../../src/plugin/testkit.ts";
-import { makeView } from "../../src/plugin/testkit-view.ts";
+import { compileSchema } from "../../src/base/schema/schema.ts";
+import { bodyText } from "../../src/plugin/testkit/testkit.ts";
+import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
 import { ALL_ALGORITHMS, type AnyAlgorithm, encode, keyOf, makeToken, pairAsKey, SECRET } from "../support/jwt.ts";
 import { openJwtNode } from "../support/jwt-auth.ts";

@@ -1,9 +1,9 @@
 /** The cache of verified tokens is never wrong: its answer is the one a fresh look would give. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { Credential, CredentialTable } from "../../src/plugin/consumer.ts";
-import { makeEnv, metricValue, runPhases } from "../../src/plugin/testkit.ts";
-import { makeView } from "../../src/plugin/testkit-view.ts";
+import type { Credential, CredentialTable } from "../../src/plugin/plugin-consumer.ts";
+import { makeEnv, metricValue, runPhases } from "../../src/plugin/testkit/testkit.ts";
+import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import type { JwtCredential } from "../../src/plugins/jwt-auth/credential.ts";
 import { createJwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
 import { TokenCache } from "../../src/plugins/jwt-auth/token-cache.ts";

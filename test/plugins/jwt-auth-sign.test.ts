@@ -1,6 +1,6 @@
 /** The signing endpoint, as spec/jwt-auth.md section 9 tables it, reached through public-api. */
 import { describe, expect, test } from "vitest";
-import type { Answer } from "../../src/plugin/answer.ts";
+import type { Answer } from "../../src/plugin/plugin-answer.ts";
 import {
   answerHeader,
   bodyText,
@@ -9,8 +9,8 @@ import {
   makeEnv,
   metricValue,
   type TestEnv,
-} from "../../src/plugin/testkit.ts";
-import { makeView } from "../../src/plugin/testkit-view.ts";
+} from "../../src/plugin/testkit/testkit.ts";
+import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { createJwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
 import { publicApi } from "../../src/plugins/public-api.ts";
 import { keyOf, SECRET } from "../support/jwt.ts";

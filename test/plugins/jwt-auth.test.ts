@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { compileSchema } from "../../src/base/schema.ts";
-import { answerHeader, bodyText, makeEnv, metricValue } from "../../src/plugin/testkit.ts";
+import { compileSchema } from "../../src/base/schema/schema.ts";
+import { answerHeader, bodyText, makeEnv, metricValue } from "../../src/plugin/testkit/testkit.ts";
 import { createJwtAuth, jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
 import { keyOf, makeToken, SECRET } from "../support/jwt.ts";
 import { openJwtNode } from "../support/jwt-auth.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { answerHeader, bodyText, makeEnv, runPhases } from "../../src/plugin/testkit.ts";
-import { makeView, type ViewInput } from "../../src/plugin/testkit-view.ts";
+import { answerHeader, bodyText, makeEnv, runPhases } from "../../src/plugin/testkit/testkit.ts";
+import { makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
 import { keyAuth } from "../../src/plugins/key-auth.ts";
 
 const CONSUMERS = [

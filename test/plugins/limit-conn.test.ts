@@ -2,8 +2,8 @@ import { describe, expect, test } from "vitest";
 import type { Admission, Counters } from "../../src/plugin/counters.ts";
 import type { CompileEnv, PluginPhases } from "../../src/plugin/plugin.ts";
 import type { RequestView } from "../../src/plugin/request-view.ts";
-import { bodyText, makeEnv } from "../../src/plugin/testkit.ts";
-import { makeView, type ViewInput } from "../../src/plugin/testkit-view.ts";
+import { bodyText, makeEnv } from "../../src/plugin/testkit/testkit.ts";
+import { makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
 import { limitConn } from "../../src/plugins/limit-conn.ts";
 
 const CONF = { conn: 2, burst: 0, default_conn_delay: 0.1, key: "remote_addr" };

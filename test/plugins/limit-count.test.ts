@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import type { PluginPhases } from "../../src/plugin/plugin.ts";
-import { bodyText, makeEnv } from "../../src/plugin/testkit.ts";
-import { makeResponse, makeView, type ViewInput } from "../../src/plugin/testkit-view.ts";
-import { limitCount } from "../../src/plugins/limit-count.ts";
+import { bodyText, makeEnv } from "../../src/plugin/testkit/testkit.ts";
+import { makeResponse, makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
+import { limitCount } from "../../src/plugins/limit-count/limit-count.ts";
 
 async function call(phases: PluginPhases, input: ViewInput = {}) {
   const view = makeView(input);

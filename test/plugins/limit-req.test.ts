@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { PluginPhases } from "../../src/plugin/plugin.ts";
-import { bodyText, makeEnv } from "../../src/plugin/testkit.ts";
-import { makeView } from "../../src/plugin/testkit-view.ts";
+import { bodyText, makeEnv } from "../../src/plugin/testkit/testkit.ts";
+import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { limitReq } from "../../src/plugins/limit-req.ts";
 
 async function ask(phases: PluginPhases, headers: Record<string, string> = {}): Promise<number> {

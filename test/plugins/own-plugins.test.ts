@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { bodyText, makeEnv, makeView, metricValue, type Plugin, runPhases } from "../../src/index.ts";
 import { PLUGINS } from "../../src/plugins/index.ts";
-import { loadOwnPlugins } from "../../src/plugins/own-plugins.ts";
+import { loadOwnPlugins } from "../../src/plugins/own/own-plugins.ts";
 import { ROOT, temporaryFolder } from "../support/process.ts";
 
 const EXAMPLE = join(ROOT, "docs/examples/tenant-header.js");

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { answerHeader, bodyText, makeEnv, metricValue, type TestEnv } from "../../src/plugin/testkit.ts";
-import { makeResponse, makeView, type ViewInput } from "../../src/plugin/testkit-view.ts";
-import { prometheus } from "../../src/plugins/prometheus.ts";
+import { answerHeader, bodyText, makeEnv, metricValue, type TestEnv } from "../../src/plugin/testkit/testkit.ts";
+import { makeResponse, makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
+import { prometheus } from "../../src/plugins/prometheus/prometheus.ts";
 
 interface Outcome extends ViewInput {
   status?: number;

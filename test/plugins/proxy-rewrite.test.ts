@@ -1,8 +1,8 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: such texts are what is tested
 import { describe, expect, test } from "vitest";
-import { makeEnv, runPhases } from "../../src/plugin/testkit.ts";
-import { makeView } from "../../src/plugin/testkit-view.ts";
-import { proxyRewrite } from "../../src/plugins/proxy-rewrite.ts";
+import { makeEnv, runPhases } from "../../src/plugin/testkit/testkit.ts";
+import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
+import { proxyRewrite } from "../../src/plugins/proxy-rewrite/proxy-rewrite.ts";
 
 const env = makeEnv();
 

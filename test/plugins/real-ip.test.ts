@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { makeEnv, runPhases } from "../../src/plugin/testkit.ts";
-import { makeView } from "../../src/plugin/testkit-view.ts";
+import { makeEnv, runPhases } from "../../src/plugin/testkit/testkit.ts";
+import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { realIp } from "../../src/plugins/real-ip.ts";
 
 const env = makeEnv();

@@ -1,7 +1,7 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: such texts are what is tested
 import { describe, expect, test } from "vitest";
-import { answerHeader, makeEnv, runPhases } from "../../src/plugin/testkit.ts";
-import { makeView, type ViewInput } from "../../src/plugin/testkit-view.ts";
+import { answerHeader, makeEnv, runPhases } from "../../src/plugin/testkit/testkit.ts";
+import { makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
 import { redirect } from "../../src/plugins/redirect.ts";
 
 async function locate(conf: object, input: ViewInput = {}, httpsPort?: number) {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { bodyText, makeEnv, runPhases } from "../../src/plugin/testkit.ts";
-import { makeView, type ViewInput } from "../../src/plugin/testkit-view.ts";
+import { bodyText, makeEnv, runPhases } from "../../src/plugin/testkit/testkit.ts";
+import { makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
 import { requestValidation } from "../../src/plugins/request-validation.ts";
 import { slack } from "../support/long-run.ts";
 

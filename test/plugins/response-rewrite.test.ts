@@ -1,7 +1,7 @@
 import { gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
-import { makeEnv } from "../../src/plugin/testkit.ts";
-import { makeResponse, makeView, type ResponseInput } from "../../src/plugin/testkit-view.ts";
+import { makeEnv } from "../../src/plugin/testkit/testkit.ts";
+import { makeResponse, makeView, type ResponseInput } from "../../src/plugin/testkit/testkit-view.ts";
 import { echo } from "../../src/plugins/echo.ts";
 import { responseRewrite } from "../../src/plugins/response-rewrite.ts";
 

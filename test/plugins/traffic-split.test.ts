@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { makeEnv } from "../../src/plugin/testkit.ts";
-import { makeView, type ViewInput } from "../../src/plugin/testkit-view.ts";
+import { makeEnv } from "../../src/plugin/testkit/testkit.ts";
+import { makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
 import { trafficSplit } from "../../src/plugins/traffic-split.ts";
 
 const env = makeEnv();

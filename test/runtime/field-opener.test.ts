@@ -6,7 +6,7 @@ import { openKeyring } from "../../src/base/keyring.ts";
 import { KINDS } from "../../src/model/kinds.ts";
 import { keyAuth } from "../../src/plugins/key-auth.ts";
 import { boundTo, openFields } from "../../src/runtime/field-opener.ts";
-import { openPluginRegistry } from "../../src/runtime/plugin-registry.ts";
+import { openPluginRegistry } from "../../src/runtime/plugins/plugin-registry.ts";
 import { openWorld } from "./live-fixture.ts";
 
 const ring = openKeyring(["0123456789abcdef"], "gcm");

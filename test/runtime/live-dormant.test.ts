@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { hashOf } from "../../src/base/hash-index.ts";
+import { hashOf } from "../../src/base/packed/hash-index.ts";
 import { DormantRecords, type PluginKey } from "../../src/runtime/dormant-records.ts";
 import { openWorld, type World } from "./live-fixture.ts";
 

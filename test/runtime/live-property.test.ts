@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { makeView } from "../../src/plugin/testkit-view.ts";
+import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { openWorld, type World } from "./live-fixture.ts";
 
 const ID = fc.constantFrom("1", "2");

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { type Fields, type Log, silentLog } from "../../src/base/log.ts";
-import { makeView } from "../../src/plugin/testkit-view.ts";
+import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { CERTIFICATE, PRIVATE_KEY } from "../support/certificates.ts";
 import { openWorld } from "./live-fixture.ts";
 

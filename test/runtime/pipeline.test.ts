@@ -1,14 +1,14 @@
 import { Type } from "typebox";
 import { describe, expect, test } from "vitest";
-import { type Answer, bareAnswer, jsonAnswer, textAnswer } from "../../src/plugin/answer.ts";
 import { Defaulted } from "../../src/plugin/defaulted.ts";
 import { definePlugin, type PhaseHandler, type PluginPhases } from "../../src/plugin/plugin.ts";
-import { makeEnv } from "../../src/plugin/testkit.ts";
-import { makeResponse, makeView } from "../../src/plugin/testkit-view.ts";
-import { compilePipeline, EMPTY_PIPELINE, mergePlugins, runPhase } from "../../src/runtime/pipeline.ts";
-import { openPluginRegistry } from "../../src/runtime/plugin-registry.ts";
-import { openPluginSet, type PluginHost, type PluginSet } from "../../src/runtime/plugin-unit.ts";
-import { SecretUsers } from "../../src/runtime/secret-source.ts";
+import { type Answer, bareAnswer, jsonAnswer, textAnswer } from "../../src/plugin/plugin-answer.ts";
+import { makeEnv } from "../../src/plugin/testkit/testkit.ts";
+import { makeResponse, makeView } from "../../src/plugin/testkit/testkit-view.ts";
+import { compilePipeline, EMPTY_PIPELINE, mergePlugins, runPhase } from "../../src/runtime/plugins/pipeline.ts";
+import { openPluginRegistry } from "../../src/runtime/plugins/plugin-registry.ts";
+import { openPluginSet, type PluginHost, type PluginSet } from "../../src/runtime/plugins/plugin-unit.ts";
+import { SecretUsers } from "../../src/runtime/plugins/secret-source.ts";
 import { openSecrets } from "../../src/secret/resolver.ts";
 
 /** A plugin whose phases a test writes down; it adds its name to the note "ran". */

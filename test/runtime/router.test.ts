@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { compileIpSet } from "../../src/base/ip.ts";
-import { compileCondition } from "../../src/plugin/condition.ts";
-import { makeView } from "../../src/plugin/testkit-view.ts";
-import { openRouter, type Router, type RouterMode, type Rule } from "../../src/runtime/router.ts";
+import { compileIpSet } from "../../src/base/net/ip.ts";
+import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
+import { compileCondition } from "../../src/plugin/variables/condition.ts";
+import { openRouter, type Router, type RouterMode, type Rule } from "../../src/runtime/routes/router.ts";
 import { slack } from "../support/long-run.ts";
 
 interface RouteInput {

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { FakeClock } from "../../src/base/clock.ts";
-import { LINGER_MS, openStates } from "../../src/runtime/states.ts";
+import { LINGER_MS, openStates } from "../../src/runtime/shared-states.ts";
 
 function openCounted() {
   const clock = new FakeClock();

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { crc32 } from "../../src/runtime/upstream/crc32.ts";
-import { Ring } from "../../src/runtime/upstream/ring.ts";
+import { crc32 } from "../../src/runtime/upstream/balance/crc32.ts";
+import { Ring } from "../../src/runtime/upstream/balance/ring.ts";
 import { begin, failover, next, OK, openBench, serve, tally } from "./upstream-fixture.ts";
 
 const A = "127.0.0.1:1980";
@@ -178,7 +178,7 @@ describe("chash", () => {
   });
 
   test("hashes on the consumer's name", async () => {
-    const { makeView } = await import("../../src/plugin/testkit-view.ts");
+    const { makeView } = await import("../../src/plugin/testkit/testkit-view.ts");
     const unit = openBench().compile({ type: "chash", hash_on: "consumer", nodes: even });
     const seen = new Set<string | undefined>();
     for (let n = 0; n < 60; n++) {

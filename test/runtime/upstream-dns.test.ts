@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { makeView } from "../../src/plugin/testkit-view.ts";
-import { openStates } from "../../src/runtime/states.ts";
+import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
+import { openStates } from "../../src/runtime/shared-states.ts";
 import { begin, next, openBench, serve, serveSoon, settle, tally } from "./upstream-fixture.ts";
 
 const answer = (ttlSeconds: number, ...addresses: string[]) => ({ addresses, ttlSeconds });

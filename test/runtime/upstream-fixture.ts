@@ -1,16 +1,16 @@
 /** Upstreams on a hand-moved clock, with a scripted DNS and a scripted prober: what sockets would say, said by the test. */
 import type { Clock } from "../../src/base/clock.ts";
 import type { StateRegistry } from "../../src/plugin/plugin.ts";
-import { makeEnv, metricValue } from "../../src/plugin/testkit.ts";
-import { makeView, type ViewInput } from "../../src/plugin/testkit-view.ts";
-import { openDns } from "../../src/runtime/upstream/dns.ts";
-import type { DnsAnswer } from "../../src/runtime/upstream/dns-lookup.ts";
-import type { ProbeConf } from "../../src/runtime/upstream/health-conf.ts";
-import type { ProbeOutcome, ProbeTarget } from "../../src/runtime/upstream/node-health.ts";
-import type { UpstreamRecord } from "../../src/runtime/upstream/record.ts";
-import type { UpstreamIds } from "../../src/runtime/upstream/unit.ts";
+import { makeEnv, metricValue } from "../../src/plugin/testkit/testkit.ts";
+import { makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
+import type { UpstreamIds } from "../../src/runtime/upstream/compiled-upstream.ts";
+import { openDns } from "../../src/runtime/upstream/dns/dns.ts";
+import type { DnsAnswer } from "../../src/runtime/upstream/dns/dns-lookup.ts";
+import type { ProbeConf } from "../../src/runtime/upstream/health/health-conf.ts";
+import type { ProbeOutcome, ProbeTarget } from "../../src/runtime/upstream/health/node-health.ts";
+import type { UpstreamRecord } from "../../src/runtime/upstream/upstream-record.ts";
+import type { AttemptOutcome, Attempts, Target, UpstreamUnit } from "../../src/runtime/upstream/upstream-unit.ts";
 import { type CompiledUpstream, openUpstreams } from "../../src/runtime/upstream/upstreams.ts";
-import type { AttemptOutcome, Attempts, Target, UpstreamUnit } from "../../src/runtime/upstream-unit.ts";
 
 export const OK: AttemptOutcome = { kind: "response", status: 200, latencyMs: 1 };
 

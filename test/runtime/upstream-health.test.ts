@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { openStates } from "../../src/runtime/states.ts";
-import { HealthState } from "../../src/runtime/upstream/health-state.ts";
-import type { ProbeOutcome } from "../../src/runtime/upstream/node-health.ts";
-import type { AttemptOutcome } from "../../src/runtime/upstream-unit.ts";
+import { openStates } from "../../src/runtime/shared-states.ts";
+import { HealthState } from "../../src/runtime/upstream/health/health-state.ts";
+import type { ProbeOutcome } from "../../src/runtime/upstream/health/node-health.ts";
+import type { AttemptOutcome } from "../../src/runtime/upstream/upstream-unit.ts";
 import { type Bench, begin, failover, next, openBench, serve, settle, tally } from "./upstream-fixture.ts";
 
 const A = "127.0.0.1:1980";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { makeView } from "../../src/plugin/testkit-view.ts";
+import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { begin, failover, next, openBench } from "./upstream-fixture.ts";
 
 const A = "127.0.0.1:1980";

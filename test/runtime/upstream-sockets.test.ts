@@ -8,8 +8,8 @@ import { createServer as createTlsServer } from "node:tls";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { systemClock } from "../../src/base/clock.ts";
 import { makeProbe } from "../../src/gateway/health-probe.ts";
-import { makeDnsLookup } from "../../src/runtime/upstream/dns-lookup.ts";
-import type { ProbeConf } from "../../src/runtime/upstream/health-conf.ts";
+import { makeDnsLookup } from "../../src/runtime/upstream/dns/dns-lookup.ts";
+import type { ProbeConf } from "../../src/runtime/upstream/health/health-conf.ts";
 import { CERTIFICATE, PRIVATE_KEY } from "../support/certificates.ts";
 
 const closing: (() => unknown)[] = [];

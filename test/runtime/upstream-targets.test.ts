@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { isGatewayError } from "../../src/base/errors.ts";
-import { readScheme, readTargets } from "../../src/runtime/upstream/targets.ts";
+import { readScheme, readTargets } from "../../src/runtime/upstream/target-list.ts";
 import { CERTIFICATE, PRIVATE_KEY } from "../support/certificates.ts";
 import { openBench } from "./upstream-fixture.ts";
 

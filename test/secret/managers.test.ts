@@ -9,10 +9,10 @@ import { jwtVerify } from "jose";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { FakeClock, systemClock } from "../../src/base/clock.ts";
 import { isGatewayError, messageOf } from "../../src/base/errors.ts";
-import { DENIED_ADDRESSES, type Exchange, openExchange } from "../../src/secret/exchange.ts";
-import { openManager } from "../../src/secret/manager.ts";
-import type { ManagerTools, SecretManager } from "../../src/secret/reading.ts";
-import { authorizationOf } from "../../src/secret/sigv4.ts";
+import { DENIED_ADDRESSES, type Exchange, openExchange } from "../../src/secret/managers/manager-exchange.ts";
+import type { ManagerTools, SecretManager } from "../../src/secret/managers/reading.ts";
+import { openManager } from "../../src/secret/managers/secret-manager.ts";
+import { authorizationOf } from "../../src/secret/managers/sigv4.ts";
 import { openSecretServer, type SecretServer, sendJson } from "../support/secret-server.ts";
 
 let server: SecretServer;

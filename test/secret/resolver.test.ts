@@ -2,8 +2,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import type { FakeClock } from "../../src/base/clock.ts";
 import { isGatewayError } from "../../src/base/errors.ts";
 import { openMetrics } from "../../src/base/metrics.ts";
-import { makeEnv } from "../../src/plugin/testkit.ts";
-import type { ExchangeAnswer } from "../../src/secret/exchange.ts";
+import { makeEnv } from "../../src/plugin/testkit/testkit.ts";
+import type { ExchangeAnswer } from "../../src/secret/managers/manager-exchange.ts";
 import { openSecrets, type SecretLimits, type SecretOptions, type SecretResolver } from "../../src/secret/resolver.ts";
 import { openSecretServer, type SecretServer, serveVault } from "../support/secret-server.ts";
 

@@ -6,7 +6,7 @@ import { EventEmitter } from "node:events";
 import type { Etcd3 } from "etcd3";
 import { type Clock, sleep } from "../../src/base/clock.ts";
 import { GatewayError } from "../../src/base/errors.ts";
-import { watchEtcd } from "../../src/store/etcd-watch.ts";
+import { watchEtcd } from "../../src/store/etcd/etcd-watch.ts";
 import type {
   Change,
   GetResult,

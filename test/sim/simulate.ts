@@ -4,8 +4,8 @@
  */
 import { FakeClock } from "../../src/base/clock.ts";
 import { PLACEHOLDER } from "../../src/model/record.ts";
-import { controlKeys } from "../../src/store/keys.ts";
 import type { Operation, Revision } from "../../src/store/store.ts";
+import { controlKeys } from "../../src/store/store-keys.ts";
 import { makeRandom } from "../runtime/upstream-fixture.ts";
 import { hashOf } from "../support/checker.ts";
 import { type Backup, SimEtcd } from "./sim-etcd.ts";

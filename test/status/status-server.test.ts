@@ -1,8 +1,8 @@
 import { hostname } from "node:os";
 import { afterEach, describe, expect, test } from "vitest";
 import { openMetrics } from "../../src/base/metrics.ts";
-import type { ConfigFacts, NodeFacts } from "../../src/status/facts.ts";
 import type { Listener } from "../../src/status/listener.ts";
+import type { ConfigFacts, NodeFacts } from "../../src/status/status-facts.ts";
 import { collectNodeMetrics, collectProcessMetrics } from "../../src/status/status-metrics.ts";
 import { openStatus } from "../../src/status/status-server.ts";
 

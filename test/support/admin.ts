@@ -11,11 +11,11 @@ import { basicAuth } from "../../src/plugins/basic-auth.ts";
 import { cors } from "../../src/plugins/cors.ts";
 import { jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
 import { keyAuth } from "../../src/plugins/key-auth.ts";
-import { limitCount } from "../../src/plugins/limit-count.ts";
-import { proxyRewrite } from "../../src/plugins/proxy-rewrite.ts";
-import { requestId } from "../../src/plugins/request-id.ts";
+import { limitCount } from "../../src/plugins/limit-count/limit-count.ts";
+import { proxyRewrite } from "../../src/plugins/proxy-rewrite/proxy-rewrite.ts";
+import { requestId } from "../../src/plugins/request-id/request-id.ts";
 import { trafficSplit } from "../../src/plugins/traffic-split.ts";
-import { openPluginRegistry } from "../../src/runtime/plugin-registry.ts";
+import { openPluginRegistry } from "../../src/runtime/plugins/plugin-registry.ts";
 import type { Store } from "../../src/store/store.ts";
 import { openTemporaryStore } from "./stores.ts";
 

@@ -3,7 +3,7 @@
  */
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { openEmbeddedSource } from "../../src/store/embedded.ts";
+import { openEmbeddedSource } from "../../src/store/embedded/embedded.ts";
 import { put, write } from "./stores.ts";
 
 const source = await openEmbeddedSource({ folder: process.argv[2] ?? "", clock: systemClock, log: silentLog });

@@ -4,7 +4,7 @@
  */
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { openEtcdSource } from "../../src/store/etcd.ts";
+import { openEtcdSource } from "../../src/store/etcd/etcd.ts";
 import { type KeyRange, type KeyValue, prefixRange, type Revision, type Store } from "../../src/store/store.ts";
 import { until } from "./process.ts";
 import { put, write } from "./stores.ts";

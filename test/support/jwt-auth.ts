@@ -1,10 +1,10 @@
 /**
  * A node with jwt-auth and one consumer `jack` whose key is `jack-key`, and one-line calls to it.
  */
-import type { Answer } from "../../src/plugin/answer.ts";
+import type { Answer } from "../../src/plugin/plugin-answer.ts";
 import type { RequestView } from "../../src/plugin/request-view.ts";
-import { bodyText, type EnvInput, makeEnv, runPhases, type TestEnv } from "../../src/plugin/testkit.ts";
-import { makeView, type ViewInput } from "../../src/plugin/testkit-view.ts";
+import { bodyText, type EnvInput, makeEnv, runPhases, type TestEnv } from "../../src/plugin/testkit/testkit.ts";
+import { makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
 import { createJwtAuth, type JwtAuthOptions } from "../../src/plugins/jwt-auth/jwt-auth.ts";
 import { type AnyAlgorithm, keyOf } from "./jwt.ts";
 

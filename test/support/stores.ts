@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Clock, systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { type EmbeddedSource, openEmbeddedSource } from "../../src/store/embedded.ts";
+import { type EmbeddedSource, openEmbeddedSource } from "../../src/store/embedded/embedded.ts";
 import { type KeyRange, type Operation, prefixRange, type Revision, type Store } from "../../src/store/store.ts";
 import { type RecordBatch, Table } from "../../src/sync/table.ts";
 

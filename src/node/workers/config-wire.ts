@@ -2,7 +2,7 @@
  * The facts of a worker's configuration on their way to the primary, and what they say of the node as a whole.
  * Promise: a node is as far as its worker furthest behind, and as sound as its worst.
  */
-import type { ConfigFacts, RecordProblem } from "../../status/facts.ts";
+import type { ConfigFacts, RecordProblem } from "../../status/status-facts.ts";
 import { PROBLEMS_MAX, type WireFacts } from "./protocol.ts";
 
 /** @param lastProblems what was sent last; an unchanged list is not sent again */

@@ -16,8 +16,8 @@ import type {
   WindowRule,
   WindowUse,
 } from "../../plugin/counters.ts";
-import { type Ending, ExpiringMap } from "../../plugins/expiring-map.ts";
-import { openStates } from "../../runtime/states.ts";
+import { type Ending, ExpiringMap } from "../../plugins/shared/expiring-map.ts";
+import { openStates } from "../../runtime/shared-states.ts";
 import { nextTurn } from "../../store/turns.ts";
 import {
   COUNT,

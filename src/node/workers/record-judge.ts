@@ -3,18 +3,18 @@
  * last good value of those. Nothing it compiles lives on; it looks no name up and asks no upstream.
  */
 import type { Clock } from "../../base/clock.ts";
-import { compileIpSet } from "../../base/ip.ts";
 import { silentLog } from "../../base/log.ts";
 import { openMetrics } from "../../base/metrics.ts";
-import type { Settings } from "../../base/settings.ts";
+import { compileIpSet } from "../../base/net/ip.ts";
 import { parseKey } from "../../model/keys.ts";
 import { PLACEHOLDER, readRecord, type StoredValue } from "../../model/record.ts";
 import type { StateRegistry } from "../../plugin/plugin.ts";
-import type { PluginRegistry } from "../../runtime/plugin-registry.ts";
+import type { PluginRegistry } from "../../runtime/plugins/plugin-registry.ts";
 import { recordError } from "../../runtime/record-checks.ts";
-import { openDns } from "../../runtime/upstream/dns.ts";
-import type { UpstreamRecord } from "../../runtime/upstream/record.ts";
+import { openDns } from "../../runtime/upstream/dns/dns.ts";
+import type { UpstreamRecord } from "../../runtime/upstream/upstream-record.ts";
 import { openUpstreams, type Upstreams } from "../../runtime/upstream/upstreams.ts";
+import type { Settings } from "../../settings/settings.ts";
 import type { RecordConsumer } from "../../sync/table.ts";
 
 /** For a table of the primary. */

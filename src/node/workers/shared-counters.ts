@@ -12,7 +12,7 @@ import type {
   WindowCounters,
   WindowRule,
 } from "../../plugin/counters.ts";
-import { type Ending, ExpiringMap } from "../../plugins/expiring-map.ts";
+import { type Ending, ExpiringMap } from "../../plugins/shared/expiring-map.ts";
 import type { CounterOp, Granted } from "./shared-messages.ts";
 
 /** A worker, as far as counters are concerned. */

@@ -3,8 +3,8 @@
  */
 import { type Static, Type } from "typebox";
 import { type Call, reader, type Tell } from "../../base/channel.ts";
-import type { ProbeConf } from "../../runtime/upstream/health-conf.ts";
-import type { ProbeOutcome, ProbeTarget } from "../../runtime/upstream/node-health.ts";
+import type { ProbeConf } from "../../runtime/upstream/health/health-conf.ts";
+import type { ProbeOutcome, ProbeTarget } from "../../runtime/upstream/health/node-health.ts";
 
 const Text = Type.String({ maxLength: 65_536 }); // a key may be a header value
 const Count = Type.Number({ minimum: 0 });

@@ -8,8 +8,8 @@ import { LRUCache } from "lru-cache";
 import type { Channel } from "../../base/channel.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Counter, Family } from "../../base/metrics.ts";
-import type { ProbeConf } from "../../runtime/upstream/health-conf.ts";
-import type { Probe, ProbeOutcome, ProbeTarget } from "../../runtime/upstream/node-health.ts";
+import type { ProbeConf } from "../../runtime/upstream/health/health-conf.ts";
+import type { Probe, ProbeOutcome, ProbeTarget } from "../../runtime/upstream/health/node-health.ts";
 import { PROBE } from "./shared-messages.ts";
 
 const TARGETS_MAX = 65_536;

@@ -2,8 +2,8 @@
  * What the workers together say of the node.
  */
 import type { Clock } from "../../base/clock.ts";
-import type { ConfigFacts } from "../../status/facts.ts";
-import { STARTING } from "../facts.ts";
+import type { ConfigFacts } from "../../status/status-facts.ts";
+import { STARTING } from "../node-facts.ts";
 import { addTally, mergeConfigs, NO_TALLY, type Tally } from "./config-wire.ts";
 import type { WorkerProcess } from "./worker-process.ts";
 

@@ -5,10 +5,10 @@
  * awaits nothing. Source: spec/jwt-auth.md section 4, newest column.
  */
 import { randomBytes } from "node:crypto";
-import type { Answer } from "../../plugin/answer.ts";
-import type { Credential, CredentialTable } from "../../plugin/consumer.ts";
-import { attachConsumer, type Refusals } from "../../plugin/identity.ts";
+import { attachConsumer, type Refusals } from "../../plugin/caller-identity.ts";
 import type { PhaseHandler, PhaseResult } from "../../plugin/plugin.ts";
+import type { Answer } from "../../plugin/plugin-answer.ts";
+import type { Credential, CredentialTable } from "../../plugin/plugin-consumer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import { HmacKey } from "./algorithms.ts";
 import { type ClaimRules, checkClaims } from "./claims.ts";

@@ -4,8 +4,8 @@
  * Promise: routes with the same configuration share one compiled authentication. Source: spec/jwt-auth.md.
  */
 import { type Static, Type } from "typebox";
+import { openRefusals } from "../../plugin/caller-identity.ts";
 import { Defaulted } from "../../plugin/defaulted.ts";
-import { openRefusals } from "../../plugin/identity.ts";
 import { type CompileEnv, definePlugin, type NodeEnv, type PhaseHandler, type Plugin } from "../../plugin/plugin.ts";
 import { compileAuthentication, type Revocations } from "./authenticate.ts";
 import { compileClaimRules } from "./claims.ts";

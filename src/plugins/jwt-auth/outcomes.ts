@@ -3,8 +3,8 @@
  * Source of the texts: spec/jwt-auth.md section 4.
  */
 import type { Counter, Metrics } from "../../base/metrics.ts";
-import type { Answer } from "../../plugin/answer.ts";
-import type { Refusals } from "../../plugin/identity.ts";
+import type { Refusals } from "../../plugin/caller-identity.ts";
+import type { Answer } from "../../plugin/plugin-answer.ts";
 
 const MESSAGES = {
   missing: "Missing JWT token in request",

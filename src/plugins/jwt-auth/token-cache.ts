@@ -5,7 +5,7 @@
  */
 import { LRUCache } from "lru-cache";
 import type { Counter, Metrics } from "../../base/metrics.ts";
-import type { Credential, CredentialTable } from "../../plugin/consumer.ts";
+import type { Credential, CredentialTable } from "../../plugin/plugin-consumer.ts";
 import type { JwtCredential } from "./credential.ts";
 import { type Claims, ownCopy } from "./token.ts";
 

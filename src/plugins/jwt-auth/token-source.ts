@@ -3,9 +3,10 @@
  * Promise: a source that two readers could read differently (repeated header or argument) gives an invalid token.
  * Source: spec/jwt-auth.md section 2; docs/plugins/jwt-auth.md lists what `strict` refuses beyond.
  */
-import { findCookie, removeCookie } from "../../plugin/cookies.ts";
-import { findArgument, removeArgument } from "../../plugin/query.ts";
+
 import type { RequestView } from "../../plugin/request-view.ts";
+import { findCookie, removeCookie } from "../../plugin/variables/cookies.ts";
+import { findArgument, removeArgument } from "../../plugin/variables/query.ts";
 
 export interface SourceOptions {
   readonly header: string;

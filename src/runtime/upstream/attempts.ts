@@ -5,9 +5,9 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
-import type { AttemptOutcome, Attempts, Target } from "../upstream-unit.ts";
-import type { Balancer, Choice } from "./balancer.ts";
-import type { Node } from "./node.ts";
+import type { Balancer, Choice } from "./balance/balancer.ts";
+import type { Node } from "./target.ts";
+import type { AttemptOutcome, Attempts, Target } from "./upstream-unit.ts";
 
 /** How an upstream chooses at this moment; a request keeps the plan it began with. */
 export interface Plan {

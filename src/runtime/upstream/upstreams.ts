@@ -4,16 +4,16 @@
  * compiled before the former is closed.
  */
 import type { Clock } from "../../base/clock.ts";
-import type { IpSet } from "../../base/ip.ts";
 import type { Log } from "../../base/log.ts";
 import type { Counter, Family, Metrics, Sample } from "../../base/metrics.ts";
+import type { IpSet } from "../../base/net/ip.ts";
 import type { StateRegistry } from "../../plugin/plugin.ts";
-import type { UpstreamUnit } from "../upstream-unit.ts";
-import type { Dns } from "./dns.ts";
-import type { CertificatePair } from "./facts.ts";
-import type { Probe } from "./node-health.ts";
-import type { UpstreamRecord } from "./record.ts";
-import { type UnitEnv, Upstream, type UpstreamHealth, type UpstreamIds } from "./unit.ts";
+import { type UnitEnv, Upstream, type UpstreamHealth, type UpstreamIds } from "./compiled-upstream.ts";
+import type { Dns } from "./dns/dns.ts";
+import type { Probe } from "./health/node-health.ts";
+import type { UpstreamRecord } from "./upstream-record.ts";
+import type { CertificatePair } from "./upstream-settings.ts";
+import type { UpstreamUnit } from "./upstream-unit.ts";
 
 export interface UpstreamsEnv {
   readonly clock: Clock;

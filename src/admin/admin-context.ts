@@ -1,0 +1,85 @@
+/**
+ * What the parts of the Admin API share, and the life of one write as data: what is asked, what was there, what will
+ * be there.
+ *
+ *   read → build candidate → check → plan → commit → answer
+ */
+import type { Clock } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
+import type { Asking, Barrier } from "../cluster/barrier.ts";
+import type { Kind, WriteMethod } from "../model/kinds.ts";
+import type { RouterMode } from "../runtime/routes/router.ts";
+import type { Store } from "../store/store.ts";
+import type { History } from "./history/history.ts";
+import type { NodeList } from "./node-list.ts";
+import type { PluginCatalog } from "./plugin-catalog.ts";
+import type { Members, StoredRecord } from "./read/stored-record.ts";
+import type { FieldCodec } from "./sealing/field-codec.ts";
+import type { KeyQueue } from "./write/key-queue.ts";
+import type { Pointing } from "./write/reference-guard.ts";
+import type { UniqueIndex } from "./write/unique-index.ts";
+import type { WriteOptions } from "./write/write-options.ts";
+
+export interface Actor {
+  /** Name of the key, for logs and the history; never the key itself. */
+  readonly name: string;
+  readonly role: "admin" | "viewer";
+}
+
+export interface AdminRequest {
+  readonly method: string;
+  /** Path as sent, without query. */
+  readonly path: string;
+  /** Segments after `/apisix/admin`, decoded. */
+  readonly segments: readonly string[];
+  /** Query arguments; the first value counts. */
+  readonly args: ReadonlyMap<string, string>;
+  /** Header value by lower-case name. */
+  header(name: string): string | undefined;
+  /** Address of the socket. */
+  readonly address: string;
+  readonly actor: Actor;
+  /** Of writes; reads have none. */
+  readonly options: WriteOptions;
+  /** What a write that is waited for puts beside its record, so that nodes answer to it. */
+  readonly ask?: Asking["ask"] | undefined;
+}
+
+/** What becomes of one record. Values here are plain text: opened after reading, sealed before storing. */
+export interface RecordChange {
+  readonly kind: Kind;
+  /** As keys have it. */
+  readonly id: string;
+  readonly key: string;
+  readonly previous: StoredRecord | undefined;
+  readonly previousValue: Members | undefined;
+  /** What will be stored; undefined when the record goes. */
+  readonly candidate: Members | undefined;
+}
+
+/** One write under way. */
+export interface Write extends RecordChange {
+  readonly request: AdminRequest;
+  readonly method: WriteMethod;
+  /** Lifetime from `?ttl=`. */
+  readonly ttlSeconds: number | undefined;
+}
+
+export interface Engine {
+  readonly store: Store;
+  /** Without a trailing slash. */
+  readonly prefix: string;
+  readonly catalog: PluginCatalog;
+  /** How gateway nodes match routes, for warnings about routes that no request can reach. */
+  readonly routerMode: RouterMode;
+  readonly codec: FieldCodec;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly unique: UniqueIndex;
+  readonly pointing: Pointing;
+  readonly queue: KeyQueue;
+  /** Undefined where no gateway node is followed; then nobody can wait for them. */
+  readonly barrier: Barrier | undefined;
+  readonly nodes: NodeList;
+  readonly history: History;
+}

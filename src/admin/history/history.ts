@@ -1,0 +1,111 @@
+/**
+ * The history of writes: each one puts its entry into its own transaction, so there is an entry exactly if it happened.
+ * Promise: bounded in number and in size; nothing that may be shown holds a secret; what a rollback needs is as well
+ * protected as the records themselves, since it is what they were, byte for byte, next to them in the store.
+ */
+import { randomBytes } from "node:crypto";
+import type { Clock } from "../../base/clock.ts";
+import { messageOf } from "../../base/errors.ts";
+import { type KeyValue, prefixRange } from "../../store/store.ts";
+import { MAX_REQUEST_BYTES } from "../../store/store-limits.ts";
+import type { AdminRequest, Engine, RecordChange } from "../admin-context.ts";
+import { boundedDiff } from "../preview/diff.ts";
+import { shownChange } from "../preview/dry-run.ts";
+import { historyDir, historyGuardKey, restoreDir } from "../store-paths.ts";
+import { Plan } from "../write/write-plan.ts";
+import { encodeEntry, encodeRestorables, type HistoryEntry, restorableOf } from "./history-entry.ts";
+
+const PATH_LENGTH_MAX = 1_024;
+const RESTORE_BYTES_MAX = 256 * 1_024;
+/** What else a transaction holds: keys, index entries. */
+const MARGIN_BYTES = 64 * 1_024;
+
+export interface History {
+  /** Whether writes are remembered at all. */
+  readonly keeps: boolean;
+  /** Adds the entry of a write to its plan; to be called last. Without changes it only says that it happened. */
+  plan(engine: Engine, plan: Plan, request: AdminRequest, changes: readonly RecordChange[]): void;
+  /** Something was committed: now and then the oldest entries go. Never throws, never waits. */
+  written(engine: Engine): void;
+  /** Resolves when nothing is under way. */
+  idle(): Promise<void>;
+}
+
+/** @param entries how many are kept; 0: no history */
+export function openHistory(entries: number): History {
+  const slack = Math.max(1, Math.min(100, Math.floor(entries / 10)));
+  let since = slack; // the first write of a process looks too
+  let trimming: Promise<void> | undefined;
+  return {
+    keeps: entries > 0,
+    plan(engine, plan, request, changes) {
+      if (entries > 0) planEntry(engine, plan, request, changes);
+    },
+    written(engine) {
+      if (++since < slack || trimming || entries === 0) return;
+      since = 0;
+      trimming = trim(engine, entries)
+        .catch((error) => engine.log.debug({ error: messageOf(error) }, "the history could not be trimmed")) // later
+        .finally(() => {
+          trimming = undefined;
+        });
+    },
+    async idle() {
+      await trimming;
+    },
+  };
+}
+
+/** Ordered by time. */
+export function newHistoryId(clock: Clock): string {
+  return `${String(clock.nowMs()).padStart(15, "0")}-${randomBytes(6).toString("hex")}`;
+}
+
+function planEntry(engine: Engine, plan: Plan, request: AdminRequest, changes: readonly RecordChange[]): void {
+  const { clock, prefix } = engine;
+  const roomy = plan.bytes < MAX_REQUEST_BYTES - 2 * MARGIN_BYTES;
+  const id = newHistoryId(clock);
+  const entry: HistoryEntry = {
+    timeMs: clock.nowMs(),
+    actor: request.actor.name,
+    address: request.address,
+    method: request.method,
+    path: request.path.slice(0, PATH_LENGTH_MAX),
+    changes: changes.map((one) => {
+      const { key, change, diff } = shownChange(engine, one);
+      return { key, change, diff: roomy ? boundedDiff(diff, changes.length) : [{ op: "cut", path: "" }] };
+    }),
+  };
+  plan.put(`${historyDir(prefix)}${id}`, encodeEntry(entry));
+  plan.put(historyGuardKey(prefix), id);
+  if (changes.length === 0) return;
+  const restore = encodeRestorables(changes.map(({ key, previous }) => restorableOf(key, previous)));
+  const room = Math.min(RESTORE_BYTES_MAX, MAX_REQUEST_BYTES - MARGIN_BYTES - plan.bytes);
+  // Without it the write still has its entry; a rollback beyond it says that it cannot be.
+  if (restore.length <= room) plan.put(`${restoreDir(prefix)}${id}`, restore);
+}
+
+/** Entries in the order of their revisions, oldest first, without values. */
+export async function historyKeys(engine: Engine): Promise<KeyValue[]> {
+  const kvs: KeyValue[] = [];
+  for await (const page of engine.store.list(prefixRange(historyDir(engine.prefix)), { keysOnly: true })) {
+    kvs.push(...page.kvs);
+  }
+  // Clocks of several admins differ; revisions do not.
+  return kvs.sort((a, b) => Number(a.createRevision - b.createRevision));
+}
+
+const TRIM_BATCH = 60; // two keys each
+
+async function trim(engine: Engine, entries: number): Promise<void> {
+  const { prefix } = engine;
+  const ids = (await historyKeys(engine)).map(({ key }) => key.slice(historyDir(prefix).length));
+  const old = ids.slice(0, Math.max(0, ids.length - entries));
+  for (let at = 0; at < old.length; at += TRIM_BATCH) {
+    const plan = new Plan();
+    for (const id of old.slice(at, at + TRIM_BATCH)) {
+      plan.delete(`${historyDir(prefix)}${id}`).delete(`${restoreDir(prefix)}${id}`);
+    }
+    await engine.store.txn(plan.toTxn());
+  }
+}

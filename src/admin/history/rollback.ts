@@ -1,0 +1,165 @@
+/**
+ * `POST /history/{revision}/rollback`: puts the configuration back to what it was right after that write.
+ * Promise: all of it in one transaction or nothing; what is restored was checked as a whole, as any write; it is itself an
+ * entry of the history.
+ */
+import { sleep } from "../../base/clock.ts";
+import { isGatewayError, messageOf } from "../../base/errors.ts";
+import { credentialsOf } from "../../model/keys.ts";
+import { prefixRange } from "../../store/store.ts";
+import type { AdminRequest, Engine, RecordChange } from "../admin-context.ts";
+import { type AdminAnswer, refuse } from "../admin-response.ts";
+import { showPlan } from "../preview/dry-run.ts";
+import { historyGuardKey, pointedKey } from "../store-paths.ts";
+import { contentError, shapeError } from "../write/candidate-check.ts";
+import { commit } from "../write/commit.ts";
+import { openPointing } from "../write/reference-guard.ts";
+import { openUniqueIndex } from "../write/unique-index.ts";
+import { checkEnv, planChecks } from "../write/write-commit.ts";
+import { Plan } from "../write/write-plan.ts";
+import { noEntry } from "./history-read.ts";
+import { overlayStore } from "./overlay-store.ts";
+import { type Reconstruction, reconstruct } from "./restore-points.ts";
+
+const ATTEMPTS = 5;
+const RETRY_MS = 50;
+
+export async function rollBack(engine: Engine, request: AdminRequest): Promise<AdminAnswer> {
+  for (let attempt = 1; ; attempt++) {
+    const result = await rollBackOnce(engine, request);
+    if (result !== "conflict") return result;
+    if (attempt >= ATTEMPTS) return refuse(503, "the configuration keeps changing while it is rolled back");
+    await sleep(engine.clock, RETRY_MS * attempt * Math.random());
+  }
+}
+
+async function rollBackOnce(engine: Engine, request: AdminRequest): Promise<AdminAnswer | "conflict"> {
+  const revision = request.segments[1] ?? "";
+  const guard = historyGuardKey(engine.prefix);
+  const { kv: newest } = await engine.store.get(guard); // before the history is read: later writes make the plan fail
+  const then = await reconstruct(engine, revision, request.args.get("key"));
+  if (then === undefined) return noEntry(revision);
+  if ("refusal" in then) return then.refusal;
+  const plan = new Plan("last").expect(guard, newest?.modRevision ?? 0n);
+  for (const { change, sealed } of then.records) {
+    plan.expect(change.key, change.previous?.modRevision ?? 0n);
+    if (sealed) plan.put(change.key, sealed);
+    else plan.delete(change.key);
+  }
+  const changes = then.records.map(({ change }) => change);
+  const errors = await checkTogether(engine, request, plan, changes);
+  if (errors.length > 0) {
+    return refuse(400, `the configuration of revision ${revision} cannot be restored`, { errors });
+  }
+  return finish(engine, request, plan, changes, then, revision);
+}
+
+interface Finding {
+  readonly key: string;
+  readonly error: string;
+}
+
+/** Every record by the rules of a write, in a store where all of them are already as they will be. */
+async function checkTogether(
+  engine: Engine,
+  request: AdminRequest,
+  plan: Plan,
+  changes: readonly RecordChange[],
+): Promise<Finding[]> {
+  const store = overlayStore(engine.store, plan);
+  const view: Engine = {
+    ...engine,
+    store,
+    pointing: openPointing(store, engine.prefix),
+    unique: openUniqueIndex(store, engine.prefix, engine.catalog, engine.codec),
+  };
+  const findings: Finding[] = [];
+  for (const change of changes) {
+    const error = await checkOne(view, request, plan, change);
+    if (error !== undefined) findings.push({ key: change.key, error });
+  }
+  return findings;
+}
+
+async function checkOne(
+  view: Engine,
+  request: AdminRequest,
+  plan: Plan,
+  change: RecordChange,
+): Promise<string | undefined> {
+  const { kind, id, candidate, previousValue } = change;
+  const owner = { kind: kind.name, id };
+  if (!candidate) {
+    const used = await view.pointing.planDelete(plan, kind, id);
+    if (used !== undefined || kind.pluginSide !== "consumer") return used;
+    const left = kind.name === "consumer" ? await planNoCredentials(view, plan, id) : undefined;
+    if (left !== undefined) return left;
+    return view.unique.plan(plan, owner, undefined, previousValue);
+  }
+  const env = checkEnv(view);
+  // A plugin's own metadata schema knows no id.
+  const { id: _, ...withoutId } = candidate;
+  const shape = shapeError(env, kind, id, kind.id === "plugin" ? withoutId : candidate);
+  const error = shape ?? contentError(env, kind, candidate);
+  if (error !== undefined) return error;
+  const refusal = await planChecks(view, { ...change, request, method: "PUT", ttlSeconds: undefined }, candidate, plan);
+  if (refusal) return (refusal.body as { readonly error_msg?: string }).error_msg ?? "refused";
+  return kind.pluginSide === "consumer" ? view.unique.plan(plan, owner, candidate, previousValue) : undefined;
+}
+
+/** A consumer does not go while credentials stay, or come. */
+async function planNoCredentials(view: Engine, plan: Plan, consumer: string): Promise<string | undefined> {
+  const guard = pointedKey(view.prefix, "consumer", consumer);
+  const { kv } = await view.store.get(guard);
+  plan.expect(guard, kv?.modRevision ?? 0n);
+  for await (const page of view.store.list(prefixRange(credentialsOf(view.prefix, consumer)))) {
+    const [first] = page.kvs;
+    if (first) return `${first.key} would be left without its consumer`;
+  }
+  return undefined;
+}
+
+async function finish(
+  engine: Engine,
+  request: AdminRequest,
+  plan: Plan,
+  changes: readonly RecordChange[],
+  { warnings }: Reconstruction,
+  revision: string,
+): Promise<AdminAnswer | "conflict"> {
+  try {
+    plan.toTxn();
+  } catch (error) {
+    if (!isGatewayError(error, "STORE_TOO_LARGE")) throw error;
+    const advice = "roll back to a later revision first, or one record at a time with ?key=";
+    return refuse(
+      400,
+      `going back to revision ${revision} changes ${changes.length} records: ${messageOf(error)}; ${advice}`,
+    );
+  }
+  if (request.options.dryRun) {
+    const shown = await showPlan(engine, plan, changes, 200);
+    const body = shown.body as { readonly warnings: readonly unknown[] };
+    return { ...shown, body: { ...body, warnings: [...warnings, ...body.warnings] } };
+  }
+  const restored = changes.map(({ key, previous, candidate }) => {
+    if (!candidate) return { key, change: "deleted" };
+    return { key, change: previous ? "updated" : "created" };
+  });
+  const body = { rolled_back_to: Number(revision), changes: restored, warnings };
+  const [first] = changes;
+  if (!first) return { status: 200, body };
+  engine.history.plan(engine, plan, request, changes);
+  const written = plan.get(first.key);
+  const after = written?.op === "put" ? written.value : undefined;
+  const before = first.previous?.modRevision ?? 0n;
+  const done = await commit(engine.store, engine.clock, plan, { key: first.key, before, after }, request.ask);
+  if (done.kind === "conflict") return "conflict";
+  engine.history.written(engine);
+  return {
+    status: 200,
+    body: { ...body, revision: Number(done.revision) },
+    revision: done.revision,
+    asked: done.asked,
+  };
+}

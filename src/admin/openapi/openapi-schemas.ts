@@ -1,0 +1,182 @@
+/**
+ * The components of our OpenAPI description, made from the very schemas that writes are checked by.
+ * Promise: what may be written is described as it is checked; what is answered is described as it is stored: references
+ * and sealed texts where a pattern was, private keys missing.
+ */
+import { KINDS, type Kind, secretSchema } from "../../model/kinds.ts";
+import type { CatalogPlugin, PluginCatalog } from "../plugin-catalog.ts";
+
+export type Json = Readonly<Record<string, unknown>>;
+
+export const ref = (name: string): Json => ({ $ref: `#/components/schemas/${name}` });
+
+/** `consumer_group` → `ConsumerGroup` */
+export function titleOf(kind: Kind): string {
+  return kind.name.replace(/(?:^|_)([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}
+
+export function componentSchemas(catalog: PluginCatalog): Json {
+  const schemas: Record<string, unknown> = { ...COMMON };
+  for (const kind of Object.values(KINDS)) {
+    const title = titleOf(kind);
+    schemas[title] = writtenSchema(kind);
+    schemas[`Stored${title}`] = storedSchema(kind);
+    const answer = { key: { type: "string" }, value: ref(`Stored${title}`) };
+    const indexes = { createdIndex: { type: "integer" }, modifiedIndex: { type: "integer" } };
+    schemas[`${title}Answer`] = {
+      type: "object",
+      properties: { ...answer, ...APPLIED },
+      required: ["key", "value"],
+      additionalProperties: false,
+    };
+    schemas[`${title}Entry`] = {
+      type: "object",
+      properties: { ...answer, ...indexes },
+      required: ["key", "value", "createdIndex", "modifiedIndex"],
+      additionalProperties: false,
+    };
+    schemas[`${title}List`] = listOf(ref(`${title}Entry`));
+  }
+  schemas["RoutePlugins"] = pluginsOf(catalog, "Plugin", ({ schema }) => schema);
+  schemas["ConsumerPlugins"] = pluginsOf(catalog, "Consumer", ({ consumerSchema }) => consumerSchema);
+  for (const plugin of catalog.plugins) {
+    for (const [prefix, schema] of [
+      ["Plugin", plugin.schema],
+      ["Consumer", plugin.consumerSchema],
+      ["Metadata", plugin.metadataSchema],
+    ] as const) {
+      if (schema) schemas[`${prefix}_${plugin.name}`] = modern(schema);
+    }
+  }
+  return schemas;
+}
+
+export function listOf(item: Json, more: Json = {}): Json {
+  return {
+    type: "object",
+    properties: { list: { type: "array", items: item }, total: { type: "integer", minimum: 0 }, ...more },
+    required: ["list", "total"],
+    additionalProperties: false,
+  };
+}
+
+/** What a write that waited says in addition. */
+export const APPLIED: Json = {
+  revision: { type: "integer" },
+  applied: { type: "array", items: { type: "string" } },
+  waiting: { type: "array", items: { type: "string" } },
+  left: { type: "array", items: { type: "string" } },
+  message: { type: "string" },
+};
+
+const CHANGE: Json = {
+  type: "object",
+  properties: {
+    key: { type: "string" },
+    change: { enum: ["created", "updated", "deleted", "unchanged"] },
+    diff: { type: "array", items: ref("DiffEntry") },
+  },
+  required: ["key", "change"],
+  additionalProperties: false,
+};
+
+const WARNING: Json = {
+  type: "object",
+  properties: { code: { type: "string" }, key: { type: "string" }, message: { type: "string" } },
+  required: ["code", "key", "message"],
+  additionalProperties: false,
+};
+
+const COMMON: Json = {
+  Error: { type: "object", properties: { error_msg: { type: "string" } }, required: ["error_msg"] },
+  KeyNotFound: { type: "object", properties: { message: { const: "Key not found" } }, required: ["message"] },
+  DiffEntry: {
+    type: "object",
+    properties: { op: { enum: ["add", "remove", "replace", "cut"] }, path: { type: "string" }, from: {}, to: {} },
+    required: ["op", "path"],
+    additionalProperties: false,
+  },
+  Change: CHANGE,
+  Warning: WARNING,
+  DryRun: {
+    type: "object",
+    properties: {
+      dry_run: { const: true },
+      status: { type: "integer", description: "what the write would be answered with" },
+      changes: { type: "array", items: ref("Change") },
+      warnings: { type: "array", items: ref("Warning") },
+    },
+    required: ["dry_run", "status", "changes", "warnings"],
+    additionalProperties: false,
+  },
+  Deleted: {
+    type: "object",
+    properties: { deleted: { const: "1" }, key: { type: "string" }, ...APPLIED },
+    required: ["deleted", "key"],
+    additionalProperties: false,
+  },
+};
+
+function pluginsOf(
+  catalog: PluginCatalog,
+  prefix: string,
+  schemaOf: (plugin: CatalogPlugin) => object | undefined,
+): Json {
+  const named = catalog.plugins.filter((plugin) => schemaOf(plugin));
+  return { type: "object", properties: Object.fromEntries(named.map(({ name }) => [name, ref(`${prefix}_${name}`)])) };
+}
+
+function writtenSchema(kind: Kind): Json {
+  if (kind.name === "secret") return { anyOf: ["vault", "aws", "gcp"].map((name) => modern(secretSchema(name) ?? {})) };
+  const schema = modern(kind.schema);
+  const properties = schema["properties"] as Json | undefined;
+  if (!properties?.["plugins"] || !kind.pluginSide) return schema;
+  const plugins = ref(kind.pluginSide === "consumer" ? "ConsumerPlugins" : "RoutePlugins");
+  return { ...schema, properties: { ...properties, plugins } };
+}
+
+const RULES = ["allOf", "anyOf", "oneOf", "not", "if", "then", "else", "required", "dependentRequired"];
+
+/** What was written plus id and times; without rules that span members, since keys are left out of answers. */
+function storedSchema(kind: Kind): Json {
+  if (kind.name === "secret" || kind.name === "plugin_metadata") {
+    return { type: "object", properties: { id: { type: "string" } }, required: ["id"] };
+  }
+  const schema = loose(modern(kind.schema), kind.references) as Json;
+  return Object.fromEntries(Object.entries(schema).filter(([name]) => !RULES.includes(name)));
+}
+
+/** Texts that may be sealed, masked or references are held to no pattern. */
+function loose(schema: unknown, references: boolean): unknown {
+  if (Array.isArray(schema)) return schema.map((item) => loose(item, references));
+  if (typeof schema !== "object" || schema === null) return schema;
+  const members = schema as Json;
+  const isPrivateKey = members["minLength"] === 64 && members["maxLength"] === 65_536;
+  if (members["type"] === "string" && (references || isPrivateKey)) return { type: "string" };
+  return Object.fromEntries(Object.entries(members).map(([name, value]) => [name, loose(value, references)]));
+}
+
+/** As JSON Schema 2020-12 has it, which OpenAPI 3.1 speaks: `dependencies` is two keywords there. */
+function modern(schema: object): Json {
+  return modernise(JSON.parse(JSON.stringify(schema))) as Json; // a plain copy of a schema is one
+}
+
+function modernise(schema: unknown): unknown {
+  if (Array.isArray(schema)) return schema.map(modernise);
+  if (typeof schema !== "object" || schema === null) return schema;
+  const { dependencies, ...rest } = schema as Json;
+  const members = Object.fromEntries(Object.entries(rest).map(([name, value]) => [name, modernise(value)]));
+  if (typeof dependencies !== "object" || dependencies === null) {
+    return dependencies === undefined ? members : { ...members, dependencies };
+  }
+  const entries = Object.entries(dependencies);
+  const lists = entries.filter(([, value]) => Array.isArray(value));
+  const schemas = entries.filter(([, value]) => !Array.isArray(value));
+  return {
+    ...members,
+    ...(lists.length > 0 && { dependentRequired: Object.fromEntries(lists) }),
+    ...(schemas.length > 0 && {
+      dependentSchemas: Object.fromEntries(schemas.map(([name, value]) => [name, modernise(value)])),
+    }),
+  };
+}

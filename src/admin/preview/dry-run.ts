@@ -1,0 +1,46 @@
+/**
+ * The answer to a dry run: what would change, and what is suspicious about it.
+ * Promise: everything a real write would refuse has been refused before; nothing is written.
+ */
+import { checkTxn } from "../../store/store-limits.ts";
+import type { Engine, RecordChange } from "../admin-context.ts";
+import type { AdminAnswer } from "../admin-response.ts";
+import { masked } from "../read/masking.ts";
+import type { Members } from "../read/stored-record.ts";
+import type { Plan } from "../write/write-plan.ts";
+import { type ConfigView, openConfigView } from "./config-view.ts";
+import { type DiffEntry, diffOf, type Side } from "./diff.ts";
+import { warningsOf } from "./warnings.ts";
+
+export interface ShownChange {
+  readonly key: string;
+  readonly change: "created" | "updated" | "deleted" | "unchanged";
+  readonly diff: readonly DiffEntry[];
+}
+
+/** @param status what the write would be answered with @throws GatewayError STORE_TOO_LARGE as the write would */
+export async function showPlan(
+  engine: Engine,
+  plan: Plan,
+  changes: readonly RecordChange[],
+  status: number,
+): Promise<AdminAnswer> {
+  checkTxn(plan.toTxn());
+  const before: ConfigView = openConfigView(engine, []);
+  const warnings = await warningsOf(engine, changes, before, openConfigView(engine, changes, before));
+  return {
+    status: 200,
+    body: { dry_run: true, status, changes: changes.map((one) => shownChange(engine, one)), warnings },
+  };
+}
+
+/** A change as clients may see it, secrets masked. */
+export function shownChange(engine: Engine, change: RecordChange): ShownChange {
+  const { key, kind, previous, previousValue, candidate } = change;
+  const side = (value: Members | undefined): Side | undefined =>
+    value && { plain: value, shown: masked(engine.catalog, kind, value) };
+  const diff = diffOf(side(previousValue), side(candidate));
+  if (!previous) return { key, change: "created", diff };
+  if (!candidate) return { key, change: "deleted", diff };
+  return { key, change: diff.length === 0 ? "unchanged" : "updated", diff };
+}

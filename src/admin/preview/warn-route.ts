@@ -1,0 +1,80 @@
+/**
+ * Warnings about one route as it will be served: whether it asks who calls, and whether it leads anywhere.
+ */
+import { literalOf } from "../../runtime/routes/uri-pattern.ts";
+import type { Engine } from "../admin-context.ts";
+import { type Members, own } from "../read/stored-record.ts";
+import type { EffectiveRoute } from "./effective-route.ts";
+
+export interface RouteSurroundings {
+  /** Plugins of all global rules. */
+  readonly everywhere: ReadonlySet<string>;
+  /** Authentication plugins that somebody has a credential of. */
+  readonly credentials: ReadonlySet<string>;
+}
+
+export interface RouteFault {
+  readonly code: "sign_endpoint_open" | "nobody_can_pass" | "upstream_without_nodes";
+  readonly message: string;
+}
+
+/** jwt-auth's signing endpoint, which hands out tokens. */
+const SIGN_PATH = "/apisix/plugin/jwt/sign";
+/** Plugins that ask others, or several plugins, who calls. */
+const ASKERS: ReadonlySet<string> = new Set(["multi-auth", "forward-auth", "openid-connect", "opa", "cas-auth"]);
+/** Plugins that answer by themselves, so that no upstream is needed. */
+const ANSWERERS: ReadonlySet<string> = new Set([
+  "public-api",
+  "mocking",
+  "redirect",
+  "fault-injection",
+  "traffic-split",
+  "serverless-pre-function",
+  "serverless-post-function",
+]);
+
+/** Whether somebody has to prove who they are before the route serves them. */
+export function isProtected(engine: Engine, route: EffectiveRoute, everywhere: ReadonlySet<string>): boolean {
+  const authenticates = (name: string): boolean => ASKERS.has(name) || engine.catalog.get(name)?.type === "auth";
+  return [...route.plugins.keys(), ...everywhere].some(authenticates);
+}
+
+export function routeFaults(engine: Engine, route: EffectiveRoute, around: RouteSurroundings): RouteFault[] {
+  const faults: RouteFault[] = [];
+  if (signs(route) && !isProtected(engine, route, around.everywhere)) {
+    const message = "hands out tokens to everyone who knows a key, and keys stand in every token: add authentication";
+    faults.push({ code: "sign_endpoint_open", message });
+  }
+  for (const [name, conf] of route.plugins) {
+    if (engine.catalog.get(name)?.type !== "auth" || around.credentials.has(name)) continue;
+    if (own(conf, "anonymous_consumer") !== undefined) continue;
+    faults.push({ code: "nobody_can_pass", message: `asks for ${name}, and no consumer has a credential of it` });
+  }
+  const answers = [...route.plugins.keys(), ...around.everywhere].some((name) => ANSWERERS.has(name));
+  const fault = answers ? undefined : upstreamFault(route.upstream);
+  return fault === undefined ? faults : [...faults, { code: "upstream_without_nodes", message: fault }];
+}
+
+function signs({ plugins, paths }: EffectiveRoute): boolean {
+  const conf = plugins.get("public-api");
+  if (!conf) return false;
+  const uri = own(conf, "uri");
+  if (uri !== undefined) return uri === SIGN_PATH;
+  return paths.some(({ source }) => {
+    const { literal, exact } = literalOf(source, false);
+    return exact ? literal === SIGN_PATH : SIGN_PATH.startsWith(literal);
+  });
+}
+
+/** Why requests to it cannot be forwarded. */
+export function upstreamFault(upstream: Members | "missing" | undefined): string | undefined {
+  if (upstream === undefined) return "leads nowhere: there is neither an upstream nor a plugin that answers";
+  if (upstream === "missing") return undefined; // said by the reference
+  const nodes = own(upstream, "nodes");
+  if (nodes === undefined) return "has no nodes: service discovery is not offered here";
+  const weights = Array.isArray(nodes)
+    ? nodes.map((node) => own(node as Members, "weight"))
+    : Object.values(typeof nodes === "object" && nodes !== null ? nodes : {});
+  if (weights.length === 0) return "has no nodes";
+  return weights.some((weight) => weight !== 0) ? undefined : "has only nodes of weight 0";
+}

@@ -1,0 +1,157 @@
+/**
+ * What is suspicious about a change that nothing forbids: routes no request can reach, routes without authentication in
+ * front of protected ones, open signing endpoints, upstreams that lead nowhere.
+ */
+import { keyOf } from "../../model/keys.ts";
+import { prefixRange } from "../../store/store.ts";
+import type { Engine, RecordChange } from "../admin-context.ts";
+import { ownMembers } from "../read/stored-record.ts";
+import { uniqueKey } from "../store-paths.ts";
+import type { ConfigView } from "./config-view.ts";
+import { type EffectiveRoute, readRoutes } from "./effective-route.ts";
+import { hiddenBy, takesFrom } from "./route-order.ts";
+import { collisionsOf, danglingOf } from "./warn-references.ts";
+import { isProtected, type RouteSurroundings, routeFaults, upstreamFault } from "./warn-route.ts";
+
+export interface Warning {
+  readonly code:
+    | "route_unreachable"
+    | "unprotected_route_first"
+    | "sign_endpoint_open"
+    | "nobody_can_pass"
+    | "upstream_without_nodes"
+    | "dangling_reference"
+    | "key_collision";
+  /** Of the record that is suspicious, which need not be the one that is written. */
+  readonly key: string;
+  readonly message: string;
+}
+
+const WARNINGS_MAX = 100;
+/** Routes that one service, plugin config or global rule may drag along; more are not looked at. */
+const TOUCHED_MAX = 50;
+
+/** @param before the configuration as it is @param after as it will be */
+export async function warningsOf(
+  engine: Engine,
+  changes: readonly RecordChange[],
+  before: ConfigView,
+  after: ConfigView,
+): Promise<readonly Warning[]> {
+  const warnings: Warning[] = [];
+  for (const change of changes) {
+    warnings.push(...(await danglingOf(engine, change, after)), ...(await collisionsOf(engine, change, after)));
+    const fault = change.kind.name === "upstream" && change.candidate ? upstreamFault(change.candidate) : undefined;
+    if (fault !== undefined) warnings.push({ code: "upstream_without_nodes", key: change.key, message: fault });
+  }
+  if (changes.some((change) => TOUCHES_ROUTES.has(change.kind.name))) {
+    warnings.push(...(await warningsOfRoutes(engine, changes, before, after)));
+  }
+  return warnings.slice(0, WARNINGS_MAX);
+}
+
+const TOUCHES_ROUTES: ReadonlySet<string> = new Set(["route", "service", "plugin_config", "global_rule"]);
+
+interface World extends RouteSurroundings {
+  readonly routes: ReadonlyMap<string, EffectiveRoute>;
+}
+
+async function worldOf(engine: Engine, view: ConfigView): Promise<World> {
+  const everywhere = new Set<string>();
+  for (const { value } of (await view.all("global_rule")).values()) {
+    for (const name of Object.keys(ownMembers(value, "plugins"))) everywhere.add(name);
+  }
+  const credentials = new Set<string>();
+  for (const { name, type } of engine.catalog.plugins) {
+    if (type === "auth" && (await hasCredential(engine, view, name))) credentials.add(name);
+  }
+  return { routes: await readRoutes(view, engine.routerMode), everywhere, credentials };
+}
+
+/** The index of identifying values answers at once; only where it is empty are consumers read one by one. */
+async function hasCredential(engine: Engine, view: ConfigView, plugin: string): Promise<boolean> {
+  const range = prefixRange(uniqueKey(engine.prefix, plugin, ""));
+  for await (const page of engine.store.list(range, { keysOnly: true, pageSize: 1 })) {
+    if (page.kvs.length > 0) return true;
+    break;
+  }
+  for (const kind of ["consumer", "credential"] as const) {
+    for (const { value } of (await view.all(kind)).values()) {
+      if (Object.hasOwn(ownMembers(value, "plugins"), plugin)) return true;
+    }
+  }
+  return false;
+}
+
+async function warningsOfRoutes(
+  engine: Engine,
+  changes: readonly RecordChange[],
+  before: ConfigView,
+  after: ConfigView,
+): Promise<Warning[]> {
+  const [then, now] = [await worldOf(engine, before), await worldOf(engine, after)];
+  const written = new Set(
+    changes.flatMap(({ kind, id, candidate }) => (kind.name === "route" && candidate ? [id] : [])),
+  );
+  const warnings = [...written].flatMap((id) => faultsOf(engine, now, id));
+  // Of routes that are only touched, what is new.
+  const textOf = ({ code, key, message }: Warning): string => [code, key, message].join(" ");
+  for (const id of touchedBy(engine, changes, written, now)) {
+    const old = new Set(faultsOf(engine, then, id).map(textOf));
+    warnings.push(...faultsOf(engine, now, id).filter((one) => !old.has(textOf(one))));
+  }
+  return warnings;
+}
+
+/** Routes that mean something else now: by what they are made of, or because one that is written comes first. */
+function touchedBy(
+  engine: Engine,
+  changes: readonly RecordChange[],
+  written: ReadonlySet<string>,
+  { routes }: World,
+): readonly string[] {
+  const all = changes.some(({ kind }) => kind.name === "global_rule");
+  const changed = new Set(changes.map(({ kind, id }) => `${kind.name}/${id}`));
+  const firsts = [...written].flatMap((id) => routes.get(id) ?? []);
+  const touched: string[] = [];
+  for (const route of routes.values()) {
+    if (touched.length >= TOUCHED_MAX) break;
+    if (written.has(route.id)) continue;
+    const isTouched =
+      all ||
+      route.layers.some((layer) => changed.has(layer)) ||
+      firsts.some((first) => takesFrom(engine.routerMode, first, route) === "all");
+    if (isTouched) touched.push(route.id);
+  }
+  return touched;
+}
+
+function faultsOf(engine: Engine, world: World, id: string): Warning[] {
+  const route = world.routes.get(id);
+  if (!route?.isEnabled) return [];
+  const key = keyOf(engine.prefix, "route", id);
+  const mode = engine.routerMode;
+  const warnings: Warning[] = routeFaults(engine, route, world).map((fault) => ({ ...fault, key }));
+  const hidden = hiddenBy(mode, route, world.routes.values());
+  if (hidden) {
+    const message = `no request reaches it: ${listed(hidden)} of the same or broader conditions comes first`;
+    return [...warnings, { code: "route_unreachable", key, message }];
+  }
+  const guarded = isProtected(engine, route, world.everywhere);
+  for (const other of world.routes.values()) {
+    if (other.id === id || isProtected(engine, other, world.everywhere) === guarded) continue;
+    const [open, closed] = guarded ? [other, route] : [route, other];
+    const share = takesFrom(mode, open, closed);
+    if (share === undefined) continue;
+    warnings.push({
+      code: "unprotected_route_first",
+      key: keyOf(engine.prefix, "route", open.id),
+      message: `has no authentication and takes ${share} requests of route ${closed.id}, which has`,
+    });
+  }
+  return warnings;
+}
+
+function listed(ids: ReadonlySet<string>): string {
+  return [...ids].map((id) => `route ${id}`).join(" and ");
+}

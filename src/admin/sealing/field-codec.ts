@@ -1,0 +1,42 @@
+/**
+ * The seam where secret members are sealed before a value is stored and opened after it is read.
+ * Without a keyring nothing is sealed.
+ */
+import type { Kind } from "../../model/kinds.ts";
+import type { Members } from "../read/stored-record.ts";
+
+export type Resealed =
+  /** All of it is under the first key, or there is nothing to seal. */
+  | { readonly kind: "current" }
+  /** `doubtful`: places of texts that were taken as plain and may be sealed by a key that is not in the keyring. */
+  | { readonly kind: "resealed"; readonly value: Members; readonly doubtful: readonly string[] }
+  | { readonly kind: "unopenable"; readonly reason: string };
+
+export interface FieldCodec {
+  /** Whether anything is ever sealed; when not, stored private keys are plain and are not echoed. */
+  readonly seals: boolean;
+  /** What is stored. What is sealed already stays as it is. */
+  seal(kind: Kind, id: string, value: Members): Members;
+  /** A stored value with its secrets as `seal` seals them now, whatever key, format or none they are under. */
+  reseal(kind: Kind, id: string, stored: Members): Resealed;
+  /** What was sealed; members that no key opens stay sealed. */
+  open(kind: Kind, id: string, value: Members): Members;
+  /** As `open`, but for private keys, which are shown to nobody. */
+  openShown(kind: Kind, id: string, value: Members): Members;
+  /**
+   * What a client means: sealed members it was once shown, and sends back, are opened.
+   * @param stored what the record is now, as stored @returns or why a member cannot be taken
+   */
+  openGiven(
+    kind: Kind,
+    id: string,
+    value: Members,
+    stored: Members | undefined,
+  ): { readonly value: Members } | { readonly error: string };
+  /** The plain text of a sealed private key of this record, or undefined when no key of the ring opens it. */
+  openKey(kind: Kind, id: string, text: string): string | undefined;
+  /** Digests of an identifying value, the one to write with first; all of them name the same thing. */
+  digests(text: string): readonly string[];
+  /** Whether a digest is one of those that `digests` makes now. */
+  owns(digest: string): boolean;
+}

@@ -1,0 +1,108 @@
+/**
+ * The field codec with a keyring: secrets are sealed for their place, in our format or in APISIX's.
+ * Promise: nothing is ever sealed twice; a sealed text that came from us and is sent back is the secret it was.
+ * Source: spec/admin-api.md section 8.
+ */
+import { isSealed, type Keyring, looksLegacy } from "../../base/keyring.ts";
+import type { Kind } from "../../model/kinds.ts";
+import { type PluginFields, replaceSecrets, type SecretPlace } from "../../model/secret-fields.ts";
+import { boundTo } from "../../runtime/field-opener.ts";
+import type { Members } from "../read/stored-record.ts";
+import type { FieldCodec, Resealed } from "./field-codec.ts";
+
+export function keyringCodec(keyring: Keyring, fields: PluginFields, prefix: string): FieldCodec {
+  const boundIn = (kind: Kind, id: string, place: SecretPlace): string =>
+    boundTo(prefix, { kind: kind.name, id }, place);
+  /** APISIX reads secret managers as they are. */
+  const seals = (kind: Kind): boolean => keyring.format === "gcm" || kind.name !== "secret";
+
+  const openText = (kind: Kind, id: string, text: string, place: SecretPlace): string => {
+    if (place.isPem && text.startsWith("---")) return text;
+    const opened = keyring.open(text, boundIn(kind, id, place));
+    return opened.kind === "opened" ? opened.text : text;
+  };
+  const open = (kind: Kind, id: string, value: Members): Members =>
+    replaceSecrets(kind, value, fields, (text, place) => openText(kind, id, text, place));
+
+  /** Sealed texts as they lie in the store, with what they mean. */
+  const known = (kind: Kind, id: string, stored: Members | undefined): ReadonlyMap<string, string> => {
+    const texts = new Map<string, string>();
+    if (!stored) return texts;
+    replaceSecrets(kind, stored, fields, (text, place) => {
+      texts.set(`${place.path}\n${text}`, openText(kind, id, text, place));
+      return text;
+    });
+    return texts;
+  };
+
+  const unopened = (text: string, { path }: SecretPlace, bound: string): string => {
+    const opened = keyring.open(text, bound);
+    return `${path} cannot be opened: ${opened.kind === "unopenable" ? opened.reason : "no key of the keyring fits"}`;
+  };
+  const reseal = (kind: Kind, id: string, stored: Members): Resealed => {
+    let reason: string | undefined;
+    const doubtful: string[] = [];
+    const seen = new Set<string>();
+    const value = replaceSecrets(kind, stored, fields, (text, place) => {
+      const bound = boundIn(kind, id, place);
+      seen.add(text);
+      if (text === "" || (seals(kind) ? keyring.isCurrent(text, bound) : !isSealed(text))) return text;
+      const plain = openText(kind, id, text, place);
+      if (plain === text) {
+        if (isSealed(text) || (place.isPem && !text.startsWith("---"))) reason ??= unopened(text, place, bound);
+        else if (looksLegacy(text)) doubtful.push(place.path);
+      }
+      return seals(kind) ? keyring.seal(plain, bound) : plain;
+    });
+    for (const [text, path] of leavesOf(stored, "")) {
+      if (!isSealed(text) || seen.has(text) || keyring.isCurrent(text, boundIn(kind, id, { path, isPem: false })))
+        continue;
+      reason ??= `${path} is sealed, and no plugin of this node has a secret there`;
+    }
+    if (reason !== undefined) return { kind: "unopenable", reason };
+    return value === stored ? { kind: "current" } : { kind: "resealed", value, doubtful };
+  };
+
+  return {
+    seals: true,
+    reseal,
+    seal: (kind, id, value) =>
+      seals(kind)
+        ? replaceSecrets(kind, value, fields, (text, place) =>
+            isSealed(text) || text === "" ? text : keyring.seal(text, boundIn(kind, id, place)),
+          )
+        : value,
+    open,
+    openShown: (kind, id, value) =>
+      replaceSecrets(kind, value, fields, (text, place) => (place.isPem ? text : openText(kind, id, text, place))),
+    openGiven(kind, id, value, stored) {
+      let error: string | undefined;
+      const shown = known(kind, id, stored);
+      const opened = replaceSecrets(kind, value, fields, (text, place) => {
+        const meant = shown.get(`${place.path}\n${text}`);
+        if (meant !== undefined && !isSealed(meant)) return meant;
+        // Others may not learn, by sending it, what a text of APISIX's format hides: it is bound to no place.
+        if (!isSealed(text) && !place.isPem) return text;
+        const plain = openText(kind, id, text, place);
+        if (isSealed(plain)) error ??= `${place.path} is sealed with another key, or for another record`;
+        return plain;
+      });
+      return error === undefined ? { value: opened } : { error };
+    },
+    openKey(kind, id, text) {
+      const opened = keyring.open(text, boundIn(kind, id, { path: "", isPem: true }));
+      return opened.kind === "opened" ? opened.text : undefined;
+    },
+    digests: (text) => keyring.digests(text),
+    owns: (digest) => keyring.owns(digest),
+  };
+}
+
+/** Texts of a value and where they stand, as `SecretPlace.path` says it. */
+function* leavesOf(value: unknown, path: string): Generator<readonly [text: string, path: string], void> {
+  if (typeof value === "string") yield [value, path];
+  else if (Array.isArray(value)) for (const item of value) yield* leavesOf(item, path);
+  else if (typeof value === "object" && value !== null) {
+    for (const [name, member] of Object.entries(value)) yield* leavesOf(member, path === "" ? name : `${path}.${name}`);
+  }
+}

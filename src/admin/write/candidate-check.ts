@@ -1,0 +1,130 @@
+/**
+ * Checks what is about to be stored, as far as that needs no store: shape first, content last, APISIX's words.
+ * Source: spec/admin-api.md sections 5.7 to 5.14.
+ */
+import { KINDS, type Kind, type KindName, secretSchema, strictValidator } from "../../model/kinds.ts";
+import { luaScript, routeAfterPlugins, routeBeforeSchema } from "../../model/route-check.ts";
+import { checkSsl, type DecryptKey } from "../../model/ssl-check.ts";
+import { checkUpstream } from "../../model/upstream-check.ts";
+import type { PluginCatalog } from "../plugin-catalog.ts";
+import { type Members, own } from "../read/stored-record.ts";
+
+export interface CheckEnv {
+  readonly catalog: PluginCatalog;
+  /** Plain text of a sealed private key of a record; undefined when no key of the ring opens it. */
+  readonly openKey: (kind: Kind, id: string, text: string) => string | undefined;
+}
+
+/** Schema and what belongs to it. @param id as keys have it */
+export function shapeError(env: CheckEnv, kind: Kind, id: string, value: Members): string | undefined {
+  const openKey = (text: string): string | undefined => env.openKey(kind, id, text);
+  switch (kind.name) {
+    case "upstream":
+      return checkUpstream(value, openKey);
+    case "ssl":
+      return checkSsl(value, openKey);
+    case "plugin_metadata":
+      return metadataError(env.catalog, id, value);
+    case "secret":
+      if (!secretSchema(managerOf(id))) return `invalid secret manager: ${managerOf(id)}`;
+      return schemaError(kind, id, value);
+    case "route":
+      return routeBeforeSchema(value) ?? schemaError(kind, id, value) ?? inlineUpstreamError(openKey, value);
+    case "service":
+    case "stream_route":
+      return schemaError(kind, id, value) ?? inlineUpstreamError(openKey, value);
+    default:
+      return schemaError(kind, id, value);
+  }
+}
+
+/** Plugins, expressions, scripts. */
+export function contentError(env: CheckEnv, kind: Kind, value: Members): string | undefined {
+  const error = pluginsError(env.catalog, kind, own(value, "plugins"));
+  if (error !== undefined) return error;
+  switch (kind.name) {
+    case "route":
+      return routeAfterPlugins(value) ?? luaScript(value);
+    case "service":
+      return luaScript(value);
+    default:
+      return undefined;
+  }
+}
+
+function schemaError(kind: Kind, id: string, value: Members): string | undefined {
+  const error = strictValidator(kind, id).check(value);
+  return error === undefined ? undefined : `invalid configuration: ${error}`;
+}
+
+function metadataError(catalog: PluginCatalog, name: string, value: Members): string | undefined {
+  if (!catalog.get(name)) return "invalid plugin name";
+  const error = catalog.checkMetadata(name, value);
+  return error === undefined ? undefined : `invalid configuration: ${error}`;
+}
+
+function inlineUpstreamError(openKey: DecryptKey, value: Members): string | undefined {
+  const upstream = own(value, "upstream");
+  return upstream === undefined ? undefined : checkUpstream(upstream, openKey);
+}
+
+function pluginsError(catalog: PluginCatalog, kind: Kind, plugins: unknown): string | undefined {
+  if (kind.pluginSide === undefined || plugins === undefined) return undefined;
+  const error = catalog.checkPlugins(plugins, kind.pluginSide);
+  if (kind.pluginSide === "route") return error;
+  if (error !== undefined) return `invalid plugins configuration: ${error}`;
+  if (kind.name !== "credential") return undefined;
+  const others = Object.keys(plugins as object).some((name) => catalog.get(name)?.type !== "auth");
+  return others ? "only supports auth type plugins in consumer credential" : undefined;
+}
+
+/** Lets plugins complete the consumer side of their configuration (jwt-auth makes or keeps a secret). */
+export function prepareConsumer(
+  catalog: PluginCatalog,
+  kind: Kind,
+  value: Members,
+  previous: Members | undefined,
+): Members {
+  const plugins = own(value, "plugins");
+  if (kind.pluginSide !== "consumer" || typeof plugins !== "object" || plugins === null) return value;
+  const before = own(previous, "plugins");
+  const prepared = Object.entries(plugins).map(([name, conf]) => {
+    const plugin = catalog.get(name);
+    if (!plugin || !isMembers(conf)) return [name, conf];
+    const old = isMembers(before) ? own(before, name) : undefined;
+    return [name, plugin.prepare(conf, isMembers(old) ? old : undefined)];
+  });
+  return { ...value, plugins: Object.fromEntries(prepared) };
+}
+
+const TIMES = ["create_time", "update_time"] as const;
+
+/** Times are the server's to set. */
+export function forbiddenTime(value: Members): string | undefined {
+  for (const [holder, path] of [
+    [value, ""],
+    [own(value, "upstream"), "upstream."],
+    [own(value, "plugins"), "plugins."],
+  ] as const) {
+    if (!isMembers(holder)) continue;
+    for (const name of TIMES) {
+      // The two spaces are APISIX's.
+      if (own(holder, name) !== undefined) return `the property is forbidden:  ${path}${name}`;
+    }
+  }
+  return undefined;
+}
+
+function isMembers(value: unknown): value is Members {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function managerOf(id: string): string {
+  return id.slice(0, id.indexOf("/"));
+}
+
+/** The kind that `/schema/{name}` and `/schema/validate/{dir}` mean, if it has one schema of its own. */
+export function kindWithSchema(name: string): Kind | undefined {
+  const kind = Object.hasOwn(KINDS, name) ? KINDS[name as KindName] : undefined; // own: it is a name of the table
+  return kind === undefined || kind.name === "secret" || kind.name === "plugin_metadata" ? undefined : kind;
+}

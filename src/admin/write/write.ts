@@ -1,0 +1,206 @@
+/**
+ * PUT, POST and PATCH of any kind of record, by compare-and-swap.
+ * Promise: what is answered with 2xx is committed, was checked as a whole, and points to records that exist.
+ * Source: spec/admin-api.md sections 4 and 5.
+ */
+import { sleep } from "../../base/clock.ts";
+import { luaType } from "../../base/schema/schema-text.ts";
+import { keyOf } from "../../model/keys.ts";
+import type { WriteMethod } from "../../model/kinds.ts";
+import { mergePatch, patchAt } from "../../model/patch.ts";
+import type { AdminRequest, Engine } from "../admin-context.ts";
+import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
+import { type Members, own, readStored, type StoredRecord } from "../read/stored-record.ts";
+import { recordId, type Target } from "../resource-path.ts";
+import { generatorKey } from "../store-paths.ts";
+import { forbiddenTime, prepareConsumer, shapeError } from "./candidate-check.ts";
+import { maskError } from "./mask-guard.ts";
+import { generatedId, type Identity, identityOfPut, postNamesId } from "./record-identity.ts";
+import { carryOut, checkEnv } from "./write-commit.ts";
+import { preconditionRefusal } from "./write-options.ts";
+import { Plan } from "./write-plan.ts";
+
+/** A parsed body: `undefined` when there was none. */
+export type Body = { readonly value: unknown } | undefined;
+
+const PUT_ATTEMPTS = 50; // other processes may write the same key; each round one of them gets through
+const RETRY_MS = 20;
+
+export async function putRecord(
+  engine: Engine,
+  request: AdminRequest,
+  target: Target,
+  body: Body,
+): Promise<AdminAnswer> {
+  const given = objectOf(body);
+  if ("status" in given) return given;
+  const identity = identityOfPut(target, given.value);
+  if ("status" in identity) return identity;
+  return writeWhole(engine, request, target, "PUT", identity, given.value);
+}
+
+export async function postRecord(
+  engine: Engine,
+  request: AdminRequest,
+  target: Target,
+  body: Body,
+): Promise<AdminAnswer> {
+  const given = objectOf(body);
+  if ("status" in given) return given;
+  const named = postNamesId(target, given.value);
+  if (named) return named;
+  // Checked before an id is made, so that refused bodies do not move the generator.
+  const wrong = earlyError(engine, target, "1", given.value);
+  if (wrong) return wrong;
+  const id = request.options.dryRun ? "0".repeat(20) : generatedId(await nextRevision(engine));
+  return writeWhole(engine, request, target, "POST", { id, stored: id }, given.value);
+}
+
+async function nextRevision(engine: Engine): Promise<bigint> {
+  const plan = new Plan().put(generatorKey(engine.prefix), "1");
+  return (await engine.store.txn(plan.toTxn())).revision;
+}
+
+function objectOf(body: Body): { readonly value: Members } | AdminAnswer {
+  if (!body) return refuse(400, "missing configurations");
+  const { value } = body;
+  if (Array.isArray(value) && value.length === 0) return { value: {} };
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return { value: value as Members };
+  return refuse(400, `invalid configuration: wrong type: expected object, got ${luaType(value)}`);
+}
+
+function earlyError(engine: Engine, target: Target, id: string, body: Members): AdminAnswer | undefined {
+  const error = forbiddenTime(body) ?? shapeError(checkEnv(engine), target.kind, id, body);
+  if (error !== undefined) return refuse(400, error);
+  if (target.kind.id !== "username" || target.localId === undefined || target.localId === id) return undefined;
+  return refuse(400, "wrong username");
+}
+
+async function writeWhole(
+  engine: Engine,
+  request: AdminRequest,
+  target: Target,
+  method: WriteMethod,
+  identity: Identity,
+  body: Members,
+): Promise<AdminAnswer> {
+  const { kind } = target;
+  const named = kind.storesId && identity.stored !== undefined ? { ...body, id: identity.stored } : body;
+  // A plugin's own metadata schema knows no id, so that one is checked without it.
+  const wrong = earlyError(engine, target, identity.id, kind.id === "plugin" ? body : named);
+  if (wrong) return wrong;
+  const key = keyOf(engine.prefix, kind.name, identity.id);
+  return engine.queue.run(key, async () => {
+    for (let attempt = 1; ; attempt++) {
+      const previous = await readStored(engine.store, key);
+      const stale = preconditionRefusal(request.options, previous);
+      if (stale) return stale;
+      const previousValue = openValue(engine, target, identity.id, previous);
+      const mask = maskError(engine, kind, named, previousValue);
+      if (mask !== undefined) return refuse(400, mask);
+      const prepared = prepareConsumer(engine.catalog, kind, named, previousValue);
+      const given = engine.codec.openGiven(kind, identity.id, prepared, previous?.value);
+      if ("error" in given) return refuse(400, given.error);
+      const candidate = withTimes(engine, target, given.value, previousValue);
+      const result = await carryOut(engine, {
+        request,
+        method,
+        kind,
+        id: identity.id,
+        key,
+        previous,
+        previousValue,
+        candidate,
+        ttlSeconds: ttlOf(request),
+      });
+      if (result !== "conflict") return result;
+      if (attempt >= PUT_ATTEMPTS) return refuse(503, "value changed before overwritten");
+      await sleep(engine.clock, RETRY_MS * Math.random());
+    }
+  });
+}
+
+export async function patchRecord(
+  engine: Engine,
+  request: AdminRequest,
+  target: Target,
+  body: Body,
+): Promise<AdminAnswer> {
+  const { kind, subPath } = target;
+  if (target.localId === undefined)
+    return refuse(400, kind.id === "manager" ? "no secret id" : `missing ${kind.message} id`);
+  if (!body) return refuse(400, "missing new configuration");
+  if (subPath === "" && (typeof body.value !== "object" || body.value === null))
+    return refuse(400, "invalid configuration");
+  const id = recordId(target, target.localId);
+  const key = keyOf(engine.prefix, kind.name, id);
+  return engine.queue.run(key, async () => {
+    const previous = await readStored(engine.store, key);
+    const stale = preconditionRefusal(request.options, previous);
+    if (stale) return stale;
+    if (!previous) return KEY_NOT_FOUND;
+    const previousValue = openValue(engine, target, id, previous);
+    if (!previousValue) return refuse(400, "invalid configuration: the stored value is not an object");
+    const patched = applyPatch(engine, previousValue, subPath, body.value);
+    if ("error" in patched) return refuse(400, patched.error);
+    const named = own(patched.value, "id") ?? undefined;
+    if (kind.storesId && named !== undefined && String(named) !== (kind.id === "manager" ? id : target.localId)) {
+      return refuse(400, `wrong ${kind.message} id`);
+    }
+    const mask = maskError(engine, kind, patched.value, previousValue);
+    if (mask !== undefined) return refuse(400, mask);
+    const given = engine.codec.openGiven(kind, id, patched.value, previous.value);
+    if ("error" in given) return refuse(400, given.error);
+    const candidate = kind.storesId ? { ...given.value, id } : given.value;
+    const error = shapeError(checkEnv(engine), kind, id, candidate);
+    if (error !== undefined) return refuse(400, error);
+    const result = await carryOut(engine, {
+      request,
+      method: "PATCH",
+      kind,
+      id,
+      key,
+      previous,
+      previousValue,
+      candidate,
+      ttlSeconds: ttlOf(request),
+    });
+    if (result !== "conflict") return result;
+    // Somebody was faster: with If-Match that is what the client wanted to know.
+    const overtaken = preconditionRefusal(request.options, await readStored(engine.store, key));
+    return overtaken ?? refuse(503, "value changed before overwritten");
+  });
+}
+
+function applyPatch(
+  engine: Engine,
+  previous: Members,
+  subPath: string,
+  patch: unknown,
+): { readonly value: Members } | { readonly error: string } {
+  const now = Math.floor(engine.clock.nowMs() / 1000);
+  const stamp = (value: Members, update: unknown): { readonly value: Members } => ({
+    value: { ...value, create_time: own(value, "create_time") ?? now, update_time: update ?? now },
+  });
+  if (subPath === "") {
+    const members = patch as Members; // an object or array: the caller has looked
+    return stamp(mergePatch(previous, members), own(members, "update_time"));
+  }
+  const result = patchAt(previous, subPath, patch);
+  return result.ok ? stamp(result.value as Members, undefined) : { error: result.error };
+}
+
+function withTimes(engine: Engine, target: Target, value: Members, previous: Members | undefined): Members {
+  if (!target.kind.timed) return value;
+  const now = Math.floor(engine.clock.nowMs() / 1000);
+  return { ...value, create_time: own(previous, "create_time") ?? now, update_time: now };
+}
+
+function openValue(engine: Engine, target: Target, id: string, stored: StoredRecord | undefined): Members | undefined {
+  return stored?.value && engine.codec.open(target.kind, id, stored.value);
+}
+
+function ttlOf(request: AdminRequest): number | undefined {
+  const text = request.args.get("ttl");
+  return text === undefined ? undefined : Math.max(1, Math.ceil(Number(text)));
+}

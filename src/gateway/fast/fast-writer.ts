@@ -1,0 +1,90 @@
+/**
+ * Writes responses to a client socket: head and small bodies leave as one text, large bodies as they come.
+ * Promise: bytes handed in for one call only are copied; nothing follows a response that has ended.
+ */
+import type { Socket } from "node:net";
+import { type DateLine, responseHeadText } from "../http/response-text.ts";
+import { FRAMING_NONE, FRAMING_UNKNOWN } from "../reply.ts";
+
+/** Up to this size bytes are joined to the text that waits; Node writes such a text without allocating. */
+const JOINED_BYTES = 16_000;
+
+export class FastWriter {
+  /** Bytes of the present response, head included. */
+  sentBytes = 0;
+  headSent = false;
+  readonly #socket: Socket;
+  readonly #date: DateLine;
+  #text = "";
+  #chunked = false;
+  #bodiless = false;
+
+  constructor(socket: Socket, date: DateLine) {
+    this.#socket = socket;
+    this.#date = date;
+  }
+
+  /** Makes ready for the next response. */
+  reset(): void {
+    this.sentBytes = 0;
+    this.headSent = false;
+  }
+
+  head(status: number, lines: readonly string[], framing: number, hasDate: boolean, close: boolean): void {
+    this.headSent = true;
+    this.#chunked = framing === FRAMING_UNKNOWN;
+    this.#bodiless = framing === FRAMING_NONE;
+    const date = hasDate ? "" : this.#date.line;
+    const text = responseHeadText(status, lines, framing, date, close ? "close" : "keep-alive");
+    this.sentBytes += text.length;
+    this.#text += text;
+  }
+
+  /** @returns false when the client is slow */
+  data(chunk: Buffer, owned: boolean): boolean {
+    if (this.#bodiless) return true;
+    this.sentBytes += chunk.length;
+    const joins = chunk.length + this.#text.length <= JOINED_BYTES;
+    if (this.#chunked) this.#text += `${chunk.length.toString(16)}\r\n`;
+    if (joins) {
+      this.#text += chunk.toString("latin1");
+      if (this.#chunked) this.#text += "\r\n";
+      return !this.#socket.writableNeedDrain;
+    }
+    const socket = this.#socket;
+    socket.cork();
+    this.flush();
+    const flowing = socket.write(owned ? chunk : Buffer.from(chunk));
+    if (this.#chunked) this.#text = "\r\n";
+    socket.uncork();
+    return flowing;
+  }
+
+  /** The end of the present response; leaves with the next flush. */
+  end(): void {
+    if (this.#chunked && !this.#bodiless) this.#text += "0\r\n\r\n";
+  }
+
+  /** A text that is no part of a response with a head of its own. */
+  raw(text: string): void {
+    this.sentBytes += text.length;
+    this.#text += text;
+  }
+
+  get holds(): boolean {
+    return this.#text !== "";
+  }
+
+  /** Nobody is there to write to. */
+  forget(): void {
+    this.#text = "";
+  }
+
+  /** Writes what waits. @returns false when the client is slow */
+  flush(): boolean {
+    const text = this.#text;
+    if (text === "") return true;
+    this.#text = "";
+    return this.#socket.write(text, "latin1");
+  }
+}

@@ -1,0 +1,267 @@
+/**
+ * The general lane: Node's HTTP server, Fastify and reply-from, for every legal HTTP/1.1 request.
+ * Promise: what Node accepts but a proxy must not is refused before Fastify sees it; pipelined requests are served one
+ * after the other; a bad request never reaches an upstream, and never takes another connection or the process with it.
+ */
+import { createServer, type IncomingMessage, METHODS, type Server, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import replyFrom from "@fastify/reply-from";
+import fastify, { type FastifyInstance } from "fastify";
+import type { Answer } from "../../plugin/plugin-answer.ts";
+import type { ClientConnection } from "../client-connection.ts";
+import type { GatewayContext } from "../gateway-context.ts";
+import { JSON_TYPE, pageOf } from "../gateway-pages.ts";
+import { refusal } from "../http/request-head.ts";
+import { DateLine, responseHeadText } from "../http/response-text.ts";
+import { carried, carry, REPLY_FROM } from "./general-forward.ts";
+import { LateUpgrade } from "./general-late-upgrade.ts";
+import type { GeneralReply } from "./general-reply.ts";
+import { type Expectation, openGeneralExchange } from "./general-request.ts";
+import { handleUpgrade } from "./general-upgrade.ts";
+
+/** How often Node looks for heads that are late. */
+const CHECK_MS = 500;
+/** Pipelined requests that wait; with more the connection is not read. */
+const WAITING_MAX = 16;
+
+export interface GeneralLane {
+  readonly server: Server;
+  /** Takes over a connection, whose unread bytes were put back. */
+  accept(socket: Socket): void;
+  close(): Promise<void>;
+}
+
+/** Facts of a connection, remembered when it was accepted. */
+export type ConnectionOf = (socket: Socket) => ClientConnection;
+
+export async function openGeneralLane(context: GatewayContext, connectionOf: ConnectionOf): Promise<GeneralLane> {
+  const lane = new Lane(context, connectionOf);
+  await lane.app.ready();
+  // Node counts head time-outs from this event on; the sockets come from our own listener.
+  lane.server.emit("listening");
+  return {
+    server: lane.server,
+    accept: (socket) => void lane.server.emit("connection", socket),
+    close: () => lane.app.close(),
+  };
+}
+
+interface Waiting {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly expectation: Expectation;
+}
+
+/** What one connection is doing. */
+class Turns {
+  latest: GeneralReply | undefined;
+  readonly waiting: Waiting[] = [];
+  /** Whatever else the connection brings is not looked at. */
+  refused = false;
+  /** What to say when those before had their answers. */
+  fault: Answer | undefined;
+  /** What to do then; nothing is read after it. */
+  upgrade: LateUpgrade | undefined;
+  /** Those that are not out yet, in their order. */
+  readonly responses: ServerResponse[] = [];
+
+  get busy(): boolean {
+    return this.latest !== undefined && !this.latest.done;
+  }
+}
+
+/** What Node reports about a connection. */
+interface ParserError extends Error {
+  readonly code?: string | undefined;
+  readonly rawPacket?: Buffer | undefined;
+}
+
+class Lane {
+  readonly app: FastifyInstance;
+  readonly server: Server;
+  readonly #context: GatewayContext;
+  readonly #connectionOf: ConnectionOf;
+  readonly #date: DateLine;
+  readonly #turns = new WeakMap<Duplex, Turns>();
+  #dispatch: (request: IncomingMessage, response: ServerResponse) => void = () => {};
+
+  constructor(context: GatewayContext, connectionOf: ConnectionOf) {
+    this.#context = context;
+    this.#connectionOf = connectionOf;
+    this.#date = new DateLine(context.clock);
+    const { settings } = context;
+    const server = createServer({
+      maxHeaderSize: settings.headBytes + settings.targetBytes + 8192, // beyond our own limits, which name the fault
+      headersTimeout: settings.headTimeoutMs,
+      requestTimeout: 0, // bodies have an idle time-out instead
+      connectionsCheckingInterval: CHECK_MS,
+      keepAliveTimeout: settings.idleTimeoutMs,
+      noDelay: true,
+      requireHostHeader: false, // our own refusal does not look at what follows on the connection
+    });
+    server.maxHeadersCount = 0; // none is dropped silently; too many are refused
+    server.timeout = 0;
+    server.on("request", (request, response) => this.#receive({ request, response, expectation: "none" }));
+    server.on("checkContinue", (request, response) => this.#receive({ request, response, expectation: "continue" }));
+    server.on("checkExpectation", (request, response) => this.#receive({ request, response, expectation: "unknown" }));
+    server.on("connect", (_request, socket) => this.#refuseRaw(socket, refusal(405, "method")));
+    server.on("upgrade", (request: IncomingMessage, socket: Socket, head: Buffer) =>
+      this.#upgrade(request, socket, head),
+    );
+    this.server = server;
+    this.app = this.#buildApp();
+  }
+
+  #buildApp(): FastifyInstance {
+    const app = fastify({
+      logger: false,
+      exposeHeadRoutes: false,
+      clientErrorHandler: (error, socket) => this.#clientError(error, socket),
+      serverFactory: (handler) => {
+        this.#dispatch = handler;
+        // Fastify would add itself; requests come to it from `#serve`.
+        return this.server;
+      },
+    });
+    // Bodies belong to the exchange: no method has one as far as Fastify is concerned.
+    for (const method of METHODS) {
+      if (method !== "CONNECT") app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
+    }
+    app.register(replyFrom, REPLY_FROM);
+    app.all("/", (request, reply) => {
+      const general = carried(request.raw);
+      if (!general) throw new TypeError("request did not come through the general lane");
+      general.fastify = reply;
+      general.exchange?.run();
+    });
+    return app;
+  }
+
+  #turnsOf(socket: Duplex): Turns {
+    let turns = this.#turns.get(socket);
+    if (!turns) {
+      turns = new Turns();
+      this.#turns.set(socket, turns);
+    }
+    return turns;
+  }
+
+  #receive(item: Waiting): void {
+    const { socket } = item.request;
+    const turns = this.#turnsOf(socket);
+    if (turns.refused || turns.latest?.closes === true) return;
+    if (!turns.busy && turns.waiting.length === 0) {
+      this.#serve(turns, item);
+      return;
+    }
+    turns.waiting.push(item);
+    if (turns.waiting.length >= WAITING_MAX) socket.pause();
+  }
+
+  #serve(turns: Turns, item: Waiting): void {
+    const { request, response } = item;
+    this.#context.metrics.general.inc();
+    // A parser error after this head was about this request, which then cannot be read.
+    const opened =
+      turns.fault && !request.complete
+        ? turns.fault
+        : openGeneralExchange(this.#context, this.#connectionOf(request.socket), item);
+    if (opened === undefined) return;
+    if ("status" in opened) {
+      this.#refuse(turns, request, response, opened);
+      return;
+    }
+    turns.latest = opened;
+    turns.responses.push(response);
+    response.on("close", () => {
+      turns.responses.splice(turns.responses.indexOf(response), 1);
+      this.#next(turns, request.socket);
+    });
+    carry(request, opened);
+    request.url = "/";
+    this.#dispatch(request, response);
+  }
+
+  #next(turns: Turns, socket: Socket): void {
+    while (!turns.busy) {
+      if (turns.latest?.closes === true) {
+        // The client was told that nothing follows.
+        turns.refused = true;
+        turns.waiting.length = 0;
+        return;
+      }
+      const item = turns.waiting.shift();
+      if (!item) break;
+      this.#serve(turns, item);
+    }
+    if (turns.responses.length > 0) return;
+    if (turns.upgrade) this.#upgradeLate(turns, turns.upgrade, socket);
+    else if (turns.fault && !socket.destroyed) this.#refuseRaw(socket, turns.fault);
+    else if (socket.isPaused()) socket.resume();
+  }
+
+  /** Answers a request that never becomes an exchange; the connection is not trusted with another one. */
+  #refuse(turns: Turns, request: IncomingMessage, response: ServerResponse, answer: Answer): void {
+    turns.refused = true;
+    turns.waiting.length = 0;
+    turns.fault = undefined;
+    this.#count(answer, request.socket, request.method ?? "");
+    const body = pageOf(answer.status);
+    const headers = ["Server", this.#context.settings.serverHeader, ...answer.headers, "Connection", "close"];
+    response.writeHead(answer.status, [...headers, "Content-Length", String(Buffer.byteLength(body))]);
+    response.end(request.method === "HEAD" ? undefined : body);
+  }
+
+  #clientError(error: Error, socket: Duplex): void {
+    const turns = this.#turnsOf(socket);
+    if (turns.refused) return;
+    turns.refused = true;
+    const fault: ParserError = error; // Node adds these members
+    const answer = readClientError(fault);
+    const { latest } = turns;
+    if (!socket.writable || fault.code === "ECONNRESET") socket.destroy();
+    else if (!latest || turns.responses.length === 0) this.#refuseRaw(socket, answer);
+    else if (turns.busy && turns.waiting.length === 0 && !latest.bodyComplete) {
+      latest.stopReading();
+      latest.exchange?.refuse(answer);
+    } else if (latest.closes) latest.stopReading();
+    else turns.fault = answer;
+  }
+
+  #upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
+    const turns = this.#turnsOf(socket);
+    const isFree = turns.responses.length === 0 && turns.waiting.length === 0 && !turns.refused;
+    if (isFree) handleUpgrade(this.#context, this.server, this.#connectionOf(socket), request, socket, head);
+    else turns.upgrade = new LateUpgrade(request, socket, head, () => turns.responses[0]);
+  }
+
+  #upgradeLate(turns: Turns, late: LateUpgrade, socket: Socket): void {
+    turns.upgrade = undefined;
+    const early = late.release();
+    if (early) handleUpgrade(this.#context, this.server, this.#connectionOf(socket), late.request, socket, early);
+  }
+
+  #refuseRaw(socket: Duplex, answer: Answer): void {
+    this.#count(answer, socket, "");
+    const body = pageOf(answer.status);
+    const lines = ["Server", this.#context.settings.serverHeader, ...JSON_TYPE];
+    const head = responseHeadText(answer.status, lines, Buffer.byteLength(body), this.#date.line, "close");
+    socket.end(head + body, "latin1", () => socket.destroy());
+  }
+
+  #count({ reason, status }: Answer, socket: Duplex, method: string): void {
+    const { accessLog, metrics } = this.#context;
+    metrics.error(reason);
+    metrics.unmatched.count(status);
+    // True: connections of this server are sockets.
+    accessLog?.refused({ connection: this.#connectionOf(socket as Socket), method, status, reason });
+  }
+}
+
+function readClientError(error: ParserError): Answer {
+  if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") return refusal(408, "request_head_timeout");
+  if (error.code !== "HPE_HEADER_OVERFLOW") return refusal(400, "malformed_request");
+  const inTarget = error.rawPacket?.includes("\r\n") === false;
+  return inTarget ? refusal(414, "target_too_long") : refusal(431, "head_too_large");
+}

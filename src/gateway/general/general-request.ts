@@ -1,0 +1,69 @@
+/**
+ * Makes an exchange of what Node's parser has read, or says why the request is refused.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Answer } from "../../plugin/plugin-answer.ts";
+import type { ClientConnection } from "../client-connection.ts";
+import { Exchange } from "../exchange.ts";
+import type { GatewayContext } from "../gateway-context.ts";
+import { IncomingBody } from "../http/request-body.ts";
+import { readRequest, refusal } from "../http/request-head.ts";
+import { scanHeaders } from "../http/request-headers.ts";
+import { forwardThrough } from "./general-forward.ts";
+import { refusedBeforeFastify } from "./general-guard.ts";
+import { GeneralReply } from "./general-reply.ts";
+
+/** What the request expects before it sends its body. */
+export type Expectation = "none" | "continue" | "unknown";
+
+export interface GeneralRequest {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly expectation: Expectation;
+}
+
+/** @returns the reply of an exchange that was not run yet, a refusal, or undefined when it was answered on the spot */
+export function openGeneralExchange(
+  context: GatewayContext,
+  connection: ClientConnection,
+  received: GeneralRequest,
+): GeneralReply | Answer | undefined {
+  const { request, response, expectation } = received;
+  const { settings } = context;
+  const startedMs = context.clock.monotonicMs();
+  const refused = refusedBeforeFastify(request, settings);
+  if (refused) return refused;
+  if (expectation === "unknown") return refusal(417, "expectation");
+  const scan = scanHeaders(request.rawHeaders, connection.forwardedTrust);
+  if (typeof scan === "string") return refusal(400, scan);
+  if (scan.chunked && request.httpVersion === "1.0") return refusal(400, "transfer_encoding");
+  const reply = new GeneralReply(request, response, context, expectation === "continue", forwardThrough);
+  const hasBody = scan.chunked || scan.length > 0;
+  const announced = scan.chunked ? undefined : Math.max(0, scan.length);
+  const body = new IncomingBody(announced, hasBody ? reply : undefined, settings.bodyBytes);
+  const httpVersion = request.httpVersion === "1.0" ? "1.0" : "1.1";
+  const { method = "", url: target = "" } = request;
+  // About the server as a whole (RFC 9110 section 9.3.7): read as "/" for its Host, then answered here.
+  const asterisk = target === "*";
+  const read = readRequest(
+    { method, target: asterisk ? "/" : target, httpVersion, scan, connection, body, startedMs },
+    settings,
+  );
+  if (!("view" in read)) return read;
+  if (asterisk) {
+    context.metrics.unmatched.count(200);
+    response.writeHead(200, ["Server", settings.serverHeader, "Content-Length", "0"]);
+    response.end();
+    return undefined;
+  }
+  read.view.receivedBytes = headBytes(request);
+  reply.attach(new Exchange(context, read.view, read.matchPath, body, reply), body);
+  return reply;
+}
+
+/** Size of a request head as it was sent, give or take blanks. */
+function headBytes(request: IncomingMessage): number {
+  let bytes = (request.method?.length ?? 0) + (request.url?.length ?? 0) + 14;
+  for (const text of request.rawHeaders) bytes += text.length + 2;
+  return bytes;
+}

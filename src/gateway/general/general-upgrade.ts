@@ -1,0 +1,98 @@
+/**
+ * What happens to a request that asks for another protocol. WebSocket handshakes run through the pipeline on the bare
+ * socket; any other request is put back without its Upgrade and served as plain HTTP (RFC 9110 section 7.8: a server
+ * may ignore Upgrade).
+ */
+import type { IncomingMessage, Server } from "node:http";
+import type { Socket } from "node:net";
+import type { Answer } from "../../plugin/plugin-answer.ts";
+import type { ClientConnection } from "../client-connection.ts";
+import { Exchange } from "../exchange.ts";
+import type { GatewayContext } from "../gateway-context.ts";
+import { pageOf } from "../gateway-pages.ts";
+import { IncomingBody } from "../http/request-body.ts";
+import { readRequest, refusal } from "../http/request-head.ts";
+import { HeaderScan, scanHeaders } from "../http/request-headers.ts";
+import { refusedBeforeFastify } from "./general-guard.ts";
+import { UpgradeReply } from "./upgrade-reply.ts";
+
+/** @param early bytes that followed the head */
+export function handleUpgrade(
+  context: GatewayContext,
+  server: Server,
+  connection: ClientConnection,
+  request: IncomingMessage,
+  socket: Socket,
+  early: Buffer,
+): void {
+  if (!isWebSocket(request)) {
+    putBack(server, request, socket, early);
+    return;
+  }
+  const startedMs = context.clock.monotonicMs();
+  context.metrics.general.inc();
+  const refused = refusedBeforeFastify(request, context.settings);
+  const scan = refused ?? scanHeaders(request.rawHeaders, connection.forwardedTrust);
+  const reply = new UpgradeReply(socket, early, context);
+  if (typeof scan === "string" || !(scan instanceof HeaderScan)) {
+    refuse(context, connection, reply, typeof scan === "string" ? refusal(400, scan) : scan);
+    return;
+  }
+  if (scan.chunked || scan.length > 0) {
+    refuse(context, connection, reply, refusal(400, "upgrade_with_body"));
+    return;
+  }
+  const body = new IncomingBody(0, undefined, 0);
+  const target = request.url ?? "";
+  const read = readRequest(
+    { method: "GET", target, httpVersion: "1.1", scan, connection, body, startedMs },
+    context.settings,
+  );
+  if (!("view" in read)) {
+    refuse(context, connection, reply, read);
+    return;
+  }
+  const exchange = new Exchange(context, read.view, read.matchPath, body, reply);
+  reply.attach(exchange);
+  exchange.run();
+}
+
+function isWebSocket(request: IncomingMessage): boolean {
+  return (
+    request.method === "GET" &&
+    request.httpVersion === "1.1" &&
+    request.headers.upgrade?.trim().toLowerCase() === "websocket"
+  );
+}
+
+function refuse(context: GatewayContext, connection: ClientConnection, reply: UpgradeReply, answer: Answer): void {
+  const { reason, status } = answer;
+  context.metrics.error(reason);
+  context.metrics.unmatched.count(status);
+  context.accessLog?.refused({ connection, method: "GET", status, reason });
+  const body = Buffer.from(pageOf(answer.status));
+  reply.head(answer.status, ["Server", context.settings.serverHeader, ...answer.headers], body.length, false);
+  reply.data(body, true);
+  reply.end();
+}
+
+/** Writes the head again without what asked for the upgrade, in front of the bytes that followed it. */
+function putBack(server: Server, request: IncomingMessage, socket: Socket, early: Buffer): void {
+  let head = `${request.method} ${request.url} HTTP/${request.httpVersion}\r\n`;
+  const lines = request.rawHeaders;
+  for (let i = 0; i < lines.length; i += 2) {
+    const name = (lines[i] as string).toLowerCase();
+    if (name === "upgrade" || name === "http2-settings") continue;
+    const value = name === "connection" ? withoutUpgrade(lines[i + 1] as string) : lines[i + 1];
+    head += `${lines[i]}: ${value}\r\n`;
+  }
+  socket.unshift(Buffer.concat([Buffer.from(`${head}\r\n`, "latin1"), early]));
+  server.emit("connection", socket);
+  if (socket.isPaused()) socket.resume();
+}
+
+function withoutUpgrade(value: string): string {
+  const left = value.split(",").map((token) => token.trim());
+  const kept = left.filter((token) => !/^(?:upgrade|http2-settings)$/i.test(token));
+  return kept.length === 0 ? "keep-alive" : kept.join(", ");
+}

@@ -1,0 +1,213 @@
+/**
+ * The body of one request between the lane that reads it and whoever wants it: plugins, the upstream, nobody.
+ * Promise: nothing is read from the client before somebody asks; what a plugin has read is still sent upstream;
+ * at most the asked-for bytes are held in memory.
+ */
+import { GatewayError } from "../../base/errors.ts";
+import { bytesOf } from "../../plugin/bytes.ts";
+import type { RequestBody } from "../../plugin/plugin-body.ts";
+
+/** The lane's side: where bytes come from. It calls `push`, `finish` and `fail` of the body. */
+export interface BodySource {
+  /** Called once, when the body is first wanted (sends 100 Continue where it is awaited). May push at once. */
+  start(): void;
+  pause(): void;
+  resume(): void;
+}
+
+/** Takes the body as it comes. */
+export interface BodySink {
+  /** @returns false to be given no more until `resume` */
+  onBody(chunk: Buffer): boolean;
+  onBodyEnd(): void;
+}
+
+type Waiter = () => void;
+
+const EMPTY = Buffer.alloc(0);
+
+export class IncomingBody implements RequestBody {
+  readonly #announced: number | undefined;
+  readonly #source: BodySource | undefined;
+  readonly #limitBytes: number;
+  #chunks: Buffer[] = [];
+  #held = 0;
+  /** Bytes received so far. */
+  received = 0;
+  #started = false;
+  #complete: boolean;
+  #error: GatewayError | undefined;
+  #wantBytes = 0;
+  #waiter: Waiter | undefined;
+  #sink: BodySink | undefined;
+  #discarding = false;
+  #replaced: Buffer | undefined;
+  #whole: Buffer | undefined;
+  #paused = false;
+
+  /**
+   * @param announced  Content-Length, undefined when chunked
+   * @param source     undefined only when there is no body
+   * @param limitBytes larger bodies fail with REQUEST_TOO_LARGE; 0 for no limit
+   */
+  constructor(announced: number | undefined, source: BodySource | undefined, limitBytes: number) {
+    this.#announced = announced;
+    this.#source = source;
+    this.#limitBytes = limitBytes;
+    this.#complete = source === undefined;
+    if (limitBytes > 0 && announced !== undefined && announced > limitBytes) this.#error = tooLarge(limitBytes);
+  }
+
+  get length(): number | undefined {
+    return this.#replaced ? this.#replaced.length : this.#announced;
+  }
+
+  /** All bytes of the client's body have arrived. */
+  get complete(): boolean {
+    return this.#complete;
+  }
+
+  /** Why the body cannot be had, if so. */
+  get error(): GatewayError | undefined {
+    return this.#error;
+  }
+
+  /** The bytes to send, when all are here; undefined when they must be streamed. */
+  get bytes(): Buffer | undefined {
+    if (this.#replaced) return this.#replaced;
+    if (!this.#complete || this.#sink || this.#discarding) return undefined;
+    if (this.#held === 0) return EMPTY;
+    this.#whole ??= this.#chunks.length === 1 ? this.#chunks[0] : Buffer.concat(this.#chunks, this.#held);
+    return this.#whole;
+  }
+
+  replace(bytes: Buffer): void {
+    this.#replaced = bytesOf(bytes);
+  }
+
+  async read(limitBytes: number): Promise<Buffer> {
+    if (this.#announced !== undefined && this.#announced > limitBytes) throw tooLarge(limitBytes);
+    await this.prepare(limitBytes);
+    if (this.#error) throw this.#error;
+    if (!this.#complete || this.#held > limitBytes) throw tooLarge(limitBytes);
+    return this.bytes ?? EMPTY;
+  }
+
+  /**
+   * Collects until the body is complete or more than `bytes` are held, or it fails: look at `complete` and `error`.
+   * @returns undefined when that is so already
+   */
+  prepare(bytes: number): Promise<void> | undefined {
+    if (this.#settled(bytes)) return undefined;
+    this.#wantBytes = bytes;
+    this.#begin();
+    this.#flow();
+    if (this.#settled(bytes)) return undefined;
+    return new Promise((resolve) => {
+      const before = this.#waiter;
+      this.#waiter = () => {
+        before?.();
+        resolve();
+      };
+    });
+  }
+
+  /** Hands everything to the sink, what is held first; the sink gets the rest as it comes. Call once. */
+  stream(sink: BodySink): void {
+    this.#sink = sink;
+    let flowing = true;
+    for (const chunk of this.#chunks) flowing = sink.onBody(chunk) && flowing;
+    this.#chunks = [];
+    this.#held = 0;
+    if (this.#complete) {
+      sink.onBodyEnd();
+      return;
+    }
+    this.#begin();
+    if (flowing) this.#flow();
+    else this.#pause();
+  }
+
+  /** The sink can take more. */
+  resume(): void {
+    if (this.#sink) this.#flow();
+  }
+
+  /** Nobody wants the rest: it is read and thrown away, or never read at all when it was not begun. */
+  discard(): void {
+    this.#sink = undefined;
+    this.#discarding = true;
+    this.#chunks = [];
+    this.#held = 0;
+    if (this.#started && !this.#complete) this.#flow();
+  }
+
+  /** Lane: bytes arrived. The buffer is the body's from now on. */
+  push(chunk: Buffer): void {
+    this.received += chunk.length;
+    if (this.#discarding || this.#error) return;
+    if (this.#limitBytes > 0 && this.received > this.#limitBytes) {
+      this.fail(tooLarge(this.#limitBytes));
+      return;
+    }
+    if (this.#sink) {
+      if (!this.#sink.onBody(chunk)) this.#pause();
+      return;
+    }
+    this.#chunks.push(chunk);
+    this.#held += chunk.length;
+    if (this.#held > this.#wantBytes) {
+      this.#pause();
+      this.#wake();
+    }
+  }
+
+  /** Lane: the last byte was pushed. */
+  finish(): void {
+    if (this.#complete) return;
+    this.#complete = true;
+    this.#wake();
+    this.#sink?.onBodyEnd();
+  }
+
+  /** Lane: there will be no rest. */
+  fail(error: GatewayError): void {
+    if (this.#complete || this.#error) return;
+    this.#error = error;
+    this.#chunks = [];
+    this.#held = 0;
+    this.#wake();
+  }
+
+  #settled(bytes: number): boolean {
+    return this.#complete || this.#error !== undefined || this.#held > bytes;
+  }
+
+  #begin(): void {
+    if (this.#started) return;
+    this.#started = true;
+    this.#source?.start();
+  }
+
+  #flow(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.#source?.resume();
+  }
+
+  #pause(): void {
+    if (this.#paused || this.#complete) return;
+    this.#paused = true;
+    this.#source?.pause();
+  }
+
+  #wake(): void {
+    const waiter = this.#waiter;
+    this.#waiter = undefined;
+    waiter?.();
+  }
+}
+
+function tooLarge(limitBytes: number): GatewayError {
+  return new GatewayError("REQUEST_TOO_LARGE", { message: `request body exceeds ${limitBytes} bytes` });
+}

@@ -1,0 +1,125 @@
+/**
+ * Makes the request view from what a lane has read, or says why the request is refused.
+ * Promise: both lanes come through here, so both refuse the same requests; host and path are read in one way only.
+ * Sources: RFC 9112 section 3.2, spec/proxy.md section 1, docs/compatibility.md.
+ */
+import { isIP } from "node:net";
+import { normalisePath, splitTarget } from "../../base/net/path.ts";
+import { HeaderList } from "../../plugin/headers.ts";
+import type { Answer } from "../../plugin/plugin-answer.ts";
+import { RequestView } from "../../plugin/request-view.ts";
+import type { ClientConnection } from "../client-connection.ts";
+import { pageAnswer } from "../gateway-pages.ts";
+import type { GatewaySettings } from "../gateway-settings.ts";
+import type { IncomingBody } from "./request-body.ts";
+import type { HeaderScan } from "./request-headers.ts";
+
+export interface RawHead {
+  readonly method: string;
+  readonly target: string;
+  readonly httpVersion: "1.0" | "1.1" | "2.0";
+  /** Finished; its lines become the request's. */
+  readonly scan: HeaderScan;
+  readonly connection: ClientConnection;
+  readonly body: IncomingBody;
+  readonly startedMs: number;
+}
+
+/** A view and the path the router compares. */
+export interface ReadRequest {
+  readonly view: RequestView;
+  readonly matchPath: string;
+}
+
+const refusals = new Map<string, Answer>();
+
+/** The page for a refused request; made once per reason. */
+export function refusal(status: number, reason: string): Answer {
+  const key = `${status} ${reason}`;
+  let answer = refusals.get(key);
+  if (!answer) {
+    answer = pageAnswer(status, reason);
+    refusals.set(key, answer);
+  }
+  return answer;
+}
+
+export function readRequest(raw: RawHead, settings: GatewaySettings): ReadRequest | Answer {
+  const { connection, scan } = raw;
+  const { lines } = scan;
+  let hostHeader = scan.host;
+  let target = raw.target;
+  if (target.charCodeAt(0) !== 0x2f) {
+    const absolute = readAbsolute(target, connection.scheme);
+    if (!absolute) return refusal(400, "request_target");
+    // RFC 9112 section 3.2.2: the target's authority replaces whatever Host said, for routing and forwarding.
+    hostHeader = absolute.authority;
+    target = absolute.target;
+    replaceHost(lines, hostHeader);
+  }
+  if (hostHeader === undefined && raw.httpVersion !== "1.0") return refusal(400, "no_host");
+  const host = hostHeader === undefined ? undefined : connection.readHost(hostHeader);
+  if (hostHeader !== undefined && !host) return refusal(400, "bad_host");
+  const split = splitTarget(target);
+  const normal = split && normalisePath(split.rawPath, settings.paths);
+  if (!split || !normal) return refusal(400, "request_target");
+  const refused = connection.tls?.refusal(host?.host ?? "", normal.path);
+  if (refused) return refused;
+  const view = new RequestView({
+    method: raw.method,
+    target,
+    path: normal.path,
+    escapedPath: normal.escapedPath,
+    query: split.query,
+    hostHeader: hostHeader ?? "",
+    host: host?.host ?? "",
+    httpVersion: raw.httpVersion,
+    headers: new HeaderList(lines),
+    connection,
+    body: raw.body,
+    upgrade: scan.upgradeAsked && scan.upgrade !== undefined ? scan.upgrade.toLowerCase() : undefined,
+    startedMs: raw.startedMs,
+  });
+  if (connection.realIpTrusted) applyRealIp(view, settings);
+  return { view, matchPath: normal.matchPath };
+}
+
+/** absolute-form; other schemes than http and https have no business here. */
+function readAbsolute(target: string, scheme: string): { authority: string; target: string } | undefined {
+  const match = /^(https?):\/\/([^/?#]+)([/?].*)?$/i.exec(target);
+  if (!match || (match[1] as string).toLowerCase() !== scheme) return undefined;
+  const rest = match[3] ?? "/";
+  return { authority: match[2] as string, target: rest.startsWith("/") ? rest : `/${rest}` };
+}
+
+function replaceHost(lines: string[], value: string): void {
+  for (let i = 0; i < lines.length; i += 2) {
+    if ((lines[i] as string).toLowerCase() !== "host") continue;
+    lines[i + 1] = value;
+    return;
+  }
+  lines.unshift("Host", value);
+}
+
+/** Source: nginx realip module with its defaults; spec/proxy.md section 1. */
+function applyRealIp(view: RequestView, settings: GatewaySettings): void {
+  const value = view.headers.get(settings.realIpHeader);
+  if (value === undefined) return;
+  const addresses = value.split(",");
+  for (let at = addresses.length - 1; at >= 0; at--) {
+    const found = readAddress((addresses[at] as string).trim());
+    if (!found) return;
+    view.clientAddress = found.address;
+    view.clientPort = found.port;
+    if (!settings.realIpRecursive || !settings.realIpTrusted(found.address)) return;
+  }
+}
+
+/** An address with or without port. */
+function readAddress(text: string): { address: string; port: number } | undefined {
+  if (isIP(text) !== 0) return { address: text, port: 0 };
+  const match = /^(?:\[([^\]]+)\]|([\d.]+))(?::(\d{1,5}))?$/.exec(text);
+  const address = match?.[1] ?? match?.[2];
+  if (address === undefined || isIP(address) === 0) return undefined;
+  return { address, port: Number(match?.[3] ?? 0) };
+}

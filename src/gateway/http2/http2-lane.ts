@@ -1,0 +1,41 @@
+/**
+ * HTTP/2 for connections of the TLS listener that agreed on it: all sessions of the gateway, begun and drained together.
+ */
+import type { TLSSocket } from "node:tls";
+import type { Metrics } from "../../base/metrics.ts";
+import type { ClientConnection } from "../client-connection.ts";
+import type { GatewayContext } from "../gateway-context.ts";
+import { Http2Session } from "./http2-session.ts";
+
+export interface Http2Lane {
+  /** Open connections. */
+  readonly count: number;
+  accept(socket: TLSSocket, connection: ClientConnection): void;
+  /** Closes each connection in its next quiet moment. */
+  announceEnd(): void;
+  /** No connection takes another request; each ends as soon as those it has are answered. */
+  drain(): void;
+}
+
+export function openHttp2Lane(context: GatewayContext, metrics: Metrics): Http2Lane {
+  const sessions = new Set<Http2Session>();
+  const requests = metrics
+    .counter("jotgate_lane_requests_total", "Requests by the lane that carried them.", ["lane"])
+    .child("http2");
+  const received = (): void => requests.inc();
+  return {
+    get count() {
+      return sessions.size;
+    },
+    accept(socket, connection) {
+      const session = new Http2Session(context, socket, connection, received, () => sessions.delete(session));
+      sessions.add(session);
+    },
+    announceEnd() {
+      for (const session of sessions) session.announceEnd();
+    },
+    drain() {
+      for (const session of sessions) session.drain();
+    },
+  };
+}

@@ -1,0 +1,241 @@
+/**
+ * One HTTP/2 connection of a client: its streams become exchanges, its idle time and its noise are bounded.
+ * Promise: at most `STREAMS_MAX` streams at a time; a client that resets, pings or re-settles faster than any use of the
+ * protocol asks for is told ENHANCE_YOUR_CALM and closed. Source: RFC 9113 sections 6.8 and 10.5.
+ */
+import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import type { TLSSocket } from "node:tls";
+import type { Answer } from "../../plugin/plugin-answer.ts";
+import type { ClientConnection } from "../client-connection.ts";
+import { Exchange } from "../exchange.ts";
+import type { GatewayContext } from "../gateway-context.ts";
+import { pageOf } from "../gateway-pages.ts";
+import { IncomingBody } from "../http/request-body.ts";
+import { readRequest, refusal } from "../http/request-head.ts";
+import { scanHeaders } from "../http/request-headers.ts";
+import { Deadline } from "../timer-wheel.ts";
+import { type Http2Head, isKnownMethod, readHttp2Head } from "./http2-head.ts";
+import { foldLines, Http2Reply } from "./http2-reply.ts";
+
+const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_NO_ERROR, NGHTTP2_PROTOCOL_ERROR } = constants;
+
+export const STREAMS_MAX = 100;
+const STREAM_WINDOW_BYTES = 65_535;
+const CONNECTION_WINDOW_BYTES = 1_048_576;
+const SESSION_MEBIBYTES = 10;
+/** Frames nghttp2 calls invalid, empty DATA among them, per connection. */
+const INVALID_FRAMES_MAX = 100;
+/** From GOAWAY to the end of an idle connection. */
+const LINGER_MS = 1_000;
+
+/** Streams the client reset before they were answered: a burst, then so many per second. */
+const RESETS = { burst: 200, perSecond: 33 };
+/** PING and SETTINGS frames; estimators of bandwidth ping once per round trip. */
+const NOISE = { burst: 1_000, perSecond: 100 };
+
+export class Http2Session {
+  readonly #context: GatewayContext;
+  readonly #connection: ClientConnection;
+  readonly #session: ServerHttp2Session;
+  readonly #received: () => void;
+  readonly #idle: Deadline;
+  readonly #resets: Allowance;
+  readonly #noise: Allowance;
+  #open = 0;
+
+  /** @param received told of each request @param closed told once */
+  constructor(
+    context: GatewayContext,
+    socket: TLSSocket,
+    connection: ClientConnection,
+    received: () => void,
+    closed: () => void,
+  ) {
+    const { settings, wheel } = context;
+    this.#context = context;
+    this.#connection = connection;
+    this.#received = received;
+    this.#idle = new Deadline(() => this.#idled());
+    this.#resets = new Allowance(RESETS.burst, RESETS.perSecond, wheel.nowMs);
+    this.#noise = new Allowance(NOISE.burst, NOISE.perSecond, wheel.nowMs);
+    const session = performServerHandshake(socket, {
+      settings: {
+        maxConcurrentStreams: STREAMS_MAX,
+        initialWindowSize: STREAM_WINDOW_BYTES,
+        // Beyond our own limits, which are answered with what was wrong.
+        maxHeaderListSize: settings.headBytes + settings.targetBytes + 40 * settings.headerLines,
+      },
+      maxHeaderListPairs: settings.headerLines * 2 + 16,
+      maxSessionMemory: SESSION_MEBIBYTES,
+      maxSessionInvalidFrames: INVALID_FRAMES_MAX,
+    });
+    this.#session = session;
+    session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
+    session.on("error", () => session.destroy());
+    session.on("stream", (stream: ServerHttp2Stream, _headers: unknown, _flags: number, raw?: string[]) =>
+      this.#accept(stream, raw ?? []),
+    );
+    session.on("ping", () => this.#spend(this.#noise, "http2_control_frames"));
+    session.once("remoteSettings", () => {
+      if (this.#open === 0) wheel.arm(this.#idle, settings.idleTimeoutMs);
+    });
+    session.on("remoteSettings", () => this.#spend(this.#noise, "http2_control_frames"));
+    session.on("close", () => {
+      wheel.remove(this.#idle);
+      closed();
+    });
+    wheel.arm(this.#idle, settings.headTimeoutMs);
+  }
+
+  /**
+   * Closes as soon as nothing runs. nghttp2 drops new streams from the first GOAWAY on, whatever that says, so the usual
+   * pair of GOAWAYs would lose what is on its way; in a quiet moment that is least likely, and clients may repeat it.
+   */
+  announceEnd(): void {
+    if (this.#open === 0) this.drain();
+  }
+
+  /** Takes no more requests, finishes those that are here, closes. */
+  drain(): void {
+    if (!this.#session.closed && !this.#session.destroyed) this.#session.close();
+  }
+
+  /** Says goodbye, and hangs up on who does not leave: half a head or a broken frame keeps Node's session waiting. */
+  #idled(): void {
+    if (this.#session.closed) {
+      this.#session.destroy();
+      return;
+    }
+    this.drain();
+    if (!this.#session.destroyed) this.#context.wheel.arm(this.#idle, LINGER_MS);
+  }
+
+  #accept(stream: ServerHttp2Stream, raw: readonly string[]): void {
+    const { settings, wheel } = this.#context;
+    this.#open++;
+    wheel.disarm(this.#idle);
+    stream.on("error", () => {}); // whatever it is, "close" follows and says all there is to say
+    stream.on("aborted", () => this.#spend(this.#resets, "http2_resets"));
+    stream.on("close", () => {
+      if (--this.#open > 0) return;
+      wheel.arm(this.#idle, settings.idleTimeoutMs);
+      if (this.#context.draining) this.drain();
+    });
+    this.#received();
+    try {
+      this.#receive(stream, raw);
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      this.#context.errors.error("http2_stream", {}, message);
+      if (!stream.destroyed) stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    }
+  }
+
+  #receive(stream: ServerHttp2Stream, raw: readonly string[]): void {
+    const context = this.#context;
+    const connection = this.#connection;
+    const startedMs = context.clock.monotonicMs();
+    const head = readHttp2Head(raw);
+    if (!head) {
+      context.metrics.error("http2_malformed");
+      stream.close(NGHTTP2_PROTOCOL_ERROR);
+      return;
+    }
+    const { lines, method, target } = head;
+    const scan = scanHeaders(lines, connection.forwardedTrust);
+    const refused = typeof scan === "string" ? refusal(400, scan) : this.#refused(head, raw.length / 2);
+    if (refused || typeof scan === "string") {
+      this.#refuse(stream, method, refused ?? refusal(400, "request"));
+      return;
+    }
+    if (target === "*") {
+      this.#answerOptions(stream);
+      return;
+    }
+    const expects = scan.expect?.toLowerCase();
+    if (expects !== undefined && expects !== "100-continue") {
+      this.#refuse(stream, method, refusal(417, "expectation"));
+      return;
+    }
+    const hasBody = !stream.endAfterHeaders;
+    const announced = scan.length >= 0 ? scan.length : undefined;
+    const reply = new Http2Reply(stream, context, announced, expects !== undefined);
+    const body = hasBody
+      ? new IncomingBody(announced, reply, context.settings.bodyBytes)
+      : new IncomingBody(0, undefined, 0);
+    const request = { method, target, httpVersion: "2.0", lines, scan, connection, body, startedMs } as const;
+    const read = readRequest(request, context.settings);
+    if (!("view" in read)) {
+      this.#refuse(stream, method, read);
+      return;
+    }
+    read.view.receivedBytes = head.bytes;
+    const exchange = new Exchange(context, read.view, read.matchPath, body, reply);
+    reply.attach(exchange, body);
+    exchange.run();
+  }
+
+  /** The limits and refusals that the general lane has for HTTP/1.1. */
+  #refused(head: Http2Head, fields: number): Answer | undefined {
+    const { settings } = this.#context;
+    if (!isKnownMethod(head.method)) return refusal(400, "method");
+    if (head.method === "TRACE" || head.method === "CONNECT") return refusal(405, "method");
+    if (head.target.length > settings.targetBytes) return refusal(414, "target_too_long");
+    if (fields > settings.headerLines + 4) return refusal(431, "too_many_header_lines");
+    if (head.bytes - head.target.length > settings.headBytes) return refusal(431, "head_too_large");
+    if (head.target === "*" && head.method !== "OPTIONS") return refusal(400, "request_target");
+    return undefined;
+  }
+
+  /** Answers a request that never becomes an exchange. */
+  #refuse(stream: ServerHttp2Stream, method: string, answer: Answer): void {
+    const { metrics, settings } = this.#context;
+    const { reason, status } = answer;
+    metrics.error(reason);
+    metrics.unmatched.count(status);
+    this.#context.accessLog?.refused({ connection: this.#connection, method, status, reason });
+    const body = typeof answer.body === "string" ? answer.body : pageOf(answer.status);
+    const lines = ["server", settings.serverHeader, ...answer.headers];
+    lines.push("content-length", String(Buffer.byteLength(body)));
+    stream.respond({ ...foldLines(lines), ":status": answer.status }, { endStream: method === "HEAD" });
+    if (method !== "HEAD") stream.end(body);
+    if (!stream.endAfterHeaders) stream.close(NGHTTP2_NO_ERROR);
+  }
+
+  #answerOptions(stream: ServerHttp2Stream): void {
+    const { metrics, settings } = this.#context;
+    metrics.unmatched.count(200);
+    stream.respond({ ":status": 200, server: settings.serverHeader, "content-length": 0 }, { endStream: true });
+    if (!stream.endAfterHeaders) stream.close(NGHTTP2_NO_ERROR);
+  }
+
+  #spend(allowance: Allowance, reason: string): void {
+    if (this.#session.destroyed || allowance.take(this.#context.wheel.nowMs)) return;
+    this.#context.metrics.error(reason);
+    // Without an error Node would say NO_ERROR, whatever the code is.
+    this.#session.destroy(new Error(reason), NGHTTP2_ENHANCE_YOUR_CALM);
+  }
+}
+
+/** A bucket of things a client may do. */
+class Allowance {
+  readonly #burst: number;
+  readonly #perMs: number;
+  #left: number;
+  #atMs: number;
+
+  constructor(burst: number, perSecond: number, nowMs: number) {
+    this.#burst = burst;
+    this.#perMs = perSecond / 1000;
+    this.#left = burst;
+    this.#atMs = nowMs;
+  }
+
+  take(nowMs: number): boolean {
+    this.#left = Math.min(this.#burst, this.#left + (nowMs - this.#atMs) * this.#perMs);
+    this.#atMs = nowMs;
+    if (this.#left < 1) return false;
+    this.#left--;
+    return true;
+  }
+}

@@ -1,0 +1,161 @@
+/**
+ * Lines into a file or stdout, in batches, off the request's path.
+ * Promise: memory is bounded and nobody waits: what a slow disk does not take is dropped, what a full one refuses is
+ * lost, both are counted; whole lines only; a file that was moved away is opened anew within a second.
+ */
+import { close, closeSync, fstat, open, openSync, stat, write } from "node:fs";
+import type { Clock, Timer } from "../../base/clock.ts";
+import { messageOf } from "../../base/errors.ts";
+import { openLimitedWarn, type Warn } from "../../base/limited-log.ts";
+import type { Log } from "../../base/log.ts";
+import type { Counter, Metrics } from "../../base/metrics.ts";
+
+export const FLUSH_MS = 1_000;
+/** Enough to write at once. */
+const BATCH_LENGTH = 65_536;
+/** Of lines that wait, in characters. */
+const PENDING_LENGTH_MAX = 8_388_608;
+const AGAIN_MS = 100;
+const CLOSE_MS = 2_000;
+const STDOUT = 1;
+const FILE_MODE = 0o640;
+
+export interface SinkOptions {
+  /** `stdout`, or the path of a file that is appended to. */
+  readonly target: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  /** Default 8 Mi characters. */
+  readonly pendingLengthMax?: number;
+}
+
+export class LineSink {
+  readonly #target: string | undefined;
+  readonly #clock: Clock;
+  readonly #warn: Warn;
+  readonly #pendingMax: number;
+  readonly #written: Counter;
+  readonly #dropped: Counter;
+  readonly #failed: Counter;
+  readonly #timer: Timer;
+  #fd: number;
+  #pending = "";
+  #lines = 0;
+  #writing = false;
+  #closed: (() => void) | undefined;
+
+  /** @throws the system's error when the file cannot be opened */
+  constructor(options: SinkOptions) {
+    const { clock, log, metrics, target } = options;
+    this.#target = target === "stdout" ? undefined : target;
+    this.#clock = clock;
+    this.#warn = openLimitedWarn(log, clock);
+    this.#pendingMax = options.pendingLengthMax ?? PENDING_LENGTH_MAX;
+    const lines = metrics.counter(
+      "jotgate_access_log_lines_total",
+      "Lines of the access log, by what became of them.",
+      ["result"],
+    );
+    this.#written = lines.child("written");
+    this.#dropped = lines.child("dropped");
+    this.#failed = lines.child("failed");
+    this.#fd = this.#target === undefined ? STDOUT : openSync(this.#target, "a", FILE_MODE);
+    this.#timer = clock.every(FLUSH_MS, () => this.#tick());
+  }
+
+  /** @param line without its line break */
+  write(line: string): void {
+    if (this.#closed || this.#pending.length + line.length > this.#pendingMax) {
+      this.#dropped.inc();
+      return;
+    }
+    this.#pending += `${line}\n`;
+    this.#lines++;
+    if (!this.#writing && this.#pending.length >= BATCH_LENGTH) this.#flush();
+  }
+
+  /** Writes what waits, for two seconds at most, and lets go of the file. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#timer.cancel();
+    await new Promise<void>((resolve) => {
+      this.#closed = resolve;
+      this.#clock.after(CLOSE_MS, resolve);
+      if (!this.#writing) this.#flush();
+    });
+    this.#dropped.inc(this.#lines);
+    this.#lines = 0;
+    this.#pending = "";
+    if (this.#target !== undefined && !this.#writing) closeSync(this.#fd);
+  }
+
+  #tick(): void {
+    if (this.#writing) return;
+    if (this.#target === undefined || this.#lines === 0) this.#flush();
+    else this.#reopenIfMoved(this.#target, () => this.#flush());
+  }
+
+  #flush(): void {
+    this.#writing = false;
+    if (this.#lines === 0) {
+      this.#closed?.();
+      return;
+    }
+    const lines = this.#lines;
+    const bytes = Buffer.from(this.#pending, "utf8");
+    this.#pending = "";
+    this.#lines = 0;
+    this.#writing = true;
+    this.#writeBytes(bytes, lines);
+  }
+
+  #writeBytes(bytes: Buffer, lines: number): void {
+    write(this.#fd, bytes, (error, count) => {
+      if (error?.code === "EAGAIN") {
+        // A pipe whose reader is slow.
+        this.#clock.after(AGAIN_MS, () => this.#writeBytes(bytes, lines));
+      } else if (error) this.#lose(error, lines);
+      else if (count < bytes.length) this.#writeBytes(bytes.subarray(count), lines);
+      else {
+        this.#written.inc(lines);
+        this.#next();
+      }
+    });
+  }
+
+  #lose(error: Error, lines: number): void {
+    this.#failed.inc(lines);
+    this.#warn({ target: this.#target ?? "stdout", error: messageOf(error), lines }, "access log cannot be written");
+    this.#next();
+  }
+
+  /** The batch is over; another one is written at once only if there is enough for it, or if this is the end. */
+  #next(): void {
+    this.#writing = false;
+    if (this.#closed || this.#pending.length >= BATCH_LENGTH) this.#flush();
+  }
+
+  #reopenIfMoved(path: string, done: () => void): void {
+    this.#writing = true;
+    fstat(this.#fd, (_fault, held) => {
+      stat(path, (error, there) => {
+        if (!error && held && there.ino === held.ino && there.dev === held.dev) done();
+        else this.#reopen(path, done);
+      });
+    });
+  }
+
+  #reopen(path: string, done: () => void): void {
+    open(path, "a", FILE_MODE, (error, fd) => {
+      if (error) {
+        this.#warn({ target: path, error: messageOf(error) }, "access log cannot be opened anew");
+        done();
+        return;
+      }
+      close(this.#fd, () => {}); // nothing is lost with it: every write has been confirmed
+      this.#fd = fd;
+      done();
+    });
+  }
+}

@@ -1,0 +1,27 @@
+/**
+ * Which tries may be repeated, how an empty body is announced, and what each failure of an upstream is answered with.
+ * Source: spec/proxy.md sections 3 and 4; nginx's proxy_next_upstream.
+ */
+import type { Answer } from "../plugin/plugin-answer.ts";
+import { pageAnswer } from "./gateway-pages.ts";
+import type { FailureKind } from "./upstream/upstream-call.ts";
+import { NO_BODY } from "./upstream/upstream-head.ts";
+
+export const FAILED: Readonly<Record<FailureKind, Answer>> = Object.freeze({
+  connect: pageAnswer(502, "upstream_connect_failed"),
+  connect_timeout: pageAnswer(504, "upstream_connect_timeout"),
+  send_timeout: pageAnswer(504, "upstream_send_timeout"),
+  read_timeout: pageAnswer(504, "upstream_read_timeout"),
+  reset: pageAnswer(502, "upstream_reset"),
+  bad_response: pageAnswer(502, "upstream_bad_response"),
+});
+
+/** nginx's rule: these are not sent twice (proxy_next_upstream, non_idempotent). */
+export function isIdempotent(method: string): boolean {
+  return method !== "POST" && method !== "PATCH" && method !== "LOCK";
+}
+
+/** Methods that are expected to have a body say so even when it is empty (RFC 9110 section 8.6). */
+export function announcedLength(bytes: number, method: string): number {
+  return bytes === 0 && method !== "POST" && method !== "PUT" && method !== "PATCH" ? NO_BODY : bytes;
+}

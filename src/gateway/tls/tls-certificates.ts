@@ -1,0 +1,206 @@
+/**
+ * The certificates of this node, followed from the `ssls` records: compiled when a record or a secret it refers to
+ * changes, found by server name in a handshake.
+ * Promise: a change counts from the next handshake on and touches no connection; a record that cannot be used is listed
+ * as a problem and its predecessor keeps serving; an unresolved reference never stands for its value.
+ */
+import type { Clock } from "../../base/clock.ts";
+import { messageOf } from "../../base/errors.ts";
+import type { Log } from "../../base/log.ts";
+import type { Metrics, Sample } from "../../base/metrics.ts";
+import { keyOf } from "../../model/keys.ts";
+import type { StoredValue } from "../../model/record.ts";
+import type { Ssl } from "../../model/secret.ts";
+import type { SslListener } from "../../runtime/certificates.ts";
+import { referencesIn, type SecretSource, SecretUsers, withSecrets } from "../../runtime/plugins/secret-source.ts";
+import { openProblems, type Problem, type Problems } from "../../runtime/problems.ts";
+import { compileTlsHost, type TlsHost, type TlsHostOptions } from "./tls-host.ts";
+import { TlsNames } from "./tls-names.ts";
+
+/** The part of the live configuration that has the records, private keys already decrypted. */
+export interface SslSource {
+  /** Of the batch applied last. */
+  readonly revision: bigint;
+  ssls(): IterableIterator<[string, StoredValue]>;
+  onSslChange(listener: SslListener): () => void;
+}
+
+export interface TlsCertificatesOptions extends TlsHostOptions {
+  readonly source: SslSource;
+  readonly secrets: SecretSource;
+  /** Of the store, for the keys of problems. */
+  readonly prefix: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+export interface TlsCertificates {
+  /** @param name a server name or host in lower case, without a dot at its end */
+  find(name: string): TlsHost | undefined;
+  /** Whether any record asks clients for certificates. */
+  readonly verifiesClients: boolean;
+  /** What is wrong with records, beyond what the live configuration lists. */
+  problems(): readonly Problem[];
+  close(): void;
+}
+
+export function openTlsCertificates(options: TlsCertificatesOptions): TlsCertificates {
+  return new Certificates(options);
+}
+
+/** Names in the metric of expiry; when there are more, those that end first are shown. */
+const EXPIRY_NAMES_MAX = 1_000;
+
+/** One record and what is served of it. */
+interface Entry {
+  readonly id: string;
+  value: Ssl;
+  /** Compiled from the newest value that could be. */
+  host: TlsHost | undefined;
+  references: readonly string[];
+  release: () => void;
+  /** Counts what makes values under way worthless. */
+  turn: number;
+}
+
+class Certificates implements TlsCertificates {
+  readonly #options: TlsCertificatesOptions;
+  readonly #secrets: SecretUsers;
+  readonly #problems: Problems;
+  readonly #entries = new Map<string, Entry>();
+  readonly #names: TlsNames;
+  readonly #stop: () => void;
+  #verifying = 0;
+
+  constructor(options: TlsCertificatesOptions) {
+    const { clock, log, metrics, source } = options;
+    this.#options = options;
+    this.#secrets = new SecretUsers(options.secrets);
+    this.#problems = openProblems(log, clock);
+    this.#names = new TlsNames((name, hosts) => this.#noteClaims(name, hosts));
+    metrics.gaugeOf(
+      "jotgate_tls_certificate_expiry_seconds",
+      "When the certificate served for a name ends, in seconds since 1970; the 1,000 names that end first.",
+      ["sni"],
+      () => this.#expiries(),
+      "min",
+    );
+    this.#stop = source.onSslChange((id, value) => this.#change(id, value));
+    for (const [id, value] of source.ssls()) this.#change(id, value);
+  }
+
+  get verifiesClients(): boolean {
+    return this.#verifying > 0;
+  }
+
+  find(name: string): TlsHost | undefined {
+    return this.#names.find(name);
+  }
+
+  problems(): readonly Problem[] {
+    return this.#problems.list();
+  }
+
+  close(): void {
+    this.#stop();
+    for (const entry of this.#entries.values()) {
+      entry.turn++;
+      entry.release();
+    }
+    this.#secrets.close();
+  }
+
+  #change(id: string, value: StoredValue | undefined): void {
+    const before = this.#entries.get(id);
+    before?.release();
+    // True: the record passed the schema, which says no less.
+    const ssl = value as Ssl | undefined;
+    if (!ssl || ssl.type === "client" || ssl.status === 0) {
+      if (before) this.#drop(before);
+      return;
+    }
+    const { cert, key, certs, keys, client } = ssl;
+    const references = referencesIn({ cert, key, certs, keys, client });
+    const entry = before ?? { id, value: ssl, host: undefined, references, release: nothing, turn: 0 };
+    entry.value = ssl;
+    entry.references = references;
+    entry.release = references.length === 0 ? nothing : this.#secrets.use(references, () => this.#refresh(entry));
+    this.#entries.set(id, entry);
+    this.#refresh(entry);
+  }
+
+  #drop(entry: Entry): void {
+    entry.turn++;
+    this.#entries.delete(entry.id);
+    this.#serve(entry, undefined);
+    this.#problems.clearAll(this.#keyOf(entry.id));
+  }
+
+  /** Compiles from the values of now, or as soon as they are known. */
+  #refresh(entry: Entry): void {
+    const turn = ++entry.turn;
+    const { references } = entry;
+    const known = references.length === 0 ? new Map<string, unknown>() : this.#secrets.peek(references);
+    if (known) {
+      this.#compile(entry, known);
+      return;
+    }
+    void this.#secrets.resolve(references).then((values) => {
+      if (entry.turn !== turn) return;
+      if (values) this.#compile(entry, values);
+      // References name places, not values, so they may be told.
+      else this.#report(entry, `unresolved: ${references.join(", ")}`);
+    });
+  }
+
+  #compile(entry: Entry, values: ReadonlyMap<string, unknown>): void {
+    try {
+      // True: a copy with texts in place of references has the same shape, unless a secret is no text.
+      const ssl = (values.size === 0 ? entry.value : withSecrets(entry.value, values)) as Ssl;
+      for (const value of values.values()) if (typeof value !== "string") throw new TypeError("a secret is no text");
+      this.#serve(entry, compileTlsHost(entry.id, ssl, this.#options));
+      this.#problems.clear(this.#keyOf(entry.id), "record");
+    } catch (error) {
+      this.#report(entry, messageOf(error));
+    }
+  }
+
+  #serve(entry: Entry, host: TlsHost | undefined): void {
+    const before = entry.host;
+    entry.host = host;
+    // In this order, so that a name both have is never without a certificate.
+    if (host) this.#names.add(host);
+    if (before) this.#names.remove(before);
+    this.#verifying += Number(host?.client !== undefined) - Number(before?.client !== undefined);
+  }
+
+  #report(entry: Entry, reason: string): void {
+    this.#problems.set(this.#keyOf(entry.id), "record", this.#options.source.revision, reason);
+  }
+
+  #noteClaims(name: string, hosts: readonly TlsHost[]): void {
+    const { revision } = this.#options.source;
+    for (const host of hosts) {
+      const key = this.#keyOf(host.id);
+      const first = hosts[0]?.id;
+      if (first === undefined || first === host.id) this.#problems.clear(key, `duplicate ${name}`);
+      else this.#problems.set(key, `duplicate ${name}`, revision, `sni ${name}: ssl ${first} comes first`);
+    }
+  }
+
+  #keyOf(id: string): string {
+    return keyOf(this.#options.prefix, "ssl", id);
+  }
+
+  #expiries(): readonly Sample[] {
+    const first = new Map<string, number>();
+    for (const { host } of this.#entries.values()) {
+      if (host) for (const name of host.names) if (this.#names.first(name) === host) first.set(name, host.expiresMs);
+    }
+    const soonest = [...first].sort((one, other) => one[1] - other[1]).slice(0, EXPIRY_NAMES_MAX);
+    return soonest.map(([name, expiresMs]) => ({ labels: [name], value: Math.floor(expiresMs / 1000) }));
+  }
+}
+
+const nothing = (): void => {};

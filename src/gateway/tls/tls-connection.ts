@@ -1,0 +1,70 @@
+/**
+ * What the TLS handshake of a connection has shown, and which requests may come over it: hosts whose certificate record
+ * verifies clients are reached only under their own server name and by clients that have proved themselves.
+ * Promise: judged against the records of now, not of the handshake: a withdrawn authority counts at the next request.
+ * Source: spec/proxy.md section 3; APISIX 3.18's verify_https_client in init.lua.
+ */
+import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
+import type { Answer } from "../../plugin/plugin-answer.ts";
+import { pageAnswer } from "../gateway-pages.ts";
+import type { TlsCertificates } from "./tls-certificates.ts";
+import type { ClientRules } from "./tls-host.ts";
+
+/** A client certificate that was verified in the handshake. */
+export interface ClientProof {
+  /** SHA-256 fingerprint of the authority its chain ends in. */
+  readonly authority: string;
+  /** Certificates between the client's and that. */
+  readonly intermediates: number;
+}
+
+const NO_CERTIFICATE: Answer = pageAnswer(400, "client_certificate");
+const OTHER_NAME: Answer = pageAnswer(400, "sni_mismatch");
+
+export class TlsConnection {
+  /** Server name the certificate was chosen by: the client's, else the fallback. */
+  readonly name: string;
+  readonly #certificates: TlsCertificates;
+  readonly #proof: ClientProof | undefined;
+
+  constructor(certificates: TlsCertificates, name: string, proof: ClientProof | undefined) {
+    this.#certificates = certificates;
+    this.name = name;
+    this.#proof = proof;
+  }
+
+  /**
+   * @param host of the request, in lower case without port
+   * @param path normalised
+   * @returns why the request is refused. Cost: nothing while no record verifies clients, else one look-up.
+   */
+  refusal(host: string, path: string): Answer | undefined {
+    if (!this.#certificates.verifiesClients) return undefined;
+    const rules = this.#certificates.find(host)?.client;
+    if (!rules) return undefined;
+    if (!this.#satisfies(rules)) return rules.skips(path) ? undefined : NO_CERTIFICATE;
+    return host === this.name ? undefined : OTHER_NAME;
+  }
+
+  #satisfies(rules: ClientRules): boolean {
+    const proof = this.#proof;
+    return proof !== undefined && rules.authorities.has(proof.authority) && proof.intermediates <= rules.depth;
+  }
+}
+
+const CHAIN_MAX = 100; // OpenSSL's own limit
+
+/** @returns undefined when the client sent no certificate, or one that OpenSSL did not verify */
+export function readClientProof(socket: TLSSocket): ClientProof | undefined {
+  // `authorized` alone is not enough: Node sets it on resumed sessions without any certificate (seen in 20.20).
+  if (!socket.authorized) return undefined;
+  let certificate: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
+  let authority: string | undefined;
+  let length = 0;
+  while (certificate?.fingerprint256 !== undefined && certificate.fingerprint256 !== authority) {
+    authority = certificate.fingerprint256;
+    if (++length > CHAIN_MAX) return undefined;
+    certificate = certificate.issuerCertificate;
+  }
+  return authority === undefined ? undefined : { authority, intermediates: Math.max(0, length - 2) };
+}

@@ -1,0 +1,148 @@
+/**
+ * Writes the head of the request that goes upstream: our Host, what is left of the client's headers, our X-Forwarded-*.
+ * Promise: whatever plugins put into the view, the head is one well-formed request; a value that cannot stand in a
+ * header is left out and counted, framing headers come from here alone. Source: spec/proxy.md section 1.
+ */
+import type { RequestView } from "../../plugin/request-view.ts";
+import type { Target, UpstreamUnit } from "../../runtime/upstream/upstream-unit.ts";
+import type { ClientConnection } from "../client-connection.ts";
+import {
+  AUTHORIZATION,
+  classifyHeader,
+  IDENTITY,
+  PLAIN,
+  X_FORWARDED_FOR,
+  X_FORWARDED_HOST,
+  X_FORWARDED_PORT,
+  X_FORWARDED_PROTO,
+} from "../http/header-class.ts";
+
+/** How the request's body is framed. */
+export const NO_BODY = -2;
+export const CHUNKED_BODY = -1;
+
+/** Counts what was left out. */
+export interface DropCounter {
+  inc(by?: number): void;
+}
+
+const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+const BAD_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
+const BAD_TARGET = /[^\x21-\x7e]/gu;
+
+/** Host header for this target. */
+export function upstreamHost(view: RequestView, unit: UpstreamUnit, target: Target): string {
+  if (view.upstreamHost !== undefined) return view.upstreamHost;
+  switch (unit.passHost) {
+    case "pass":
+      return view.head.hostHeader === "" ? target.hostHeader : view.head.hostHeader;
+    case "node":
+      return target.hostHeader;
+    default:
+      return unit.upstreamHost;
+  }
+}
+
+/** Host without port, as a TLS server name. */
+export function serverNameOf(host: string): string {
+  if (host.startsWith("[")) return host.slice(1, host.indexOf("]"));
+  const colon = host.indexOf(":");
+  return colon < 0 ? host : host.slice(0, colon);
+}
+
+/**
+ * @param bodyBytes length of the body, NO_BODY or CHUNKED_BODY
+ * @param upgrade   protocol asked for, undefined for plain HTTP
+ * @returns the head as latin1 text, or undefined when method or host cannot be sent at all
+ */
+export function writeUpstreamHead(
+  view: RequestView,
+  host: string,
+  bodyBytes: number,
+  upgrade: string | undefined,
+  dropped: DropCounter,
+): string | undefined {
+  const received = view.head;
+  if (view.method !== received.method && !NAME.test(view.method)) return undefined;
+  if (host !== received.hostHeader && BAD_VALUE.test(host)) return undefined;
+  let head = `${view.method} ${safeTarget(view)} HTTP/1.1\r\nHost: ${host}\r\n`;
+  const lines = view.headers.lines;
+  let forwardedFor: string | undefined;
+  let seen = 0;
+  for (let i = 0; i < lines.length; i += 2) {
+    const name = lines[i] as string;
+    const value = lines[i + 1] as string;
+    const kind = classifyHeader(name);
+    if (kind !== PLAIN && kind !== AUTHORIZATION && kind !== IDENTITY) {
+      if (kind === X_FORWARDED_FOR) forwardedFor = forwardedFor === undefined ? value : `${forwardedFor}, ${value}`;
+      const bit = forwardedBit(kind);
+      if (bit === 0) continue;
+      seen |= bit;
+      if (value === "") continue;
+    }
+    if (BAD_VALUE.test(value) || !NAME.test(name)) {
+      dropped.inc();
+      continue;
+    }
+    head += `${name}: ${value}\r\n`;
+  }
+  head += forwardedLines(view, forwardedFor, seen);
+  if (upgrade !== undefined) head += `Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n`;
+  if (bodyBytes >= 0) return `${head}Content-Length: ${bodyBytes}\r\n\r\n`;
+  return bodyBytes === CHUNKED_BODY ? `${head}Transfer-Encoding: chunked\r\n\r\n` : `${head}\r\n`;
+}
+
+const PROTO_SEEN = 1;
+const HOST_SEEN = 2;
+const PORT_SEEN = 4;
+
+/**
+ * Headers of these kinds are sent as they are, because a trusted peer or a plugin put them there; others are made anew.
+ * An empty one is a plugin's word that there shall be none.
+ */
+function forwardedBit(kind: number): number {
+  switch (kind) {
+    case X_FORWARDED_PROTO:
+      return PROTO_SEEN;
+    case X_FORWARDED_HOST:
+      return HOST_SEEN;
+    case X_FORWARDED_PORT:
+      return PORT_SEEN;
+    default:
+      return 0;
+  }
+}
+
+function forwardedLines(view: RequestView, forwardedFor: string | undefined, seen: number): string {
+  // True: gateway views are always made with a ClientConnection.
+  const connection = view.connection as ClientConnection;
+  const { hostHeader } = view.head;
+  const address = view.clientAddress;
+  if (forwardedFor === undefined && seen === 0) return connection.forwardedTail(address, hostHeader);
+  const before = forwardedFor === undefined || BAD_VALUE.test(forwardedFor) ? "" : `${forwardedFor}, `;
+  let lines = `X-Real-IP: ${address}\r\nX-Forwarded-For: ${before}${address}\r\n`;
+  if ((seen & PROTO_SEEN) === 0) lines += `X-Forwarded-Proto: ${connection.scheme}\r\n`;
+  if ((seen & HOST_SEEN) === 0) lines += `X-Forwarded-Host: ${hostHeader}\r\n`;
+  if ((seen & PORT_SEEN) === 0) lines += `X-Forwarded-Port: ${connection.forwardedPort(hostHeader)}\r\n`;
+  return lines;
+}
+
+/** Path and query; what may not stand in a request line is escaped, so that no plugin can end the line. */
+function safeTarget(view: RequestView): string {
+  const { head, query, upstreamPath } = view;
+  const target = query === undefined ? upstreamPath : `${upstreamPath}?${query}`;
+  // As the client sent it, parsed and escaped: nothing left to look for.
+  if (upstreamPath === head.escapedPath && query === head.query) return target;
+  const safe = target.charCodeAt(0) === 0x2f ? target : `/${target}`;
+  // Bytes above ASCII in a query came from the client as latin1 and go as they came; a plugin's text goes as UTF-8.
+  return safe.replace(BAD_TARGET, escapeCharacter);
+}
+
+function escapeCharacter(character: string): string {
+  const code = character.codePointAt(0) ?? 0;
+  if (code >= 0x80 && code <= 0xff) return character;
+  const bytes = Buffer.from(character, "utf8");
+  let escaped = "";
+  for (const byte of bytes) escaped += `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+  return escaped;
+}

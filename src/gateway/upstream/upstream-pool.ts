@@ -1,0 +1,103 @@
+/**
+ * Idle connections to one address under one TLS identity, newest first.
+ * Promise: at most `size` wait, none longer than `idleMs`, none carries more than `requests` requests.
+ */
+import type { PoolFacts, Timeouts } from "../../runtime/upstream/upstream-unit.ts";
+import type { TimerWheel } from "../timer-wheel.ts";
+import type { WriteBatch } from "../write-batch.ts";
+import type { UpstreamCall } from "./upstream-call.ts";
+import { type ConnectionHome, type ResponseLimits, UpstreamConnection } from "./upstream-connection.ts";
+import { type ConnectOptions, openUpstreamSocket } from "./upstream-socket.ts";
+
+/** What the pools of one client share. */
+export interface PoolContext {
+  readonly wheel: TimerWheel;
+  readonly writes: WriteBatch;
+  readonly limits: ResponseLimits;
+  /** Counts an opened connection. @returns false when there are too many */
+  admit(): boolean;
+  /** A connection of that pool is gone. */
+  released(pool: UpstreamPool): void;
+}
+
+export class UpstreamPool implements ConnectionHome {
+  readonly wheel: TimerWheel;
+  readonly writes: WriteBatch;
+  readonly limits: ResponseLimits;
+  readonly key: string;
+  readonly #context: PoolContext;
+  readonly #facts: PoolFacts;
+  readonly #options: ConnectOptions;
+  readonly #idle: UpstreamConnection[] = [];
+  readonly #all = new Set<UpstreamConnection>();
+
+  constructor(key: string, context: PoolContext, facts: PoolFacts, options: ConnectOptions) {
+    this.key = key;
+    this.wheel = context.wheel;
+    this.writes = context.writes;
+    this.limits = context.limits;
+    this.#context = context;
+    this.#facts = facts;
+    this.#options = options;
+  }
+
+  /** Connections open now. */
+  get open(): number {
+    return this.#all.size;
+  }
+
+  get idle(): number {
+    return this.#idle.length;
+  }
+
+  /**
+   * Finds or opens a connection; the call hears `onConnected`, at once for one that waited.
+   * @param fresh true: never one that was used before
+   * @returns the connection, so that it can be abandoned while it connects; undefined when there are too many
+   */
+  take(call: UpstreamCall, timeouts: Timeouts, fresh: boolean): UpstreamConnection | undefined {
+    while (!fresh) {
+      const connection = this.#idle.pop();
+      if (!connection) break;
+      if (!connection.isUsable) {
+        connection.abandon();
+        continue;
+      }
+      this.wheel.disarm(connection);
+      connection.begin(call, timeouts);
+      return connection;
+    }
+    if (!this.#context.admit()) return undefined;
+    const connection = new UpstreamConnection(this, timeouts);
+    this.#all.add(connection);
+    connection.reserve(call);
+    openUpstreamSocket(this.#options, connection);
+    return connection;
+  }
+
+  keep(connection: UpstreamConnection): boolean {
+    const { size, idleMs, requests } = this.#facts;
+    if (size <= 0 || connection.requests >= requests) return false;
+    if (this.#idle.length >= size) this.#idle.shift()?.abandon();
+    this.#idle.push(connection);
+    this.wheel.arm(connection, idleMs);
+    return true;
+  }
+
+  gone(connection: UpstreamConnection): void {
+    if (!this.#all.delete(connection)) return;
+    const at = this.#idle.lastIndexOf(connection);
+    if (at >= 0) this.#idle.splice(at, 1);
+    this.#context.released(this);
+  }
+
+  /** Closes what waits; connections at work go when they are done. */
+  closeIdle(): void {
+    for (const connection of [...this.#idle]) connection.abandon();
+  }
+
+  /** Closes everything at once. */
+  destroy(): void {
+    for (const connection of [...this.#all]) connection.abandon();
+  }
+}

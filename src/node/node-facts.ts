@@ -1,0 +1,129 @@
+/**
+ * What the status listener tells of a node, read from its planes at the moment somebody asks.
+ */
+import type { Clock } from "../base/clock.ts";
+import { parseKey } from "../model/keys.ts";
+import type { Address } from "../settings/setting-kinds.ts";
+import type { Settings } from "../settings/settings.ts";
+import type { Role } from "../settings/settings-check.ts";
+import type { ConfigFacts, ListenerFacts, NodeFacts, RecordProblem, WorkerFacts } from "../status/status-facts.ts";
+import type { Store } from "../store/store.ts";
+import type { ModifyIndexes } from "./modify-indexes.ts";
+import type { DataPlane } from "./planes/data-plane.ts";
+
+export interface FactsInput {
+  readonly id: string;
+  readonly role: Role;
+  readonly version: string;
+  readonly settings: Settings;
+  readonly store: "etcd" | "embedded";
+  readonly clock: Clock;
+  readonly listeners: () => readonly ListenerFacts[];
+  readonly workers: () => readonly WorkerFacts[];
+  readonly draining: () => boolean;
+  readonly config: () => ConfigFacts;
+  readonly modifyIndexes: () => ModifyIndexes;
+  readonly waitApplied: (revision: bigint, waitMs: number) => Promise<boolean>;
+}
+
+export function nodeFacts(input: FactsInput): NodeFacts {
+  const { id, role, version, settings, store, clock, ...live } = input;
+  return { id, role, version, store, startedAtMs: clock.nowMs(), maxStaleMs: settings.maxStaleMs, ...live };
+}
+
+/** Facts of the configuration that a data plane serves. */
+export function configOfPlane(plane: DataPlane, prefix: string): ConfigFacts {
+  const facts = plane.watcher.facts();
+  const problems = plane
+    .problems()
+    .map((problem): RecordProblem => ({ ...problem, kind: parseKey(prefix, problem.key)?.kind ?? "unknown" }));
+  const { loaded, connected, fresh, stalenessSeconds, appliedRevision, storeHeadRevision, reachable, problem } = facts;
+  return {
+    ...{ loaded, connected, fresh, stalenessSeconds, appliedRevision, storeHeadRevision, reachable, problem },
+    records: facts.records,
+    epochs: facts.epochs,
+    lists: facts.lists,
+    auditDifferences: facts.auditDifferences,
+    beat: facts.beat,
+    changedAtMs: plane.changedAtMs(),
+    hash: plane.table.hash(),
+    problems,
+    copy: plane.copy(),
+  };
+}
+
+/** Before anything was read. */
+export const STARTING: ConfigFacts = Object.freeze({
+  loaded: false,
+  connected: false,
+  fresh: false,
+  stalenessSeconds: 0,
+  appliedRevision: 0n,
+  storeHeadRevision: 0n,
+  reachable: false,
+  problem: undefined,
+  records: 0,
+  epochs: {},
+  lists: {},
+  auditDifferences: 0,
+  beat: undefined,
+  changedAtMs: undefined,
+  hash: "",
+  problems: [],
+});
+
+/** How an admin node, which holds no configuration, sees the store. */
+export interface StoreProbe {
+  config(): ConfigFacts;
+  stop(): void;
+}
+
+const PROBE_EVERY_MS = 2_000;
+
+/** Reads one key now and then, so that readiness and metrics of an admin node say whether its store answers. */
+export function startStoreProbe(store: Store, key: string, clock: Clock): StoreProbe {
+  let head = 0n;
+  let reachable = false;
+  let answeredMs = clock.monotonicMs();
+  let problem: ConfigFacts["problem"];
+  let busy = false;
+  const probe = async (): Promise<void> => {
+    if (busy) return;
+    busy = true;
+    try {
+      head = (await store.get(key)).revision;
+      reachable = true;
+      problem = undefined;
+      answeredMs = clock.monotonicMs();
+    } catch (error) {
+      reachable = false;
+      problem ??= {
+        code: "store-unreachable",
+        text: error instanceof Error ? error.message : String(error),
+        sinceMs: clock.nowMs(),
+      };
+    } finally {
+      busy = false;
+    }
+  };
+  void probe();
+  const timer = clock.every(PROBE_EVERY_MS, () => void probe());
+  return {
+    config: () => ({
+      ...STARTING,
+      loaded: reachable,
+      connected: reachable,
+      fresh: reachable,
+      stalenessSeconds: (clock.monotonicMs() - answeredMs) / 1_000,
+      appliedRevision: head,
+      storeHeadRevision: head,
+      reachable,
+      problem,
+    }),
+    stop: () => timer.cancel(),
+  };
+}
+
+export function listenerFacts(name: string, address: { host: string; port: number }, tls = false): ListenerFacts {
+  return { name, address: address as Address, tls };
+}

@@ -1,0 +1,49 @@
+/**
+ * What every process of a node makes of its settings in the same way.
+ */
+import { makeStringsFast } from "../base/fast-strings.ts";
+import type { PluginSettings } from "../plugin/plugin.ts";
+import { observeTokenPlaces, TokenPlaces } from "../plugin/variables/token-places.ts";
+import { PLUGINS } from "../plugins/index.ts";
+import { loadOwnPlugins } from "../plugins/own/own-plugins.ts";
+import { openPluginRegistry, type PluginRegistry } from "../runtime/plugins/plugin-registry.ts";
+import { processEnvironment, type Settings } from "../settings/settings.ts";
+import { readVersion } from "../settings/version.ts";
+
+export interface NodeParts {
+  readonly version: string;
+  readonly serverHeader: string;
+  readonly pluginSettings: PluginSettings;
+  readonly registry: PluginRegistry;
+  /** What the access log must not show. */
+  readonly tokenPlaces: TokenPlaces;
+}
+
+/** @throws GatewayError SETTINGS_INVALID for an own plugin that cannot be loaded */
+export async function makeParts(settings: Settings): Promise<NodeParts> {
+  const version = readVersion();
+  const serverHeader = settings.serverHeader ?? `jotgate/${version}`;
+  const pluginSettings: PluginSettings = {
+    compat: settings.compat,
+    serverName: serverHeader,
+    environment: processEnvironment(),
+    httpsPort: settings.redirect.httpsPort ?? settings.gateway.tls.listen?.port,
+    prometheus: prometheusSettings(settings),
+  };
+  const plugins = [...PLUGINS, ...(await loadOwnPlugins(settings.plugins, PLUGINS))];
+  makeStringsFast(); // all modules are loaded
+  const tokenPlaces = new TokenPlaces();
+  const registry = openPluginRegistry(observeTokenPlaces(plugins, tokenPlaces));
+  return { version, serverHeader, pluginSettings, registry, tokenPlaces };
+}
+
+/** The plugin's part, in the words of the plugin contract. */
+function prometheusSettings({ prometheus }: Settings): PluginSettings["prometheus"] {
+  const metrics = Object.entries(prometheus.metrics).map(([name, { extra_labels: labels = [], expire = 0 }]) => {
+    const extraLabels = labels
+      .flatMap(Object.entries<string>)
+      .map(([label, variable]) => [label, variable.slice(1)] as const);
+    return [name, { extraLabels, expireMs: expire * 1_000 }] as const;
+  });
+  return { exportUri: prometheus.exportUri, buckets: prometheus.defaultBuckets, metrics: Object.fromEntries(metrics) };
+}

@@ -1,0 +1,216 @@
+/**
+ * The gateway half of one process: store → table → live configuration → listener, with everything a request needs.
+ * Promise: it starts from the last-known-good file where there is one, serves while the store is away, and never waits
+ * for the store to start or to stop.
+ */
+import type { Clock } from "../../base/clock.ts";
+import type { Log } from "../../base/log.ts";
+import type { Counter, Family, Metrics } from "../../base/metrics.ts";
+import { compileIpSet } from "../../base/net/ip.ts";
+import type { Freshness } from "../../gateway/gateway-context.ts";
+import { type GatewayServer, openGatewayServer } from "../../gateway/gateway-server.ts";
+import { makeProbe } from "../../gateway/health-probe.ts";
+import { openAccessLog } from "../../gateway/log/access-log.ts";
+import { openTlsCertificates } from "../../gateway/tls/tls-certificates.ts";
+import type { Counters } from "../../plugin/counters.ts";
+import type { PluginSettings } from "../../plugin/plugin.ts";
+import type { TokenPlaces } from "../../plugin/variables/token-places.ts";
+import { openFields } from "../../runtime/field-opener.ts";
+import { type LiveConfiguration, openLive } from "../../runtime/live.ts";
+import type { PluginRegistry } from "../../runtime/plugins/plugin-registry.ts";
+import type { Problem } from "../../runtime/problems.ts";
+import { compileChecks } from "../../runtime/record-checks.ts";
+import { openStates } from "../../runtime/shared-states.ts";
+import { withoutDenied } from "../../runtime/upstream/denied-addresses.ts";
+import { openDns } from "../../runtime/upstream/dns/dns.ts";
+import { makeDnsLookup } from "../../runtime/upstream/dns/dns-lookup.ts";
+import type { Probe } from "../../runtime/upstream/health/node-health.ts";
+import { openUpstreams, type Upstreams } from "../../runtime/upstream/upstreams.ts";
+import { openSecrets } from "../../secret/resolver.ts";
+import type { Settings } from "../../settings/settings.ts";
+import type { Revision, StoreSource } from "../../store/store.ts";
+import type { LastKnownGoodFacts } from "../../sync/lkg/last-known-good.ts";
+import type { Table } from "../../sync/table.ts";
+import type { Watcher } from "../../sync/watcher.ts";
+import { gatewaySettings, tlsOptions } from "../gateway-options.ts";
+import type { ModifyIndexes } from "../modify-indexes.ts";
+import { keyringOf } from "../open-keyring.ts";
+import { followStore, type Membership } from "../store-follower.ts";
+
+export interface DataPlaneOptions {
+  readonly settings: Settings;
+  readonly source: StoreSource;
+  readonly registry: PluginRegistry;
+  readonly pluginSettings: PluginSettings;
+  /** What the access log must not show; filled as plugins are compiled. */
+  readonly tokenPlaces: TokenPlaces;
+  /** The node's own folder. */
+  readonly folder: string;
+  readonly serverHeader: string;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Absent: this process is a worker, and its primary speaks for the node. */
+  readonly membership?: Membership | undefined;
+  /** What a worker shares with the others of its node; absent where there is one process. */
+  readonly shared?: SharedParts | undefined;
+}
+
+export interface SharedParts {
+  readonly counters: Counters;
+  readonly probe: Probe;
+  /** Probes are counted where they are made. */
+  readonly probes: Family<Counter>;
+  readonly onApplied: (revision: Revision) => void;
+  /** Resolves when the listeners may be opened. */
+  beforeListening(watcher: Watcher): Promise<void>;
+}
+
+export interface DataPlane {
+  readonly live: LiveConfiguration;
+  readonly watcher: Watcher;
+  readonly table: Table;
+  readonly upstreams: Upstreams;
+  readonly server: GatewayServer;
+  /** Wall time of the last change of a record; undefined before the first. */
+  changedAtMs(): number | undefined;
+  /** How the last-known-good file is doing. */
+  copy(): LastKnownGoodFacts | undefined;
+  modifyIndexes(): ModifyIndexes;
+  /** What is wrong with records, certificates included. */
+  problems(): readonly Problem[];
+  /** Stops accepting, finishes what runs within `drainMs`, writes the file, leaves the registry. */
+  close(drainMs: number, quietMs?: number): Promise<void>;
+}
+
+export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlane> {
+  const { settings, source, registry, metrics, clock, log } = options;
+  const { prefix } = settings;
+  const states = openStates(clock);
+  const { denyAddresses } = settings.upstreams;
+  const denied = denyAddresses.length > 0 ? compileIpSet(denyAddresses) : undefined;
+  const lookup = makeDnsLookup({ servers: settings.dns.resolvers, timeoutMs: settings.dns.timeoutMs });
+  const dns = openDns({
+    clock,
+    log,
+    metrics,
+    lookup: withoutDenied(lookup, denied),
+    timeoutMs: settings.dns.timeoutMs,
+  });
+  const resolver = openSecrets({
+    environment: options.pluginSettings.environment,
+    clock,
+    log,
+    metrics,
+    limits: { denied: settings.secrets.denyAddresses },
+    allowEnv: settings.secrets.allowEnv,
+  });
+  const upstreams = openUpstreams({
+    clock,
+    log,
+    metrics,
+    states,
+    dns,
+    probe: options.shared?.probe ?? makeProbe(clock),
+    probes: options.shared?.probes,
+    denied,
+    certificate: (id) => certificateOf(live, id),
+  });
+  const live = openLive({
+    prefix,
+    mode: settings.router.mode,
+    registry,
+    secrets: resolver,
+    upstreams,
+    clock,
+    log,
+    metrics,
+    states,
+    settings: options.pluginSettings,
+    counters: options.shared?.counters,
+    tokenPlaces: options.tokenPlaces,
+    decrypt: openFields(keyringOf(settings), registry, prefix),
+  });
+
+  const { tls } = settings.gateway;
+  const certificates = tls.listen
+    ? openTlsCertificates({ ...tlsOptions(settings), source: live, secrets: resolver, clock, log, metrics })
+    : undefined;
+
+  await compileChecks();
+  const follower = await followStore({
+    ...{ settings, source, folder: options.folder, membership: options.membership, clock, log },
+    consumer: live,
+    onApplied: options.shared?.onApplied,
+  });
+  await options.shared?.beforeListening(follower.watcher);
+  const freshness = watchFreshness(follower.watcher, settings.maxStaleMs, clock);
+  const accessLog = openAccessLog({ ...settings.accessLog, places: options.tokenPlaces, clock, log, metrics });
+  const server = await openGatewayServer({
+    routing: live,
+    freshness,
+    listen: settings.gateway.listen,
+    tls: tls.listen && certificates ? { listen: tls.listen, certificates, fallbackSni: tls.fallbackSni } : undefined,
+    accessLog,
+    settings: gatewaySettings(settings, options.serverHeader),
+    metrics,
+    clock,
+    log,
+  });
+  const forget = live.onRouteRemoved((id) => server.metrics.forget(id));
+  follower.join();
+  const { watcher, table, changedAtMs, copy, modifyIndexes } = follower;
+  return {
+    live,
+    watcher,
+    table,
+    upstreams,
+    server,
+    changedAtMs,
+    copy,
+    modifyIndexes,
+    problems: () => [...live.problems(), ...(certificates?.problems() ?? [])],
+    async close(drainMs, quietMs) {
+      await follower.leave();
+      await server.close(drainMs, quietMs);
+      forget();
+      freshness.stop();
+      await accessLog?.close();
+      await follower.stop();
+      certificates?.close();
+      live.close();
+      upstreams.close();
+      dns.close();
+      resolver.close();
+      states.close();
+    },
+  };
+}
+
+/** The client certificate that an upstream names by id. */
+function certificateOf(live: LiveConfiguration, id: string): { cert: string; key: string } | undefined {
+  const ssl = live.ssl(id);
+  const cert = ssl?.["cert"];
+  const key = ssl?.["key"];
+  return typeof cert === "string" && typeof key === "string" ? { cert, key } : undefined;
+}
+
+/** How often the age of the configuration is compared with `max_stale`. */
+const FRESHNESS_EVERY_MS = 250;
+
+/** Knows whether there is a configuration, and refuses authenticated traffic once the store was silent for longer than `maxStaleMs`; undefined: never. */
+function watchFreshness(watcher: Watcher, maxStaleMs: number | undefined, clock: Clock): Freshness & { stop(): void } {
+  const freshness = {
+    isTooOld: false,
+    get isLoaded(): boolean {
+      return watcher.isLoaded;
+    },
+    stop: (): void => undefined,
+  };
+  if (maxStaleMs === undefined) return freshness;
+  const timer = clock.every(FRESHNESS_EVERY_MS, () => {
+    freshness.isTooOld = watcher.facts().stalenessSeconds * 1_000 > maxStaleMs;
+  });
+  freshness.stop = () => timer.cancel();
+  return freshness;
+}

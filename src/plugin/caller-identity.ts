@@ -1,0 +1,74 @@
+/**
+ * What authentication plugins have in common: who the caller is goes upstream in X-Consumer-* headers, and a refusal
+ * is a 401 with a challenge, or the anonymous consumer.
+ * Promise: after `attachConsumer` those headers say exactly what the gateway knows; a value that cannot stand in a
+ * header is left out, never escaped and never an error. Source: spec/jwt-auth.md sections 4 to 6.
+ */
+
+import type { NodeEnv } from "./plugin.ts";
+import { type Answer, jsonAnswer } from "./plugin-answer.ts";
+import type { Consumer } from "./plugin-consumer.ts";
+import type { RequestView } from "./request-view.ts";
+
+/** Makes the caller that consumer: in the view, and for the upstream. @param credentialId undefined for the consumer's own */
+export function attachConsumer(view: RequestView, consumer: Consumer, credentialId: string | undefined): void {
+  view.consumer = consumer;
+  view.credentialId = credentialId;
+  put(view, "X-Consumer-Username", "x-consumer-username", consumer.username);
+  put(view, "X-Credential-Identifier", "x-credential-identifier", credentialId);
+  put(view, "X-Consumer-Custom-ID", "x-consumer-custom-id", consumer.customId);
+}
+
+/** Whether a text can be a header value: no CR, LF, NUL or other control, nothing outside latin1, no blank at an end. */
+export function isHeaderValue(text: string): boolean {
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if ((code < 0x20 && code !== 0x09) || code === 0x7f || code > 0xff) return false;
+  }
+  return text === text.trim() && text !== "";
+}
+
+function put(view: RequestView, name: string, lower: string, value: string | undefined): void {
+  if (value !== undefined && isHeaderValue(value)) view.headers.set(name, value);
+  else view.headers.remove(lower);
+}
+
+/** What a configuration of an authentication plugin answers; made when it is compiled. */
+export interface Refusals {
+  /** A 401 with the challenge; the text is the same for all reasons in compatibility mode `strict`. */
+  answer(message: string, reason: string): Answer;
+  /**
+   * Ends a failed authentication: attaches the anonymous consumer when one is configured and exists
+   * (then undefined: go on), else gives the answer to send.
+   */
+  authenticationFailed(view: RequestView, answer: Answer): Answer | undefined;
+}
+
+export interface RefusalOptions {
+  /** Value of WWW-Authenticate, e.g. `Bearer realm="jwt"`. */
+  readonly challenge: string;
+  /** Name of the consumer that stands in for callers who failed. */
+  readonly anonymousConsumer: string | undefined;
+}
+
+/** In `strict` a refused caller learns nothing about why. */
+const UNIFORM_MESSAGE = "Invalid user authorization";
+
+export function openRefusals(env: NodeEnv, options: RefusalOptions): Refusals {
+  const { anonymousConsumer } = options;
+  const headers = Object.freeze(["WWW-Authenticate", options.challenge]);
+  const strict = env.settings.compat === "strict";
+  const answer = (message: string, reason: string): Answer =>
+    jsonAnswer(401, { message: strict ? UNIFORM_MESSAGE : message }, reason, headers);
+  const noAnonymous = answer("Invalid user authorization", "anonymous_consumer_missing");
+  return {
+    answer,
+    authenticationFailed(view, refusal) {
+      if (anonymousConsumer === undefined) return refusal;
+      const consumer = env.consumer(anonymousConsumer);
+      if (!consumer) return noAnonymous;
+      attachConsumer(view, consumer, undefined);
+      return undefined;
+    },
+  };
+}

@@ -1,0 +1,281 @@
+/**
+ * For tests of plugins: makes request views, response views and a node environment without a gateway.
+ * Promise: what a plugin sees here is what the pipeline gives it: configuration is checked, then completed with
+ * defaults; a changed consumer's credentials are no longer `current`. Time is a FakeClock, metrics are real.
+ */
+import { FakeClock } from "../../base/clock.ts";
+import { GatewayError } from "../../base/errors.ts";
+import type { Fields, Log } from "../../base/log.ts";
+import { type Metrics, openMetrics } from "../../base/metrics.ts";
+import { compileSchema } from "../../base/schema/schema.ts";
+import { withDefaults } from "../../base/schema/schema-defaults.ts";
+import type {
+  CompileEnv,
+  InternalApi,
+  NodeEnv,
+  Plugin,
+  PluginPhases,
+  PluginSettings,
+  ResourceFacts,
+  StateRegistry,
+} from "../plugin.ts";
+import type { Answer } from "../plugin-answer.ts";
+import type { Consumer, Credential, CredentialTable } from "../plugin-consumer.ts";
+import type { RequestView } from "../request-view.ts";
+import { shownVariable, TokenPlaces } from "../variables/token-places.ts";
+import { compileVariable } from "../variables/variables.ts";
+
+/** A consumer as a test writes it: `auth` is plugin name → consumer-side configuration, references resolved. */
+export interface ConsumerInput {
+  readonly username: string;
+  readonly groupId?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly auth?: Readonly<Record<string, unknown>>;
+  readonly credentials?: readonly { readonly id: string; readonly auth: Readonly<Record<string, unknown>> }[];
+}
+
+export interface EnvInput {
+  /** The plugins that are loaded: those under test, those they compile, those consumers use. */
+  readonly plugins?: readonly Plugin[];
+  readonly consumers?: readonly ConsumerInput[];
+  /** Plugin name → metadata record. */
+  readonly metadata?: Readonly<Record<string, unknown>>;
+  readonly settings?: Partial<PluginSettings>;
+  readonly resource?: ResourceFacts;
+  readonly clock?: FakeClock;
+}
+
+export interface LogLine {
+  readonly level: "debug" | "info" | "warn" | "error";
+  readonly fields: Fields;
+  readonly message: string;
+}
+
+export interface TestEnv extends CompileEnv {
+  readonly clock: FakeClock;
+  readonly metrics: Metrics;
+  /** Every line that was logged. */
+  readonly logged: readonly LogLine[];
+  /** Checks a configuration as the Admin API does, fills defaults, compiles. Throws CONFIG_INVALID with the error text. */
+  compile(plugin: Plugin, conf?: unknown): PluginPhases;
+  /** Adds or replaces a consumer; its former credentials stop being current. */
+  setConsumer(consumer: ConsumerInput): void;
+  removeConsumer(username: string): void;
+  /** What a miss in that plugin's table finds to wait for; undefined again afterwards. */
+  setPending(plugin: string, resolve: () => Promise<void>): void;
+  /** How many shared states are held now. */
+  readonly heldStates: number;
+}
+
+/** A node with these plugins and consumers; also the CompileEnv of one resource on it. */
+export function makeEnv(input: EnvInput = {}): TestEnv {
+  const clock = input.clock ?? new FakeClock();
+  const logged: LogLine[] = [];
+  const plugins = new Map((input.plugins ?? []).map((plugin) => [plugin.name, plugin]));
+  const tables = new Map<string, TestTable>();
+  const consumers = new Map<string, Consumer>();
+  const states = new TestStates();
+  let apis: readonly InternalApi[] | undefined;
+
+  const tableOf = (plugin: string): TestTable => {
+    const known = tables.get(plugin) ?? new TestTable();
+    tables.set(plugin, known);
+    return known;
+  };
+  const removeConsumer = (username: string): void => {
+    consumers.delete(username);
+    for (const table of tables.values()) table.drop(username);
+  };
+  const addCredentials = (
+    consumer: Consumer,
+    id: string | undefined,
+    auth: Readonly<Record<string, unknown>>,
+  ): void => {
+    for (const [name, conf] of Object.entries(auth)) {
+      const definition = pluginOf(name).credential;
+      if (!definition) throw new TypeError(`${name} is no authentication plugin`);
+      const full = withDefaults<Record<string, unknown>>(definition.schema, conf);
+      const error = compileSchema(definition.schema).check(conf) ?? definition.check?.(full);
+      if (error !== undefined) throw new GatewayError("RECORD_INVALID", { message: error });
+      tableOf(name).add(consumer, id, String(full[definition.keyAttribute]), definition.compile(full, env));
+    }
+  };
+  const pluginOf = (name: string): Plugin => {
+    const plugin = plugins.get(name);
+    if (!plugin) throw new GatewayError("CONFIG_INVALID", { message: `unknown plugin [${name}]` });
+    return plugin;
+  };
+
+  const places = new TokenPlaces();
+  const env: TestEnv = {
+    clock,
+    log: recordingLog(logged, {}),
+    logged,
+    metrics: openMetrics(),
+    states,
+    settings: { ...DEFAULT_SETTINGS, ...input.settings },
+    resource: input.resource ?? { kind: "route", id: "r1" },
+    // True: the plugin's own compile made the data; a test asks under the plugin's own name.
+    credentials: <Data>(plugin: string) => tableOf(plugin) as CredentialTable<unknown> as CredentialTable<Data>,
+    consumer: (username) => consumers.get(username),
+    metadata: (plugin) => input.metadata?.[plugin],
+    shown: (name, read = compileVariable(name, clock)) => shownVariable(name, read, places),
+    internalApi(path) {
+      apis ??= [...plugins.values()].flatMap((plugin) => plugin.internalApis?.(env) ?? []);
+      return apis.find((api) => api.path === path);
+    },
+    plugin: (name, conf) => env.compile(pluginOf(name), conf),
+    upstream: (choice) => Object.freeze({ ...choice }),
+    compile(plugin, conf = {}) {
+      const full = withDefaults(plugin.schema, conf);
+      const error = compileSchema(plugin.schema).check(conf) ?? plugin.check?.(full);
+      if (error !== undefined) throw new GatewayError("CONFIG_INVALID", { message: error });
+      return plugin.compile(full, env);
+    },
+    setConsumer(made) {
+      removeConsumer(made.username);
+      const labels = made.labels ?? {};
+      const consumer: Consumer = Object.freeze({
+        username: made.username,
+        groupId: made.groupId,
+        customId: labels["custom_id"],
+        labels,
+      });
+      consumers.set(made.username, consumer);
+      addCredentials(consumer, undefined, made.auth ?? {});
+      for (const { id, auth } of made.credentials ?? []) addCredentials(consumer, id, auth);
+    },
+    removeConsumer,
+    setPending: (plugin, resolve) => tableOf(plugin).setPending(resolve),
+    get heldStates() {
+      return states.size;
+    },
+  };
+  for (const consumer of input.consumers ?? []) env.setConsumer(consumer);
+  return env;
+}
+
+/** Runs rewrite, then access, as the pipeline does. @returns the answer that ended the request, if one did */
+export async function runPhases(phases: PluginPhases, view: RequestView): Promise<Answer | undefined> {
+  return (await phases.rewrite?.(view)) ?? (await phases.access?.(view));
+}
+
+/** The answer's body as text; "" where the gateway would put its own page. */
+export function bodyText(answer: Answer | undefined): string {
+  return answer?.body === undefined ? "" : answer.body.toString();
+}
+
+/** The first value of an answer's header, name compared without case. */
+export function answerHeader(answer: Answer | undefined, lower: string): string | undefined {
+  const lines = answer?.headers ?? [];
+  for (let i = 0; i < lines.length; i += 2) if (lines[i]?.toLowerCase() === lower) return lines[i + 1];
+  return undefined;
+}
+
+/** The value of one time series as a scrape shows it; undefined when it does not exist. */
+export async function metricValue(
+  env: NodeEnv,
+  name: string,
+  labels: Readonly<Record<string, string>> = {},
+): Promise<number | undefined> {
+  const metric = (await env.metrics.registry.getMetricsAsJSON()).find((one) => one.name === name);
+  const wanted = Object.entries(labels);
+  // True: prom-client's JSON has a list of values with labels; its type says unknown here.
+  const values = (metric?.values ?? []) as readonly { value: number; labels: Record<string, unknown> }[];
+  return values.find((one) => wanted.every(([label, value]) => String(one.labels[label]) === value))?.value;
+}
+
+const DEFAULT_SETTINGS: PluginSettings = {
+  compat: "default",
+  serverName: "jotgate/test",
+  environment: {},
+  httpsPort: undefined,
+  prometheus: { exportUri: "/apisix/prometheus/metrics", buckets: [1, 2, 5, 10, 20, 50, 100, 1_000], metrics: {} },
+};
+
+class TestTable implements CredentialTable {
+  readonly #byKey = new Map<string, TestCredential>();
+  readonly #all = new Set<TestCredential>();
+  #pending: (() => Promise<void>) | undefined;
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  get(key: string): Credential | undefined {
+    return this.#byKey.get(key);
+  }
+
+  resolvePending(): Promise<void> | undefined {
+    const resolve = this.#pending;
+    this.#pending = undefined;
+    return resolve?.();
+  }
+
+  setPending(resolve: () => Promise<void>): void {
+    this.#pending = resolve;
+  }
+
+  add(consumer: Consumer, credentialId: string | undefined, key: string, data: unknown): void {
+    const credential: TestCredential = { consumer, credentialId, key, data, current: true };
+    this.#byKey.set(key, credential);
+    this.#all.add(credential);
+  }
+
+  drop(username: string): void {
+    for (const credential of this.#all) {
+      if (credential.consumer.username !== username) continue;
+      credential.current = false;
+      this.#all.delete(credential);
+      if (this.#byKey.get(credential.key) === credential) this.#byKey.delete(credential.key);
+    }
+  }
+}
+
+interface TestCredential extends Credential {
+  current: boolean;
+}
+
+class TestStates implements StateRegistry {
+  readonly #states = new Map<string, { readonly state: unknown; uses: number; readonly close: () => void }>();
+
+  get size(): number {
+    return this.#states.size;
+  }
+
+  hold<T>(key: string, make: () => T, close?: (state: T) => void): { readonly state: T; release(): void } {
+    let entry = this.#states.get(key);
+    if (!entry) {
+      const state = make();
+      entry = { state, uses: 0, close: () => close?.(state) };
+      this.#states.set(key, entry);
+    }
+    const held = entry;
+    held.uses++;
+    let released = false;
+    return {
+      // True: whoever holds under this key made it with the same `make`.
+      state: held.state as T,
+      release: () => {
+        if (released) return;
+        released = true;
+        if (--held.uses > 0) return;
+        this.#states.delete(key);
+        held.close();
+      },
+    };
+  }
+}
+
+function recordingLog(lines: LogLine[], base: Fields): Log {
+  const at = (level: LogLine["level"]) => (fields: Fields, message: string) => {
+    lines.push({ level, fields: { ...base, ...fields }, message });
+  };
+  return {
+    debug: at("debug"),
+    info: at("info"),
+    warn: at("warn"),
+    error: at("error"),
+    child: (fields) => recordingLog(lines, { ...base, ...fields }),
+  };
+}

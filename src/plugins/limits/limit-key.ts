@@ -1,0 +1,60 @@
+/**
+ * What a limit counts by: a variable, a text of several, or a constant. A key without any value is the client's address.
+ * Promise: no key is longer than KEY_CHARS, whatever a client sends; a longer one counts by its hash.
+ * Source: spec/plugins.md section 6.
+ */
+import { createHash } from "node:crypto";
+import type { Clock } from "../../base/clock.ts";
+import type { RequestView } from "../../plugin/request-view.ts";
+import { compileTemplate, valueText } from "../../plugin/variables/template.ts";
+import { compileVariable } from "../../plugin/variables/variables.ts";
+
+const KEY_CHARS = 256; // counters remember tens of thousands of keys
+
+export interface LimitKey {
+  readonly key: string;
+  readonly keyType: "var" | "var_combination" | "constant";
+}
+
+export type KeyOf = (view: RequestView) => string;
+
+export function compileLimitKey({ key, keyType }: LimitKey, clock: Clock): KeyOf {
+  if (keyType === "constant") return () => key;
+  if (keyType === "var") {
+    const read = compileVariable(key, clock);
+    return (view) => {
+      const value = read(view);
+      return value === undefined ? view.clientAddress : boundedKey(valueText(value));
+    };
+  }
+  const keyOf = compileRuleKey(key, clock);
+  return (view) => keyOf(view) ?? view.clientAddress;
+}
+
+/** The key of one of several rules: undefined when no variable in it has a value, and the rule does not apply. */
+export function compileRuleKey(key: string, clock: Clock): (view: RequestView) => string | undefined {
+  const template = compileTemplate(key, { clock });
+  return (view) => (template.resolves(view) ? boundedKey(template(view)) : undefined);
+}
+
+function boundedKey(key: string): string {
+  return key.length <= KEY_CHARS ? key : `sha256:${createHash("sha256").update(key).digest("base64url")}`;
+}
+
+/**
+ * A number that may be a template. @param least 0 or 1
+ * @returns undefined where the template gives no whole number from `least` on: a client must not switch a limit off so
+ */
+export function compileNumber(
+  value: number | string,
+  least: number,
+  clock: Clock,
+): (view: RequestView) => number | undefined {
+  if (typeof value === "number") return () => value;
+  const template = compileTemplate(value, { clock });
+  return (view) => {
+    const text = template(view);
+    const number = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+    return Number.isSafeInteger(number) && number >= least ? number : undefined;
+  };
+}

@@ -1,0 +1,43 @@
+/**
+ * Pieces of configuration schemas that several plugins share.
+ * Shapes, limits and defaults are those of APISIX 3.18; refusals are worded by base/schema/schema.ts.
+ */
+import { Type } from "typebox";
+import { Defaulted } from "../../plugin/defaulted.ts";
+
+/** One of some words. */
+export function Words<const W extends string>(words: readonly W[], options: Readonly<Record<string, unknown>> = {}) {
+  return Type.Unsafe<W>({ type: "string", enum: words, ...options });
+}
+
+/** Header name → text or number, any of them a template. */
+export type HeaderMap = Readonly<Record<string, string | number>>;
+
+const HEADER_VALUE = { oneOf: [{ type: "string" }, { type: "number" }] };
+export const HeaderMap = Type.Unsafe<HeaderMap>({
+  type: "object",
+  minProperties: 1,
+  patternProperties: { "^[^:]+$": HEADER_VALUE },
+});
+
+/** Name in a WWW-Authenticate challenge: printable ASCII without `"` and `\`. */
+export const Realm = (normal: string) =>
+  Defaulted(
+    Type.String({ pattern: "^[\\x20-\\x21\\x23-\\x5B\\]-\\x7E]+$", default: normal, minLength: 1, maxLength: 128 }),
+  );
+
+export const AnonymousConsumer = Type.Optional(Type.String({ minLength: 1 }));
+
+export const RejectedMessage = Type.Optional(Type.String({ minLength: 1 }));
+
+/** An expression over variables; what is inside is checked by model/expression.ts. */
+export const Vars = Type.Unsafe<readonly unknown[]>({ type: "array" });
+
+/** A number, or a template that gives one. */
+export const NumberOrTemplate = (minimum: 0 | 1) =>
+  Type.Unsafe<number | string>({
+    oneOf: [
+      minimum === 1 ? { type: "integer", exclusiveMinimum: 0 } : { type: "integer", minimum: 0 },
+      { type: "string" },
+    ],
+  });

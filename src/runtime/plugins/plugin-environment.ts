@@ -1,0 +1,80 @@
+/**
+ * What this node offers its plugins, made once: tables, metadata, internal APIs beside the parts that are handed in.
+ */
+import type { Clock } from "../../base/clock.ts";
+import type { Log } from "../../base/log.ts";
+import type { Metrics } from "../../base/metrics.ts";
+import { withDefaults } from "../../base/schema/schema-defaults.ts";
+import type { StoredValue } from "../../model/record.ts";
+import type { Counters } from "../../plugin/counters.ts";
+import type { InternalApi, NodeEnv, PluginSettings, StateRegistry } from "../../plugin/plugin.ts";
+import type { CredentialTable } from "../../plugin/plugin-consumer.ts";
+import { shownVariable, TokenPlaces } from "../../plugin/variables/token-places.ts";
+import { compileVariable } from "../../plugin/variables/variables.ts";
+import type { Consumers } from "../consumers/consumers.ts";
+import type { PluginRegistry } from "./plugin-registry.ts";
+
+export interface NodeParts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly states: StateRegistry;
+  readonly settings: PluginSettings;
+  /** Counters that this node's workers share; absent where there is one process. */
+  readonly counters?: Counters | undefined;
+  /** Where tokens are on this node; without it the places that are known by their names. */
+  readonly tokenPlaces?: TokenPlaces | undefined;
+}
+
+export interface Node {
+  readonly env: NodeEnv;
+  readonly metadataCount: number;
+  /** @param value without `id`, checked; undefined when the record went */
+  setMetadata(plugin: string, value: StoredValue | undefined): void;
+  /** Counts the changes of a plugin's metadata. */
+  metadataVersion(plugin: string): number;
+}
+
+/** @param consumers asked when plugins ask, so it may be opened later */
+export function openNode(parts: NodeParts, registry: PluginRegistry, consumers: () => Consumers): Node {
+  const metadata = new Map<string, unknown>();
+  const versions = new Map<string, number>();
+  const places = parts.tokenPlaces ?? new TokenPlaces();
+  let apis: ReadonlyMap<string, InternalApi> | undefined;
+
+  const env: NodeEnv = {
+    clock: parts.clock,
+    log: parts.log,
+    metrics: parts.metrics,
+    states: parts.states,
+    counters: parts.counters,
+    settings: parts.settings,
+    // True: what the plugin's own compile made is asked for by the plugin under its own name.
+    credentials: <Data>(plugin: string) => consumers().table(plugin) as CredentialTable as CredentialTable<Data>,
+    consumer: (username) => consumers().find(username),
+    metadata: (plugin) => metadata.get(plugin),
+    shown: (name, read = compileVariable(name, parts.clock)) => shownVariable(name, read, places),
+    internalApi(path) {
+      apis ??= collectApis(registry, env);
+      return apis.get(path);
+    },
+  };
+  return {
+    env,
+    get metadataCount() {
+      return metadata.size;
+    },
+    setMetadata(plugin, value) {
+      const schema = registry.get(plugin)?.metadataSchema;
+      if (value === undefined) metadata.delete(plugin);
+      else metadata.set(plugin, Object.freeze(schema ? withDefaults(schema, value) : value));
+      versions.set(plugin, (versions.get(plugin) ?? 0) + 1);
+    },
+    metadataVersion: (plugin) => versions.get(plugin) ?? 0,
+  };
+}
+
+function collectApis(registry: PluginRegistry, env: NodeEnv): ReadonlyMap<string, InternalApi> {
+  const all = registry.names.flatMap((name) => registry.get(name)?.internalApis?.(env) ?? []);
+  return new Map(all.map((api) => [api.path, api]));
+}

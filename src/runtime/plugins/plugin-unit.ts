@@ -1,0 +1,177 @@
+/**
+ * One configuration of one plugin in one record: compiled at first use, shared by every pipeline that runs it,
+ * closed with its record. Promise: what fails to compile fails closed, and `_meta` costs nothing where it is absent.
+ */
+import { GatewayError, messageOf } from "../../base/errors.ts";
+import { withDefaults } from "../../base/schema/schema-defaults.ts";
+import type { CompileEnv, NodeEnv, Plugin, PluginPhases, ResourceFacts } from "../../plugin/plugin.ts";
+import { bareAnswer } from "../../plugin/plugin-answer.ts";
+import type { UpstreamChoice } from "../routes/route-unit.ts";
+import { applyMeta } from "./plugin-meta.ts";
+import { metaOf, type PluginRegistry } from "./plugin-registry.ts";
+import { openSecretPhases } from "./secret-phases.ts";
+import { referencesIn, type SecretUsers } from "./secret-source.ts";
+
+/** What units need of the node; one object for all of them. */
+export interface PluginHost {
+  readonly registry: PluginRegistry;
+  readonly env: NodeEnv;
+  readonly secrets: SecretUsers;
+  /**
+   * Makes a handle for `view.upstreamChoice`. `close` gives back what an inline upstream holds.
+   * @param place where it stands; an inline upstream at the same place keeps its health and balance
+   */
+  upstream(choice: UpstreamInput, resource: ResourceFacts, place: string): UpstreamHandle;
+  /** Counts changes of a plugin's metadata: what was compiled before is out of date. */
+  metadataVersion(plugin: string): number;
+  /** Something compiled badly after it had passed all checks. */
+  failed(resource: ResourceFacts, plugin: string, reason: string): void;
+}
+
+export interface UpstreamInput {
+  readonly upstream?: unknown;
+  readonly upstreamId?: string;
+}
+
+export interface UpstreamHandle {
+  choose(): UpstreamChoice;
+  close(): void;
+}
+
+export class PluginUnit {
+  readonly plugin: Plugin;
+  /** `_meta.priority` or the plugin's own. */
+  readonly priority: number;
+  /** Present in merges, so that it hides a lower layer's configuration, but never run. */
+  readonly disabled: boolean;
+  readonly #conf: unknown;
+  readonly #resource: ResourceFacts;
+  readonly #host: PluginHost;
+  #phases: PluginPhases | undefined;
+  #metadataVersion = 0;
+
+  constructor(plugin: Plugin, conf: unknown, resource: ResourceFacts, host: PluginHost) {
+    const meta = metaOf(conf);
+    this.plugin = plugin;
+    this.priority = typeof meta["priority"] === "number" ? meta["priority"] : plugin.priority;
+    this.disabled = meta["disable"] === true;
+    this.#conf = conf;
+    this.#resource = resource;
+    this.#host = host;
+  }
+
+  get isCompiled(): boolean {
+    return this.#phases !== undefined;
+  }
+
+  /** What it does in each phase. Never throws: a configuration that does not compile answers 500. */
+  phases(): PluginPhases {
+    const version = this.#host.metadataVersion(this.plugin.name);
+    if (this.#phases !== undefined && this.#metadataVersion === version) return this.#phases;
+    const before = this.#phases;
+    this.#metadataVersion = version;
+    this.#phases = applyMeta(this.#compile(), metaOf(this.#conf), this.#noteName());
+    before?.close?.();
+    return this.#phases;
+  }
+
+  /** Gives back counted state; requests under way may still run the functions. */
+  close(): void {
+    this.#phases?.close?.();
+    this.#phases = undefined;
+  }
+
+  #compile(): PluginPhases {
+    try {
+      const references = referencesIn(this.#conf);
+      if (references.length === 0) return compilePlugin(this.plugin, this.#conf, this.#resource, this.#host);
+      return openSecretPhases({
+        conf: this.#conf,
+        references,
+        secrets: this.#host.secrets,
+        compile: (conf) => {
+          const error = this.#host.registry.check(this.plugin.name, conf, "route");
+          if (error !== undefined) throw new GatewayError("CONFIG_INVALID", { message: error });
+          return compilePlugin(this.plugin, conf, this.#resource, this.#host);
+        },
+        failed: (reason) => this.#host.failed(this.#resource, this.plugin.name, reason),
+      });
+    } catch (error) {
+      this.#host.failed(this.#resource, this.plugin.name, messageOf(error));
+      return FAILED_PHASES;
+    }
+  }
+
+  #noteName(): string {
+    return `filter ${this.#resource.kind}/${this.#resource.id}/${this.plugin.name}`;
+  }
+}
+
+const FAILED = bareAnswer(500, "plugin_failed");
+const FAILED_PHASES: PluginPhases = Object.freeze({ rewrite: () => FAILED, access: () => FAILED });
+
+/** Fills defaults and compiles; `close` of the result also gives back the upstreams it made. Throws what the plugin throws. */
+function compilePlugin(plugin: Plugin, conf: unknown, resource: ResourceFacts, host: PluginHost): PluginPhases {
+  const handles: UpstreamHandle[] = [];
+  const env: CompileEnv = {
+    ...host.env,
+    resource,
+    plugin(name, inner) {
+      const other = host.registry.get(name);
+      const error = other ? host.registry.check(name, inner, "route") : `unknown plugin [${name}]`;
+      if (!other || error !== undefined) throw new GatewayError("CONFIG_INVALID", { message: error ?? "" });
+      return compilePlugin(other, inner, resource, host);
+    },
+    upstream(choice) {
+      const handle = host.upstream(choice, resource, `${plugin.name}/${handles.length}`);
+      handles.push(handle);
+      return handle;
+    },
+  };
+  const phases = plugin.compile(withDefaults(plugin.schema, conf), env);
+  if (handles.length === 0) return phases;
+  return {
+    ...phases,
+    close() {
+      phases.close?.();
+      for (const handle of handles) handle.close();
+    },
+  };
+}
+
+/** The plugins of one record, disabled ones included. */
+export type PluginSet = readonly PluginUnit[];
+
+export const NO_PLUGINS: PluginSet = Object.freeze([]);
+
+/**
+ * Makes the units of a record's `plugins`, which has passed `registry.checkAll`. Plugins that are not loaded are left out.
+ * @param unknown told the name of each of those
+ */
+export function openPluginSet(
+  plugins: unknown,
+  resource: ResourceFacts,
+  host: PluginHost,
+  unknown: (name: string) => void,
+): PluginSet {
+  if (typeof plugins !== "object" || plugins === null) return NO_PLUGINS;
+  const units: PluginUnit[] = [];
+  for (const [name, conf] of Object.entries(plugins)) {
+    const plugin = host.registry.get(name);
+    if (plugin) units.push(new PluginUnit(plugin, conf, resource, host));
+    else unknown(name);
+  }
+  // A copy has no room to grow, which over many records is most of an array.
+  return units.length === 0 ? NO_PLUGINS : units.slice();
+}
+
+/**
+ * Closes the units of a replaced record. What was in use is compiled in its successor first, so that counters and
+ * connections which both hold live on.
+ */
+export function replacePluginSet(before: PluginSet, after: PluginSet): void {
+  for (const unit of before) {
+    if (unit.isCompiled) after.find((next) => next.plugin === unit.plugin && !next.disabled)?.phases();
+    unit.close();
+  }
+}

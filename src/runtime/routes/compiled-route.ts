@@ -1,0 +1,94 @@
+/**
+ * A route with its service and plugin config laid together. Pipelines are compiled when the first request needs them.
+ * Promise: the object never changes what it means; when one of its records changes the route makes another.
+ */
+import type { Consumer } from "../../plugin/plugin-consumer.ts";
+import type { RequestView, RouteFacts } from "../../plugin/request-view.ts";
+import { ConsumerUnit, type Overlay } from "../consumers/consumers.ts";
+import { compilePipeline, mergePlugins } from "../plugins/pipeline.ts";
+import type { PluginSet } from "../plugins/plugin-unit.ts";
+import type { Timeouts } from "../upstream/upstream-unit.ts";
+import type { Pipeline, RouteUnit, UpstreamChoice } from "./route-unit.ts";
+
+/** Where requests go when no plugin chose: asked per request. */
+export interface UpstreamSource {
+  choose(): UpstreamChoice;
+}
+
+export interface CompiledRouteInput {
+  readonly facts: RouteFacts;
+  readonly timeouts: Timeouts | undefined;
+  readonly websocket: boolean;
+  readonly broken: 404 | 503 | undefined;
+  /** Service, plugin config, route. */
+  readonly layers: readonly PluginSet[];
+  readonly upstream: UpstreamSource;
+}
+
+/** Pipelines of consumers that one route keeps; then it begins anew, so that many consumers cannot fill memory. */
+const CONSUMER_PIPELINES_MAX = 1_000;
+
+export class CompiledRoute implements RouteUnit {
+  readonly facts: RouteFacts;
+  readonly timeouts: Timeouts | undefined;
+  readonly websocket: boolean;
+  readonly broken: 404 | 503 | undefined;
+  readonly #layers: readonly PluginSet[];
+  readonly #upstream: UpstreamSource;
+  #merged: PluginSet | undefined;
+  #pipeline: Pipeline | undefined;
+  #byOverlay: WeakMap<Overlay, Pipeline> | undefined;
+  #overlays = 0;
+
+  constructor(input: CompiledRouteInput) {
+    this.facts = input.facts;
+    this.timeouts = input.timeouts;
+    this.websocket = input.websocket;
+    this.broken = input.broken;
+    this.#layers = input.layers;
+    this.#upstream = input.upstream;
+  }
+
+  get pipeline(): Pipeline {
+    this.#pipeline ??= compilePipeline(this.#plugins);
+    return this.#pipeline;
+  }
+
+  pipelineFor(consumer: Consumer): Pipeline | "group_missing" {
+    // Tests and plugins may make consumers of their own, which bring nothing.
+    if (!(consumer instanceof ConsumerUnit)) return this.pipeline;
+    const overlay = consumer.overlay();
+    if (overlay === undefined) return this.pipeline;
+    if (overlay === "group_missing") return overlay;
+    return this.#byOverlay?.get(overlay) ?? this.#lay(overlay);
+  }
+
+  upstream(view: RequestView): UpstreamChoice {
+    // Only CompileEnv.upstream makes these handles.
+    const chosen = view.upstreamChoice as UpstreamSource | undefined;
+    return (chosen ?? this.#upstream).choose();
+  }
+
+  /** Whether the route's own plugins, enabled, have this one. */
+  runs(plugin: string): boolean {
+    return this.#plugins.some((unit) => unit.plugin.name === plugin && !unit.disabled);
+  }
+
+  get #plugins(): PluginSet {
+    this.#merged ??= mergePlugins(this.#layers);
+    return this.#merged;
+  }
+
+  #lay(overlay: Overlay): Pipeline {
+    const own = new Set(this.#plugins.map((unit) => unit.plugin));
+    // What the route has too was run in its rewrite phase, with the route's configuration.
+    const pipeline = compilePipeline(mergePlugins([this.#plugins, overlay]), (unit) => !own.has(unit.plugin));
+    if (this.#byOverlay === undefined || this.#overlays >= CONSUMER_PIPELINES_MAX) {
+      this.#byOverlay = new WeakMap();
+      this.#overlays = 0;
+    }
+    this.#byOverlay.set(overlay, pipeline);
+    this.#overlays++;
+    return pipeline;
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * Global rules, merged into one pipeline that runs for every request, matched or not.
+ * Promise: a plugin that stands in more than one rule runs in none and is listed. Source: plugins.md section 1.
+ */
+import type { StoredValue } from "../../model/record.ts";
+import { compilePipeline } from "../plugins/pipeline.ts";
+import {
+  NO_PLUGINS,
+  openPluginSet,
+  type PluginHost,
+  type PluginSet,
+  replacePluginSet,
+} from "../plugins/plugin-unit.ts";
+import type { Problems } from "../problems.ts";
+import type { CompiledRoute } from "./compiled-route.ts";
+import type { Pipeline } from "./route-unit.ts";
+
+export interface GlobalRules {
+  readonly count: number;
+  /** @param route what matched; some plugins (prometheus) leave the work to the route when it has them too */
+  pipeline(route: CompiledRoute | undefined): Pipeline;
+  put(id: string, key: string, value: StoredValue, modRevision: bigint): void;
+  delete(id: string): void;
+  /** Lets pipelines be compiled again at the next request. */
+  invalidate(): void;
+  close(): void;
+}
+
+export interface GlobalRulesInput {
+  readonly host: PluginHost;
+  readonly problems: Problems;
+  /** Told the names of plugins that are not loaded. */
+  unknown(name: string): void;
+}
+
+interface RuleEntry {
+  readonly key: string;
+  readonly modRevision: bigint;
+  readonly plugins: PluginSet;
+}
+
+interface Merged {
+  readonly units: PluginSet;
+  /** Names of those that leave the work to a route which has them. */
+  readonly yielding: readonly string[];
+  readonly pipeline: Pipeline;
+  /** Without some of the yielding ones, by their names. */
+  readonly without: Map<string, Pipeline>;
+}
+
+export function openGlobalRules(input: GlobalRulesInput): GlobalRules {
+  const { host, problems } = input;
+  const rules = new Map<string, RuleEntry>();
+  let merged: Merged | undefined;
+
+  const set = (id: string, next: RuleEntry | undefined): void => {
+    const before = rules.get(id);
+    if (next) rules.set(id, next);
+    else rules.delete(id);
+    if (before) replacePluginSet(before.plugins, next?.plugins ?? NO_PLUGINS);
+    merged = undefined;
+    const others = [...rules.values()];
+    for (const { plugin } of [...(before?.plugins ?? []), ...(next?.plugins ?? [])]) {
+      reportRepetition(plugin.name, others, problems);
+    }
+  };
+
+  return {
+    get count() {
+      return rules.size;
+    },
+    pipeline(route) {
+      merged ??= merge([...rules.values()]);
+      if (merged.yielding.length === 0 || route === undefined) return merged.pipeline;
+      return pipelineBeside(route, merged);
+    },
+    put(id, key, value, modRevision) {
+      const plugins = openPluginSet(value["plugins"], { kind: "global_rule", id }, host, input.unknown);
+      set(id, { key, modRevision, plugins });
+    },
+    delete: (id) => set(id, undefined),
+    invalidate() {
+      merged = undefined;
+    },
+    close() {
+      for (const { plugins } of rules.values()) for (const unit of plugins) unit.close();
+    },
+  };
+}
+
+function merge(rules: readonly RuleEntry[]): Merged {
+  const all = rules.flatMap((rule) => rule.plugins);
+  const uses = new Map<string, number>();
+  for (const { plugin } of all) uses.set(plugin.name, (uses.get(plugin.name) ?? 0) + 1);
+  const units = all.filter(({ plugin }) => uses.get(plugin.name) === 1);
+  return {
+    units,
+    yielding: units.filter((unit) => unit.plugin.preferRoute === true).map((unit) => unit.plugin.name),
+    pipeline: compilePipeline(units),
+    without: new Map(),
+  };
+}
+
+function pipelineBeside(route: CompiledRoute, merged: Merged): Pipeline {
+  let taken = "";
+  for (const name of merged.yielding) if (route.runs(name)) taken += ` ${name}`;
+  if (taken === "") return merged.pipeline;
+  let pipeline = merged.without.get(taken);
+  if (!pipeline) {
+    const names = new Set(taken.split(" "));
+    pipeline = compilePipeline(merged.units.filter((unit) => !names.has(unit.plugin.name)));
+    merged.without.set(taken, pipeline);
+  }
+  return pipeline;
+}
+
+/** Each rule that has the plugin is told of the others. */
+function reportRepetition(name: string, rules: readonly RuleEntry[], problems: Problems): void {
+  const holders = rules.filter(({ plugins }) => plugins.some((unit) => unit.plugin.name === name));
+  for (const { key, modRevision } of holders) {
+    if (holders.length < 2) problems.clear(key, `repeated ${name}`);
+    else {
+      const reason = `plugin ${name} stands in ${holders.length} global rules and runs in none of them`;
+      problems.set(key, `repeated ${name}`, modRevision, reason);
+    }
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * A compiled route: everything a request needs after it matched, with nothing left to work out.
+ * Units are frozen in meaning: a changed record makes a new unit, requests under way keep theirs.
+ */
+
+import type { PhaseHandler, PhaseResult, PluginPhases } from "../../plugin/plugin.ts";
+import type { Consumer } from "../../plugin/plugin-consumer.ts";
+import type { RequestView, RouteFacts } from "../../plugin/request-view.ts";
+import type { ResponseView } from "../../plugin/response-view.ts";
+import type { Timeouts, UpstreamUnit } from "../upstream/upstream-unit.ts";
+
+/** Handlers of merged plugins per phase, highest priority first; empty arrays where there is nothing to do. */
+export interface Pipeline {
+  readonly rewrite: readonly PhaseHandler[];
+  readonly access: readonly PhaseHandler[];
+  readonly beforeProxy: readonly ((view: RequestView) => void)[];
+  readonly headerFilter: readonly ((view: RequestView, response: ResponseView) => void)[];
+  readonly log: readonly ((view: RequestView) => void)[];
+  close(): void;
+}
+
+/** Which upstream a request goes to, or why there is none. */
+export type UpstreamChoice =
+  | { readonly kind: "upstream"; readonly unit: UpstreamUnit }
+  | { readonly kind: "none" } // no upstream configured: 503
+  | { readonly kind: "missing" }; // upstream_id not found: 502
+
+export interface RouteUnit {
+  readonly facts: RouteFacts;
+  /** Route's own timeout, over the upstream's. */
+  readonly timeouts: Timeouts | undefined;
+  readonly websocket: boolean;
+  /** A status to answer at once: 404 service missing, 503 plugin config missing; undefined normally. */
+  readonly broken: 404 | 503 | undefined;
+  /** Service, plugin config and route plugins merged. */
+  readonly pipeline: Pipeline;
+  /**
+   * Pipeline for a request of this consumer: consumer over group over route; made once per pair and kept.
+   * `rewrite` then holds only what the consumer or its group brought, since the route's rewrite already ran.
+   * @returns the route's own pipeline when the consumer brings nothing; "group_missing" answers 503
+   */
+  pipelineFor(consumer: Consumer): Pipeline | "group_missing";
+  /** Current upstream by id or inline; read per request, since it may be replaced without the route changing. */
+  upstream(view: RequestView): UpstreamChoice;
+}
+
+export type { PhaseResult, PluginPhases };

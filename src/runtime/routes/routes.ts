@@ -1,0 +1,289 @@
+/**
+ * Routes, services and plugin configs: who points to whom, and the router's entries that follow from it.
+ * Promise: a change touches the routes that depend on it and no others; what they become is worked out when a request
+ * comes. Until the first one, a route is what the router needs, and the bytes of its record.
+ * Source: resources.md "Merging at request time".
+ */
+import { BigMap } from "../../base/packed/big-map.ts";
+import { PackedMap } from "../../base/packed/packed-map.ts";
+import type { StoredRecord, StoredValue } from "../../model/record.ts";
+import type { RequestView } from "../../plugin/request-view.ts";
+import type { KeyValue } from "../../store/store.ts";
+import {
+  NO_PLUGINS,
+  openPluginSet,
+  type PluginHost,
+  type PluginSet,
+  replacePluginSet,
+} from "../plugins/plugin-unit.ts";
+import { NO_UPSTREAM, UpstreamSlot, type UpstreamSlotHost } from "../upstream/upstream-slot.ts";
+import { CompiledRoute, type UpstreamSource } from "./compiled-route.ts";
+import { type RouteBinding, type RouteContent, RouteEntry, type RouteMatch } from "./route-entry.ts";
+import { type MethodSets, type RouteRecord, readRoute, readService, type ServiceRecord } from "./route-record.ts";
+import type { RouteUnit, UpstreamChoice } from "./route-unit.ts";
+import { openRouter, type RouterMode } from "./router.ts";
+
+export interface RoutesInput {
+  readonly mode: RouterMode;
+  readonly host: PluginHost;
+  readonly slots: UpstreamSlotHost;
+  /** The upstream record with this id, as of now. */
+  upstreamById(id: string): UpstreamChoice;
+  /** Told the names of plugins that are not loaded. */
+  unknown(name: string): void;
+  /** Reads a route's record again that was taken before. */
+  read(id: string, bytes: Buffer): StoredRecord;
+}
+
+export interface Routes {
+  readonly needsBody: boolean;
+  readonly counts: { readonly route: number; readonly service: number; readonly plugin_config: number };
+  match(view: RequestView, path: string | undefined): RouteMatch | undefined;
+  /** The route by id, matched or not. */
+  unit(id: string): RouteUnit | undefined;
+  /**
+   * @param value  has passed all checks
+   * @param kv     what it was read from
+   * @returns what takes the record in, or why that cannot be after all
+   */
+  prepareRoute(id: string, value: StoredValue, kv: KeyValue): (() => void) | string;
+  deleteRoute(id: string): void;
+  prepareService(id: string, key: string, value: StoredValue): (() => void) | string;
+  deleteService(id: string): void;
+  putPluginConfig(id: string, value: StoredValue): void;
+  deletePluginConfig(id: string): void;
+  /** Lets every route be compiled again at its next request. */
+  invalidateAll(): void;
+  close(): void;
+}
+
+interface ServiceEntry {
+  readonly record: ServiceRecord;
+  readonly plugins: PluginSet;
+  readonly inline: UpstreamSlot | undefined;
+}
+
+export function openRoutes(input: RoutesInput): Routes {
+  const router = openRouter<RouteBinding>(input.mode);
+  const routes = new BigMap<RouteEntry>();
+  /** Of routes without content. */
+  const dormant = new PackedMap();
+  const services = new Map<string, ServiceEntry>();
+  const pluginConfigs = new Map<string, PluginSet>();
+  const methodSets: MethodSets = new Map();
+  const byService = new Map<string, Set<RouteEntry>>();
+  const byPluginConfig = new Map<string, Set<RouteEntry>>();
+
+  const wake = (entry: RouteEntry): RouteContent => {
+    const bytes = dormant.get(entry.id)?.value;
+    if (!bytes) throw new TypeError(`route ${entry.id} has neither content nor a record`);
+    const { storeKey, value } = input.read(entry.id, bytes);
+    const record = readRoute(value, methodSets);
+    const inline = hasInline(record) ? slotOf(record, storeKey) : undefined;
+    dormant.delete(entry.id);
+    return { record, inline, plugins: pluginsOf(entry.id, value) };
+  };
+  const compile = (entry: RouteEntry): CompiledRoute => {
+    entry.content ??= wake(entry);
+    entry.unit ??= compileRoute(entry.id, entry.content, services, pluginConfigs, input);
+    return entry.unit;
+  };
+  const pluginsOf = (id: string, value: StoredValue): PluginSet =>
+    openPluginSet(value["plugins"], { kind: "route", id }, input.host, input.unknown);
+  const hostsOf = ({ ownHosts, serviceId }: RouteEntry): readonly string[] => {
+    if (ownHosts.length > 0 || serviceId === undefined) return ownHosts;
+    return services.get(serviceId)?.record.hosts ?? ownHosts;
+  };
+  const enter = (entry: RouteEntry): void => {
+    if (!entry.isEnabled) return;
+    entry.hosts = hostsOf(entry);
+    entry.isInRouter = true;
+    router.add(entry);
+  };
+  const leave = (entry: RouteEntry): void => {
+    if (entry.isInRouter) router.remove(entry);
+    entry.isInRouter = false;
+  };
+  const link = (entry: RouteEntry): void => {
+    join(byService, entry.serviceId, entry);
+    join(byPluginConfig, entry.pluginConfigId, entry);
+  };
+  const unlink = (entry: RouteEntry): void => {
+    part(byService, entry.serviceId, entry);
+    part(byPluginConfig, entry.pluginConfigId, entry);
+  };
+
+  const setService = (id: string, next: ServiceEntry | undefined): void => {
+    const before = services.get(id);
+    if (next) services.set(id, next);
+    else services.delete(id);
+    const moved = (before?.record.hosts ?? []).join(" ") !== (next?.record.hosts ?? []).join(" ");
+    for (const entry of byService.get(id) ?? []) {
+      entry.unit = undefined;
+      if (!moved || entry.ownHosts.length > 0) continue;
+      leave(entry);
+      enter(entry);
+    }
+    if (!before) return;
+    replacePluginSet(before.plugins, next?.plugins ?? NO_PLUGINS);
+    before.inline?.close();
+  };
+  const setPluginConfig = (id: string, next: PluginSet | undefined): void => {
+    const before = pluginConfigs.get(id);
+    if (next) pluginConfigs.set(id, next);
+    else pluginConfigs.delete(id);
+    for (const entry of byPluginConfig.get(id) ?? []) entry.unit = undefined;
+    if (before) replacePluginSet(before, next ?? NO_PLUGINS);
+  };
+  const setRoute = (id: string, next: RouteEntry | undefined): void => {
+    const before = routes.get(id);
+    if (before) {
+      leave(before);
+      unlink(before);
+    }
+    if (next) {
+      routes.set(id, next);
+      link(next);
+      enter(next);
+    } else routes.delete(id);
+    if (!next || next.content) dormant.delete(id);
+    if (!before?.content) return;
+    replacePluginSet(before.content.plugins, next?.content?.plugins ?? NO_PLUGINS);
+    before.content.inline?.close();
+  };
+  const slotOf = (record: RouteRecord | ServiceRecord, key: string): UpstreamSlot =>
+    // By `hasInline` there is one.
+    new UpstreamSlot(record.upstream as StoredValue, { key, id: "", name: record.name }, key, input.slots);
+  const openInline = (
+    record: RouteRecord | ServiceRecord,
+    key: string,
+    before: UpstreamSlot | undefined,
+  ): UpstreamSlot | string | undefined => {
+    if (!hasInline(record)) {
+      input.slots.report(key, undefined);
+      return undefined;
+    }
+    const slot = slotOf(record, key);
+    // One that is in use is replaced only by one that works.
+    return (before?.isCompiled ? slot.compile() : undefined) ?? slot;
+  };
+
+  return {
+    get needsBody() {
+      return router.needsBody;
+    },
+    get counts() {
+      return { route: routes.size, service: services.size, plugin_config: pluginConfigs.size };
+    },
+    match: (view, path) => router.match(view, path)?.match(),
+    unit(id) {
+      const entry = routes.get(id);
+      return entry?.compiled();
+    },
+    prepareRoute(id, value, kv) {
+      const record = readRoute(value, methodSets);
+      const order = Number(kv.createRevision);
+      const before = routes.get(id)?.content;
+      if (!before) {
+        if (!hasInline(record)) input.slots.report(kv.key, undefined);
+        return () => {
+          for (const name of pluginNames(value)) if (!input.host.registry.get(name)) input.unknown(name);
+          dormant.set(id, kv.value, kv.modRevision, kv.createRevision);
+          setRoute(id, new RouteEntry({ id, order }, record, undefined, compile));
+        };
+      }
+      const inline = openInline(record, kv.key, before.inline);
+      if (typeof inline === "string") return inline;
+      const content = { record, inline, plugins: pluginsOf(id, value) };
+      return () => setRoute(id, new RouteEntry({ id, order }, record, content, compile));
+    },
+    deleteRoute: (id) => setRoute(id, undefined),
+    prepareService(id, key, value) {
+      const record = readService(value);
+      const inline = openInline(record, key, services.get(id)?.inline);
+      if (typeof inline === "string") return inline;
+      const plugins = openPluginSet(value["plugins"], { kind: "service", id }, input.host, input.unknown);
+      return () => setService(id, { record, plugins, inline });
+    },
+    deleteService: (id) => setService(id, undefined),
+    putPluginConfig(id, value) {
+      setPluginConfig(id, openPluginSet(value["plugins"], { kind: "plugin_config", id }, input.host, input.unknown));
+    },
+    deletePluginConfig: (id) => setPluginConfig(id, undefined),
+    invalidateAll() {
+      for (const entry of routes.values()) entry.unit = undefined;
+    },
+    close() {
+      for (const { content } of routes.values()) if (content) closeContent(content);
+      for (const service of services.values()) closeContent(service);
+      for (const plugins of pluginConfigs.values()) for (const unit of plugins) unit.close();
+    },
+  };
+}
+
+function hasInline({ upstream, upstreamId }: RouteRecord | ServiceRecord): boolean {
+  return upstream !== undefined && upstreamId === undefined;
+}
+
+function pluginNames(value: StoredValue): readonly string[] {
+  return Object.keys((value["plugins"] ?? {}) as object);
+}
+
+function closeContent({ plugins, inline }: Pick<RouteContent, "plugins" | "inline">): void {
+  for (const unit of plugins) unit.close();
+  inline?.close();
+}
+
+function compileRoute(
+  id: string,
+  content: RouteContent,
+  services: ReadonlyMap<string, ServiceEntry>,
+  pluginConfigs: ReadonlyMap<string, PluginSet>,
+  input: RoutesInput,
+): CompiledRoute {
+  const { record } = content;
+  const service = record.serviceId === undefined ? undefined : services.get(record.serviceId);
+  const config = record.pluginConfigId === undefined ? undefined : pluginConfigs.get(record.pluginConfigId);
+  const isServiceMissing = record.serviceId !== undefined && !service;
+  const isConfigMissing = record.pluginConfigId !== undefined && !config;
+  return new CompiledRoute({
+    facts: Object.freeze({
+      id,
+      name: record.name,
+      serviceId: record.serviceId ?? "",
+      serviceName: service?.record.name ?? "",
+      matchedUri: record.uris[0] ?? "",
+      matchedHost: (record.hosts[0] ?? service?.record.hosts[0] ?? "").toLowerCase(),
+    }),
+    timeouts: record.timeouts,
+    websocket: record.websocket ?? service?.record.websocket ?? false,
+    broken: isConfigMissing ? 503 : isServiceMissing ? 404 : undefined,
+    layers: [service?.plugins ?? NO_PLUGINS, config ?? NO_PLUGINS, content.plugins],
+    upstream: upstreamOf(content, service, input),
+  });
+}
+
+/** The route's id or inline upstream, else the service's; in each an id goes before an inline upstream. */
+function upstreamOf(content: RouteContent, service: ServiceEntry | undefined, input: RoutesInput): UpstreamSource {
+  for (const one of service ? [content, service] : [content]) {
+    const { upstreamId } = one.record;
+    if (upstreamId !== undefined) return { choose: () => input.upstreamById(upstreamId) };
+    if (one.inline) return one.inline;
+  }
+  return NOWHERE;
+}
+
+const NOWHERE: UpstreamSource = Object.freeze({ choose: () => NO_UPSTREAM });
+
+function join(index: Map<string, Set<RouteEntry>>, id: string | undefined, entry: RouteEntry): void {
+  if (id === undefined) return;
+  const set = index.get(id) ?? new Set();
+  index.set(id, set.add(entry));
+}
+
+function part(index: Map<string, Set<RouteEntry>>, id: string | undefined, entry: RouteEntry): void {
+  if (id === undefined) return;
+  const set = index.get(id);
+  set?.delete(entry);
+  if (set?.size === 0) index.delete(id);
+}

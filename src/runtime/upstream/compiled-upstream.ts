@@ -1,0 +1,226 @@
+/**
+ * One compiled upstream: frozen facts, live nodes, and the plan by which requests choose among them.
+ * Promise: `start` decides nothing that configuration, health or names have not decided before; state that must
+ * outlive this configuration is held by key and given back at `close`.
+ */
+import type { Clock } from "../../base/clock.ts";
+import { GatewayError } from "../../base/errors.ts";
+import type { IpSet } from "../../base/net/ip.ts";
+import type { StateRegistry } from "../../plugin/plugin.ts";
+import type { RequestView } from "../../plugin/request-view.ts";
+import { type Plan, RequestAttempts, type RetryRules } from "./attempts.ts";
+import { makePlan, makeRule, type Rule } from "./balance/balance-plan.ts";
+import { refuseDenied } from "./denied-addresses.ts";
+import type { Dns } from "./dns/dns.ts";
+import type { DomainName } from "./dns/domain-name.ts";
+import { Gate } from "./gate.ts";
+import { type HealthConf, readChecks } from "./health/health-conf.ts";
+import type { HealthCounter, HealthStatus } from "./health/health-state.ts";
+import { type HealthEnv, NodeHealth } from "./health/node-health.ts";
+import { Node } from "./target.ts";
+import { readScheme, readTargets, type Scheme, type TargetSpec } from "./target-list.ts";
+import type { UpstreamRecord } from "./upstream-record.ts";
+import {
+  type CertificatePair,
+  digest,
+  identityOf,
+  readPool,
+  readRetryRules,
+  readTimeouts,
+  readTls,
+} from "./upstream-settings.ts";
+import type { Attempts, PoolFacts, Timeouts, UpstreamTls, UpstreamUnit } from "./upstream-unit.ts";
+
+/** Which record carries the upstream. */
+export interface UpstreamIds {
+  /**
+   * The resource's key, e.g. "/apisix/upstreams/1", "/apisix/routes/5" for an inline one: owner of balancing and
+   * passive health state, and name in `healthStatus`. Distinct for each upstream of one resource.
+   */
+  readonly key: string;
+  /** Record id, "" for an inline upstream. */
+  readonly id: string;
+  readonly name: string;
+}
+
+/** Health of one upstream in the shape of APISIX's control API. */
+export interface UpstreamHealth {
+  readonly name: string;
+  readonly type: "http" | "https" | "tcp";
+  readonly nodes: readonly NodeStatus[];
+}
+
+export interface NodeStatus {
+  readonly ip: string;
+  readonly port: number;
+  readonly hostname: string;
+  readonly status: HealthStatus;
+  readonly counter: HealthCounter;
+}
+
+export interface UnitEnv extends HealthEnv {
+  readonly clock: Clock;
+  readonly states: StateRegistry;
+  readonly dns: Dns;
+  /** PEM texts of the client certificate in an ssl record; needed when units are compiled. */
+  certificate(id: string): CertificatePair | undefined;
+  readonly denied?: IpSet | undefined;
+}
+
+export class Upstream implements UpstreamUnit {
+  readonly id: string;
+  readonly key: string;
+  readonly name: string;
+  readonly scheme: Scheme;
+  readonly passHost: "pass" | "node" | "rewrite";
+  readonly upstreamHost: string;
+  readonly timeouts: Timeouts;
+  readonly pool: PoolFacts;
+  readonly tls: UpstreamTls | undefined;
+  readonly #env: UnitEnv;
+  readonly #retries: RetryRules;
+  readonly #checks: HealthConf | undefined;
+  readonly #rule: Rule;
+  readonly #nodes: readonly Node[];
+  readonly #held = new Map<string, { readonly state: unknown; release(): void }>();
+  readonly #endings: (() => void)[] = [];
+  readonly #onClose: (unit: Upstream) => void;
+  #plan: Plan | undefined;
+  #isStale = false;
+  #isAwake = false;
+
+  /** @throws GatewayError CONFIG_INVALID for what the schema cannot know; nothing is held then */
+  constructor(record: UpstreamRecord, ids: UpstreamIds, env: UnitEnv, onClose: (unit: Upstream) => void) {
+    this.#onClose = onClose;
+    this.id = ids.id;
+    this.key = ids.key;
+    this.name = ids.name;
+    this.#env = env;
+    this.scheme = readScheme(record.scheme);
+    this.passHost = readPassHost(record);
+    this.upstreamHost = record.upstream_host ?? "";
+    this.timeouts = readTimeouts(record.timeout);
+    this.tls = readTls(record.tls, this.scheme, env.certificate);
+    this.pool = readPool(record.keepalive_pool, this.scheme, this.tls);
+    this.#checks = readChecks(record);
+    const specs = readTargets(record.nodes, this.scheme);
+    refuseDenied(specs, env.denied);
+    this.#retries = readRetryRules(record, specs.length);
+    this.#rule = makeRule(record, specs.length, {
+      clock: env.clock,
+      random: env.random,
+      owner: ids.key,
+      hold: (key, make) => this.#hold(key, make),
+    });
+    // From here on nothing throws: what is held is released by close.
+    const checksText = JSON.stringify([record.checks, this.#checks?.probe.host, identityOf(this.tls)]);
+    this.#nodes = specs.map((spec) => this.#makeNode(spec, checksText));
+    this.#isAwake = this.#endings.length === 0;
+    this.#plan = makePlan(this.#nodes, this.#rule);
+  }
+
+  start(view: RequestView): Attempts | undefined {
+    if (this.#isStale) this.#replan();
+    if (!this.#isAwake) this.#wake();
+    return this.#plan && new RequestAttempts(view, this.#plan, this.#retries, this.#env.clock);
+  }
+
+  /** Health of the nodes; undefined without checks, or before the first request. */
+  health(): UpstreamHealth | undefined {
+    if (!this.#checks || !this.#isAwake) return undefined;
+    const nodes: NodeStatus[] = [];
+    for (const { health, address, spec } of this.#nodes) {
+      if (!health) continue;
+      const { status, counter } = health.state;
+      const hostname = this.#checks.probe.host ?? spec.host;
+      nodes.push({ ip: address, port: health.port, hostname, status, counter });
+    }
+    return { name: this.key, type: this.#checks.probe.type, nodes };
+  }
+
+  /** Targets with checks and whether they may have traffic, for metrics. */
+  targets(): readonly { readonly id: string; readonly isHealthy: boolean }[] {
+    return this.#checks && this.#isAwake ? this.#nodes : [];
+  }
+
+  /** Gives shared state back; requests under way may finish. Closing twice is fine. */
+  close(): void {
+    for (const end of this.#endings.splice(0)) end();
+    for (const held of this.#held.values()) held.release();
+    this.#held.clear();
+    this.#onClose(this);
+  }
+
+  #replan(): void {
+    this.#isStale = false;
+    this.#plan = makePlan(this.#nodes, this.#rule);
+  }
+
+  #wake(): void {
+    this.#isAwake = true;
+    for (const node of this.#nodes) {
+      const sleep = node.wake();
+      if (sleep) this.#endings.push(sleep);
+    }
+  }
+
+  #makeNode(spec: TargetSpec, checksText: string): Node {
+    const name = spec.isName ? this.#openName(spec) : undefined;
+    const health = this.#checks && this.#openHealth(spec, this.#checks, checksText);
+    const load = this.#rule.load(spec);
+    return new Node(spec, { name, health, load }, this.#env.random);
+  }
+
+  #openName(spec: TargetSpec): DomainName {
+    // A state like others: what is known of a name must not be lost between two configurations.
+    const { name } = this.#hold(
+      `upstream:name:${spec.host.toLowerCase()}`,
+      () => this.#env.dns.open(spec.host),
+      (state) => state.release(),
+    );
+    this.#endings.push(name.onFate(this.#makeStale));
+    return name;
+  }
+
+  #openHealth(spec: TargetSpec, conf: HealthConf, checksText: string): NodeHealth {
+    // Probes see the same for everybody; how requests end is a matter of the resource they belong to.
+    const owner = `${conf.passive ? this.key : ""}:${digest(checksText)}`;
+    const gate = this.#hold(`upstream:probes:${owner}`, () => new Gate(conf.concurrency));
+    const health = this.#hold(
+      `upstream:health:${owner}:${spec.id}`,
+      () => {
+        const held = spec.isName ? this.#env.dns.open(spec.host) : undefined;
+        return new NodeHealth(this.#env, { spec, conf, tls: this.tls, gate, held });
+      },
+      (state) => state.close(),
+    );
+    this.#endings.push(health.onFlip(this.#makeStale));
+    return health;
+  }
+
+  readonly #makeStale = (): void => {
+    this.#isStale = true;
+  };
+
+  #hold<T>(key: string, make: () => T, close?: (state: T) => void): T {
+    let held = this.#held.get(key);
+    if (!held) {
+      held = this.#env.states.hold(key, make, close);
+      this.#held.set(key, held);
+    }
+    // True: keys begin with the kind of state, which is made in one place each.
+    return held.state as T;
+  }
+}
+
+function readPassHost(record: UpstreamRecord): "pass" | "node" | "rewrite" {
+  const mode = record.pass_host ?? "pass";
+  if (mode === "rewrite" && !record.upstream_host)
+    throw invalid("`upstream_host` can't be empty when `pass_host` is `rewrite`");
+  if (mode === "pass" || mode === "node" || mode === "rewrite") return mode;
+  throw invalid(`unknown pass_host "${mode}"`);
+}
+
+function invalid(message: string): GatewayError {
+  return new GatewayError("CONFIG_INVALID", { message });
+}

@@ -1,0 +1,230 @@
+/**
+ * Health of one node under one set of checks: probes it from the first use on and listens to how requests end.
+ * Promise: at most one probe at a time; after a flip the next probe follows the new state's interval; recovery is seen
+ * within one interval after the threshold; nothing runs before `start` or after `close`.
+ */
+import type { Clock, Timer } from "../../../base/clock.ts";
+import { assertNever } from "../../../base/errors.ts";
+import type { Log } from "../../../base/log.ts";
+import type { Counter, Family } from "../../../base/metrics.ts";
+import type { HeldName } from "../dns/dns.ts";
+import type { Gate } from "../gate.ts";
+import type { TargetSpec } from "../target-list.ts";
+import type { AttemptOutcome, UpstreamTls } from "../upstream-unit.ts";
+import type { HealthConf, ProbeConf, Thresholds } from "./health-conf.ts";
+import { HealthState } from "./health-state.ts";
+
+export interface ProbeTarget {
+  /** IP literal. */
+  readonly address: string;
+  readonly port: number;
+  /** For the Host header and, if it is a name, the server name of TLS. */
+  readonly host: string;
+  /** Client certificate of the upstream, if it has one. */
+  readonly tls: UpstreamTls | undefined;
+}
+
+/** Status 0: it answered, but not with HTTP. */
+export type ProbeOutcome =
+  | { readonly kind: "status"; readonly status: number }
+  | { readonly kind: "connected" }
+  | { readonly kind: "refused" }
+  | { readonly kind: "timeout" };
+
+/** Asks a target once; ends within `conf.timeoutMs` or when the signal aborts. A rejection counts as refused. */
+export type Probe = (target: ProbeTarget, conf: ProbeConf, signal: AbortSignal) => Promise<ProbeOutcome>;
+
+export interface HealthEnv {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly probe: Probe;
+  readonly probes: Family<Counter>;
+  readonly random: () => number;
+}
+
+export interface HealthFacts {
+  readonly spec: TargetSpec;
+  readonly conf: HealthConf;
+  readonly tls: UpstreamTls | undefined;
+  /** Limits the probes of one upstream. */
+  readonly gate: Gate;
+  /** The node's name, held for the probes; released at close. */
+  readonly held: HeldName | undefined;
+}
+
+export class NodeHealth {
+  readonly #env: HealthEnv;
+  readonly #facts: HealthFacts;
+  readonly #state = new HealthState();
+  readonly #listeners = new Set<() => void>();
+  readonly #abort = new AbortController();
+  #timer: Timer | undefined;
+  /** How many units want it probed. */
+  #users = 0;
+  /** When the next probe is due; undefined before the first start. */
+  #dueMs: number | undefined;
+  #probing = false;
+  #turn = 0;
+
+  constructor(env: HealthEnv, facts: HealthFacts) {
+    this.#env = env;
+    this.#facts = facts;
+  }
+
+  get isUsable(): boolean {
+    return this.#state.isUsable;
+  }
+
+  get state(): Pick<HealthState, "status" | "counter"> {
+    return this.#state;
+  }
+
+  /** Port that is probed. */
+  get port(): number {
+    return this.#facts.conf.probe.port ?? this.#facts.spec.port;
+  }
+
+  /**
+   * Probes for as long as anybody wants it; the first probe comes within one interval, a pause does not put it off.
+   * @returns the way to end it
+   */
+  start(): () => void {
+    if (this.#users++ === 0 && !this.#probing) this.#resume();
+    let isOver = false;
+    return () => {
+      if (isOver) return;
+      isOver = true;
+      if (--this.#users === 0) this.#timer?.cancel();
+    };
+  }
+
+  close(): void {
+    this.#users = 0;
+    this.#abort.abort();
+    this.#timer?.cancel();
+    this.#listeners.clear();
+    this.#facts.held?.release();
+  }
+
+  /** Calls back after `isUsable` changed. @returns the way to end it */
+  onFlip(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /** Passive check: how a request to this node ended. */
+  observe(outcome: AttemptOutcome): void {
+    const passive = this.#facts.conf.passive;
+    if (!passive) return;
+    const wasUsable = this.#state.isUsable;
+    switch (outcome.kind) {
+      case "response":
+        this.#judge(outcome.status, passive);
+        break;
+      // With its own counter off, a broken try counts as the status the client would see.
+      case "refused":
+        if (passive.tcpFailures > 0) this.#state.fail("tcp", passive.tcpFailures);
+        else this.#judge(502, passive);
+        break;
+      case "timeout":
+        if (passive.timeouts > 0) this.#state.fail("timeout", passive.timeouts);
+        else this.#judge(504, passive);
+        break;
+      case "aborted":
+        return;
+      default:
+        assertNever(outcome);
+    }
+    this.#announce(wasUsable);
+  }
+
+  #judge(status: number, thresholds: Thresholds): void {
+    const verdict = thresholds.verdicts[status];
+    if (verdict === 1) this.#state.succeed(thresholds.successes);
+    else if (verdict === 2) this.#state.fail("http", thresholds.httpFailures);
+  }
+
+  #announce(wasUsable: boolean): void {
+    if (this.#state.isUsable === wasUsable) return;
+    const { status, counter } = this.#state;
+    const fields = { target: this.#facts.spec.id, ...counter };
+    if (wasUsable) this.#env.log.warn(fields, `upstream target is ${status}`);
+    else this.#env.log.info(fields, `upstream target is ${status}`);
+    if (!this.#probing) this.#schedule(this.#intervalMs() * this.#jitter());
+    for (const listener of this.#listeners) listener();
+  }
+
+  #intervalMs(): number {
+    const { healthyIntervalMs, unhealthyIntervalMs } = this.#facts.conf;
+    return this.#state.isUsable ? healthyIntervalMs : unhealthyIntervalMs;
+  }
+
+  /** Never above 1, or recovery would take longer than the interval says. */
+  #jitter(): number {
+    return 0.9 + this.#env.random() * 0.1;
+  }
+
+  #schedule(delayMs: number): void {
+    this.#dueMs = this.#env.clock.monotonicMs() + delayMs;
+    this.#resume();
+  }
+
+  #resume(): void {
+    this.#timer?.cancel();
+    if (this.#users === 0) return;
+    const { clock, random } = this.#env;
+    const nowMs = clock.monotonicMs();
+    this.#dueMs ??= nowMs + random() * this.#intervalMs();
+    this.#timer = clock.after(Math.max(0, this.#dueMs - nowMs), () => void this.#probe());
+  }
+
+  async #probe(): Promise<void> {
+    this.#probing = true;
+    const startedMs = this.#env.clock.monotonicMs();
+    const outcome = await this.#ask();
+    if (this.#abort.signal.aborted) return;
+    if (outcome) this.#apply(outcome);
+    this.#probing = false;
+    const spentMs = this.#env.clock.monotonicMs() - startedMs;
+    this.#schedule(Math.max(0, this.#intervalMs() * this.#jitter() - spentMs));
+  }
+
+  /** @returns undefined while the node's name has no address: then it gets no traffic anyway */
+  async #ask(): Promise<ProbeOutcome | undefined> {
+    const { gate, conf, spec, tls, held } = this.#facts;
+    await held?.name.want();
+    const addresses = held ? held.name.addresses : [spec.host];
+    const address = addresses[this.#turn++ % addresses.length];
+    if (address === undefined || this.#abort.signal.aborted) return undefined;
+    const target = { address, port: this.port, host: conf.probe.host ?? spec.host, tls };
+    try {
+      return await gate.run(() => this.#env.probe(target, conf.probe, this.#abort.signal));
+    } catch {
+      // A prober that breaks says what a refused connection says: it could not be asked.
+      return { kind: "refused" };
+    }
+  }
+
+  #apply(outcome: ProbeOutcome): void {
+    const { active } = this.#facts.conf;
+    const wasUsable = this.#state.isUsable;
+    this.#env.probes.child(outcome.kind).inc();
+    switch (outcome.kind) {
+      case "status":
+        this.#judge(outcome.status, active);
+        break;
+      case "connected":
+        this.#state.succeed(active.successes);
+        break;
+      case "refused":
+        this.#state.fail("tcp", active.tcpFailures);
+        break;
+      case "timeout":
+        this.#state.fail("timeout", active.timeouts);
+        break;
+      default:
+        assertNever(outcome);
+    }
+    this.#announce(wasUsable);
+  }
+}

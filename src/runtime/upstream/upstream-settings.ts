@@ -1,0 +1,101 @@
+/**
+ * The frozen facts of an upstream: timeouts, retries, keep-alive pool, TLS identity; seconds become milliseconds here.
+ */
+import { createHash } from "node:crypto";
+import { createSecureContext } from "node:tls";
+import { GatewayError } from "../../base/errors.ts";
+import type { RetryRules } from "./attempts.ts";
+import type { Scheme } from "./target-list.ts";
+import type { TlsRecord, UpstreamRecord } from "./upstream-record.ts";
+import type { PoolFacts, Timeouts, UpstreamTls } from "./upstream-unit.ts";
+
+/** PEM texts of a certificate and its key. */
+export interface CertificatePair {
+  readonly cert: string;
+  readonly key: string;
+}
+
+const DEFAULT_TIMEOUT_SECONDS = 60;
+
+export function readTimeouts(timeout: UpstreamRecord["timeout"]): Timeouts {
+  return Object.freeze({
+    connectMs: (timeout?.connect ?? DEFAULT_TIMEOUT_SECONDS) * 1000,
+    sendMs: (timeout?.send ?? DEFAULT_TIMEOUT_SECONDS) * 1000,
+    readMs: (timeout?.read ?? DEFAULT_TIMEOUT_SECONDS) * 1000,
+  });
+}
+
+/** @param nodeCount all configured nodes, whatever their weight */
+export function readRetryRules(record: UpstreamRecord, nodeCount: number): RetryRules {
+  const retries = record.retries === undefined || record.retries < 0 ? nodeCount - 1 : record.retries;
+  return Object.freeze({ tries: 1 + Math.max(0, retries), timeoutMs: (record.retry_timeout ?? 0) * 1000 });
+}
+
+/**
+ * @param find the certificate of an ssl record, if there is one
+ * @returns undefined for plain schemes
+ * @throws GatewayError CONFIG_INVALID when a certificate or key is missing
+ */
+export function readTls(
+  tls: TlsRecord | undefined,
+  scheme: Scheme,
+  find: (id: string) => CertificatePair | undefined,
+): UpstreamTls | undefined {
+  if (scheme !== "https" && scheme !== "grpcs") return undefined;
+  const pair = readPair(tls, find);
+  return Object.freeze({ verify: tls?.verify ?? false, cert: pair?.cert, key: pair?.key });
+}
+
+/** Connections are shared between upstreams that agree on everything that shapes a connection. */
+export function readPool(
+  keepalive: UpstreamRecord["keepalive_pool"],
+  scheme: Scheme,
+  tls: UpstreamTls | undefined,
+): PoolFacts {
+  const size = keepalive?.size ?? 320;
+  const idleMs = (keepalive?.idle_timeout ?? 60) * 1000;
+  const requests = keepalive?.requests ?? 1000;
+  const identity = tls ? `${tls.verify ? "verified" : "open"}:${identityOf(tls)}` : "";
+  return Object.freeze({ key: `${scheme}|${identity}|${size}|${idleMs}|${requests}`, size, idleMs, requests });
+}
+
+/** Names a client certificate without telling its key. */
+export function identityOf(tls: UpstreamTls | undefined): string {
+  return tls?.cert === undefined ? "" : digest(`${tls.cert}\0${tls.key ?? ""}`);
+}
+
+/** A short name for a text that is too long, or too secret, to be a key itself. */
+export function digest(text: string): string {
+  return createHash("sha256").update(text).digest("base64url").slice(0, 22);
+}
+
+function readPair(
+  tls: TlsRecord | undefined,
+  find: (id: string) => CertificatePair | undefined,
+): CertificatePair | undefined {
+  if (tls?.client_cert_id !== undefined) {
+    const pair = find(String(tls.client_cert_id));
+    if (!pair) throw invalid(`upstream tls: ssl "${tls.client_cert_id}" has no certificate to send`);
+    return usable(pair);
+  }
+  if (tls?.client_cert === undefined && tls?.client_key === undefined) return undefined;
+  if (tls.client_cert === undefined || tls.client_key === undefined) {
+    throw invalid("upstream tls: client_cert and client_key need each other");
+  }
+  return usable({ cert: tls.client_cert, key: tls.client_key });
+}
+
+/** Seen when the configuration changes, as a problem of the record, and not by each request. */
+function usable(pair: CertificatePair): CertificatePair {
+  try {
+    createSecureContext({ cert: pair.cert, key: pair.key });
+    return pair;
+  } catch {
+    // The cause stays here: OpenSSL's texts are about key material.
+    throw invalid("upstream tls: the client certificate and its key cannot be used");
+  }
+}
+
+function invalid(message: string): GatewayError {
+  return new GatewayError("CONFIG_INVALID", { message });
+}

@@ -1,0 +1,113 @@
+/**
+ * One HTTP request to a secret manager and its whole answer.
+ * Promise: bounded time and size; redirects are answers, not instructions; certificates are verified; addresses of
+ * the machine's own metadata services are never called, by name or by number (see DENIED_ADDRESSES).
+ */
+import { type LookupAddress, lookup } from "node:dns";
+import { type ClientRequest, type RequestOptions, request as requestHttp } from "node:http";
+import { request as requestHttps } from "node:https";
+import { isIP, type LookupFunction } from "node:net";
+import type { Clock } from "../../base/clock.ts";
+import { GatewayError, messageOf } from "../../base/errors.ts";
+import { compileIpSet, type IpSet } from "../../base/net/ip.ts";
+
+export interface ExchangeRequest {
+  readonly method: "GET" | "POST";
+  /** http or https. */
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: string;
+  /** Default: that of the options. */
+  readonly timeoutMs?: number;
+  /** Default true. */
+  readonly verifyTls?: boolean;
+}
+
+export interface ExchangeAnswer {
+  readonly status: number;
+  readonly body: Buffer;
+}
+
+/** Throws GatewayError SECRET_UNRESOLVED; the text names host and cause, never headers or body. */
+export type Exchange = (request: ExchangeRequest) => Promise<ExchangeAnswer>;
+
+export interface ExchangeOptions {
+  readonly clock: Clock;
+  readonly timeoutMs: number;
+  readonly answerBytes: number;
+  /** Addresses and ranges that are not called. */
+  readonly denied: readonly string[];
+  /** Ends every request under way. */
+  readonly signal: AbortSignal;
+}
+
+/** Link-local ranges, where cloud machines find their metadata service, and such services elsewhere. */
+export const DENIED_ADDRESSES: readonly string[] = [
+  "169.254.0.0/16",
+  "fe80::/10",
+  "fd00:ec2::254/128",
+  "100.100.100.200/32",
+  "64:ff9b::a9fe:0/112",
+];
+
+export function openExchange(options: ExchangeOptions): Exchange {
+  const isDenied = compileIpSet(options.denied);
+  const guarded = guardLookup(isDenied);
+  return (request) =>
+    new Promise((resolve, reject) => {
+      const fail = (why: string): void => reject(new GatewayError("SECRET_UNRESOLVED", { message: why }));
+      const url = URL.canParse(request.url) ? new URL(request.url) : undefined;
+      if (!url || (url.protocol !== "http:" && url.protocol !== "https:")) return fail("not an http or https address");
+      if (url.username !== "" || url.password !== "") return fail("the address holds credentials");
+      const host = url.hostname.replace(/^\[|\]$/g, "");
+      if (isIP(host) !== 0 && isDenied(host)) return fail(`address ${host} is not allowed`);
+      try {
+        const sent = send(url, request, guarded, options.signal);
+        const timeoutMs = request.timeoutMs ?? options.timeoutMs;
+        const timer = options.clock.after(timeoutMs, () => sent.destroy(new Error(`no answer within ${timeoutMs} ms`)));
+        sent.on("close", () => timer.cancel());
+        sent.on("error", (error) => fail(`${url.host}: ${messageOf(error)}`));
+        sent.on("response", (answer) => {
+          const chunks: Buffer[] = [];
+          let bytes = 0;
+          answer.on("data", (chunk: Buffer) => {
+            bytes += chunk.length;
+            if (bytes <= options.answerBytes) return void chunks.push(chunk);
+            // At once: a short answer may already have ended when the socket is destroyed.
+            fail(`${url.host}: answer above ${options.answerBytes} bytes`);
+            return void sent.destroy();
+          });
+          answer.on("error", (error) => fail(`${url.host}: ${messageOf(error)}`));
+          answer.on("end", () => resolve({ status: answer.statusCode ?? 0, body: Buffer.concat(chunks) }));
+        });
+      } catch (error) {
+        // Node refuses header values with line breaks; its text names the header, not the value.
+        fail(messageOf(error));
+      }
+    });
+}
+
+function send(url: URL, request: ExchangeRequest, guarded: LookupFunction, signal: AbortSignal): ClientRequest {
+  const body = request.body === undefined ? undefined : Buffer.from(request.body);
+  const headers = body === undefined ? request.headers : { ...request.headers, "Content-Length": String(body.length) };
+  const options: RequestOptions = { method: request.method, headers, agent: false, lookup: guarded, signal };
+  const sent =
+    url.protocol === "https:"
+      ? requestHttps(url, { ...options, rejectUnauthorized: request.verifyTls !== false })
+      : requestHttp(url, options);
+  sent.end(body);
+  return sent;
+}
+
+/** Looks names up as usual, and fails when any of the addresses is denied. */
+function guardLookup(isDenied: IpSet): LookupFunction {
+  return (hostname, options, callback) => {
+    lookup(hostname, options, (error, found: string | LookupAddress[], family?: number) => {
+      if (error) return callback(error, found, family);
+      const addresses = typeof found === "string" ? [found] : found.map(({ address }) => address);
+      const denied = addresses.find(isDenied);
+      if (denied === undefined) return callback(null, found, family);
+      return callback(new Error(`address ${denied} is not allowed`), found, family);
+    });
+  };
+}

@@ -1,0 +1,291 @@
+/**
+ * Every setting there is, once: name, kind, default, meaning. Flags, environment, YAML and docs/settings.md follow
+ * from this tree: the YAML path `a.b_c` is the flag `--a-b-c` and the variable `JOTGATE_A_B_C`.
+ */
+import { type Static, type TObject, type TProperties, Type } from "typebox";
+import { compileSchema } from "../base/schema/schema.ts";
+import { optional, type SettingValues, setting, switchable } from "./setting.ts";
+import { countedMetrics } from "./setting-counted-metrics.ts";
+import {
+  address,
+  choice,
+  duration,
+  integer,
+  ipRange,
+  ipRangeOrUnix,
+  listOf,
+  onOff,
+  origin,
+  resolver,
+  size,
+  structure,
+  text,
+  workerCount,
+} from "./setting-kinds.ts";
+
+const path = text("a path", /^[^\0]+$/);
+const headerText = text("printable ASCII text", /^[\x21-\x7e](?:[\x20-\x7e]{0,254}[\x21-\x7e])?$/);
+const apiKey = text("1 to 256 printable ASCII characters without spaces", /^[\x21-\x7e]{1,256}$/);
+const storePrefix = text("a prefix such as /apisix, without a slash at the end", /^(?:\/[A-Za-z0-9._-]{1,128}){1,8}$/);
+
+export type AdminKey = Static<typeof AdminKey>;
+export const AdminKey = Type.Object(
+  {
+    name: Type.String({ pattern: "^[A-Za-z0-9._-]{1,64}$" }),
+    key: Type.String({ pattern: "^[\\x21-\\x7e]{1,256}$" }),
+    role: Type.Union([Type.Literal("admin"), Type.Literal("viewer")]),
+  },
+  { additionalProperties: false },
+);
+const adminKeys = structure(
+  "a list of {name, key, role} with role admin or viewer",
+  (value): value is readonly AdminKey[] => compileSchema(Type.Array(AdminKey)).check(value) === undefined,
+);
+
+function group<Tree extends TProperties>(description: string, tree: Tree): TObject<Tree> {
+  return Type.Object(tree, { description });
+}
+
+const etcd = group("The store that all nodes share. Without it, one machine keeps its data in `data_dir`.", {
+  hosts: optional(listOf(origin), "the embedded store", "Members of the etcd cluster.", { aliases: ["etcd"] }),
+  user: optional(text("a user name", /^[^\s:]{1,128}$/), "no authentication", "etcd user."),
+  password: optional(text("a password", /^.{1,512}$/), "no authentication", "Password of that user.", { secret: true }),
+  ca: optional(path, "the system's authorities", "PEM file of the authority that signed etcd's certificates."),
+  cert: optional(path, "no client certificate", "PEM file of the client certificate."),
+  key: optional(path, "no client certificate", "PEM file of the client certificate's key."),
+  timeout: setting(duration, "5s", "How long one call to etcd may take."),
+});
+
+const gateway = group("The listener for callers.", {
+  listen: setting(address, "0.0.0.0:9080", "Where plain HTTP is served."),
+  show_upstream_status: setting(
+    onOff,
+    "off",
+    "Send `X-APISIX-Upstream-Status` with every proxied response, not only when the upstream answered 5xx.",
+  ),
+  tls: group("The TLS listener; its certificates are the `ssls` of the Admin API.", {
+    listen: switchable(address, "off", "Where HTTPS is served, such as 0.0.0.0:9443."),
+    http2: setting(onOff, "on", "Offer HTTP/2 on the TLS listener."),
+    min_version: setting(choice("TLSv1.2", "TLSv1.3"), "TLSv1.2", "Oldest TLS version accepted."),
+    fallback_sni: optional(
+      text("a host name", /^[A-Za-z0-9.*-]{1,253}$/),
+      "the handshake fails",
+      "Server name assumed for clients that send none.",
+    ),
+  }),
+});
+
+const admin = group("The Admin API.", {
+  listen: setting(address, "127.0.0.1:9180", "Where the Admin API is served."),
+  key: optional(apiKey, "generated at first start on the embedded store", "Key with role admin.", { secret: true }),
+  viewer_key: optional(apiKey, "generated at first start on the embedded store", "Key with role viewer.", {
+    secret: true,
+    aliases: ["viewer_key"],
+  }),
+  keys: setting(adminKeys, "[]", "Further keys, each with a name for the history.", { secret: true }),
+  allow_list: setting(listOf(ipRange), "", "Socket addresses that may use the Admin API; empty: all that reach it."),
+  cors: setting(onOff, "on", "Send the CORS headers that APISIX's Admin API sends."),
+  tls: group("TLS of the Admin API.", {
+    cert: optional(path, "plain HTTP", "PEM file of the certificate chain."),
+    key: optional(path, "plain HTTP", "PEM file of its key."),
+    client_ca: optional(
+      path,
+      "no client certificates",
+      "PEM file of the authority that client certificates must be signed by.",
+    ),
+  }),
+});
+
+const limits = group("Bounds on what one client may ask for.", {
+  head_bytes: setting(size, "16KiB", "Largest request head."),
+  target_bytes: setting(size, "16KiB", "Longest request target (path and query)."),
+  header_lines: setting(integer(1, 1_000), "100", "Most header lines of one request."),
+  body_bytes: switchable(size, "off", "Largest request body; larger ones are answered 413."),
+  head_timeout: setting(duration, "10s", "How long a client may take to send a request head."),
+  body_timeout: setting(duration, "60s", "Longest pause inside a request body."),
+  send_timeout: setting(duration, "60s", "Longest pause of a client that reads an answer."),
+  idle_timeout: setting(duration, "60s", "How long an unused keep-alive connection stays open."),
+  connections: setting(integer(1, 1_000_000), "16384", "Most client connections of one listener and worker."),
+  connections_per_address: switchable(
+    integer(1, 1_000_000),
+    "4096",
+    "Most client connections from one address, `trusted_addresses` excepted.",
+  ),
+  upstream_connections: setting(integer(1, 1_000_000), "16384", "Most connections of one worker to upstream nodes."),
+});
+
+export const SettingsSchema = Type.Object({
+  etcd,
+  prefix: setting(
+    storePrefix,
+    "/apisix",
+    "Prefix of all keys in the store. With the default, a real APISIX can share the etcd.",
+  ),
+  data_dir: setting(path, "./data", "Folder of the embedded store, generated keys and the last-known-good file."),
+  instance: optional(
+    text("lower-case letters, digits, dots and dashes", /^[a-z0-9][a-z0-9.-]{0,63}$/),
+    "role and port, such as gateway-9080",
+    "Name of this process's own folder inside `data_dir`.",
+  ),
+  compat: setting(
+    choice("default", "apisix-3.5", "strict"),
+    "default",
+    "Which behaviour to follow where APISIX 3.5, its successors and sound security differ; docs/compatibility.md lists each case.",
+  ),
+  gateway,
+  admin,
+  status: group("Health, metrics and status of one node.", {
+    listen: switchable(address, "127.0.0.1:9091", "Where `/ready`, `/metrics`, `/config` and `/status` are served."),
+    advertise: optional(
+      address,
+      "the address of `status.listen`",
+      "Address under which other nodes reach the status port.",
+    ),
+  }),
+  prometheus: group("What the `prometheus` plugin counts, and under which names; APISIX's `plugin_attr.prometheus`.", {
+    export_uri: setting(
+      text("a path such as /metrics", /^\/[A-Za-z0-9/._~-]{1,255}$/),
+      "/apisix/prometheus/metrics",
+      "Where the status listener, beside `/metrics`, and `public-api` serve the metrics.",
+    ),
+    metric_prefix: setting(
+      text("letters, digits and _", /^[a-zA-Z_][a-zA-Z0-9_]{0,63}$/),
+      "apisix_",
+      "What names of APISIX's metrics begin with; Jotgate's own begin with `jotgate_`.",
+    ),
+    default_buckets: setting(
+      listOf(integer(1, 86_400_000)),
+      "1,2,5,10,20,50,100,200,500,1000,2000,5000,10000,30000,60000",
+      "Upper bounds of the buckets of `http_latency`, in milliseconds.",
+    ),
+    metrics: setting(
+      countedMetrics,
+      "{}",
+      "Labels from request variables, and when a series that stands still is forgotten.",
+    ),
+  }),
+  redirect: group("The `redirect` plugin; APISIX's `plugin_attr.redirect`.", {
+    https_port: optional(
+      integer(1, 65_535),
+      "the port of `gateway.tls.listen`, else 443",
+      "Where `http_to_https` sends callers, such as 443 when a load balancer in front ends TLS.",
+    ),
+  }),
+  control: group("APISIX's Control API. It has no authentication: keep it on loopback.", {
+    listen: switchable(
+      address,
+      "127.0.0.1:9090",
+      "Where `/v1/server_info`, `/v1/schema` and `/v1/healthcheck` are served.",
+    ),
+  }),
+  history: group("What was written through the Admin API, by whom.", {
+    entries: setting(integer(0, 100_000), "1000", "How many writes are remembered, and can be rolled back; 0: none."),
+  }),
+  encryption: group("Encryption of secret fields in the store.", {
+    keyring: setting(
+      listOf(text("16 to 128 printable characters", /^[\x21-\x2b\x2d-\x7e]{16,128}$/)),
+      "",
+      "Keys; the first one encrypts, all decrypt. Must be equal on all nodes. Empty: fields are stored as they are.",
+      { secret: true, aliases: ["keyring"] },
+    ),
+    format: setting(
+      choice("gcm", "aes-cbc"),
+      "gcm",
+      "What new values are written with; `aes-cbc` is APISIX's format, for an etcd shared with APISIX nodes (keys of 16 or 32 characters).",
+    ),
+  }),
+  trusted_addresses: optional(
+    listOf(ipRange),
+    "client-sent X-Forwarded-For is continued, the other X-Forwarded-* are overwritten",
+    "Peers whose X-Forwarded-* headers are believed.",
+  ),
+  real_ip: group("Which address counts as the client's.", {
+    header: setting(
+      text("a header name", /^[A-Za-z0-9-]{1,64}$/),
+      "X-Real-IP",
+      "Header that carries the client's address.",
+    ),
+    trusted: setting(listOf(ipRangeOrUnix), "127.0.0.1,::1,unix:", "Peers whose header is believed."),
+    recursive: setting(onOff, "off", "Take the last address of the header that is not itself trusted."),
+  }),
+  router: group("How routes are matched.", {
+    mode: setting(
+      choice("radixtree_host_uri", "radixtree_uri", "radixtree_uri_with_parameter"),
+      "radixtree_host_uri",
+      "Order of matching, as APISIX names it.",
+    ),
+    delete_uri_tail_slash: setting(onOff, "off", "Remove one trailing slash before matching."),
+    normalize_uri_like_servlet: setting(onOff, "off", "Drop `;parameters` from path segments before matching."),
+    match_uri_encoded_slash: setting(onOff, "off", "Match on a path in which `%2F` stays encoded."),
+    upstream_path: setting(
+      choice("normalized", "original"),
+      "normalized",
+      "What the upstream gets where no plugin rewrites the path: the normalised path escaped anew, or the client's own escapes where only they differ from it; `original` implies `match_uri_encoded_slash`.",
+    ),
+  }),
+  server_header: optional(
+    headerText,
+    "jotgate/ and the version",
+    "Value of the `Server` header; some APISIX tools read a version from it, such as APISIX/3.11.0.",
+  ),
+  fast_lane: setting(
+    onOff,
+    "on",
+    "Serve common requests by the fast lane; off: everything goes through the general lane.",
+  ),
+  workers: setting(
+    workerCount,
+    "auto",
+    "Processes that serve traffic; auto: one per core on etcd, one on the embedded store.",
+  ),
+  max_stale: switchable(
+    duration,
+    "off",
+    "Refuse authenticated traffic with 503 when the configuration is older than this; bounds how long a revoked credential works on a node that is cut off.",
+  ),
+  drain_time: setting(duration, "30s", "How long a stopping node waits for running requests."),
+  limits,
+  access_log: group("One line per request.", {
+    format: setting(choice("off", "json", "template"), "off", "Off, one JSON object, or `access_log.template`."),
+    template: setting(
+      text("one line of text", /^[^\r\n\0]{1,4096}$/),
+      '$remote_addr - $consumer_name [$time_iso8601] "$request_method $request_uri $server_protocol" $status $bytes_sent $request_time',
+      "Line with $variables.",
+    ),
+    target: setting(path, "stdout", "`stdout`, or the path of a file that is appended to."),
+  }),
+  log: group("The log of the program itself, JSON lines on stderr.", {
+    level: setting(
+      choice("debug", "info", "warn", "error", "silent"),
+      "info",
+      "Least important entries that are written.",
+    ),
+  }),
+  dns: group("Names of upstream nodes.", {
+    resolvers: setting(listOf(resolver), "", "Name servers; empty: those of the system."),
+    timeout: setting(duration, "5s", "How long one look-up may take."),
+  }),
+  plugins: setting(listOf(path), "", "Own plugins: paths of JavaScript modules."),
+  stream: setting(onOff, "on", "Store and list `stream_routes` (they have no effect); off: answer 400 as APISIX does."),
+  secrets: group("Bounds on secret references.", {
+    deny_addresses: setting(
+      listOf(ipRange),
+      "169.254.0.0/16,fe80::/10,fd00:ec2::254,100.100.100.200,64:ff9b::a9fe:0/112",
+      "Addresses that no secret manager may have.",
+    ),
+    allow_env: optional(
+      listOf(text("a variable name, * at the end stands for any rest", /^[A-Za-z_][A-Za-z0-9_]*\*?$/)),
+      "all but JOTGATE_*",
+      "Environment variables that `$ENV://` may name.",
+    ),
+  }),
+  upstreams: group("Bounds on upstream nodes.", {
+    deny_addresses: setting(listOf(ipRange), "", "Addresses that no upstream node may have or resolve to."),
+  }),
+});
+
+/**
+ * All settings, frozen. Durations are milliseconds and say so (`drainTimeMs`), sizes are bytes (`headBytes`),
+ * whatever is unset or off is undefined.
+ */
+export type Settings = SettingValues<(typeof SettingsSchema)["properties"]>;

@@ -1,0 +1,88 @@
+/**
+ * What a watcher knows about itself, for metrics and status; and how its ends, lists and problems are named.
+ */
+
+import type { Revision } from "../store/store.ts";
+import type { StoreIdentity } from "../store/store-identity.ts";
+
+/**
+ * Why an epoch ended. `unreachable`: no answer to the probe or list; `foreign`: another store; `dead`: a beat was read
+ * that the watch did not show; `audit`: the table differed from the store.
+ */
+export const EPOCH_ENDS = [
+  "stopped",
+  "compacted",
+  "behind",
+  "refused",
+  "broken",
+  "unreachable",
+  "foreign",
+  "dead",
+  "audit",
+] as const;
+export type EpochEnd = (typeof EPOCH_ENDS)[number];
+
+/** Why a list was needed. */
+export const LIST_REASONS = ["first", "compacted", "behind", "raised", "audit"] as const;
+export type ListReason = (typeof LIST_REASONS)[number];
+
+export interface SyncProblem {
+  readonly code:
+    | "store-unreachable"
+    | "store-refused"
+    | "store-changed"
+    | "store-empty"
+    | "store-silent"
+    | "apply-failed";
+  readonly text: string;
+  /** Wall time. */
+  readonly sinceMs: number;
+}
+
+export interface BeatFacts {
+  /** The writer's clock when it wrote. */
+  readonly writtenMs: number;
+  /** Our clock when the watch showed it; the difference is propagation plus clock skew. */
+  readonly receivedMs: number;
+}
+
+export interface SyncFacts {
+  /** A list or the disk file was applied; stays true. What readiness depends on. */
+  readonly loaded: boolean;
+  /** Bytes came from the watch within 6 s. */
+  readonly connected: boolean;
+  /** Loaded, and the watch proved itself within 15 s. */
+  readonly fresh: boolean;
+  /** Seconds since the last byte of the watch; before the first, since start plus the age of the disk file. */
+  readonly stalenessSeconds: number;
+  readonly appliedRevision: Revision;
+  /** The newest revision that the store was seen at. */
+  readonly storeHeadRevision: Revision;
+  readonly identity: StoreIdentity | undefined;
+  readonly clusterId: string | undefined;
+  /** The last probe was answered. */
+  readonly reachable: boolean;
+  readonly problem: SyncProblem | undefined;
+  readonly beat: BeatFacts | undefined;
+  readonly records: number;
+  readonly epochs: Readonly<Record<EpochEnd, number>>;
+  readonly lists: Readonly<Record<ListReason, number>>;
+  readonly auditDifferences: number;
+}
+
+/** What a restart needs to go on without a list. */
+export interface Position {
+  readonly applied: Revision;
+  readonly identity: StoreIdentity | undefined;
+  readonly clusterId: string | undefined;
+}
+
+/** A position read from disk, with the wall time it was written at. */
+export interface SavedPosition extends Position {
+  readonly savedAtMs: number;
+}
+
+export function zeroes<K extends string>(names: readonly K[]): Record<K, number> {
+  // True: every name gets its number.
+  return Object.fromEntries(names.map((name) => [name, 0])) as Record<K, number>;
+}

@@ -1,0 +1,136 @@
+import { EventEmitter } from "node:events";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { type RunningNode, runNode, type Signals } from "../../src/cli/run-node.ts";
+import { readSettings } from "../../src/settings/settings.ts";
+
+const dataDir = mkdtempSync(join(tmpdir(), "jotgate-run-"));
+afterAll(() => rmSync(dataDir, { recursive: true, force: true }));
+const settings = readSettings({ argv: ["--data-dir", dataDir], env: {}, readFile: () => "" });
+const pidFile = join(dataDir, "node-9080", "pid");
+
+/** A node and the signals it gets, moved by hand. */
+function world(echoMs = 0) {
+  const emitter = new EventEmitter();
+  const exits: number[] = [];
+  const signals: Signals = {
+    on: (signal, listener) => emitter.on(signal, listener),
+    off: (signal, listener) => emitter.off(signal, listener),
+    exit: (code) => exits.push(code),
+  };
+  const calls: string[] = [];
+  let end: (code: number) => void = () => {};
+  const node: RunningNode = {
+    async stop(reason) {
+      calls.push(`stop ${reason}`);
+    },
+    async reload() {
+      calls.push("reload");
+    },
+    done: new Promise((resolve) => {
+      end = resolve;
+    }),
+  };
+  const complaints: string[] = [];
+  const options = { signals, echoMs, print: () => {}, complain: (text: string) => void complaints.push(text) };
+  const send = (signal: string): void => void emitter.emit(signal, signal);
+  return { node, calls, exits, complaints, options, send, end: (code: number) => end(code), emitter };
+}
+
+test.each(["SIGTERM", "SIGINT"])("%s stops the node, and the exit code is the node's own", async (signal) => {
+  const { node, calls, exits, options, send, end, emitter } = world();
+  const code = runNode("all", settings, { ...options, start: async () => node });
+  await Promise.resolve();
+  await Promise.resolve();
+  expect(readFileSync(pidFile, "utf8")).toBe(`${process.pid}\n`);
+  send(signal);
+  expect(calls).toEqual([`stop ${signal}`]);
+  end(7);
+  expect(await code).toBe(7);
+  expect(exits).toEqual([]);
+  expect(existsSync(pidFile)).toBe(false);
+  expect(emitter.eventNames().flatMap((name) => emitter.listeners(name))).toEqual([]);
+});
+
+test("a second signal ends the process at once", async () => {
+  const { node, calls, exits, options, send, end } = world();
+  const code = runNode("all", settings, { ...options, start: async () => node });
+  await Promise.resolve();
+  await Promise.resolve();
+  send("SIGTERM");
+  send("SIGTERM");
+  expect(calls).toEqual(["stop SIGTERM"]);
+  expect(exits).toEqual([143]);
+  end(0);
+  await code;
+});
+
+test("the same Ctrl-C delivered twice counts once", async () => {
+  const { node, exits, options, send, end } = world(60_000);
+  const code = runNode("all", settings, { ...options, start: async () => node });
+  send("SIGINT");
+  send("SIGINT");
+  end(0);
+  await code;
+  expect(exits).toEqual([]);
+});
+
+test("a signal that comes while the node starts stops it as soon as it runs", async () => {
+  const { node, calls, options, send, end } = world();
+  let started: (node: RunningNode) => void = () => {};
+  const starting = new Promise<RunningNode>((resolve) => {
+    started = resolve;
+  });
+  const code = runNode("all", settings, { ...options, start: () => starting });
+  send("SIGTERM");
+  expect(calls).toEqual([]);
+  started(node);
+  end(0);
+  await code;
+  expect(calls).toEqual(["stop SIGTERM"]);
+});
+
+test("SIGHUP replaces workers, or says that there are none", async () => {
+  const { node, calls, complaints, options, send, end } = world();
+  const { reload, ...single } = node;
+  expect(reload).toBeDefined();
+  const first = runNode("all", settings, { ...options, start: async () => node });
+  await Promise.resolve();
+  send("SIGHUP");
+  expect(calls).toEqual(["reload"]);
+  end(0);
+  await first;
+  const other = world();
+  const second = runNode("all", settings, {
+    ...other.options,
+    start: async () => ({ ...single, done: other.node.done }),
+  });
+  await Promise.resolve();
+  other.send("SIGHUP");
+  expect([...complaints, ...other.complaints]).toEqual(["nothing to reload: this node is a single process"]);
+  other.end(0);
+  await second;
+});
+
+test.each([
+  {
+    says: "a taken port",
+    error: { code: "EADDRINUSE", address: "127.0.0.1", port: 9180 },
+    want: "cannot listen on 127.0.0.1:9180",
+  },
+  {
+    says: "a forbidden port",
+    error: { code: "EACCES", address: "0.0.0.0", port: 80 },
+    want: "this user may not use that port",
+  },
+  { says: "anything else", error: {}, want: "boom" },
+])("a start that fails on $says is explained and ends with 1", async ({ error, want }) => {
+  const { options, complaints } = world();
+  const start = async (): Promise<RunningNode> => {
+    throw Object.assign(new Error("boom"), error);
+  };
+  expect(await runNode("all", settings, { ...options, start })).toBe(1);
+  expect(complaints.join()).toContain(want);
+});

@@ -1,0 +1,158 @@
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { systemClock } from "../../src/base/clock.ts";
+import { silentLog } from "../../src/base/log.ts";
+import { Acknowledger } from "../../src/cluster/acknowledge.ts";
+import { Barrier } from "../../src/cluster/barrier.ts";
+import type { Revision } from "../../src/store/store.ts";
+import { controlKeys } from "../../src/store/store-keys.ts";
+import { Watcher } from "../../src/sync/watcher.ts";
+import { openTable, openTemporaryStore, put, type TemporaryStore, write } from "../support/stores.ts";
+
+const PREFIX = "/apisix";
+const KEYS = controlKeys(PREFIX);
+const common = { clock: systemClock, log: silentLog, prefix: PREFIX };
+
+let under: TemporaryStore;
+let barrier: Barrier;
+let stops: (() => Promise<unknown>)[] = [];
+beforeEach(async () => {
+  under = await openTemporaryStore();
+  await write(under.store, put("/apisix/routes/", "init_dir"));
+  barrier = new Barrier({ ...common, source: under.source, store: under.store });
+  barrier.start();
+});
+afterEach(async () => {
+  await Promise.all([barrier.stop(), ...stops.map((stop) => stop())]);
+  stops = [];
+  await under.stop();
+});
+
+/** A registered node; `settled` holds its acknowledgements back. */
+async function startNode(id: string, settled?: (revision: Revision) => Promise<unknown>) {
+  const lease = await under.store.grantLease(15);
+  await under.store.txn({
+    compare: [],
+    then: [{ op: "put", key: KEYS.nodes + id, value: Buffer.from("{}"), lease }],
+  });
+  const acknowledger = new Acknowledger({
+    ...common,
+    store: under.store,
+    id,
+    lease: () => lease,
+    ...(settled ? { settled } : {}),
+  });
+  const { table } = openTable();
+  const watcher = new Watcher({
+    ...common,
+    source: under.source,
+    table,
+    onControl: (change) => acknowledger.control(change),
+  });
+  watcher.start();
+  await watcher.waitFor(0n);
+  stops.push(
+    () => watcher.stop(),
+    () => acknowledger.stop(),
+  );
+  return { watcher, table, lease };
+}
+
+test("the answer comes when every node has applied the revision", async () => {
+  const nodes = await Promise.all(["a", "b", "c"].map((id) => startNode(id)));
+  for (let i = 0; i < 20; i++) {
+    const revision = await write(under.store, put("/apisix/routes/1", { i }));
+    expect(await barrier.waitApplied(revision, 5_000)).toEqual({
+      revision,
+      applied: ["a", "b", "c"],
+      waiting: [],
+      left: [],
+    });
+    for (const { watcher, table } of nodes) {
+      expect(watcher.facts().appliedRevision).toBeGreaterThanOrEqual(revision);
+      expect(table.get("/apisix/routes/1")?.value.toString()).toBe(JSON.stringify({ i }));
+    }
+  }
+});
+
+test("without nodes there is nothing to wait for", async () => {
+  const revision = await write(under.store, put("/apisix/routes/1"));
+  expect(await barrier.waitApplied(revision, 5_000)).toEqual({ revision, applied: [], waiting: [], left: [] });
+});
+
+test("many who wait at the same time share an ask", async () => {
+  await startNode("a");
+  const revisions = await Promise.all(
+    Array.from({ length: 50 }, (_, i) => write(under.store, put(`/apisix/routes/${i}`))),
+  );
+  const before = (await under.store.get(KEYS.ask)).kv?.version ?? 0n;
+  const answers = await Promise.all(revisions.map((revision) => barrier.waitApplied(revision, 5_000)));
+  expect(answers.every(({ applied }) => applied.join() === "a")).toBe(true);
+  expect(((await under.store.get(KEYS.ask)).kv?.version ?? 0n) - before).toBeLessThanOrEqual(3n);
+});
+
+test("a write that carries its ask needs no other", async () => {
+  const { table } = await startNode("a");
+  const asking = barrier.begin();
+  const ask = { op: "put", ...asking.ask } as const;
+  const before = (await under.store.get(KEYS.ask)).kv?.version ?? 0n;
+  const { revision } = await under.store.txn({ compare: [], then: [put("/apisix/routes/1", { own: true }), ask] });
+  expect(await asking.waitApplied(revision, true, 5_000)).toEqual({ revision, applied: ["a"], waiting: [], left: [] });
+  expect(table.get("/apisix/routes/1")?.value.toString()).toBe(JSON.stringify({ own: true }));
+  expect(((await under.store.get(KEYS.ask)).kv?.version ?? 0n) - before).toBe(1n);
+});
+
+test("a write that could not carry its ask is waited for all the same", async () => {
+  await startNode("a");
+  const asking = barrier.begin();
+  const revision = await write(under.store, put("/apisix/routes/1"));
+  expect(await asking.waitApplied(revision, false, 5_000)).toEqual({ revision, applied: ["a"], waiting: [], left: [] });
+});
+
+test("a node that leaves while the write is under way is named as left", async () => {
+  await startNode("here");
+  const gone = await startNode("gone", () => new Promise(() => {}));
+  stops.pop(); // its acknowledger never ends
+  const asking = barrier.begin();
+  await under.store.get(KEYS.nodes); // what was asked for first has been answered
+  await under.store.revokeLease(gone.lease);
+  const ask = { op: "put", ...asking.ask } as const;
+  const { revision } = await under.store.txn({ compare: [], then: [put("/apisix/routes/1"), ask] });
+  expect(await asking.waitApplied(revision, true, 300)).toMatchObject({ applied: ["here"], left: ["gone"] });
+});
+
+test("a node that registers while the write is under way is waited for", async () => {
+  const asking = barrier.begin();
+  await startNode("late");
+  const ask = { op: "put", ...asking.ask } as const;
+  const { revision } = await under.store.txn({ compare: [], then: [put("/apisix/routes/1"), ask] });
+  expect(await asking.waitApplied(revision, true, 5_000)).toMatchObject({ applied: ["late"], waiting: [] });
+});
+
+test("a node that does not apply is named as waiting at the time-out", async () => {
+  await startNode("quick");
+  let release: () => void = () => {};
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  await startNode("slow", () => held);
+  const revision = await write(under.store, put("/apisix/routes/1"));
+  expect(await barrier.waitApplied(revision, 100)).toEqual({
+    revision,
+    applied: ["quick"],
+    waiting: ["slow"],
+    left: [],
+  });
+  const later = barrier.waitApplied(revision, 5_000);
+  release();
+  expect(await later).toEqual({ revision, applied: ["quick", "slow"], waiting: [], left: [] });
+});
+
+test("a node whose lease ends meanwhile is named as left", async () => {
+  await startNode("here");
+  const gone = await startNode("gone", () => new Promise(() => {}));
+  stops.pop(); // its acknowledger never ends
+  const revision = await write(under.store, put("/apisix/routes/1"));
+  const waiting = barrier.waitApplied(revision, 300);
+  await under.store.revokeLease(gone.lease);
+  expect(await waiting).toEqual({ revision, applied: ["here"], waiting: [], left: ["gone"] });
+});

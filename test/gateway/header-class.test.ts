@@ -1,0 +1,55 @@
+import { expect, test } from "vitest";
+import {
+  ALIAS,
+  AUTHORIZATION,
+  CONTENT_LENGTH,
+  classifyHeader,
+  FORWARDED,
+  HOP,
+  HOST,
+  IDENTITY,
+  PLAIN,
+  TRANSFER_ENCODING,
+  X_FORWARDED_FOR,
+  X_REAL_IP,
+} from "../../src/gateway/http/header-class.ts";
+
+test.each([
+  ["Accept", PLAIN],
+  ["Host", HOST],
+  ["hOST", HOST],
+  ["te", HOP],
+  ["Content-Length", CONTENT_LENGTH],
+  ["CONTENT-LENGTH", CONTENT_LENGTH],
+  ["Content_Length", ALIAS],
+  ["content.length", ALIAS],
+  ["Content-Lengthy", PLAIN],
+  ["Transfer-Encoding", TRANSFER_ENCODING],
+  ["Transfer_Encoding", ALIAS],
+  ["Authorization", AUTHORIZATION],
+  ["Authorizatio_", PLAIN],
+  ["X-Consumer-Username", IDENTITY],
+  ["x_consumer_username", IDENTITY],
+  ["X-Consumer_Custom-ID", IDENTITY],
+  ["X~Consumer~Anything", IDENTITY],
+  ["X-Consumer", PLAIN],
+  ["X-Consumers-Username", PLAIN],
+  ["X-Credential-Identifier", IDENTITY],
+  ["X_CREDENTIAL_IDENTIFIER", IDENTITY],
+  ["X-Real-IP", X_REAL_IP],
+  ["X_Real_IP", ALIAS],
+  ["X-Forwarded-For", X_FORWARDED_FOR],
+  ["X-Forwarded_For", ALIAS],
+  ["X-Forwarded-Server", PLAIN],
+  ["Forwarded", FORWARDED],
+  ["", PLAIN],
+  ["x", PLAIN],
+  ["X-", PLAIN],
+  ["constructor", PLAIN],
+  ["__proto__", PLAIN],
+  [`X-Consumer-${"a".repeat(1000)}`, IDENTITY],
+])("%s", (name, kind) => {
+  expect(classifyHeader(name)).toBe(kind);
+  // A second look, which may come from memory, is the same.
+  expect(classifyHeader(name)).toBe(kind);
+});

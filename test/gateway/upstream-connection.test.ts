@@ -1,0 +1,68 @@
+import { Socket } from "node:net";
+import { expect, test } from "vitest";
+import { FakeClock } from "../../src/base/clock.ts";
+import { TimerWheel } from "../../src/gateway/timer-wheel.ts";
+import type { UpstreamCall, UpstreamFailure } from "../../src/gateway/upstream/upstream-call.ts";
+import { UpstreamConnection } from "../../src/gateway/upstream/upstream-connection.ts";
+import { WriteBatch } from "../../src/gateway/write-batch.ts";
+
+const timeouts = { connectMs: 300, sendMs: 300, readMs: 300 };
+
+function open(): { clock: FakeClock; connection: UpstreamConnection; failures: UpstreamFailure[]; gone: () => number } {
+  const clock = new FakeClock();
+  const wheel = new TimerWheel(clock);
+  wheel.start();
+  let gone = 0;
+  const failures: UpstreamFailure[] = [];
+  const home = {
+    wheel,
+    writes: new WriteBatch(),
+    limits: { headBytes: 1000, headerLines: 10 },
+    keep: () => true,
+    gone: () => {
+      gone++;
+    },
+  };
+  const connection = new UpstreamConnection(home, timeouts);
+  const nothing = (): void => {};
+  const call: UpstreamCall = {
+    method: "GET",
+    wantsUpgrade: false,
+    onConnected: nothing,
+    onInterim: nothing,
+    onHead: nothing,
+    onData: nothing,
+    onEnd: nothing,
+    onFlush: nothing,
+    onDrain: nothing,
+    onFailed: (failure) => void failures.push(failure),
+  };
+  connection.reserve(call);
+  connection.attach(new Socket());
+  return { clock, connection, failures, gone: () => gone };
+}
+
+test("a connection that is not established in time fails as a connect time-out, with nothing sent", () => {
+  const { clock, failures, gone } = open();
+  clock.advance(250);
+  expect(failures).toEqual([]);
+  clock.advance(200);
+  expect(failures).toMatchObject([{ kind: "connect_timeout", sent: false, reused: false, answered: false }]);
+  expect(gone()).toBe(1);
+});
+
+test("a call that is abandoned while it connects hears nothing more", () => {
+  const { clock, connection, failures, gone } = open();
+  connection.abandon();
+  clock.advance(1000);
+  expect(failures).toEqual([]);
+  expect(gone()).toBe(1);
+});
+
+test("bytes nobody asked for close an idle connection", () => {
+  const { connection, gone } = open();
+  connection.opened();
+  connection.abandon();
+  connection.received(Buffer.from("HTTP/1.1 408 Request Timeout\r\n\r\n"), true);
+  expect(gone()).toBe(1);
+});
