@@ -1,8 +1,10 @@
 /**
  * The log that all floors write to: a narrow face of pino, so that nothing depends on its options.
- * Promise: callers pass facts, never tokens, keys, credentials or whole configurations.
+ * Promise: every line is one JSON object with `time`, `level` by name, `node` and `msg`; callers pass facts, never
+ * tokens, keys, credentials or whole configurations.
  */
 import { pino } from "pino";
+import type { LogSink } from "./log-sink.ts";
 
 export type Fields = Readonly<Record<string, unknown>>;
 
@@ -16,9 +18,26 @@ export interface Log {
 
 export type LogLevel = "debug" | "info" | "warn" | "error" | "silent";
 
+export interface LogOptions {
+  readonly level: LogLevel;
+  /** The id of the node; its workers say the same. */
+  readonly node: string;
+  readonly sink: LogSink;
+}
+
 /** One JSON line per entry on stderr; stdout stays free for what a user asked to see. */
-export function openLog(level: LogLevel): Log {
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ fd: 2, sync: true }));
+export function openLog({ level, node, sink }: LogOptions): Log {
+  const log = pino(
+    {
+      level,
+      base: { node },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    sink,
+  );
+  sink.onLost = (lines) => log.warn({ lines }, "lines of the log were dropped: nobody took them");
+  return log;
 }
 
 const nothing = (): void => {};

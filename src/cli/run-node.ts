@@ -4,6 +4,7 @@
  * Promise: whatever way the node ends, the listeners on signals and the file with the process id are gone.
  */
 import { messageOf } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
 import { instanceFolder } from "../settings/instance.ts";
 import type { Settings } from "../settings/settings.ts";
 import type { Role } from "../settings/settings-check.ts";
@@ -12,6 +13,7 @@ import { writePidFile } from "./pid-file.ts";
 
 /** A node that was started. */
 export interface RunningNode {
+  readonly log: Log;
   /** Drains and ends; idempotent. */
   stop(reason: string): Promise<void>;
   /** Replaces workers one after another; absent where there is only one process. */
@@ -58,11 +60,13 @@ export async function runNode(role: Role, settings: Settings, options: RunOption
     }
     stopping = signal;
     stoppingSince = performance.now();
-    if (node) stop(node, signal, complain);
+    if (node) stop(node, signal);
   };
   const onReload = (): void => {
-    if (!node?.reload) complain("nothing to reload: this node is a single process");
-    else node.reload().catch((error: unknown) => complain(`reload failed: ${messageOf(error)}`));
+    if (!node) return; // it starts with what is there now
+    const { log } = node;
+    if (!node.reload) log.warn({}, "nothing to reload: this node is a single process");
+    else node.reload().catch((error: unknown) => log.error({ error: messageOf(error) }, "reload failed"));
   };
   for (const signal of STOP_SIGNALS) signals.on(signal, onStop);
   signals.on("SIGHUP", onReload);
@@ -70,7 +74,7 @@ export async function runNode(role: Role, settings: Settings, options: RunOption
   try {
     node = await options.start({ role, settings, print });
     removePid = writePidFile(instanceFolder(role, settings));
-    if (stopping !== undefined) stop(node, stopping, complain);
+    if (stopping !== undefined) stop(node, stopping);
     return await node.done;
   } catch (error) {
     complain(explainStart(error));
@@ -82,8 +86,8 @@ export async function runNode(role: Role, settings: Settings, options: RunOption
   }
 }
 
-function stop(node: RunningNode, signal: string, complain: (text: string) => void): void {
-  node.stop(signal).catch((error: unknown) => complain(`stopping failed: ${messageOf(error)}`));
+function stop(node: RunningNode, signal: string): void {
+  node.stop(signal).catch((error: unknown) => node.log.error({ error: messageOf(error) }, "stopping failed"));
 }
 
 /** The commonest reasons in words that name the cure. */

@@ -5,7 +5,8 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { systemClock } from "../base/clock.ts";
-import { openLog } from "../base/log.ts";
+import { type Log, openLog } from "../base/log.ts";
+import { countLogLines, LogSink } from "../base/log-sink.ts";
 import { type Metrics, metricsText, openMetrics } from "../base/metrics.ts";
 import type { NodeReport } from "../cluster/registry.ts";
 import { instanceFolder, instanceName } from "../settings/instance.ts";
@@ -34,6 +35,7 @@ export interface StartOptions {
 }
 
 export interface StartedNode {
+  readonly log: Log;
   /** Drains and ends; idempotent. */
   stop(reason: string): Promise<void>;
   /** Replaces workers one after another; absent where there is only one process. */
@@ -49,9 +51,15 @@ const UNREADY_MS = { etcd: 1_000, embedded: 200 } as const; // balancers probe e
 export async function startNode(options: StartOptions): Promise<StartedNode> {
   const { role, settings } = options;
   const clock = systemClock;
-  const log = openLog(settings.log.level);
+  const id = `${instanceName(role, settings)}-${hostname()}-${randomUUID().slice(0, 8)}`;
+  const sink = new LogSink({ clock });
+  const log = openLog({ level: settings.log.level, node: id, sink });
   const metrics = openMetrics(settings.prometheus.metricPrefix);
-  const stopContaining = containLateErrors({ modules: settings.plugins, log, metrics, clock, exit: process.exit });
+  countLogLines(metrics, sink);
+  const stopContaining = containLateErrors({
+    ...{ modules: settings.plugins, log, sink, metrics, clock },
+    exit: process.exit,
+  });
   const { version, serverHeader, pluginSettings, registry, tokenPlaces } = await makeParts(settings);
   const listeners: ListenerFacts[] = [];
   const stops: (() => unknown)[] = [stopContaining];
@@ -66,7 +74,6 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
     stops.push(() => opened.close());
     const { source } = opened;
     const keys = role === "gateway" ? undefined : readAdminKeys(settings, source.kind === "embedded");
-    const id = `${instanceName(role, settings)}-${hostname()}-${randomUUID().slice(0, 8)}`;
     let serving: Serving | undefined;
     let probe: StoreProbe | undefined;
     const facts = nodeFacts({
@@ -155,7 +162,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
     let stopping: Promise<void> | undefined;
     const reload = serving?.reload;
     return {
-      done,
+      ...{ log, done },
       ...(reload ? { reload } : {}),
       stop(reason) {
         stopping ??= (async () => {

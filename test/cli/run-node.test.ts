@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { silentLog } from "../../src/base/log.ts";
 import { type RunningNode, runNode, type Signals } from "../../src/cli/run-node.ts";
 import { readSettings } from "../../src/settings/settings.ts";
 
@@ -21,8 +22,11 @@ function world(echoMs = 0) {
     exit: (code) => exits.push(code),
   };
   const calls: string[] = [];
+  const lines: string[] = [];
+  const line = (_fields: unknown, message: string): void => void lines.push(message);
   let end: (code: number) => void = () => {};
   const node: RunningNode = {
+    log: { ...silentLog, warn: line, error: line },
     async stop(reason) {
       calls.push(`stop ${reason}`);
     },
@@ -36,7 +40,7 @@ function world(echoMs = 0) {
   const complaints: string[] = [];
   const options = { signals, echoMs, print: () => {}, complain: (text: string) => void complaints.push(text) };
   const send = (signal: string): void => void emitter.emit(signal, signal);
-  return { node, calls, exits, complaints, options, send, end: (code: number) => end(code), emitter };
+  return { node, calls, lines, exits, complaints, options, send, end: (code: number) => end(code), emitter };
 }
 
 test.each(["SIGTERM", "SIGINT"])("%s stops the node, and the exit code is the node's own", async (signal) => {
@@ -93,7 +97,7 @@ test("a signal that comes while the node starts stops it as soon as it runs", as
 });
 
 test("SIGHUP replaces workers, or says that there are none", async () => {
-  const { node, calls, complaints, options, send, end } = world();
+  const { node, calls, lines, options, send, end } = world();
   const { reload, ...single } = node;
   expect(reload).toBeDefined();
   const first = runNode("all", settings, { ...options, start: async () => node });
@@ -105,11 +109,11 @@ test("SIGHUP replaces workers, or says that there are none", async () => {
   const other = world();
   const second = runNode("all", settings, {
     ...other.options,
-    start: async () => ({ ...single, done: other.node.done }),
+    start: async () => ({ ...single, log: other.node.log, done: other.node.done }),
   });
   await Promise.resolve();
   other.send("SIGHUP");
-  expect([...complaints, ...other.complaints]).toEqual(["nothing to reload: this node is a single process"]);
+  expect([...lines, ...other.lines]).toEqual(["nothing to reload: this node is a single process"]);
   other.end(0);
   await second;
 });

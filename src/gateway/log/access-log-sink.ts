@@ -3,11 +3,12 @@
  * Promise: memory is bounded and nobody waits: what a slow disk does not take is dropped, what a full one refuses is
  * lost, both are counted; whole lines only; a file that was moved away is opened anew within a second.
  */
-import { close, closeSync, fstat, open, openSync, stat, write } from "node:fs";
+import { close, closeSync, constants, fstat, open, openSync, stat, write } from "node:fs";
 import type { Clock, Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import { openLimitedWarn, type Warn } from "../../base/limited-log.ts";
 import type { Log } from "../../base/log.ts";
+import { openPatiently } from "../../base/log-sink.ts";
 import type { Counter, Metrics } from "../../base/metrics.ts";
 
 export const FLUSH_MS = 1_000;
@@ -19,6 +20,8 @@ const AGAIN_MS = 100;
 const CLOSE_MS = 2_000;
 const STDOUT = 1;
 const FILE_MODE = 0o640;
+/** Appends; where it is a pipe, a write does not wait for its reader. */
+const FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK;
 
 export interface SinkOptions {
   /** `stdout`, or the path of a file that is appended to. */
@@ -60,7 +63,10 @@ export class LineSink {
     this.#written = lines.child("written");
     this.#dropped = lines.child("dropped");
     this.#failed = lines.child("failed");
-    this.#fd = this.#target === undefined ? STDOUT : openSync(this.#target, "a", FILE_MODE);
+    this.#fd =
+      this.#target === undefined
+        ? openPatiently(STDOUT, () => process.stdout)
+        : openSync(this.#target, FLAGS, FILE_MODE);
     this.#timer = clock.every(FLUSH_MS, () => this.#tick());
   }
 
@@ -147,7 +153,7 @@ export class LineSink {
   }
 
   #reopen(path: string, done: () => void): void {
-    open(path, "a", FILE_MODE, (error, fd) => {
+    open(path, FLAGS, FILE_MODE, (error, fd) => {
       if (error) {
         this.#warn({ target: path, error: messageOf(error) }, "access log cannot be opened anew");
         done();

@@ -72,7 +72,7 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
   // out and one is on its way (docs/workers.md has the measurement).
   cluster.schedulingPolicy = cluster.SCHED_NONE;
   const execArgv = workerArguments(count);
-  cluster.setupPrimary({ exec: workerFile(), args: [], execArgv, serialization: "advanced" });
+  cluster.setupPrimary({ exec: workerFile(), args: [options.membership.id], execArgv, serialization: "advanced" });
   const supervisor = new Supervisor({
     ...{ count, clock, log, drainMs: settings.drainTimeMs },
     fork() {

@@ -4,10 +4,12 @@
  * also where a terminal or service manager sends them to all.
  */
 import type { Serializable } from "node:child_process";
+import cluster from "node:cluster";
 import { Channel, type Pipe } from "../../base/channel.ts";
 import { type Clock, systemClock, type Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
-import { openLog } from "../../base/log.ts";
+import { type Log, type LogLevel, openLog } from "../../base/log.ts";
+import { countLogLines, LogSink } from "../../base/log-sink.ts";
 import { type Metrics, openMetrics } from "../../base/metrics.ts";
 import { countProbes } from "../../runtime/upstream/upstreams.ts";
 import type { Settings } from "../../settings/settings.ts";
@@ -51,11 +53,15 @@ export async function runWorker(): Promise<void> {
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => undefined);
   process.title = "jotgate worker";
   const clock = systemClock;
-  const channel = new Channel({ pipe: pipeToPrimary(), clock, log: openLog("warn") });
+  const sink = new LogSink({ clock });
+  const [node = ""] = process.argv.slice(2);
+  const log = (level: LogLevel): Log => openLog({ level, node, sink }).child({ worker: cluster.worker?.id });
+  const channel = new Channel({ pipe: pipeToPrimary(), clock, log: log("warn") });
   try {
     const begin = await channel.call(BEGIN, { version: readVersion() }, BEGIN_MS);
     // True: the primary read and checked them.
-    await serve(begin.settings as Settings, begin, channel, clock);
+    const settings = begin.settings as Settings;
+    await serve(settings, begin, channel, { clock, sink, log: log(settings.log.level) });
   } catch (error) {
     channel.tell(FAILED, { message: messageOf(error), ...systemFacts(error) });
     clock.after(FAILED_MS, () => process.exit(1));
@@ -66,12 +72,12 @@ async function serve(
   settings: Settings,
   { folder, store }: { readonly folder: string; readonly store: string },
   channel: Channel,
-  clock: Clock,
+  { clock, sink, log }: { readonly clock: Clock; readonly sink: LogSink; readonly log: Log },
 ): Promise<void> {
-  const log = openLog(settings.log.level).child({ worker: process.pid });
   const metrics = openMetrics(settings.prometheus.metricPrefix);
   collectProcessMetrics(metrics);
-  containLateErrors({ modules: settings.plugins, log, metrics, clock, exit: process.exit });
+  countLogLines(metrics, sink);
+  containLateErrors({ ...{ modules: settings.plugins, log, sink, metrics, clock }, exit: process.exit });
   const news = new News(channel, clock, settings.prefix);
   // Only one process can open the embedded store: the primary has.
   const source = store === "embedded" ? openIpcSource(channel) : (await openSource(settings, clock, log)).source;
