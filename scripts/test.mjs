@@ -78,6 +78,7 @@ try {
   if (installed) {
     await step("etcd", ensureEtcd);
     await step("lint", () => node(tool("@biomejs/biome/bin/biome"), "check", "."));
+    await step("house", () => node(join(ROOT, "scripts/house.mjs")));
     await step("types", () => node(tool("typescript/bin/tsc"), "-p", "tsconfig.json", "--noEmit"));
     await step("build", async () => {
       await buildIfNeeded();

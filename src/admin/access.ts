@@ -1,7 +1,7 @@
 /**
  * Who may use the Admin API: allow-list on the socket's address, named keys with roles, a limit on guessing.
  * Promise: keys are compared in constant time and never kept in plain text, logged or echoed.
- * Source: spec/admin-api.md section 2, design.md section 8.
+ * Source: docs/spec/admin-api.md section 2, docs/compatibility.md.
  */
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { LRUCache } from "lru-cache";

@@ -1,6 +1,6 @@
 /**
  * Reads the body of an admin request: bounded, uncompressed, strict JSON. The content type is ignored.
- * Source: spec/admin-api.md section 3.
+ * Source: docs/spec/admin-api.md section 3.
  */
 import type { IncomingMessage } from "node:http";
 import { type JsonResult, parseJson } from "../base/json/json.ts";

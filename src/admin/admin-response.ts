@@ -1,6 +1,6 @@
 /**
  * What the Admin API answers, as plain data; only server.ts turns it into bytes.
- * Source: spec/admin-api.md sections 1, 3 and 4.
+ * Source: docs/spec/admin-api.md sections 1, 3 and 4.
  */
 import { isGatewayError, messageOf } from "../base/errors.ts";
 

@@ -1,7 +1,7 @@
 /**
  * What an admin node writes before it serves: placeholders that old APISIX nodes need, and the store's identity.
  * Promise: writes only what is missing, so any number of admins may start at once.
- * Source: spec/etcd-layout.md section 2, etcd.md section 6.
+ * Source: docs/spec/etcd-layout.md section 2, docs/spec/etcd.md section 6.
  */
 import { randomUUID } from "node:crypto";
 import { sleep } from "../base/clock.ts";

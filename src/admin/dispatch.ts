@@ -1,7 +1,7 @@
 /**
  * From a request to its answer: the fixed order of checks, then the one handler the path names.
  * Order: auth (before this) → resource name → method exists → body → JSON → `ttl` → handler.
- * Source: spec/admin-api.md section 3.
+ * Source: docs/spec/admin-api.md section 3.
  */
 
 import { parseBody } from "./admin-body.ts";

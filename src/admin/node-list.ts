@@ -2,7 +2,7 @@
  * `GET /nodes`: the gateway nodes that are registered, and how far each of them is.
  * Promise: how far a node is, is asked now and not read from what it once reported; asked at most once a second, however
  * many clients poll.
- * Source: etcd.md section 9.
+ * Source: docs/spec/etcd.md section 9.
  */
 import type { Clock } from "../base/clock.ts";
 import type { Barrier } from "../cluster/barrier.ts";

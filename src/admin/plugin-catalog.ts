@@ -1,7 +1,7 @@
 /**
  * What the Admin API has to know of plugins: names, schemas, checks, and what identifies a credential.
  * The composition root hands in the node's plugins; nothing here compiles or runs one.
- * Source: spec/admin-api.md sections 5.9, 6 and 7.
+ * Source: docs/spec/admin-api.md sections 5.9, 6 and 7.
  */
 import { withDefaults } from "../base/schema/schema-defaults.ts";
 import type { WriteContext } from "../plugin/plugin.ts";

@@ -1,6 +1,6 @@
 /**
  * What the Admin API tells of plugins and schemas.
- * Source: spec/admin-api.md section 6.
+ * Source: docs/spec/admin-api.md section 6.
  */
 import { kindByDir, strictValidator } from "../model/kinds.ts";
 import { type AdminAnswer, refuse } from "./admin-response.ts";

@@ -1,6 +1,6 @@
 /**
  * What a path of the Admin API names: a kind, perhaps one record of it, perhaps a place inside that record.
- * Source: spec/admin-api.md section 5.
+ * Source: docs/spec/admin-api.md section 5.
  */
 import { credentialId } from "../model/keys.ts";
 import { KINDS, type Kind, kindByDir } from "../model/kinds.ts";

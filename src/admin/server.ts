@@ -1,7 +1,7 @@
 /**
  * The Admin API's listener: turns HTTP into admin requests and answers into HTTP, and nothing else.
  * Promise: every path asks for a key, except OPTIONS and `HEAD /apisix/admin`, which carry no data.
- * Source: spec/admin-api.md sections 1 and 2.
+ * Source: docs/spec/admin-api.md sections 1 and 2.
  */
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";

@@ -1,6 +1,6 @@
 /**
  * Which store this is, and the operator's word that it is the right one after it was restored to an older state.
- * Source: etcd.md section 6 "Another store".
+ * Source: docs/spec/etcd.md section 6 "Another store".
  */
 import { isGatewayError, messageOf } from "../base/errors.ts";
 import { parseIdentity, raisedOf, raiseEpoch } from "../store/store-identity.ts";

@@ -1,7 +1,7 @@
 /**
  * Keys that the Admin API keeps beside the records. All but the store's identity live outside the watched prefix
  * (`P-jotgate/` sorts before `P/`), so that their chatter reaches no gateway node.
- * Source: etcd.md sections 6 and 8.
+ * Source: docs/spec/etcd.md sections 6 and 8.
  */
 import { createHash } from "node:crypto";
 import type { KindName } from "../model/kinds.ts";

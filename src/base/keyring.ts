@@ -3,7 +3,7 @@
  * writes APISIX's AES-CBC as well.
  * Promise: the first key of the ring seals, every key opens; a text sealed for one place opens at no other; a text that
  * no key opens is told apart from plain text, except in APISIX's format, which cannot.
- * Source: spec/admin-api.md section 8.
+ * Source: docs/spec/admin-api.md section 8.
  */
 import { isUtf8 } from "node:buffer";
 import { createCipheriv, createDecipheriv, createHash, createHmac, hkdfSync, randomBytes } from "node:crypto";

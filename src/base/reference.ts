@@ -1,7 +1,7 @@
 /**
  * Secret references: strings that stand for a value kept elsewhere (`$ENV://NAME`, `$secret://vault/1/path/key`).
  * Only the syntax is known here; resolving them is the work of floor `secret`.
- * Source: spec/secrets.md section 1.
+ * Source: docs/spec/secrets.md section 1.
  */
 export type Reference =
   | { readonly kind: "env"; readonly name: string; readonly sub?: string }

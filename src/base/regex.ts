@@ -1,7 +1,7 @@
 /**
  * Regular expressions that users write (routes, vars, plugins), on an engine whose time is linear in the input (RE2).
  * Promise: no pattern and no input can stall the loop; what RE2 cannot do is refused when the pattern is compiled.
- * Source: routing.md section 7; the syntax is PCRE's as far as RE2 has it, common PCRE spellings are translated.
+ * Source: docs/spec/routing.md section 7; the syntax is PCRE's as far as RE2 has it, common PCRE spellings are translated.
  */
 import { LRUCache } from "lru-cache";
 import { RE2JS } from "re2js";

@@ -1,7 +1,7 @@
 /**
  * Sends one request upstream: tries targets, decides what may be tried again, streams the request's body.
  * Promise: a try is repeated only when nothing was sent or the method is idempotent and the body is still here; never
- * after a response head. Each target is reported once. Source: spec/proxy.md section 4.
+ * after a response head. Each target is reported once. Source: docs/spec/proxy.md section 4.
  */
 import type { AttemptOutcome, Attempts, Target, Timeouts, UpstreamUnit } from "../runtime/upstream/upstream-unit.ts";
 import type { Exchange } from "./exchange.ts";

@@ -116,7 +116,7 @@ export class GatewayMetrics {
     counter.inc();
   }
 
-  /** What APISIX counts of its nginx. Source: spec/plugins.md section 11. */
+  /** What APISIX counts of its nginx. Source: docs/spec/plugins.md section 11. */
   #collectApisix(metrics: Metrics): void {
     metrics.gaugeOf(
       "apisix_http_requests_total",

@@ -1,6 +1,6 @@
 /**
  * The answers the gateway makes itself, as JSON in place of nginx's pages; each is made once.
- * Source: spec/proxy.md section 3; the 404 without a route keeps APISIX's text and type.
+ * Source: docs/spec/proxy.md section 3; the 404 without a route keeps APISIX's text and type.
  */
 import type { Answer } from "../plugin/plugin-answer.ts";
 

@@ -1,7 +1,7 @@
 /**
  * Asks an upstream target once whether it is alive: connects, sends one small request, reads the status line only.
  * Promise: ends within the time limit, never follows anywhere, keeps no connection, reads a bounded number of bytes.
- * Source: spec proxy.md section 6.
+ * Source: docs/spec/proxy.md section 6.
  */
 import { connect, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";

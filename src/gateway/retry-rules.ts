@@ -1,6 +1,6 @@
 /**
  * Which tries may be repeated, how an empty body is announced, and what each failure of an upstream is answered with.
- * Source: spec/proxy.md sections 3 and 4; nginx's proxy_next_upstream.
+ * Source: docs/spec/proxy.md sections 3 and 4; nginx's proxy_next_upstream.
  */
 import type { Answer } from "../plugin/plugin-answer.ts";
 import { pageAnswer } from "./gateway-pages.ts";

@@ -1,7 +1,7 @@
 /**
  * Who calls and what is laid over their requests: consumers, credentials, consumer groups, plugin configs, global rules,
  * plugin metadata.
- * Source: spec/resources.md (APISIX 3.18).
+ * Source: docs/spec/resources.md (APISIX 3.18).
  */
 import { type Static, Type } from "typebox";
 import { Description, Id, Labels, metadata, Plugins, Timestamp } from "./shared-schema.ts";

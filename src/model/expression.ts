@@ -1,7 +1,7 @@
 /**
  * Expressions over request variables: route `vars`, `_meta.filter`, traffic-split `match`.
  * Promise: checked and compiled once; the compiled test allocates nothing and cannot throw.
- * Source: spec/routing.md section 7.
+ * Source: docs/spec/routing.md section 7.
  */
 import { GatewayError } from "../base/errors.ts";
 import { compileIpSet, ipListError } from "../base/net/ip.ts";

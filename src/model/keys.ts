@@ -1,7 +1,7 @@
 /**
  * The codec of store keys: which record a key names, and which key a record has.
  * Promise: only records have a parse; placeholders, counters and chatter of others do not.
- * Source: spec/etcd-layout.md section 2.
+ * Source: docs/spec/etcd-layout.md section 2.
  */
 import { KINDS, type Kind, type KindName, kindByDir } from "./kinds.ts";
 

@@ -1,7 +1,7 @@
 /**
  * One description per kind of resource: names, directory, schemas, and how its id, times and methods behave.
  * Everything generic (admin engine, table, history) works from these descriptions and knows no kind by name.
- * Source: spec/admin-api.md section 5.
+ * Source: docs/spec/admin-api.md section 5.
  */
 import type { TSchema } from "typebox";
 import { compileSchema, type Validator } from "../base/schema/schema.ts";

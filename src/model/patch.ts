@@ -1,7 +1,7 @@
 /**
  * The two forms of PATCH: a recursive merge, and a value put at a sub path.
  * Promise: the stored value given is not changed; only own members are read or written, whatever they are called.
- * Source: spec/admin-api.md section 5.3.
+ * Source: docs/spec/admin-api.md section 5.3.
  */
 type Members = Record<string, unknown>;
 

@@ -1,7 +1,7 @@
 /**
  * Reads a stored value as a record: tolerant, because real APISIX nodes of any 3.x may have written it.
  * Promise: what comes back has its id from the key, is an object of this kind and none other, and satisfies the kind's tolerant schema.
- * Source: spec/etcd-layout.md sections 2 and 4.
+ * Source: docs/spec/etcd-layout.md sections 2 and 4.
  */
 
 import type { RecordKey } from "./keys.ts";

@@ -1,7 +1,7 @@
 /**
  * Which records a record points to, for checks on write, on delete and for warnings.
  * Promise: reads values as they are, also those that would not validate; never throws.
- * Source: spec/admin-api.md sections 5.5 and 5.6.
+ * Source: docs/spec/admin-api.md sections 5.5 and 5.6.
  */
 import type { KindName } from "./kinds.ts";
 

@@ -1,7 +1,7 @@
 /**
  * What routes must satisfy beyond their schema, in APISIX's order of checks.
  * Pure: no I/O; references and plugins are checked by the writer, between the two halves.
- * Source: spec/admin-api.md section 5.7.
+ * Source: docs/spec/admin-api.md section 5.7.
  */
 import { compileJsonPath } from "../base/json/json-path.ts";
 import { checkExpression } from "./expression.ts";

@@ -1,6 +1,6 @@
 /**
  * Routes, stream routes and services.
- * Source: spec/resources.md "Route" and "Service" (APISIX 3.18).
+ * Source: docs/spec/resources.md "Route" and "Service" (APISIX 3.18).
  */
 import { type Static, Type } from "typebox";
 import { HOST_PATTERN, Host, Id, Ip, Method, metadata, Plugins, statusOf, Timeout } from "./shared-schema.ts";

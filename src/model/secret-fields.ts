@@ -2,7 +2,7 @@
  * Where records hold secrets, and a walk that replaces them: what plugins declare, private keys of certificates, access to
  * secret managers.
  * Promise: the value given is not changed; what is not replaced is shared with the copy; references are no secrets.
- * Source: spec/admin-api.md section 8.
+ * Source: docs/spec/admin-api.md section 8.
  */
 import { isReference } from "../base/reference.ts";
 import type { Kind } from "./kinds.ts";

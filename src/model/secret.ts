@@ -1,6 +1,6 @@
 /**
  * Secret managers, certificates and protobuf definitions.
- * Source: spec/resources.md "Secret" and "SSL", spec/secrets.md sections 3 and 4 (APISIX 3.18).
+ * Source: docs/spec/resources.md "Secret" and "SSL", docs/spec/secrets.md sections 3 and 4 (APISIX 3.18).
  */
 import { type Static, Type } from "typebox";
 import {

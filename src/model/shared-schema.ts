@@ -1,6 +1,6 @@
 /**
  * The schemas that several resources share: ids, names, labels, hosts, times, addresses.
- * Source: spec/resources.md "Shared types" (APISIX 3.18).
+ * Source: docs/spec/resources.md "Shared types" (APISIX 3.18).
  */
 import { type Static, Type } from "typebox";
 

@@ -1,7 +1,7 @@
 /**
  * Certificates and private keys: that they parse.
  * Pure: no I/O. A private key that is not PEM is taken as encrypted and handed to `DecryptKey` first.
- * Source: spec/admin-api.md sections 5.8 and 5.14.
+ * Source: docs/spec/admin-api.md sections 5.8 and 5.14.
  */
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { isReference } from "../base/reference.ts";

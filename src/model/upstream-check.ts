@@ -1,7 +1,7 @@
 /**
  * What an upstream must satisfy beyond its schema, inline or on its own.
  * Pure: no I/O; that referenced certificates exist is checked by the writer.
- * Source: spec/admin-api.md section 5.8.
+ * Source: docs/spec/admin-api.md section 5.8.
  */
 import { isIPv6 } from "node:net";
 import { compileSchema } from "../base/schema/schema.ts";

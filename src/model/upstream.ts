@@ -1,6 +1,6 @@
 /**
  * The upstream resource, which also stands inline in routes and services.
- * Source: spec/resources.md "Upstream" and "checks" (APISIX 3.18).
+ * Source: docs/spec/resources.md "Upstream" and "checks" (APISIX 3.18).
  */
 import { type Static, Type } from "typebox";
 import { Certificate, Host, Id, METHODS, metadata, PrivateKey, Timeout } from "./shared-schema.ts";

@@ -2,7 +2,7 @@
  * Tells a record that was stored under the directory of another kind. Schemas cannot: they let unknown members through,
  * so that a consumer may be read from a route's text, and would then be one that nobody meant.
  * Only members that make a kind what it is count, so that what a newer APISIX adds is still read.
- * Source: reliability.md section 4.6.
+ * Source: docs/spec/reliability.md section 4.6.
  */
 import { KINDS, type KindName } from "./kinds.ts";
 import type { StoredValue } from "./record.ts";

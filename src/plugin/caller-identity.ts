@@ -2,7 +2,7 @@
  * What authentication plugins have in common: who the caller is goes upstream in X-Consumer-* headers, and a refusal
  * is a 401 with a challenge, or the anonymous consumer.
  * Promise: after `attachConsumer` those headers say exactly what the gateway knows; a value that cannot stand in a
- * header is left out, never escaped and never an error. Source: spec/jwt-auth.md sections 4 to 6.
+ * header is left out, never escaped and never an error. Source: docs/spec/jwt-auth.md sections 4 to 6.
  */
 
 import type { NodeEnv } from "./plugin.ts";

@@ -1,7 +1,7 @@
 /**
  * basic-auth: the caller is who knows a consumer's user name and password (RFC 7617).
  * Promise: passwords are compared as digests in constant time, and an unknown user costs the same.
- * Source: spec/plugins.md section 4, APISIX 3.18.
+ * Source: docs/spec/plugins.md section 4, APISIX 3.18.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { Type } from "typebox";

@@ -1,6 +1,6 @@
 /**
  * consumer-restriction: allows or refuses by consumer, consumer group, service or route.
- * Source: spec/plugins.md section 5, APISIX 3.18.
+ * Source: docs/spec/plugins.md section 5, APISIX 3.18.
  */
 import { Type } from "typebox";
 import { Method } from "../model/shared-schema.ts";

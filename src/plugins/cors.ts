@@ -1,7 +1,7 @@
 /**
  * cors: answers preflights and adds the headers that let browsers of other origins read responses.
  * Promise: a preflight never reaches authentication; an origin is echoed only when the configuration allows it.
- * Source: spec/plugins.md section 7, APISIX 3.18 (a single origin that does not match sends nothing, as its tests say).
+ * Source: docs/spec/plugins.md section 7, APISIX 3.18 (a single origin that does not match sends nothing, as its tests say).
  */
 import { Type } from "typebox";
 import { Defaulted } from "../plugin/defaulted.ts";

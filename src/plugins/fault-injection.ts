@@ -1,6 +1,6 @@
 /**
  * fault-injection: delays requests or answers them with a fault, some of them or those that match.
- * Runs before authentication. Source: spec/plugins.md section 10, APISIX 3.18.
+ * Runs before authentication. Source: docs/spec/plugins.md section 10, APISIX 3.18.
  */
 import { type Static, Type } from "typebox";
 import { type Clock, sleep } from "../base/clock.ts";

@@ -1,6 +1,6 @@
 /**
  * ip-restriction: allows or refuses by the client's address, as real-ip left it.
- * Source: spec/plugins.md section 5, APISIX 3.18.
+ * Source: docs/spec/plugins.md section 5, APISIX 3.18.
  */
 import { Type } from "typebox";
 import { compileIpSet, ipListError } from "../base/net/ip.ts";

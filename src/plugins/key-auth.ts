@@ -1,7 +1,7 @@
 /**
  * key-auth: the caller is who holds an API key, sent in a header or a query argument.
  * Promise: the key is looked up whole; a repeated or valueless argument is never a key.
- * Source: spec/plugins.md section 4, APISIX 3.18.
+ * Source: docs/spec/plugins.md section 4, APISIX 3.18.
  */
 import { Type } from "typebox";
 import { attachConsumer, openRefusals } from "../plugin/caller-identity.ts";

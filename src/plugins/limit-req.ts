@@ -1,6 +1,6 @@
 /**
  * limit-req: a rate of requests per second by a leaky bucket; what is above the rate waits, what is above the burst
- * is refused. Source: spec/plugins.md section 6, APISIX 3.18.
+ * is refused. Source: docs/spec/plugins.md section 6, APISIX 3.18.
  */
 import { Type } from "typebox";
 import { sleep } from "../base/clock.ts";

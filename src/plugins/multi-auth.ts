@@ -1,6 +1,6 @@
 /**
  * multi-auth: several authentication plugins, of which one must accept the caller; the first that does wins.
- * Promise: the caller never learns which of them refused, or why. Source: spec/jwt-auth.md section 8, APISIX 3.18.
+ * Promise: the caller never learns which of them refused, or why. Source: docs/spec/jwt-auth.md section 8, APISIX 3.18.
  */
 import { Type } from "typebox";
 import { compileSchema } from "../base/schema/schema.ts";

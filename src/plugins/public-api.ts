@@ -1,6 +1,6 @@
 /**
  * public-api: answers with an API of a loaded plugin, such as jwt-auth's signing endpoint; no upstream is called.
- * Plugins of higher priority on the same route run first, and so protect it. Source: spec/plugins.md section 3.
+ * Plugins of higher priority on the same route run first, and so protect it. Source: docs/spec/plugins.md section 3.
  */
 import { Type } from "typebox";
 import { definePlugin } from "../plugin/plugin.ts";

@@ -1,7 +1,7 @@
 /**
  * redirect: sends the caller elsewhere.
  * Promise: Location is printable ASCII without blanks, and never begins with a second slash that a variable brought.
- * Source: spec/plugins.md section 10, APISIX 3.18.
+ * Source: docs/spec/plugins.md section 10, APISIX 3.18.
  */
 import { type Static, Type } from "typebox";
 import { escapePath } from "../base/net/path.ts";

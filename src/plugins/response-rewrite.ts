@@ -1,7 +1,7 @@
 /**
  * response-rewrite: changes status, headers and body of responses, those the gateway made included.
  * Bodies are decoded (gzip, deflate, br) before filters see them and go out plain.
- * Source: spec/plugins.md section 9, APISIX 3.18.
+ * Source: docs/spec/plugins.md section 9, APISIX 3.18.
  */
 import { isUtf8 } from "node:buffer";
 import { brotliDecompressSync, gunzipSync, inflateSync } from "node:zlib";

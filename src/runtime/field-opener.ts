@@ -1,7 +1,7 @@
 /**
  * Opens the sealed members of records as they come from the store, before anything is compiled.
  * Promise: what no key opens is a problem of its record, whose last good unit goes on serving; it never becomes a key.
- * Source: spec/admin-api.md section 8.
+ * Source: docs/spec/admin-api.md section 8.
  */
 import { isSealed, type Keyring } from "../base/keyring.ts";
 import { keyOf, type RecordKey } from "../model/keys.ts";

@@ -1,7 +1,7 @@
 /**
  * The configuration that requests are served by: what the records of the store mean, kept up to date change by change.
  * Promise: a batch is applied in one turn; a record that cannot be taken keeps its last good unit and is listed; the
- * cost of a change follows the change. Source: etcd-layout.md section 4.
+ * cost of a change follows the change. Source: docs/spec/etcd-layout.md section 4.
  */
 import { isUtf8 } from "node:buffer";
 import { messageOf } from "../base/errors.ts";

@@ -3,7 +3,7 @@
  * Promise: a value lives 300 s and a failure 60 s; one request at a time per reference; memory and requests under way
  * are bounded; held references are read again in the background and listeners hear of each change.
  * Fails closed: what cannot be read is an error, never the reference's text. Only a manager that does not answer leaves
- * a value that was known before in use. Source: spec/secrets.md; TTLs as recommended there.
+ * a value that was known before in use. Source: docs/spec/secrets.md; TTLs as recommended there.
  */
 import type { Clock } from "../base/clock.ts";
 import { GatewayError, messageOf } from "../base/errors.ts";

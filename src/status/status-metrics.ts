@@ -71,7 +71,7 @@ export function collectNodeMetrics(metrics: Metrics, facts: NodeFacts): void {
   collectApisixMetrics(metrics, facts);
 }
 
-/** What dashboards made for APISIX look for. Source: spec/plugins.md section 11. */
+/** What dashboards made for APISIX look for. Source: docs/spec/plugins.md section 11. */
 function collectApisixMetrics(metrics: Metrics, facts: NodeFacts): void {
   metrics.gaugeOf("apisix_node_info", "Info of APISIX node", ["hostname", "version"], () => [
     { labels: [hostname(), facts.version], value: 1 },

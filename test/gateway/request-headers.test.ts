@@ -1,4 +1,4 @@
-/** What the upstream sees of a client's header lines. Source: spec/proxy.md section 1. */
+/** What the upstream sees of a client's header lines. Source: docs/spec/proxy.md section 1. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { compileIpSet } from "../../src/base/net/ip.ts";
 import { LANES } from "./lanes.ts";

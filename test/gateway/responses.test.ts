@@ -1,4 +1,4 @@
-/** What the client gets of an upstream's response, in every framing; what is no response at all. spec/proxy.md section 2. */
+/** What the client gets of an upstream's response, in every framing; what is no response at all. docs/spec/proxy.md section 2. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { LANES } from "./lanes.ts";
 import {

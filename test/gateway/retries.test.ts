@@ -1,4 +1,4 @@
-/** What is tried again, what is not, and what the client gets then. Source: spec/proxy.md sections 3 and 4. */
+/** What is tried again, what is not, and what the client gets then. Source: docs/spec/proxy.md sections 3 and 4. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { freePort } from "../support/ports.ts";
 import { LANES } from "./lanes.ts";

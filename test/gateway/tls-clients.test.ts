@@ -1,5 +1,5 @@
 /**
- * Client certificates: who may reach a host whose record verifies clients. Source: spec/proxy.md section 3, APISIX's
+ * Client certificates: who may reach a host whose record verifies clients. Source: docs/spec/proxy.md section 3, APISIX's
  * verify_https_client.
  */
 import { spawn } from "node:child_process";

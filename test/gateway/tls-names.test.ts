@@ -1,4 +1,4 @@
-/** Which certificate a server name gets, and what becomes of it when records change. Source: spec/resources.md "SSL". */
+/** Which certificate a server name gets, and what becomes of it when records change. Source: docs/spec/resources.md "SSL". */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Authority, openAuthority, type Pair } from "../support/authority.ts";
 import { answering, OK, openRawUpstream, type RawUpstream, routingOf, upstreamOf, waitFor } from "./support.ts";

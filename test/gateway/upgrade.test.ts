@@ -1,4 +1,4 @@
-/** WebSocket and other upgrades: tunnelled where the route allows, plain HTTP everywhere else. spec/proxy.md section 7. */
+/** WebSocket and other upgrades: tunnelled where the route allows, plain HTTP everywhere else. docs/spec/proxy.md section 7. */
 import { afterAll, describe, expect, test } from "vitest";
 import { textAnswer } from "../../src/plugin/plugin-answer.ts";
 import { LANES } from "./lanes.ts";

@@ -9,7 +9,7 @@ import { ROOT } from "../support/process.ts";
 const page = (name: string): string => readFileSync(join(ROOT, "docs/plugins", `${name}.md`), "utf8");
 const find = (name: string) => PLUGINS.find((plugin) => plugin.name === name);
 
-/** Source: plugins.md section 2. */
+/** Source: docs/spec/plugins.md section 2. */
 const PRIORITIES: Readonly<Record<string, number>> = {
   "real-ip": 23_000,
   "request-id": 12_015,

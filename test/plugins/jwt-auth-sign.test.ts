@@ -1,4 +1,4 @@
-/** The signing endpoint, as spec/jwt-auth.md section 9 tables it, reached through public-api. */
+/** The signing endpoint, as docs/spec/jwt-auth.md section 9 tables it, reached through public-api. */
 import { describe, expect, test } from "vitest";
 import type { Answer } from "../../src/plugin/plugin-answer.ts";
 import {

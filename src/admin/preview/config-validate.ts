@@ -1,6 +1,6 @@
 /**
  * `POST /configs/validate`: checks a whole configuration without the store, and lists everything that is wrong.
- * Source: spec/admin-api.md section 6.
+ * Source: docs/spec/admin-api.md section 6.
  */
 import { parse } from "yaml";
 import { messageOf } from "../../base/errors.ts";

@@ -1,7 +1,7 @@
 /**
  * Which of two routes a request reaches first, and whether one leaves anything for the other.
  * Promise: "hides" is said only when it is certain, "takes from" when it is possible. Pure.
- * Source: routing.md sections 3 and 4, runtime/routes/router.ts.
+ * Source: docs/spec/routing.md sections 3 and 4, runtime/routes/router.ts.
  */
 import type { RouterMode } from "../../runtime/routes/router.ts";
 import { compileUriPattern } from "../../runtime/routes/uri-pattern.ts";

@@ -1,6 +1,6 @@
 /**
  * Filters and paging of lists, as the query string gives them.
- * Source: spec/admin-api.md section 4 "Paging" and "Filters".
+ * Source: docs/spec/admin-api.md section 4 "Paging" and "Filters".
  */
 import { compilePattern, patternError } from "../../base/regex.ts";
 import type { Kind } from "../../model/kinds.ts";

@@ -1,6 +1,6 @@
 /**
  * What a client is shown of a record: private keys of certificates never, secrets to admins only.
- * Source: spec/admin-api.md sections 4 and 5.14.
+ * Source: docs/spec/admin-api.md sections 4 and 5.14.
  */
 import { isReference } from "../../base/reference.ts";
 import type { Kind } from "../../model/kinds.ts";

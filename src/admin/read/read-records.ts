@@ -2,7 +2,7 @@
  * GET of one record and of a list.
  * Promise: a list shows one revision of the store and is produced page by page, so its size takes no memory; only
  * paging by creation keeps one small entry per record.
- * Source: spec/admin-api.md section 4.
+ * Source: docs/spec/admin-api.md section 4.
  */
 import { credentialsOf, dirOf, keyOf, parseKey } from "../../model/keys.ts";
 import type { KeyRange, KeyValue } from "../../store/store.ts";

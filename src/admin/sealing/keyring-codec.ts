@@ -1,7 +1,7 @@
 /**
  * The field codec with a keyring: secrets are sealed for their place, in our format or in APISIX's.
  * Promise: nothing is ever sealed twice; a sealed text that came from us and is sent back is the secret it was.
- * Source: spec/admin-api.md section 8.
+ * Source: docs/spec/admin-api.md section 8.
  */
 import { isSealed, type Keyring, looksLegacy } from "../../base/keyring.ts";
 import type { Kind } from "../../model/kinds.ts";

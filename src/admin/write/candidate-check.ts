@@ -1,6 +1,6 @@
 /**
  * Checks what is about to be stored, as far as that needs no store: shape first, content last, APISIX's words.
- * Source: spec/admin-api.md sections 5.7 to 5.14.
+ * Source: docs/spec/admin-api.md sections 5.7 to 5.14.
  */
 import { KINDS, type Kind, type KindName, secretSchema, strictValidator } from "../../model/kinds.ts";
 import { luaScript, routeAfterPlugins, routeBeforeSchema } from "../../model/route-check.ts";

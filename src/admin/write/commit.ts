@@ -1,7 +1,7 @@
 /**
  * Carries out a plan, and finds out what became of it when the answer was lost or cannot be believed.
  * Promise: never reports success without having seen a revision, never does a write twice.
- * Source: etcd.md section 8 "Unknown outcome".
+ * Source: docs/spec/etcd.md section 8 "Unknown outcome".
  */
 import type { Clock } from "../../base/clock.ts";
 import { sleep } from "../../base/clock.ts";

@@ -1,6 +1,6 @@
 /**
  * DELETE of any kind of record: users first, then the record, its index entries and, for consumers, its credentials.
- * Source: spec/admin-api.md sections 5.5 and 5.9.
+ * Source: docs/spec/admin-api.md sections 5.5 and 5.9.
  */
 import { sleep } from "../../base/clock.ts";
 import { isGatewayError } from "../../base/errors.ts";

@@ -1,7 +1,7 @@
 /**
  * A plugin may stand in one global rule only. The rule spans records, so all writes of global rules are put in a row
  * by one guard key.
- * Source: spec/admin-api.md section 5.11.
+ * Source: docs/spec/admin-api.md section 5.11.
  */
 import { dirOf, parseKey } from "../../model/keys.ts";
 import { prefixRange, type Store } from "../../store/store.ts";

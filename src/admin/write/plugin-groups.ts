@@ -1,7 +1,7 @@
 /**
  * Rules of plugins that span records: limit-count counts a `group` together, so all its configurations must be equal.
  * Such writes are put in a row by one guard key, so that two of them cannot pass each other.
- * Source: spec/plugins.md section 6.
+ * Source: docs/spec/plugins.md section 6.
  */
 import { dirOf, parseKey } from "../../model/keys.ts";
 import { KINDS, type KindName } from "../../model/kinds.ts";

@@ -1,6 +1,6 @@
 /**
  * The rules of ids and user names: where they come from, that they agree, and what they may look like.
- * Source: spec/admin-api.md sections 5.1, 5.9, 5.12 and 5.13.
+ * Source: docs/spec/admin-api.md sections 5.1, 5.9, 5.12 and 5.13.
  */
 import { compileSchema } from "../../base/schema/schema.ts";
 import { Id } from "../../model/shared-schema.ts";

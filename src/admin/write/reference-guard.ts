@@ -1,7 +1,7 @@
 /**
  * References between records: that they exist when a record is written, that nobody holds them when one is deleted,
  * and that both stay true under concurrent writes (see `pointedKey`).
- * Source: spec/admin-api.md sections 5.5 and 5.6, etcd.md section 8.
+ * Source: docs/spec/admin-api.md sections 5.5 and 5.6, docs/spec/etcd.md section 8.
  */
 import { isGatewayError, messageOf } from "../../base/errors.ts";
 import { dirOf, keyOf, parseKey } from "../../model/keys.ts";

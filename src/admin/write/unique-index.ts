@@ -2,7 +2,7 @@
  * Keeps identifying values of authentication plugins (jwt-auth `key`, basic-auth `username`…) unique over all
  * consumers and credentials, by index entries that are written in the transaction of the record.
  * Promise: of two racing writes of the same value one is refused; entries whose owner is gone do not count.
- * Source: spec/admin-api.md section 5.9, etcd.md section 8.
+ * Source: docs/spec/admin-api.md section 5.9, docs/spec/etcd.md section 8.
  */
 import { isReference } from "../../base/reference.ts";
 import { keyOf, parseKey } from "../../model/keys.ts";

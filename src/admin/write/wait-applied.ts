@@ -1,7 +1,7 @@
 /**
  * The write barrier: lengthens the answer to a write until every live gateway node has applied it, or says who has not.
  * Promise: 2xx other than 202 only when all of them have; what was written stays written in either case.
- * Source: etcd.md section 9.
+ * Source: docs/spec/etcd.md section 9.
  */
 import { messageOf } from "../../base/errors.ts";
 import type { Asking, BarrierAnswer } from "../../cluster/barrier.ts";

@@ -1,7 +1,7 @@
 /**
  * The common end of PUT, POST and PATCH: checks what needs the store, plans, and commits, or shows what would happen.
  * Promise: what is answered with 2xx is committed, was checked as a whole, and points to records that exist.
- * Source: spec/admin-api.md sections 4 and 5.
+ * Source: docs/spec/admin-api.md sections 4 and 5.
  */
 import { isGatewayError } from "../../base/errors.ts";
 import { keyOf } from "../../model/keys.ts";

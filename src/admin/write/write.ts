@@ -1,7 +1,7 @@
 /**
  * PUT, POST and PATCH of any kind of record, by compare-and-swap.
  * Promise: what is answered with 2xx is committed, was checked as a whole, and points to records that exist.
- * Source: spec/admin-api.md sections 4 and 5.
+ * Source: docs/spec/admin-api.md sections 4 and 5.
  */
 import { sleep } from "../../base/clock.ts";
 import { luaType } from "../../base/schema/schema-text.ts";

@@ -1,7 +1,7 @@
 /**
  * The part of JSONPath that `post_arg.<path>` variables need: members, indexes, wildcards, slices, unions, descent.
  * Promise: a path is parsed once; a query visits at most VISITS_MAX values, whatever the body and the path are.
- * Filters and scripts (`[?(...)]`) are refused. Source: routing.md section 7; APISIX 3.18 reads these paths as lua-jsonpath does.
+ * Filters and scripts (`[?(...)]`) are refused. Source: docs/spec/routing.md section 7; APISIX 3.18 reads these paths as lua-jsonpath does.
  */
 
 /** Values a path leads to, in document order; nothing found is an empty list. */

@@ -1,7 +1,7 @@
 /**
  * Reads JSON that strangers send (admin bodies, expressions): strict UTF-8, bounded depth, no numbers that lose
  * precision, no member names that could reach a prototype. Errors are worded as lua-cjson words them.
- * Source: spec/admin-api.md section 3.
+ * Source: docs/spec/admin-api.md section 3.
  */
 export type JsonResult =
   | { readonly ok: true; readonly value: unknown }

@@ -1,7 +1,7 @@
 /**
  * The one reading of a request target that routing, policy and forwarding share, as nginx makes `$uri`.
  * Promise: a path is decoded once, has no dot segments, no doubled slashes and no control characters;
- * whatever cannot be read so is `undefined`, which is a 400. Source: routing.md section 1, nginx ngx_http_parse_complex_uri.
+ * whatever cannot be read so is `undefined`, which is a 400. Source: docs/spec/routing.md section 1, nginx ngx_http_parse_complex_uri.
  */
 export interface PathOptions {
   /** Refuses encoded slashes, backslashes (raw or encoded) and what still looks encoded after decoding once. */

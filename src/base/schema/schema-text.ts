@@ -2,7 +2,7 @@
  * Says why a value does not satisfy a schema, in the words APISIX uses (its JSON schema library: one error, the first).
  * Promise: walks members in the schema's order, so the answer is always the same; never changes the value.
  * Table semantics: an empty array is an object, an empty object is an array.
- * Source: spec/admin-api.md section 7.
+ * Source: docs/spec/admin-api.md section 7.
  */
 import { isReference } from "../reference.ts";
 import { FORMATS, schemaPattern } from "./schema-format.ts";

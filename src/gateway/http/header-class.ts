@@ -2,7 +2,7 @@
  * What a header name means to a proxy, told by length and first letter before anything is compared.
  * Promise: spellings differ in case only, except for names that stand for identity, forwarding or framing: those are
  * known in every spelling a back end may read as the same (`X_Consumer_Username`, `Content_Length`).
- * Sources: RFC 9110 section 7.6.1, RFC 9112 section 6, spec/proxy.md section 1.
+ * Sources: RFC 9110 section 7.6.1, RFC 9112 section 6, docs/spec/proxy.md section 1.
  */
 export const PLAIN = 0;
 /** Hop-by-hop: never passed on. */

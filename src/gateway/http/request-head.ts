@@ -1,7 +1,7 @@
 /**
  * Makes the request view from what a lane has read, or says why the request is refused.
  * Promise: both lanes come through here, so both refuse the same requests; host and path are read in one way only.
- * Sources: RFC 9112 section 3.2, spec/proxy.md section 1, docs/compatibility.md.
+ * Sources: RFC 9112 section 3.2, docs/spec/proxy.md section 1, docs/compatibility.md.
  */
 import { isIP } from "node:net";
 import { normalisePath, splitTarget } from "../../base/net/path.ts";
@@ -101,7 +101,7 @@ function replaceHost(lines: string[], value: string): void {
   lines.unshift("Host", value);
 }
 
-/** Source: nginx realip module with its defaults; spec/proxy.md section 1. */
+/** Source: nginx realip module with its defaults; docs/spec/proxy.md section 1. */
 function applyRealIp(view: RequestView, settings: GatewaySettings): void {
   const value = view.headers.get(settings.realIpHeader);
   if (value === undefined) return;

@@ -1,7 +1,7 @@
 /**
  * Reads the header lines of a request once: what frames it, what names the host, and what must not go further.
  * Promise: after `finish` the lines hold end-to-end headers only, no identity or forwarding header the client had
- * no right to send, whatever their spelling. Sources: reliability of framing in RFC 9112 section 6, spec/proxy.md section 1.
+ * no right to send, whatever their spelling. Sources: reliability of framing in RFC 9112 section 6, docs/spec/proxy.md section 1.
  */
 import {
   AUTHORIZATION,

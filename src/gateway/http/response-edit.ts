@@ -81,7 +81,7 @@ const TEXT_TYPES: ReadonlySet<string> = new Set([
   "application/rss+xml",
 ]);
 
-/** A text type without parameters says that it is UTF-8. Source: recorded behaviour, spec/proxy.md section 2. */
+/** A text type without parameters says that it is UTF-8. Source: recorded behaviour, docs/spec/proxy.md section 2. */
 export function addCharset(headers: HeaderList): void {
   const type = headers.get("content-type");
   if (type !== undefined && TEXT_TYPES.has(type)) headers.set("Content-Type", `${type}; charset=utf-8`);

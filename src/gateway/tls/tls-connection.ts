@@ -2,7 +2,7 @@
  * What the TLS handshake of a connection has shown, and which requests may come over it: hosts whose certificate record
  * verifies clients are reached only under their own server name and by clients that have proved themselves.
  * Promise: judged against the records of now, not of the handshake: a withdrawn authority counts at the next request.
- * Source: spec/proxy.md section 3; APISIX 3.18's verify_https_client in init.lua.
+ * Source: docs/spec/proxy.md section 3; APISIX 3.18's verify_https_client in init.lua.
  */
 import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
 import type { Answer } from "../../plugin/plugin-answer.ts";

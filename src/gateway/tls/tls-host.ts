@@ -2,7 +2,7 @@
  * One `ssls` record, compiled: everything a handshake for its names needs, made once, never changed.
  * Promise: a pair that does not fit, a protocol list that leaves nothing and a pattern that cannot be compiled are
  * errors here, not in a handshake; errors name the member and OpenSSL's reason, never a value.
- * Source: spec/resources.md "SSL".
+ * Source: docs/spec/resources.md "SSL".
  */
 import { constants, createHash, X509Certificate } from "node:crypto";
 import { createServer, type Server } from "node:tls";

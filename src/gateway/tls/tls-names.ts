@@ -1,7 +1,7 @@
 /**
  * Which certificate answers to a server name: the exact name, then the longest wildcard, then `*`.
  * Promise: a wildcard stands for one label and no more; when records claim the same name, all nodes choose the same one.
- * Source: spec/resources.md "SSL"; APISIX 3.18's ssl/router/radixtree_sni.lua, where `*st.com` is a wildcard, too.
+ * Source: docs/spec/resources.md "SSL"; APISIX 3.18's ssl/router/radixtree_sni.lua, where `*st.com` is a wildcard, too.
  */
 import type { TlsHost } from "./tls-host.ts";
 

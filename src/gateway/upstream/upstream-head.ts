@@ -1,7 +1,7 @@
 /**
  * Writes the head of the request that goes upstream: our Host, what is left of the client's headers, our X-Forwarded-*.
  * Promise: whatever plugins put into the view, the head is one well-formed request; a value that cannot stand in a
- * header is left out and counted, framing headers come from here alone. Source: spec/proxy.md section 1.
+ * header is left out and counted, framing headers come from here alone. Source: docs/spec/proxy.md section 1.
  */
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { Target, UpstreamUnit } from "../../runtime/upstream/upstream-unit.ts";

@@ -1,7 +1,7 @@
 /**
  * Expressions bound to request variables: `_meta.filter`, route `vars`, and every `vars` of a plugin.
  * Promise: names are resolved when configuration changes; a test makes no closure and cannot throw.
- * Source: spec/routing.md section 7.
+ * Source: docs/spec/routing.md section 7.
  */
 import { type Clock, systemClock } from "../../base/clock.ts";
 import { compileExpression } from "../../model/expression.ts";

@@ -1,7 +1,7 @@
 /**
  * Texts with variables in them, compiled once: `$name`, `${name}`, `${name ?? default}`; `\$` stays as written.
  * What comes out may hold anything a client sent: texts for headers go through `safeHeaderValue`.
- * Source: plugins.md section 8; APISIX 3.18's resolve_var.
+ * Source: docs/spec/plugins.md section 8; APISIX 3.18's resolve_var.
  */
 import { type Clock, systemClock } from "../../base/clock.ts";
 import type { RequestView } from "../request-view.ts";

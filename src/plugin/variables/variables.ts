@@ -1,7 +1,7 @@
 /**
  * Request variables by name (`arg_id`, `http_x_team`, `remote_addr`, …): `vars`, `_meta.filter`, keys of limits, templates.
  * Promise: a name is resolved once, when configuration changes; what nginx has as text is text here, absent is undefined.
- * Source: routing.md section 7.
+ * Source: docs/spec/routing.md section 7.
  */
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";

@@ -1,7 +1,7 @@
 /**
  * hmac-auth: the caller signs parts of the request with a shared secret (`Authorization: Signature keyId="…",…`).
  * Promise: signatures are compared in constant time; the key fixes nothing but the secret, the route the algorithms.
- * Source: spec/plugins.md section 4, APISIX 3.18 (not the older X-HMAC-* scheme).
+ * Source: docs/spec/plugins.md section 4, APISIX 3.18 (not the older X-HMAC-* scheme).
  */
 import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from "node:crypto";
 import { Type } from "typebox";

@@ -1,6 +1,6 @@
 /**
  * The text formats of hmac-auth: the Authorization header, the signing text, the Digest header, HTTP dates.
- * Promise: nothing throws, whatever was sent. Source: spec/plugins.md section 4.
+ * Promise: nothing throws, whatever was sent. Source: docs/spec/plugins.md section 4.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { HeaderList } from "../../plugin/headers.ts";

@@ -1,7 +1,7 @@
 /**
  * The 13 signature algorithms: which key fits each, and how to verify and sign with a key made ready once.
  * Promise: a key of another type or curve is refused here, so that no request ever meets one, and a weak one is named as
- * such; verifying never throws. Sources: RFC 7518 section 3, RFC 8037, spec/jwt-auth.md section 4.
+ * such; verifying never throws. Sources: RFC 7518 section 3, RFC 8037, docs/spec/jwt-auth.md section 4.
  */
 import {
   constants,

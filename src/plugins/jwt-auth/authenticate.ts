@@ -2,7 +2,7 @@
  * Who is calling, by token: the pure core of jwt-auth. Looks the token up, else verifies it in the order
  * parse, key, algorithm, signature, claims, revocation; then attaches the consumer or refuses.
  * Promise: nothing a caller sends makes it throw; no key is touched before the algorithm is the credential's; a hit
- * awaits nothing. Source: spec/jwt-auth.md section 4, newest column.
+ * awaits nothing. Source: docs/spec/jwt-auth.md section 4, newest column.
  */
 import { randomBytes } from "node:crypto";
 import { attachConsumer, type Refusals } from "../../plugin/caller-identity.ts";

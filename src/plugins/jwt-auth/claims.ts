@@ -1,6 +1,6 @@
 /**
  * When a token is valid: `exp` and `nbf` against whole seconds, with the consumer's grace period.
- * Source: spec/jwt-auth.md section 4 "Claims", newest column: both are checked where present, or exactly those that
+ * Source: docs/spec/jwt-auth.md section 4 "Claims", newest column: both are checked where present, or exactly those that
  * `claims_to_verify` lists, which must then be there.
  */
 import type { Claims } from "./token.ts";

@@ -1,7 +1,7 @@
 /**
  * The consumer side of jwt-auth: schema, rules, the secret that is made when none is given, and the compiled credential.
  * Promise: the algorithm is the credential's; its key is a typed KeyObject before any request sees it.
- * Source: spec/jwt-auth.md sections 1 and 9; `strict` refuses weak keys beyond it (docs/plugins/jwt-auth.md).
+ * Source: docs/spec/jwt-auth.md sections 1 and 9; `strict` refuses weak keys beyond it (docs/plugins/jwt-auth.md).
  */
 import { type KeyObject, randomBytes } from "node:crypto";
 import { type Static, Type } from "typebox";

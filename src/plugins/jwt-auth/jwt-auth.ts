@@ -1,7 +1,7 @@
 /**
  * jwt-auth: authenticates callers by JSON Web Token and offers the signing endpoint.
  * The consumer side is in credential.ts, the verification in authenticate.ts, the endpoint in sign.ts.
- * Promise: routes with the same configuration share one compiled authentication. Source: spec/jwt-auth.md.
+ * Promise: routes with the same configuration share one compiled authentication. Source: docs/spec/jwt-auth.md.
  */
 import { type Static, Type } from "typebox";
 import { openRefusals } from "../../plugin/caller-identity.ts";

@@ -1,6 +1,6 @@
 /**
  * How an authentication can end: the text for the caller, the word for logs, the count for Prometheus.
- * Source of the texts: spec/jwt-auth.md section 4.
+ * Source of the texts: docs/spec/jwt-auth.md section 4.
  */
 import type { Counter, Metrics } from "../../base/metrics.ts";
 import type { Refusals } from "../../plugin/caller-identity.ts";

@@ -1,7 +1,7 @@
 /**
  * The signing endpoint of APISIX 3.5: GET /apisix/plugin/jwt/sign?key=…&payload=…, reachable through public-api only.
  * Promise: `key` and `exp` are the gateway's, whatever the payload says; RSA signs off the main thread; a token is
- * signed once per second where signatures are deterministic. Source: spec/jwt-auth.md section 9; in `strict` it wants
+ * signed once per second where signatures are deterministic. Source: docs/spec/jwt-auth.md section 9; in `strict` it wants
  * POST and an authenticated caller, and no registered claim comes from the payload.
  */
 import { LRUCache } from "lru-cache";

@@ -1,7 +1,7 @@
 /**
  * Where a request carries its token: header, then query, then cookie; the first that is present counts, even if empty.
  * Promise: a source that two readers could read differently (repeated header or argument) gives an invalid token.
- * Source: spec/jwt-auth.md section 2; docs/plugins/jwt-auth.md lists what `strict` refuses beyond.
+ * Source: docs/spec/jwt-auth.md section 2; docs/plugins/jwt-auth.md lists what `strict` refuses beyond.
  */
 
 import type { RequestView } from "../../plugin/request-view.ts";

@@ -1,7 +1,7 @@
 /**
  * limit-count: so many requests per window, counted by a key of the request, on this node or together through redis.
  * Promise: counters follow the configuration in its place, not the record's revision; a change elsewhere resets nothing.
- * Source: spec/plugins.md section 6, APISIX 3.18. `sync_interval` is accepted: redis is asked for each request.
+ * Source: docs/spec/plugins.md section 6, APISIX 3.18. `sync_interval` is accepted: redis is asked for each request.
  */
 import { type Static, Type } from "typebox";
 import type { WindowCounters, WindowUse } from "../../plugin/counters.ts";

@@ -1,6 +1,6 @@
 /**
  * What limits answer: refused, failed, or nothing because a failed backend is allowed to let requests through.
- * Source: spec/plugins.md section 6.
+ * Source: docs/spec/plugins.md section 6.
  */
 import { messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";

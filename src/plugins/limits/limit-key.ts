@@ -1,7 +1,7 @@
 /**
  * What a limit counts by: a variable, a text of several, or a constant. A key without any value is the client's address.
  * Promise: no key is longer than KEY_CHARS, whatever a client sends; a longer one counts by its hash.
- * Source: spec/plugins.md section 6.
+ * Source: docs/spec/plugins.md section 6.
  */
 import { createHash } from "node:crypto";
 import type { Clock } from "../../base/clock.ts";

@@ -1,6 +1,6 @@
 /**
  * mocking: answers with an example, or with data made from a JSON schema, without asking an upstream.
- * Source: spec/plugins.md section 10, APISIX 3.18.
+ * Source: docs/spec/plugins.md section 10, APISIX 3.18.
  */
 import { type Static, Type } from "typebox";
 import { sleep } from "../../base/clock.ts";

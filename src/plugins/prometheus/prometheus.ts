@@ -1,7 +1,7 @@
 /**
  * prometheus: counts requests under APISIX's metric names, beside the node's own, where a route or global rule has it.
  * Promise: label values come from configuration, consumers and targets, never from what a client wrote.
- * Source: spec/plugins.md section 11, APISIX 3.18.
+ * Source: docs/spec/plugins.md section 11, APISIX 3.18.
  */
 import { Type } from "typebox";
 import { type Counter, type Histogram, metricsText } from "../../base/metrics.ts";

@@ -1,7 +1,7 @@
 /**
  * How proxy-rewrite makes the path and query that go upstream.
  * A "?" in the configured text begins a query; one that came from a variable or a capture is part of the path.
- * Source: spec/plugins.md section 8, APISIX 3.18.
+ * Source: docs/spec/plugins.md section 8, APISIX 3.18.
  */
 import { escapePath } from "../../base/net/path.ts";
 import type { Pattern } from "../../base/regex.ts";

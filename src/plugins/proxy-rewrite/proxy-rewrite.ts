@@ -1,7 +1,7 @@
 /**
  * proxy-rewrite: changes what the upstream is asked: path, method, host, headers.
  * Promise: the path sent is escaped anew and holds no control character, whatever a variable or capture brought.
- * Source: spec/plugins.md section 8, APISIX 3.18.
+ * Source: docs/spec/plugins.md section 8, APISIX 3.18.
  */
 import { type Static, Type } from "typebox";
 import { compilePattern, patternError } from "../../base/regex.ts";

@@ -1,6 +1,6 @@
 /**
  * request-id: gives every request an id that goes upstream and back; a client's own id is kept.
- * Source: spec/plugins.md section 10, APISIX 3.18.
+ * Source: docs/spec/plugins.md section 10, APISIX 3.18.
  */
 import { Type } from "typebox";
 import { Defaulted } from "../../plugin/defaulted.ts";

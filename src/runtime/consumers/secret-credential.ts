@@ -1,7 +1,7 @@
 /**
  * A credential whose configuration holds secret references. Those to the environment are resolved when the record
  * comes; those to managers when a key is missed for the first time, and from then on follow their values.
- * Promise: what is not resolved is in no table. Source: secrets.md sections 5 and 6.
+ * Promise: what is not resolved is in no table. Source: docs/spec/secrets.md sections 5 and 6.
  */
 import { compileSchema } from "../../base/schema/schema.ts";
 import type { AnyCredential } from "../../plugin/plugin.ts";

@@ -1,7 +1,7 @@
 /**
  * Lays the plugins of several records over each other and turns them into one array of functions per phase.
  * Promise: a request that waits for nothing runs a phase without a promise, a closure or a look-up.
- * Source: resources.md "Merging at request time", plugins.md section 1.
+ * Source: docs/spec/resources.md "Merging at request time", docs/spec/plugins.md section 1.
  */
 
 import type { PhaseHandler, PhaseResult } from "../../plugin/plugin.ts";

@@ -1,6 +1,6 @@
 /**
  * What `_meta` of a plugin's configuration does to its phases: a filter that is tested once per request,
- * and a body of its own for refusals. Source: plugins.md section 1.
+ * and a body of its own for refusals. Source: docs/spec/plugins.md section 1.
  */
 
 import type { PhaseHandler, PhaseResult, PluginPhases } from "../../plugin/plugin.ts";

@@ -1,7 +1,7 @@
 /**
  * The plugins that are loaded, and the checks a configuration of one must pass before anything compiles it.
  * Promise: the texts are APISIX's; `compile` of a plugin only ever sees configurations that passed, defaults filled.
- * Source: plugins.md section 1, admin-api.md section 7.
+ * Source: docs/spec/plugins.md section 1, docs/spec/admin-api.md section 7.
  */
 import type { TSchema } from "typebox";
 import { compileSchema } from "../../base/schema/schema.ts";

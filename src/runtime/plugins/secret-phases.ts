@@ -1,7 +1,7 @@
 /**
  * Phases of a plugin whose configuration holds secret references: resolved at first use, compiled again when a value
  * has changed. Promise: a request is answered 503 rather than let through on an unresolved reference.
- * Source: secrets.md sections 2, 5 and 6.
+ * Source: docs/spec/secrets.md sections 2, 5 and 6.
  */
 import { messageOf } from "../../base/errors.ts";
 import type { PhaseResult, PluginPhases } from "../../plugin/plugin.ts";

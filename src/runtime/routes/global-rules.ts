@@ -1,6 +1,6 @@
 /**
  * Global rules, merged into one pipeline that runs for every request, matched or not.
- * Promise: a plugin that stands in more than one rule runs in none and is listed. Source: plugins.md section 1.
+ * Promise: a plugin that stands in more than one rule runs in none and is listed. Source: docs/spec/plugins.md section 1.
  */
 import type { StoredValue } from "../../model/record.ts";
 import { compilePipeline } from "../plugins/pipeline.ts";

@@ -1,6 +1,6 @@
 /**
  * Host patterns of routes: one value per exact name or wildcard, looked up most specific first; and a filter for the
- * routers that match the path first. Source: routing.md section 4.
+ * routers that match the path first. Source: docs/spec/routing.md section 4.
  */
 
 /** Values by host pattern. A look-up costs the length of the host, a change nothing that grows with the table. */

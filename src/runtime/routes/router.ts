@@ -1,7 +1,7 @@
 /**
  * Finds the route of a request: host sets, exact paths, longest prefix, priority, then the other conditions.
  * Promise: adding or removing one route costs what that route costs, never the table; the same routes give the same
- * answers whatever the order they came in. Source: routing.md sections 2 to 4.
+ * answers whatever the order they came in. Source: docs/spec/routing.md sections 2 to 4.
  */
 import type { IpSet } from "../../base/net/ip.ts";
 import type { RequestView } from "../../plugin/request-view.ts";

@@ -2,7 +2,7 @@
  * Routes, services and plugin configs: who points to whom, and the router's entries that follow from it.
  * Promise: a change touches the routes that depend on it and no others; what they become is worked out when a request
  * comes. Until the first one, a route is what the router needs, and the bytes of its record.
- * Source: resources.md "Merging at request time".
+ * Source: docs/spec/resources.md "Merging at request time".
  */
 import { BigMap } from "../../base/packed/big-map.ts";
 import { PackedMap } from "../../base/packed/packed-map.ts";

@@ -1,7 +1,7 @@
 /**
  * Path patterns of routes, split into what an index can look up (whole path or literal prefix) and what is left to test.
  * Promise: a test takes time linear in the path, whatever the pattern; nothing is compiled per request.
- * Source: routing.md section 2.
+ * Source: docs/spec/routing.md section 2.
  */
 import { compilePattern } from "../../base/regex.ts";
 

@@ -1,7 +1,7 @@
 /**
  * One request's tries: which target is next, whether another is allowed, and how each ended.
  * Promise: per request one small object and, from the second try on, two short lists; nothing is tried twice unless
- * the upstream has a single node. Source: spec proxy.md section 4.
+ * the upstream has a single node. Source: docs/spec/proxy.md section 4.
  */
 import type { Clock } from "../../base/clock.ts";
 import type { RequestView } from "../../plugin/request-view.ts";

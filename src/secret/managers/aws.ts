@@ -1,6 +1,6 @@
 /**
  * AWS Secrets Manager: `$secret://aws/<id>/<name>[/<member of its JSON>]`; names may hold slashes.
- * Source: spec/secrets.md section 4.
+ * Source: docs/spec/secrets.md section 4.
  */
 import { messageOf } from "../../base/errors.ts";
 import type { AwsSecret } from "../../model/secret.ts";

@@ -1,6 +1,6 @@
 /**
  * Values of `$ENV://NAME` and `$ENV://NAME/member`, from the environment as it was when the process started.
- * Promise: the gateway's own settings (JOTGATE_…), which hold its keys, cannot be named. Source: spec/secrets.md section 1.
+ * Promise: the gateway's own settings (JOTGATE_…), which hold its keys, cannot be named. Source: docs/spec/secrets.md section 1.
  */
 import { foundIn, parseDocument, type Reading } from "./reading.ts";
 

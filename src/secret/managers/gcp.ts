@@ -1,6 +1,6 @@
 /**
  * Google Cloud Secret Manager: `$secret://gcp/<id>/<name>[/<member of its JSON>]`, as a service account.
- * Promise: one access token serves until a minute before its end. Source: spec/secrets.md section 4.
+ * Promise: one access token serves until a minute before its end. Source: docs/spec/secrets.md section 4.
  */
 import { readFile } from "node:fs/promises";
 import { importPKCS8, SignJWT } from "jose";

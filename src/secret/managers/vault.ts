@@ -1,7 +1,7 @@
 /**
  * HashiCorp Vault, KV engine version 1 exactly as APISIX asks it, and version 2 when the record says `kv_version: 2`.
  * Promise: a reference never leaves the record's prefix; requests for several fields of one path are one request.
- * Source: spec/secrets.md section 3.
+ * Source: docs/spec/secrets.md section 3.
  */
 import { messageOf } from "../../base/errors.ts";
 import type { VaultSecret } from "../../model/secret.ts";

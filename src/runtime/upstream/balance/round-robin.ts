@@ -1,7 +1,7 @@
 /**
  * Weighted interleaving by levels: at level L every node of weight >= L has a turn, then the level falls by the
  * weights' greatest common divisor. So over one cycle each node gets exactly its share.
- * Source: spec proxy.md section 5 (APISIX, OpenResty's round robin).
+ * Source: docs/spec/proxy.md section 5 (APISIX, OpenResty's round robin).
  */
 import { type BalancedNode, type Balancer, type Choice, effectiveWeight, weightStep } from "./balancer.ts";
 

@@ -1,6 +1,6 @@
 /**
  * Health checks of an upstream with every default filled and every list of statuses turned into a table.
- * Source: spec resources.md, section checks.
+ * Source: docs/spec/resources.md, section checks.
  */
 import { GatewayError } from "../../../base/errors.ts";
 import { withDefaults } from "../../../base/schema/schema-defaults.ts";

@@ -1,7 +1,7 @@
 /**
  * The state machine of one target's health: healthy -> mostly_healthy -> unhealthy -> mostly_unhealthy -> healthy.
  * A success clears the failure counts and the other way round; whichever count reaches its threshold flips the state.
- * Source: spec proxy.md section 6 (lua-resty-healthcheck). Pure: no clock, no I/O.
+ * Source: docs/spec/proxy.md section 6 (lua-resty-healthcheck). Pure: no clock, no I/O.
  */
 export type HealthStatus = "healthy" | "mostly_healthy" | "unhealthy" | "mostly_unhealthy";
 export type FailureKind = "http" | "tcp" | "timeout";

@@ -1,0 +1,100 @@
+/**
+ * The rules of the house that no linter knows: which floor may import which, that
+ * every page and file a comment cites exists, that file names are unique enough to be read in a stack trace, and how
+ * long a commit's subject may be. Says file, line, rule; exits 1 when one is broken. `npm run lint` runs it.
+ */
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { basename, dirname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+
+/** Floors by height. What stands on one floor does not meet, but for the pairs below. */
+const FLOORS = [
+  ["base"],
+  ["model", "settings"],
+  ["store", "plugin"],
+  ["runtime", "plugins", "secret"],
+  ["sync", "cluster"],
+  ["gateway", "admin", "status"],
+  ["cli", "node"],
+];
+/** Neighbours on one floor that may be imported: `from` → `to`. */
+const NEIGHBOURS = new Set(["cli>node", "node>cli"]);
+const LONGEST_SUBJECT = 72;
+const SUBJECTS_SINCE = "52477de"; // older ones stand as they are
+
+const problems = [];
+const say = (file, line, what) => problems.push(`${file}${line > 0 ? `:${line}` : ""}  ${what}`);
+const git = (...args) =>
+  execFileSync("git", ["-C", ROOT, ...args], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+
+/** Files of the project, also outside a checkout (a packed tarball has no git; then there is nothing to hold). */
+function files() {
+  try {
+    return git("ls-files", "-co", "--exclude-standard")
+      .split("\n")
+      .filter((file) => file && existsSync(join(ROOT, file)));
+  } catch {
+    return [];
+  }
+}
+
+const height = new Map(FLOORS.flatMap((names, floor) => names.map((name) => [name, floor])));
+const room = (file) => /^src\/([^/]+)\//.exec(file)?.[1];
+
+function imports(file, line, number) {
+  const found = /(?:from|import)\s*\(?\s*"(\.[^"]+)"/.exec(line)?.[1];
+  const from = room(file);
+  if (found === undefined || from === undefined) return;
+  const to = room(normalize(join(dirname(file), found)).replaceAll("\\", "/"));
+  if (to === undefined || to === from) return;
+  const [low, high] = [height.get(to), height.get(from)];
+  if (low === undefined || high === undefined)
+    say(file, number, `floor of ${low === undefined ? to : from} unknown: add it to FLOORS`);
+  else if (low > high) say(file, number, `imports point down: ${from} stands below ${to}`);
+  else if (low === high && !NEIGHBOURS.has(`${from}>${to}`))
+    say(file, number, `${from} and ${to} stand on one floor and do not meet`);
+}
+
+function citations(file, line, number) {
+  for (const [path] of line.matchAll(/\bdocs\/[\w/-]+\.md\b/g)) {
+    if (!existsSync(join(ROOT, path))) say(file, number, `cites ${path}, which does not exist`);
+  }
+  if (/^\s*(\/\*\*|\*|\/\/).*Sources?:/.test(line)) {
+    for (const [, path] of line.matchAll(
+      /(?<![\w/.-])((?:spec\/)?(?:admin-api|etcd-layout|jwt-auth|plugins|proxy|resources|routing|secrets|etcd)\.md)/g,
+    )) {
+      say(file, number, `cites ${path}: write docs/spec/…`);
+    }
+  }
+}
+
+const all = files();
+const names = new Map();
+for (const file of all.filter((name) => /\.(ts|mjs)$/.test(name) && !name.startsWith("test/conformance/"))) {
+  const text = readFileSync(join(ROOT, file), "utf8");
+  text.split("\n").forEach((line, index) => {
+    imports(file, line, index + 1);
+    if (/^(src|test|bench|scripts)\//.test(file)) citations(file, line, index + 1);
+  });
+  if (file.startsWith("src/") && basename(file) !== "index.ts")
+    names.set(basename(file), [...(names.get(basename(file)) ?? []), file]);
+}
+for (const [name, places] of names)
+  if (places.length > 1) say(places[0], 0, `${name} stands ${places.length} times: ${places.join(", ")}`);
+
+try {
+  for (const line of git("log", "--no-merges", "--format=%h %s", `${SUBJECTS_SINCE}..HEAD`).split("\n")) {
+    const subject = line.slice(line.indexOf(" ") + 1);
+    if (subject.length > LONGEST_SUBJECT)
+      say(line.slice(0, line.indexOf(" ")), 0, `subject of ${subject.length} characters; at most ${LONGEST_SUBJECT}`);
+  }
+} catch {
+  // A shallow clone or a tarball does not know the base: nothing to compare.
+}
+
+for (const problem of problems) console.error(problem);
+console.log(problems.length === 0 ? "The house is in order." : `${problems.length} rules broken.`);
+process.exitCode = problems.length === 0 ? 0 : 1;
