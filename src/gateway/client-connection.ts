@@ -20,6 +20,8 @@ export class ClientConnection implements Connection {
   readonly forwardedTrust: "yes" | "no" | "unset";
   /** The real-ip header of this peer is believed. */
   readonly realIpTrusted: boolean;
+  /** Lower-case name of that header; the caller's Connection line cannot take it away. */
+  readonly realIpHeader: string;
   #hostHeader = "";
   #host: HostAndPort | undefined;
   /** Lines this gateway adds upstream, for the last client address and Host header. */
@@ -42,6 +44,7 @@ export class ClientConnection implements Connection {
     this.sni = sni;
     this.tls = tls;
     this.realIpTrusted = settings.realIpTrusted(this.peerAddress);
+    this.realIpHeader = settings.realIpHeader;
     if (!settings.trustedAddresses) this.forwardedTrust = "unset";
     else this.forwardedTrust = settings.trustedAddresses(this.peerAddress) ? "yes" : "no";
   }
@@ -65,7 +68,7 @@ export class ClientConnection implements Connection {
       this.#tailHost = hostHeader;
       this.#tail =
         `X-Real-IP: ${clientAddress}\r\nX-Forwarded-For: ${clientAddress}\r\n` +
-        `X-Forwarded-Proto: ${this.scheme}\r\nX-Forwarded-Host: ${hostHeader}\r\n` +
+        `X-Forwarded-Proto: ${this.scheme}\r\n${forwardedHost(hostHeader)}` +
         `X-Forwarded-Port: ${this.forwardedPort(hostHeader)}\r\n`;
     }
     return this.#tail;
@@ -75,6 +78,11 @@ export class ClientConnection implements Connection {
   forwardedPort(hostHeader: string): number {
     return this.readHost(hostHeader)?.port ?? this.localPort;
   }
+}
+
+/** HTTP/1.0 requests may have no Host: then there is no line, rather than an empty one. */
+export function forwardedHost(hostHeader: string): string {
+  return hostHeader === "" ? "" : `X-Forwarded-Host: ${hostHeader}\r\n`;
 }
 
 /** IPv4 is never in mapped form; a unix socket has no address. */

@@ -3,9 +3,9 @@
  * Promise: what is no address changes nothing; with trusted_addresses only those peers are believed.
  * Source: APISIX 3.18 real-ip.
  */
-import { isIP } from "node:net";
 import { type Static, Type } from "typebox";
-import { compileIpSet, ipListError } from "../base/net/ip.ts";
+import { type ForwardedAddress, forwardedAddress, readAddress } from "../base/forwarded-address.ts";
+import { compileIpSet, type IpSet, ipListError } from "../base/net/ip.ts";
 import { Ip } from "../model/shared-schema.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin } from "../plugin/plugin.ts";
@@ -30,7 +30,7 @@ export const realIp = definePlugin({
     return {
       rewrite(view) {
         if (trusted && !trusted(view.clientAddress)) return undefined;
-        const found = parseAddress(read(view));
+        const found = read(view);
         if (!found) return undefined;
         view.clientAddress = found.address;
         if (found.port !== undefined) view.clientPort = found.port;
@@ -40,48 +40,16 @@ export const realIp = definePlugin({
   },
 });
 
-type ReadText = (view: RequestView) => string | undefined;
+type ReadAddress = (view: RequestView) => ForwardedAddress | undefined;
 
-function compileSource(conf: Static<typeof schema>, trusted: ((address: string) => boolean) | undefined): ReadText {
-  if (conf.source === "http_x_forwarded_for")
-    return (view) => lastForwarded(view.headers.getAll("x-forwarded-for"), conf.recursive ? trusted : undefined);
+function compileSource(conf: Static<typeof schema>, trusted: IpSet | undefined): ReadAddress {
+  if (conf.source.startsWith("http_")) {
+    const name = conf.source.slice("http_".length).toLowerCase().replaceAll("_", "-");
+    return (view) => forwardedAddress(name, view.headers.getAll(name), conf.recursive ? trusted : undefined);
+  }
   const read = compileVariable(conf.source);
   return (view) => {
     const value = read(view);
-    return typeof value === "string" ? value : undefined;
+    return typeof value === "string" ? readAddress(value) : undefined;
   };
-}
-
-/** The last address of all lines, or the last that is not one of our own proxies. */
-function lastForwarded(
-  lines: readonly string[],
-  trusted: ((address: string) => boolean) | undefined,
-): string | undefined {
-  const hops = lines
-    .join(",")
-    .split(",")
-    .map((hop) => hop.trim());
-  if (!trusted) return hops.at(-1);
-  return hops.findLast((hop) => !trusted(parseAddress(hop)?.address ?? "")) ?? hops[0];
-}
-
-interface Address {
-  readonly address: string;
-  readonly port: number | undefined;
-}
-
-/** Reads `1.2.3.4`, `1.2.3.4:80`, `::1`, `[::1]`, `[::1]:80`. */
-function parseAddress(text: string | undefined): Address | undefined {
-  if (text === undefined) return undefined;
-  if (isIP(text) !== 0) return { address: unmapped(text), port: undefined };
-  const match = /^(?:\[([^\]]+)\]|([\d.]+))(?::(\d{1,5}))?$/.exec(text);
-  const address = match?.[1] ?? match?.[2] ?? "";
-  const port = match?.[3] === undefined ? undefined : Number(match[3]);
-  if (isIP(address) === 0 || (port !== undefined && (port < 1 || port > 65_535))) return undefined;
-  return { address: unmapped(address), port };
-}
-
-/** IPv4 is never shown in its mapped IPv6 form. */
-function unmapped(address: string): string {
-  return /^::ffff:\d+\.\d+\.\d+\.\d+$/i.test(address) ? address.slice("::ffff:".length) : address;
 }

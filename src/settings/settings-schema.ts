@@ -197,16 +197,20 @@ export const SettingsSchema = Type.Object({
   trusted_addresses: optional(
     listOf(ipRange),
     "client-sent X-Forwarded-For is continued, the other X-Forwarded-* are overwritten",
-    "Peers whose X-Forwarded-* headers are believed.",
+    "Peers whose X-Forwarded-* and Forwarded headers are believed.",
   ),
   real_ip: group("Which address counts as the client's.", {
     header: setting(
       text("a header name", /^[A-Za-z0-9-]{1,64}$/),
       "X-Real-IP",
-      "Header that carries the client's address.",
+      "Header that carries the client's address: lines of `X-Forwarded-For` are read as one list, of any other header the last line counts, both from the right.",
     ),
     trusted: setting(listOf(ipRangeOrUnix), "127.0.0.1,::1,unix:", "Peers whose header is believed."),
-    recursive: setting(onOff, "off", "Take the last address of the header that is not itself trusted."),
+    recursive: setting(
+      onOff,
+      "off",
+      "Go on to the left while addresses are themselves trusted; off: the last address.",
+    ),
   }),
   router: group("How routes are matched.", {
     mode: setting(

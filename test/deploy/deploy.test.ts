@@ -21,12 +21,22 @@ interface Service {
   readonly depends_on?: readonly string[] | Readonly<Record<string, unknown>>;
   readonly volumes?: readonly string[];
   readonly ports?: readonly string[];
-  readonly networks?: readonly string[];
+  readonly networks?: readonly string[] | Readonly<Record<string, { readonly aliases?: readonly string[] }>>;
+  readonly secrets?: readonly string[];
+  readonly user?: string;
+  readonly read_only?: boolean;
+  readonly cap_drop?: readonly string[];
+  readonly cap_add?: readonly string[];
+  readonly privileged?: boolean;
+  readonly security_opt?: readonly string[];
 }
 interface Compose {
   readonly services: Readonly<Record<string, Service>>;
   readonly volumes: Readonly<Record<string, unknown>>;
-  readonly networks: Readonly<Record<string, { ipam: { config: readonly { subnet: string }[] } }>>;
+  readonly networks: Readonly<
+    Record<string, { readonly internal?: boolean; readonly ipam?: { config: readonly { subnet: string }[] } }>
+  >;
+  readonly secrets: Readonly<Record<string, { readonly file: string }>>;
 }
 
 const compose = parse(read("docker-compose.yml"), { merge: true }) as Compose;
@@ -35,17 +45,14 @@ const services = Object.entries(compose.services);
 const ROLES: Readonly<Record<string, Role>> = { start: "all", admin: "admin", gateway: "gateway" };
 const nodes = services.filter(([, service]) => service.image === "jotgate" && !service.entrypoint);
 
+/** Names of the networks a service is on. */
+const networksOf = ({ networks = [] }: Service): readonly string[] =>
+  Array.isArray(networks) ? networks : Object.keys(networks);
+
 /** What the Dockerfile sets for every container. */
 function imageEnvironment(): Record<string, string> {
   const env = /^ENV (JOTGATE_(?:.*\\\n)*.*)$/m.exec(dockerfile)?.[1] ?? "";
   return Object.fromEntries([...env.matchAll(/(JOTGATE_\w+)=(\S+)/g)].map((found) => [found[1] ?? "", found[2] ?? ""]));
-}
-
-/** Compose's `${NAME:?text}` as a user's environment fills it. */
-function fill(environment: Readonly<Record<string, string>>): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(environment).map(([name, value]) => [name, value.replace(/\$\{(\w+):\?[^}]*\}/g, "value-of-$1")]),
-  );
 }
 
 describe("docker-compose.yml", () => {
@@ -70,23 +77,47 @@ describe("docker-compose.yml", () => {
     expect(role).toBeDefined();
     const settings = readSettings({
       argv: service.command?.slice(1) ?? [],
-      env: { ...imageEnvironment(), ...fill(service.environment ?? {}) },
-      readFile: () => "",
+      env: { ...imageEnvironment(), ...service.environment },
+      readFile: (path) => `key-of-${path}`,
     });
     expect(checkRole(role as Role, settings)).toEqual([]);
     expect(settings.etcd.hosts?.map((host) => new URL(host).hostname)).toEqual(["etcd1", "etcd2", "etcd3"]);
     expect(settings.status.listen).toEqual({ host: "0.0.0.0", port: 9091 });
     expect(settings.control.listen?.host).toBe("127.0.0.1");
-    const subnet = compose.networks["inside"]?.ipam.config[0]?.subnet;
+    const subnet = compose.networks["inside"]?.ipam?.config[0]?.subnet;
     expect(settings.trustedAddresses).toEqual([subnet]);
   });
 
-  test("has no key in it: the operator must set the keys", () => {
-    for (const [, service] of nodes) {
-      for (const name of ["JOTGATE_ADMIN_KEY", "JOTGATE_VIEWER_KEY"]) {
-        expect(service.environment?.[name]).toMatch(/^\$\{JOTGATE_\w+:\?/);
-      }
+  test("has no key in it: the admin node reads them from files, and gateways get none", () => {
+    for (const [name, { environment = {}, secrets = [] }] of services) {
+      expect(
+        Object.keys(environment).filter((key) => /^JOTGATE_.*(?:KEY|TOKEN|PASSWORD|SECRET)$/.test(key)),
+        name,
+      ).toEqual([]);
+      const files = Object.entries(environment).filter(([key]) => /^JOTGATE_.*_FILE$/.test(key));
+      expect(files.map(([, path]) => path).sort(), name).toEqual(secrets.map((one) => `/run/secrets/${one}`).sort());
+      expect(secrets.length, name).toBe(name === "admin" ? 2 : 0);
+      for (const secret of secrets) expect(compose.secrets[secret]?.file).toMatch(/^\$\{\w+:-\.\/secrets\//);
     }
+    expect(read(".gitignore")).toContain("/secrets/");
+    expect(read(".dockerignore")).toContain("secrets");
+  });
+
+  test("only nodes, and Prometheus for its numbers, reach etcd, on a network that goes nowhere else", () => {
+    expect(compose.networks["store"]?.internal).toBe(true);
+    for (const [name, service] of services) {
+      const networks = networksOf(service);
+      if (/^etcd\d$/.test(name)) expect(networks, name).toEqual(["store"]);
+      else expect(networks.includes("store"), name).toBe(/^(?:admin|gateway\d|prometheus)$/.test(name));
+    }
+  });
+
+  test.each(services)("service %s cannot write to its own files or gain rights", (_name, service) => {
+    expect(service.read_only).toBe(true);
+    expect(service.cap_drop).toEqual(["ALL"]);
+    expect(service.cap_add ?? []).toEqual([]);
+    expect(service.privileged ?? false).toBe(false);
+    expect(service.security_opt).toEqual(["no-new-privileges:true"]);
   });
 
   test.each(services)("what service %s refers to exists", (_name, service) => {
@@ -97,7 +128,7 @@ describe("docker-compose.yml", () => {
       if (source.startsWith("./")) expect(existsSync(join(ROOT, source)), source).toBe(true);
       else expect(compose.volumes).toHaveProperty(source);
     }
-    for (const network of service.networks ?? []) expect(compose.networks).toHaveProperty(network);
+    for (const network of networksOf(service)) expect(compose.networks).toHaveProperty(network);
     if (!service.build) return;
     expect(existsSync(join(ROOT, service.build.dockerfile))).toBe(true);
     expect(dockerfile).toMatch(new RegExp(`^FROM .* AS ${service.build.target}$`, "m"));
@@ -161,7 +192,10 @@ describe("deploy/haproxy.cfg", () => {
   test("sends traffic only to gateways that say they are ready", () => {
     const config = read("deploy/haproxy.cfg");
     expect(config).toMatch(/option httpchk GET \/ready/);
-    const gateways = nodes.filter(([, service]) => service.command?.[0] === "gateway").map(([name]) => name);
-    for (const name of gateways) expect(config).toContain(`${name}:9080`);
+    for (const [name, service] of nodes) {
+      const { inside } = (service.networks ?? {}) as Readonly<Record<string, { readonly aliases?: readonly string[] }>>;
+      if (service.command?.[0] === "gateway") expect(inside?.aliases, name).toEqual(["gateway"]);
+    }
+    expect(config).toContain("GATEWAYS-gateway:9080");
   });
 });

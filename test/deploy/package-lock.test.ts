@@ -8,6 +8,7 @@ import { expect, test } from "vitest";
 interface Entry {
   readonly version?: string;
   readonly resolved?: string;
+  readonly integrity?: string;
   readonly optional?: boolean;
   readonly optionalDependencies?: Readonly<Record<string, string>>;
   readonly engines?: { readonly node?: string };
@@ -18,6 +19,15 @@ const entries = Object.entries(packages).filter(([path]) => path !== "");
 
 test("no package is bound to the address it was fetched from", () => {
   expect(entries.filter(([, { resolved }]) => resolved !== undefined)).toEqual([]);
+});
+
+test("every package has the sum of its bytes, those for other platforms too", () => {
+  const without = entries.filter(([, { integrity }]) => !/^sha512-[A-Za-z0-9+/]{86}==$/.test(integrity ?? ""));
+  expect(without.map(([path]) => path)).toEqual([]);
+});
+
+test(".npmrc leaves npm's audits on", () => {
+  expect(readFileSync(join(import.meta.dirname, "../../.npmrc"), "utf8")).not.toMatch(/^\s*audit\s*=\s*false/m);
 });
 
 test("packages for other platforms have their entry, else npm ci refuses the whole file", () => {

@@ -33,7 +33,7 @@ function readFast(text: string): Read | undefined {
   if (end < 0) return undefined;
   const head = text.slice(0, end);
   const scan = new Recorder();
-  scan.begin("unset");
+  scan.begin({ forwardedTrust: "unset", realIpHeader: "x-real-ip" });
   const first = readFastHead(head, 100, scan);
   if (first < 0 || scan.finish() !== undefined) return undefined;
   if (scan.chunked || scan.expect !== undefined || scan.upgrade !== undefined) return undefined;

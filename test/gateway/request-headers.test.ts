@@ -155,6 +155,65 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
     expect(got).toContain("Host: Api.Example.com:8080");
   });
 
+  test("a caller cannot name away what a proxy in front has said of it", async () => {
+    const got = await relayed(
+      trusting,
+      "Connection: X-Real-IP, X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Port, Forwarded\r\n" +
+        "X-Real-IP: 9.9.9.9\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: a.b\r\n" +
+        "X-Forwarded-Port: 1\r\nForwarded: for=9.9.9.9\r\n",
+    );
+    expect(got.filter((line) => /^X-|^Forwarded/.test(line))).toEqual([
+      "X-Forwarded-Proto: https",
+      "X-Forwarded-Host: a.b",
+      "X-Forwarded-Port: 1",
+      "Forwarded: for=9.9.9.9",
+      "X-Real-IP: 9.9.9.9",
+      "X-Forwarded-For: 9.9.9.9, 9.9.9.9",
+    ]);
+  });
+
+  test.each([
+    { header: "x-real-ip", recursive: false, lines: "X-Real-IP: 6.6.6.6\r\nX-Real-IP: 1.1.1.1\r\n", want: "1.1.1.1" },
+    {
+      header: "x-real-ip",
+      recursive: true,
+      lines: "X-Real-IP: 6.6.6.6\r\nX-Real-IP: 127.0.0.1\r\n",
+      want: "127.0.0.1",
+    },
+    { header: "x-real-ip", recursive: false, lines: "X-Real-IP: 6.6.6.6\r\nX-Real-IP: none\r\n", want: "127.0.0.1" },
+    { header: "x-real-ip", recursive: false, lines: "X-Real-IP: ::ffff:1.1.1.1\r\n", want: "1.1.1.1" },
+    { header: "x-client", recursive: false, lines: "Connection: X-Client\r\nX-Client: 1.1.1.1\r\n", want: "1.1.1.1" },
+    {
+      header: "x-forwarded-for",
+      recursive: false,
+      lines: "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 1.1.1.1\r\n",
+      want: "1.1.1.1",
+    },
+    {
+      header: "x-forwarded-for",
+      recursive: true,
+      lines: "X-Forwarded-For: 6.6.6.6, 1.1.1.1\r\nX-Forwarded-For: 127.0.0.1\r\n",
+      want: "1.1.1.1",
+    },
+    {
+      header: "x-forwarded-for",
+      recursive: true,
+      lines: "X-Forwarded-For: 6.6.6.6, x\r\nX-Forwarded-For: 127.0.0.1\r\n",
+      want: "127.0.0.1",
+    },
+  ])("the client's address is read from the right: $header, recursive $recursive, $lines", async (row) => {
+    const own = await openTestGateway(routingOf(routes()), {
+      fastLane,
+      realIpHeader: row.header,
+      realIpRecursive: row.recursive,
+    });
+    try {
+      expect(await relayed(own, row.lines)).toContain(`X-Real-IP: ${row.want}`);
+    } finally {
+      await own.close(0);
+    }
+  });
+
   test("without trusted addresses X-Forwarded-For is continued and the others are made anew", async () => {
     const got = await relayed(
       gateway,
@@ -176,6 +235,46 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
     expect(got).toContain("X-Forwarded-Proto: https");
     expect(got).toContain("X-Forwarded-Host: a.b");
     expect(got).toContain("X-Forwarded-Port: 1");
+  });
+
+  test("a trusted peer's Forwarded is kept, nobody else's", async () => {
+    const line = "Forwarded: for=1.2.3.4;proto=https";
+    expect(await relayed(trusting, `${line}\r\n`)).toContain(line);
+    for (const other of [gateway, distrusting]) {
+      expect((await relayed(other, `${line}\r\n`)).join("\n")).not.toContain("1.2.3.4");
+    }
+  });
+
+  test("a trusted peer's empty X-Forwarded-* are made anew, as if it had sent none", async () => {
+    const names = ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "Forwarded"];
+    const got = await relayed(trusting, names.map((name) => `${name}:\r\n`).join(""));
+    expect(got.filter((line) => /^(?:X-)?Forwarded/.test(line))).toEqual([
+      "X-Forwarded-For: 127.0.0.1",
+      "X-Forwarded-Proto: http",
+      "X-Forwarded-Host: Api.Example.com:8080",
+      "X-Forwarded-Port: 8080",
+    ]);
+  });
+
+  test("of several X-Forwarded-Proto, -Host or -Port of a trusted peer the last counts, and it alone is sent", async () => {
+    const got = await relayed(
+      trusting,
+      "X-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Port: 1\r\nX-A: 1\r\n" +
+        "X-Forwarded-Proto: http\r\nX-Forwarded-Host: good\r\nX-Forwarded-Port: 2\r\n",
+    );
+    expect(got.filter((line) => /^X-Forwarded-(?:Proto|Host|Port)/.test(line))).toEqual([
+      "X-Forwarded-Proto: http",
+      "X-Forwarded-Host: good",
+      "X-Forwarded-Port: 2",
+    ]);
+  });
+
+  test.each(["", "X-Forwarded-For: 1.2.3.4\r\n"])("no Host, no X-Forwarded-Host: %j", async (lines) => {
+    const before = upstream.all.length;
+    expect((await ask(gateway.port, `GET /pass HTTP/1.0\r\n${lines}\r\n`)).status).toBe(200);
+    const got = upstream.all.slice(before);
+    expect(got).not.toContain("X-Forwarded-Host");
+    expect(got).toContain(`X-Forwarded-Port: ${gateway.port}\r\n`);
   });
 
   test("a peer that is not among the trusted ones has nothing believed", async () => {

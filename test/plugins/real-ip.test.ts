@@ -50,6 +50,30 @@ describe("real-ip", () => {
       want: ["10.0.0.2", 40_000],
     },
     {
+      says: "the last hop before one that is no address",
+      conf: { ...XFF, recursive: true, trusted_addresses: OURS },
+      headers: { "X-Forwarded-For": "6.6.6.6, unknown, 10.0.0.1" },
+      want: ["10.0.0.1", 40_000],
+    },
+    {
+      says: "the last line of a header with one value",
+      conf: { source: "http_x_real_ip" },
+      headers: { "X-Real-IP": ["6.6.6.6", "1.1.1.1"] },
+      want: ["1.1.1.1", 40_000],
+    },
+    {
+      says: "no earlier line, although the last one is ours",
+      conf: { source: "http_x_real_ip", recursive: true, trusted_addresses: OURS },
+      headers: { "X-Real-IP": ["6.6.6.6", "10.0.0.1"] },
+      want: ["10.0.0.1", 40_000],
+    },
+    {
+      says: "the last of a list in any header",
+      conf: { source: "http_x_client" },
+      headers: { "X-Client": "6.6.6.6, 1.1.1.1" },
+      want: ["1.1.1.1", 40_000],
+    },
+    {
       says: "a peer that is not trusted",
       conf: { source: "arg_ip", trusted_addresses: ["10.0.0.0/8"] },
       target: "/?ip=1.2.3.4",

@@ -232,7 +232,7 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
     }
     const startedMs = this.#context.clock.monotonicMs();
     const scan = this.#scan;
-    scan.begin(this.#facts.forwardedTrust);
+    scan.begin(this.#facts);
     const text = input.toString("latin1", 0, end);
     const first = end > settings.headBytes ? -1 : readFastHead(text, settings.headerLines, scan);
     const fault = first < 0 || scan.finish() !== undefined;

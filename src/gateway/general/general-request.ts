@@ -34,7 +34,7 @@ export function openGeneralExchange(
   const refused = refusedBeforeFastify(request, settings);
   if (refused) return refused;
   if (expectation === "unknown") return refusal(417, "expectation");
-  const scan = scanHeaders(request.rawHeaders, connection.forwardedTrust);
+  const scan = scanHeaders(request.rawHeaders, connection);
   if (typeof scan === "string") return refusal(400, scan);
   if (scan.chunked && request.httpVersion === "1.0") return refusal(400, "transfer_encoding");
   const reply = new GeneralReply(request, response, context, expectation === "continue", forwardThrough);

@@ -32,7 +32,7 @@ export function handleUpgrade(
   const startedMs = context.clock.monotonicMs();
   context.metrics.general.inc();
   const refused = refusedBeforeFastify(request, context.settings);
-  const scan = refused ?? scanHeaders(request.rawHeaders, connection.forwardedTrust);
+  const scan = refused ?? scanHeaders(request.rawHeaders, connection);
   const reply = new UpgradeReply(socket, early, context);
   if (typeof scan === "string" || !(scan instanceof HeaderScan)) {
     refuse(context, connection, reply, typeof scan === "string" ? refusal(400, scan) : scan);

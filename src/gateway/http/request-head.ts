@@ -3,7 +3,7 @@
  * Promise: both lanes come through here, so both refuse the same requests; host and path are read in one way only.
  * Sources: RFC 9112 section 3.2, docs/spec/proxy.md section 1, docs/compatibility.md.
  */
-import { isIP } from "node:net";
+import { forwardedAddress } from "../../base/forwarded-address.ts";
 import { normalisePath, splitTarget } from "../../base/net/path.ts";
 import { HeaderList } from "../../plugin/headers.ts";
 import type { Answer } from "../../plugin/plugin-answer.ts";
@@ -103,23 +103,11 @@ function replaceHost(lines: string[], value: string): void {
 
 /** Source: nginx realip module with its defaults; docs/spec/proxy.md section 1. */
 function applyRealIp(view: RequestView, settings: GatewaySettings): void {
-  const value = view.headers.get(settings.realIpHeader);
-  if (value === undefined) return;
-  const addresses = value.split(",");
-  for (let at = addresses.length - 1; at >= 0; at--) {
-    const found = readAddress((addresses[at] as string).trim());
-    if (!found) return;
-    view.clientAddress = found.address;
-    view.clientPort = found.port;
-    if (!settings.realIpRecursive || !settings.realIpTrusted(found.address)) return;
-  }
-}
-
-/** An address with or without port. */
-function readAddress(text: string): { address: string; port: number } | undefined {
-  if (isIP(text) !== 0) return { address: text, port: 0 };
-  const match = /^(?:\[([^\]]+)\]|([\d.]+))(?::(\d{1,5}))?$/.exec(text);
-  const address = match?.[1] ?? match?.[2];
-  if (address === undefined || isIP(address) === 0) return undefined;
-  return { address, port: Number(match?.[3] ?? 0) };
+  const { realIpHeader } = settings;
+  if (!view.headers.has(realIpHeader)) return;
+  const trusted = settings.realIpRecursive ? settings.realIpTrusted : undefined;
+  const found = forwardedAddress(realIpHeader, view.headers.getAll(realIpHeader), trusted);
+  if (!found) return;
+  view.clientAddress = found.address;
+  view.clientPort = found.port ?? 0;
 }

@@ -10,6 +10,7 @@ import {
   classifyHeader,
   connectionTokens,
   EXPECT,
+  FORWARDED,
   HOST,
   PLAIN,
   PROXY_CONNECTION,
@@ -23,10 +24,28 @@ import {
 } from "./header-class.ts";
 import { dropNamed } from "./response-head.ts";
 
+/** Kinds of headers that stay although the Connection line names them. */
+const STAYS: ReadonlySet<number> = new Set([
+  HOST,
+  CONTENT_LENGTH,
+  X_REAL_IP,
+  X_FORWARDED_FOR,
+  X_FORWARDED_PROTO,
+  X_FORWARDED_HOST,
+  X_FORWARDED_PORT,
+  FORWARDED,
+]);
 const LENGTH = /^\d{1,15}$/;
 
 /** Whether a peer's X-Forwarded-* count; "unset" keeps only X-Forwarded-For. */
 export type ForwardedTrust = "yes" | "no" | "unset";
+
+/** What is believed of the peer that sent a head. */
+export interface PeerTrust {
+  readonly forwardedTrust: ForwardedTrust;
+  /** Lower-case name of the header that carries the client's address. */
+  readonly realIpHeader: string;
+}
 
 /** Used for one head after the other: `begin`, `add` for each line, `finish`. */
 export class HeaderScan {
@@ -44,11 +63,12 @@ export class HeaderScan {
   upgrade: string | undefined;
   expect: string | undefined;
   #trust: ForwardedTrust = "no";
+  #realIpHeader = "";
   #authorized = false;
   #named: Set<string> | undefined;
   #fault: string | undefined;
 
-  begin(trust: ForwardedTrust): void {
+  begin(peer: PeerTrust): void {
     this.lines = [];
     this.host = undefined;
     this.length = -1;
@@ -57,7 +77,8 @@ export class HeaderScan {
     this.upgradeAsked = false;
     this.upgrade = undefined;
     this.expect = undefined;
-    this.#trust = trust;
+    this.#trust = peer.forwardedTrust;
+    this.#realIpHeader = peer.realIpHeader;
     this.#authorized = false;
     this.#named = undefined;
     this.#fault = undefined;
@@ -74,9 +95,8 @@ export class HeaderScan {
     const named = this.#named;
     if (named) {
       this.upgradeAsked = named.delete("upgrade");
-      // The request's own frame is not the client's to take away.
-      named.delete("host");
-      named.delete("content-length");
+      // The request's own frame is not the client's to take away, nor what a proxy says about it: proxies pass Connection on.
+      for (const name of named) if (name === this.#realIpHeader || STAYS.has(classifyHeader(name))) named.delete(name);
       if (named.size > 0) dropNamed(this.lines, named);
     }
     return this.#fault;
@@ -113,17 +133,31 @@ export class HeaderScan {
       case EXPECT:
         this.expect = value;
         return false;
+      // Empty ones say nothing: they are made anew, as if they had not been sent.
       case X_FORWARDED_FOR:
-        return this.#trust !== "no";
+        return this.#trust !== "no" && value !== "";
       case X_FORWARDED_PROTO:
       case X_FORWARDED_HOST:
       case X_FORWARDED_PORT:
-        return this.#trust === "yes";
+        return this.#trust === "yes" && value !== "" && this.#isFirst(kind, value);
+      case FORWARDED:
+        return this.#trust === "yes" && value !== "";
       case X_REAL_IP:
         return true;
-      default: // HOP, IDENTITY, ALIAS, FORWARDED
+      default: // HOP, IDENTITY, ALIAS
         return false;
     }
+  }
+
+  /** Of a header with one value the last line counts, which the nearest proxy wrote: it takes the place of the first. */
+  #isFirst(kind: number, value: string): boolean {
+    const { lines } = this;
+    for (let i = 0; i < lines.length; i += 2) {
+      if (classifyHeader(lines[i] as string) !== kind) continue;
+      lines[i + 1] = value;
+      return false;
+    }
+    return true;
   }
 
   #readConnection(value: string): void {
@@ -134,9 +168,9 @@ export class HeaderScan {
 }
 
 /** Scans lines that were parsed already. @returns a snake_case word for what is wrong */
-export function scanHeaders(raw: readonly string[], trust: ForwardedTrust): HeaderScan | string {
+export function scanHeaders(raw: readonly string[], peer: PeerTrust): HeaderScan | string {
   const scan = new HeaderScan();
-  scan.begin(trust);
+  scan.begin(peer);
   for (let i = 0; i < raw.length; i += 2) scan.add(raw[i] as string, raw[i + 1] as string);
   return scan.finish() ?? scan;
 }

@@ -142,7 +142,7 @@ export class Http2Session {
       return;
     }
     const { lines, method, target } = head;
-    const scan = scanHeaders(lines, connection.forwardedTrust);
+    const scan = scanHeaders(lines, connection);
     const refused = typeof scan === "string" ? refusal(400, scan) : this.#refused(head, raw.length / 2);
     if (refused || typeof scan === "string") {
       this.#refuse(stream, method, refused ?? refusal(400, "request"));

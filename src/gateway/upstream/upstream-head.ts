@@ -5,10 +5,11 @@
  */
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { Target, UpstreamUnit } from "../../runtime/upstream/upstream-unit.ts";
-import type { ClientConnection } from "../client-connection.ts";
+import { type ClientConnection, forwardedHost } from "../client-connection.ts";
 import {
   AUTHORIZATION,
   classifyHeader,
+  FORWARDED,
   IDENTITY,
   PLAIN,
   X_FORWARDED_FOR,
@@ -73,7 +74,7 @@ export function writeUpstreamHead(
     const name = lines[i] as string;
     const value = lines[i + 1] as string;
     const kind = classifyHeader(name);
-    if (kind !== PLAIN && kind !== AUTHORIZATION && kind !== IDENTITY) {
+    if (kind !== PLAIN && kind !== AUTHORIZATION && kind !== IDENTITY && kind !== FORWARDED) {
       if (kind === X_FORWARDED_FOR) forwardedFor = forwardedFor === undefined ? value : `${forwardedFor}, ${value}`;
       const bit = forwardedBit(kind);
       if (bit === 0) continue;
@@ -122,7 +123,7 @@ function forwardedLines(view: RequestView, forwardedFor: string | undefined, see
   const before = forwardedFor === undefined || BAD_VALUE.test(forwardedFor) ? "" : `${forwardedFor}, `;
   let lines = `X-Real-IP: ${address}\r\nX-Forwarded-For: ${before}${address}\r\n`;
   if ((seen & PROTO_SEEN) === 0) lines += `X-Forwarded-Proto: ${connection.scheme}\r\n`;
-  if ((seen & HOST_SEEN) === 0) lines += `X-Forwarded-Host: ${hostHeader}\r\n`;
+  if ((seen & HOST_SEEN) === 0) lines += forwardedHost(hostHeader);
   if ((seen & PORT_SEEN) === 0) lines += `X-Forwarded-Port: ${connection.forwardedPort(hostHeader)}\r\n`;
   return lines;
 }
