@@ -3,13 +3,15 @@
  * Promise: nothing here throws, whatever plugins do.
  */
 import { isGatewayError, messageOf } from "../base/errors.ts";
+import type { Answer } from "../plugin/plugin-answer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import type { Pipeline } from "../runtime/routes/route-unit.ts";
+import type { ClientConnection } from "./client-connection.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import { PLUGIN_FAILED } from "./gateway-pages.ts";
 
 /** @param status what the client got, 499 when it left before */
-export function closeBooks(
+export function recordOutcome(
   context: GatewayContext,
   view: RequestView,
   status: number,
@@ -31,6 +33,18 @@ export function closeBooks(
   metrics.duration.observe((endMs - view.startedMs) / 1000);
   if (upstream.headMs > 0) metrics.upstream.observe((upstream.headMs - upstream.sentMs) / 1000);
   context.metrics.inFlight.add(-1);
+}
+
+/** A request that never became an exchange: metrics and the access log. @param method empty when it is not known */
+export function recordRefusal(
+  context: GatewayContext,
+  connection: ClientConnection,
+  method: string,
+  { reason, status }: Answer,
+): void {
+  context.metrics.error(reason);
+  context.metrics.unmatched.count(status);
+  context.accessLog?.refused({ connection, method, status, reason });
 }
 
 /** Says what a plugin, or this program, threw; clients are never told. */

@@ -11,7 +11,7 @@ import type { RequestView } from "../plugin/request-view.ts";
 import { ResponseView } from "../plugin/response-view.ts";
 import { loadBodyVariables } from "../plugin/variables/body-variables.ts";
 import type { Pipeline, RouteUnit } from "../runtime/routes/route-unit.ts";
-import { closeBooks, logCrash } from "./exchange-end.ts";
+import { logCrash, recordOutcome } from "./exchange-end.ts";
 import { Forwarding } from "./forwarding.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import {
@@ -342,7 +342,7 @@ export class Exchange {
       return;
     }
     this.#forwarding = new Forwarding(this, choice.unit, attempts, route.timeouts ?? choice.unit.timeouts);
-    this.reply.forward(this.#forwarding);
+    this.#forwarding.run();
   }
 
   #finish(status: number): void {
@@ -352,7 +352,7 @@ export class Exchange {
     if (!this.body.complete) this.body.discard();
     view.sentBytes = reply.sentBytes;
     view.receivedBytes += this.body.received;
-    closeBooks(context, view, status, this.global, this.pipeline);
+    recordOutcome(context, view, status, this.global, this.pipeline);
   }
 
   #logCrash(error: unknown, message: string): void {

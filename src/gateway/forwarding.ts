@@ -9,7 +9,6 @@ import { UPSTREAM_EXHAUSTED, UPSTREAM_LATE, UPSTREAM_OVERLOADED, UPSTREAM_UNRESO
 import type { BodySink } from "./http/request-body.ts";
 import { refusal } from "./http/request-head.ts";
 import type { ResponseHead } from "./http/response-head.ts";
-import type { Runnable } from "./reply.ts";
 import { Relay } from "./response-relay.ts";
 import { announcedLength, FAILED, isIdempotent } from "./retry-rules.ts";
 import type { UpstreamCall, UpstreamFailure } from "./upstream/upstream-call.ts";
@@ -19,7 +18,7 @@ import { CHUNKED_BODY, serverNameOf, upstreamHost, writeUpstreamHead } from "./u
 /** Bodies up to this size go out in one piece with the head. */
 const JOINED_BYTES = 8192;
 
-export class Forwarding implements UpstreamCall, BodySink, Runnable {
+export class Forwarding implements UpstreamCall, BodySink {
   readonly method: string;
   readonly wantsUpgrade: boolean;
   readonly #exchange: Exchange;

@@ -88,7 +88,7 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
   const parts = { routing, settings, metrics, clock, errors, accessLog, wheel, writes, client, freshness };
   const context = { ...parts, draining: false };
   const known = new Connections(settings);
-  const general = await openGeneralLane(context, (socket) => known.of(socket));
+  const general = openGeneralLane(context, (socket) => known.of(socket));
   const fast = settings.fastLane ? openFastLane(context, (socket) => general.accept(socket)) : undefined;
   const http2 = openHttp2Lane(context, options.metrics);
   const serve: Serve = (socket, connection) => {

@@ -31,8 +31,6 @@ export interface Reply {
   interim(status: number, lines: string[]): void;
   /** The connection is not used for another request. */
   closeAfter(): void;
-  /** The request is going upstream: called once, before anything is sent; the lane calls `run` when it is ready. */
-  forward(run: Runnable): void;
   /** Sends the 101 and turns the connection into a tunnel: bytes of the client go to `sink`. */
   tunnel(lines: string[], protocol: string, sink: TunnelSink): void;
   /** More bytes of the client are wanted. */
@@ -40,10 +38,6 @@ export interface Reply {
   readonly headSent: boolean;
   /** Bytes of this response so far, head included. */
   readonly sentBytes: number;
-}
-
-export interface Runnable {
-  run(): void;
 }
 
 export interface TunnelSink {

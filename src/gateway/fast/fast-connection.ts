@@ -7,13 +7,14 @@ import type { Socket } from "node:net";
 import { GatewayError } from "../../base/errors.ts";
 import type { ClientConnection } from "../client-connection.ts";
 import { Exchange } from "../exchange.ts";
+import { recordRefusal } from "../exchange-end.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { BODY_TIMEOUT, pageOf } from "../gateway-pages.ts";
 import { type BodySource, IncomingBody } from "../http/request-body.ts";
-import { readRequest } from "../http/request-head.ts";
+import { readRequest, refusal } from "../http/request-head.ts";
 import { HeaderScan } from "../http/request-headers.ts";
 import { type DateLine, responseHeadText, statusLine } from "../http/response-text.ts";
-import type { Reply, Runnable } from "../reply.ts";
+import type { Reply } from "../reply.ts";
 import { Timed } from "../timer-wheel.ts";
 import type { HeldWrites } from "../write-batch.ts";
 import { isHopeless, methodOf, readFastHead, targetOf } from "./fast-head.ts";
@@ -146,10 +147,6 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
 
   closeAfter(): void {
     this.#close = true;
-  }
-
-  forward(run: Runnable): void {
-    run.run();
   }
 
   tunnel(): void {
@@ -346,13 +343,9 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
   }
 
   #refuseLate(): void {
-    const { accessLog, metrics, settings } = this.#context;
-    const reason = "request_head_timeout";
-    metrics.error(reason);
-    metrics.unmatched.count(408);
-    accessLog?.refused({ connection: this.#facts, method: "", status: 408, reason });
+    recordRefusal(this.#context, this.#facts, "", refusal(408, "request_head_timeout"));
     const page = pageOf(408);
-    const lines = ["Server", settings.serverHeader, "Content-Type", "application/json"];
+    const lines = ["Server", this.#context.settings.serverHeader, "Content-Type", "application/json"];
     this.#writer.raw(responseHeadText(408, lines, page.length, this.#shared.date.line, "close") + page);
     this.#linger();
   }

@@ -1,20 +1,18 @@
 /**
- * The general lane: Node's HTTP server, Fastify and reply-from, for every legal HTTP/1.1 request.
- * Promise: what Node accepts but a proxy must not is refused before Fastify sees it; pipelined requests are served one
+ * The general lane: Node's HTTP server and our exchange, for every legal HTTP/1.1 request.
+ * Promise: what Node accepts but a proxy must not is refused before an exchange begins; pipelined requests are served one
  * after the other; a bad request never reaches an upstream, and never takes another connection or the process with it.
  */
-import { createServer, type IncomingMessage, METHODS, type Server, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import replyFrom from "@fastify/reply-from";
-import fastify, { type FastifyInstance } from "fastify";
 import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { ClientConnection } from "../client-connection.ts";
+import { recordRefusal } from "../exchange-end.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { JSON_TYPE, pageOf } from "../gateway-pages.ts";
 import { refusal } from "../http/request-head.ts";
 import { DateLine, responseHeadText } from "../http/response-text.ts";
-import { carried, carry, REPLY_FROM } from "./general-forward.ts";
 import { LateUpgrade } from "./general-late-upgrade.ts";
 import type { GeneralReply } from "./general-reply.ts";
 import { type Expectation, openGeneralExchange } from "./general-request.ts";
@@ -35,15 +33,15 @@ export interface GeneralLane {
 /** Facts of a connection, remembered when it was accepted. */
 export type ConnectionOf = (socket: Socket) => ClientConnection;
 
-export async function openGeneralLane(context: GatewayContext, connectionOf: ConnectionOf): Promise<GeneralLane> {
+export function openGeneralLane(context: GatewayContext, connectionOf: ConnectionOf): GeneralLane {
   const lane = new Lane(context, connectionOf);
-  await lane.app.ready();
   // Node counts head time-outs from this event on; the sockets come from our own listener.
   lane.server.emit("listening");
   return {
     server: lane.server,
     accept: (socket) => void lane.server.emit("connection", socket),
-    close: () => lane.app.close(),
+    // It never listened, which Node reports as an error; closing still ends its timer and its idle connections.
+    close: () => new Promise((resolve) => lane.server.close(() => resolve())),
   };
 }
 
@@ -78,13 +76,11 @@ interface ParserError extends Error {
 }
 
 class Lane {
-  readonly app: FastifyInstance;
   readonly server: Server;
   readonly #context: GatewayContext;
   readonly #connectionOf: ConnectionOf;
   readonly #date: DateLine;
   readonly #turns = new WeakMap<Duplex, Turns>();
-  #dispatch: (request: IncomingMessage, response: ServerResponse) => void = () => {};
 
   constructor(context: GatewayContext, connectionOf: ConnectionOf) {
     this.#context = context;
@@ -109,33 +105,8 @@ class Lane {
     server.on("upgrade", (request: IncomingMessage, socket: Socket, head: Buffer) =>
       this.#upgrade(request, socket, head),
     );
+    server.on("clientError", (error, socket) => this.#clientError(error, socket));
     this.server = server;
-    this.app = this.#buildApp();
-  }
-
-  #buildApp(): FastifyInstance {
-    const app = fastify({
-      logger: false,
-      exposeHeadRoutes: false,
-      clientErrorHandler: (error, socket) => this.#clientError(error, socket),
-      serverFactory: (handler) => {
-        this.#dispatch = handler;
-        // Fastify would add itself; requests come to it from `#serve`.
-        return this.server;
-      },
-    });
-    // Bodies belong to the exchange: no method has one as far as Fastify is concerned.
-    for (const method of METHODS) {
-      if (method !== "CONNECT") app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
-    }
-    app.register(replyFrom, REPLY_FROM);
-    app.all("/", (request, reply) => {
-      const general = carried(request.raw);
-      if (!general) throw new TypeError("request did not come through the general lane");
-      general.fastify = reply;
-      general.exchange?.run();
-    });
-    return app;
   }
 
   #turnsOf(socket: Duplex): Turns {
@@ -178,9 +149,7 @@ class Lane {
       turns.responses.splice(turns.responses.indexOf(response), 1);
       this.#next(turns, request.socket);
     });
-    carry(request, opened);
-    request.url = "/";
-    this.#dispatch(request, response);
+    opened.exchange?.run();
   }
 
   #next(turns: Turns, socket: Socket): void {
@@ -206,7 +175,7 @@ class Lane {
     turns.refused = true;
     turns.waiting.length = 0;
     turns.fault = undefined;
-    this.#count(answer, request.socket, request.method ?? "");
+    this.#record(answer, request.socket, request.method ?? "");
     const body = pageOf(answer.status);
     const headers = ["Server", this.#context.settings.serverHeader, ...answer.headers, "Connection", "close"];
     response.writeHead(answer.status, [...headers, "Content-Length", String(Buffer.byteLength(body))]);
@@ -243,19 +212,16 @@ class Lane {
   }
 
   #refuseRaw(socket: Duplex, answer: Answer): void {
-    this.#count(answer, socket, "");
+    this.#record(answer, socket, "");
     const body = pageOf(answer.status);
     const lines = ["Server", this.#context.settings.serverHeader, ...JSON_TYPE];
     const head = responseHeadText(answer.status, lines, Buffer.byteLength(body), this.#date.line, "close");
     socket.end(head + body, "latin1", () => socket.destroy());
   }
 
-  #count({ reason, status }: Answer, socket: Duplex, method: string): void {
-    const { accessLog, metrics } = this.#context;
-    metrics.error(reason);
-    metrics.unmatched.count(status);
+  #record(answer: Answer, socket: Duplex, method: string): void {
     // True: connections of this server are sockets.
-    accessLog?.refused({ connection: this.#connectionOf(socket as Socket), method, status, reason });
+    recordRefusal(this.#context, this.#connectionOf(socket as Socket), method, answer);
   }
 }
 

@@ -4,13 +4,13 @@
  * never taken for a request; a client that stops reading or writing is dropped.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { FastifyReply } from "fastify";
 import { GatewayError } from "../../base/errors.ts";
 import type { Exchange } from "../exchange.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { BODY_TIMEOUT } from "../gateway-pages.ts";
+import { lineBytes } from "../http/head-limits.ts";
 import type { BodySource, IncomingBody } from "../http/request-body.ts";
-import { FRAMING_NONE, FRAMING_UNKNOWN, type Reply, type Runnable } from "../reply.ts";
+import { FRAMING_NONE, FRAMING_UNKNOWN, type Reply } from "../reply.ts";
 import { Deadline } from "../timer-wheel.ts";
 import type { HeldWrites } from "../write-batch.ts";
 
@@ -21,23 +21,15 @@ const LINGER_BYTES = 1_048_576;
 const LINGER_MS = 5000;
 /** Chunks below are held for a moment, so that head and a small body leave in one write. */
 const HELD_BYTES = 16_384;
-
-/** Sends the pending request of a reply on its way. */
-export type Forward = (reply: GeneralReply) => void;
+/** Status line, Date and the empty line, about. */
+const STATUS_LINE_BYTES = 30;
 
 export class GeneralReply implements Reply, BodySource, HeldWrites {
   headSent = false;
   sentBytes = 0;
-  /** Fastify's side of this request; set before the exchange runs. */
-  fastify: FastifyReply | undefined;
-  /** Set by `forward`; whoever forwards calls `run` on it. */
-  pending: Runnable | undefined;
-  /** Told that the head is known, before it is written; undefined when nobody forwards. */
-  onHead: (() => void) | undefined;
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #context: GatewayContext;
-  readonly #forward: Forward;
   #exchange: Exchange | undefined;
   #body: IncomingBody | undefined;
   #awaitsContinue: boolean;
@@ -52,18 +44,11 @@ export class GeneralReply implements Reply, BodySource, HeldWrites {
   #sending: Deadline | undefined;
   #receiving: Deadline | undefined;
 
-  constructor(
-    request: IncomingMessage,
-    response: ServerResponse,
-    context: GatewayContext,
-    awaitsContinue: boolean,
-    forward: Forward,
-  ) {
+  constructor(request: IncomingMessage, response: ServerResponse, context: GatewayContext, awaitsContinue: boolean) {
     this.#request = request;
     this.#response = response;
     this.#context = context;
     this.#awaitsContinue = awaitsContinue;
-    this.#forward = forward;
   }
 
   /** Listens to the response on behalf of the exchange. */
@@ -137,11 +122,6 @@ export class GeneralReply implements Reply, BodySource, HeldWrites {
     this.#request.resume();
   }
 
-  forward(run: Runnable): void {
-    this.pending = run;
-    this.#forward(this);
-  }
-
   closeAfter(): void {
     this.#close = true;
     // Too late for a header: the connection goes when this response is out.
@@ -150,8 +130,6 @@ export class GeneralReply implements Reply, BodySource, HeldWrites {
 
   head(status: number, lines: string[], framing: number, hasDate: boolean): void {
     this.headSent = true;
-    if (this.onHead) this.onHead();
-    else this.fastify?.hijack();
     this.#chunked = framing === FRAMING_UNKNOWN;
     this.#bodiless = framing === FRAMING_NONE;
     if (framing >= 0) lines.push("Content-Length", String(framing));
@@ -160,7 +138,7 @@ export class GeneralReply implements Reply, BodySource, HeldWrites {
       lines.push("Connection", "close");
     }
     this.#response.sendDate = !hasDate;
-    this.sentBytes += headBytes(lines);
+    this.sentBytes += STATUS_LINE_BYTES + lineBytes(lines);
     this.#response.writeHead(status, lines);
   }
 
@@ -291,10 +269,4 @@ export class GeneralReply implements Reply, BodySource, HeldWrites {
     if (this.#receiving) this.#context.wheel.remove(this.#receiving);
     this.#exchange?.clientGone();
   }
-}
-
-function headBytes(lines: readonly string[]): number {
-  let bytes = 30; // status line, Date and the empty line, about
-  for (const text of lines) bytes += text.length + 2;
-  return bytes;
 }

@@ -6,11 +6,11 @@ import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { ClientConnection } from "../client-connection.ts";
 import { Exchange } from "../exchange.ts";
 import type { GatewayContext } from "../gateway-context.ts";
+import type { GatewaySettings } from "../gateway-settings.ts";
+import { headFault, lineBytes } from "../http/head-limits.ts";
 import { IncomingBody } from "../http/request-body.ts";
 import { readRequest, refusal } from "../http/request-head.ts";
 import { scanHeaders } from "../http/request-headers.ts";
-import { forwardThrough } from "./general-forward.ts";
-import { refusedBeforeFastify } from "./general-guard.ts";
 import { GeneralReply } from "./general-reply.ts";
 
 /** What the request expects before it sends its body. */
@@ -31,13 +31,13 @@ export function openGeneralExchange(
   const { request, response, expectation } = received;
   const { settings } = context;
   const startedMs = context.clock.monotonicMs();
-  const refused = refusedBeforeFastify(request, settings);
+  const refused = generalHeadFault(request, settings);
   if (refused) return refused;
   if (expectation === "unknown") return refusal(417, "expectation");
   const scan = scanHeaders(request.rawHeaders, connection);
   if (typeof scan === "string") return refusal(400, scan);
   if (scan.chunked && request.httpVersion === "1.0") return refusal(400, "transfer_encoding");
-  const reply = new GeneralReply(request, response, context, expectation === "continue", forwardThrough);
+  const reply = new GeneralReply(request, response, context, expectation === "continue");
   const hasBody = scan.chunked || scan.length > 0;
   const announced = scan.chunked ? undefined : Math.max(0, scan.length);
   const body = new IncomingBody(announced, hasBody ? reply : undefined, settings.bodyBytes);
@@ -56,14 +56,14 @@ export function openGeneralExchange(
     response.end();
     return undefined;
   }
-  read.view.receivedBytes = headBytes(request);
+  read.view.receivedBytes = method.length + target.length + 14 + lineBytes(request.rawHeaders);
   reply.attach(new Exchange(context, read.view, read.matchPath, body, reply), body);
   return reply;
 }
 
-/** Size of a request head as it was sent, give or take blanks. */
-function headBytes(request: IncomingMessage): number {
-  let bytes = (request.method?.length ?? 0) + (request.url?.length ?? 0) + 14;
-  for (const text of request.rawHeaders) bytes += text.length + 2;
-  return bytes;
+/** What Node's parser accepts but a proxy must not: two readers could disagree about it. */
+export function generalHeadFault(request: IncomingMessage, settings: GatewaySettings): Answer | undefined {
+  const { method = "", url: target = "", rawHeaders } = request;
+  if (request.httpVersionMajor !== 1 || request.httpVersionMinor > 1) return refusal(400, "http_version");
+  return headFault({ method, target, fields: rawHeaders.length / 2, bytes: lineBytes(rawHeaders) }, settings);
 }

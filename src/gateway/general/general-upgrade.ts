@@ -8,12 +8,13 @@ import type { Socket } from "node:net";
 import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { ClientConnection } from "../client-connection.ts";
 import { Exchange } from "../exchange.ts";
+import { recordRefusal } from "../exchange-end.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { pageOf } from "../gateway-pages.ts";
 import { IncomingBody } from "../http/request-body.ts";
 import { readRequest, refusal } from "../http/request-head.ts";
 import { HeaderScan, scanHeaders } from "../http/request-headers.ts";
-import { refusedBeforeFastify } from "./general-guard.ts";
+import { generalHeadFault } from "./general-request.ts";
 import { UpgradeReply } from "./upgrade-reply.ts";
 
 /** @param early bytes that followed the head */
@@ -31,7 +32,7 @@ export function handleUpgrade(
   }
   const startedMs = context.clock.monotonicMs();
   context.metrics.general.inc();
-  const refused = refusedBeforeFastify(request, context.settings);
+  const refused = generalHeadFault(request, context.settings);
   const scan = refused ?? scanHeaders(request.rawHeaders, connection);
   const reply = new UpgradeReply(socket, early, context);
   if (typeof scan === "string" || !(scan instanceof HeaderScan)) {
@@ -66,10 +67,7 @@ function isWebSocket(request: IncomingMessage): boolean {
 }
 
 function refuse(context: GatewayContext, connection: ClientConnection, reply: UpgradeReply, answer: Answer): void {
-  const { reason, status } = answer;
-  context.metrics.error(reason);
-  context.metrics.unmatched.count(status);
-  context.accessLog?.refused({ connection, method: "GET", status, reason });
+  recordRefusal(context, connection, "GET", answer);
   const body = Buffer.from(pageOf(answer.status));
   reply.head(answer.status, ["Server", context.settings.serverHeader, ...answer.headers], body.length, false);
   reply.data(body, true);

@@ -6,7 +6,7 @@ import type { Socket } from "node:net";
 import type { Exchange } from "../exchange.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { DateLine, responseHeadText, statusLine } from "../http/response-text.ts";
-import { FRAMING_NONE, FRAMING_UNKNOWN, type Reply, type Runnable, type TunnelSink } from "../reply.ts";
+import { FRAMING_NONE, FRAMING_UNKNOWN, type Reply, type TunnelSink } from "../reply.ts";
 import { Deadline } from "../timer-wheel.ts";
 
 export class UpgradeReply implements Reply {
@@ -81,10 +81,6 @@ export class UpgradeReply implements Reply {
   interim(): void {}
 
   closeAfter(): void {}
-
-  forward(run: Runnable): void {
-    run.run();
-  }
 
   tunnel(lines: string[], protocol: string, sink: TunnelSink): void {
     this.headSent = true;

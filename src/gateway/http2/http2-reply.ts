@@ -9,7 +9,7 @@ import type { Exchange } from "../exchange.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { BODY_TIMEOUT } from "../gateway-pages.ts";
 import type { BodySource, IncomingBody } from "../http/request-body.ts";
-import { FRAMING_NONE, type Reply, type Runnable } from "../reply.ts";
+import { FRAMING_NONE, type Reply } from "../reply.ts";
 import { Deadline } from "../timer-wheel.ts";
 
 const { NGHTTP2_CANCEL, NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR, NGHTTP2_PROTOCOL_ERROR } = constants;
@@ -101,10 +101,6 @@ export class Http2Reply implements Reply, BodySource {
   resume(): void {
     this.#armReceiving();
     this.#stream.resume();
-  }
-
-  forward(run: Runnable): void {
-    run.run();
   }
 
   /** Streams end one by one; the connection has nothing to do with it. */

@@ -8,14 +8,19 @@ import type { TLSSocket } from "node:tls";
 import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { ClientConnection } from "../client-connection.ts";
 import { Exchange } from "../exchange.ts";
+import { recordRefusal } from "../exchange-end.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { pageOf } from "../gateway-pages.ts";
+import { headFault } from "../http/head-limits.ts";
 import { IncomingBody } from "../http/request-body.ts";
 import { readRequest, refusal } from "../http/request-head.ts";
 import { scanHeaders } from "../http/request-headers.ts";
 import { Deadline } from "../timer-wheel.ts";
 import { type Http2Head, isKnownMethod, readHttp2Head } from "./http2-head.ts";
 import { foldLines, Http2Reply } from "./http2-reply.ts";
+
+/** Fields of a request that are not header lines. */
+const PSEUDO_FIELDS = 4;
 
 const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_NO_ERROR, NGHTTP2_PROTOCOL_ERROR } = constants;
 
@@ -179,21 +184,14 @@ export class Http2Session {
   #refused(head: Http2Head, fields: number): Answer | undefined {
     const { settings } = this.#context;
     if (!isKnownMethod(head.method)) return refusal(400, "method");
-    if (head.method === "TRACE" || head.method === "CONNECT") return refusal(405, "method");
-    if (head.target.length > settings.targetBytes) return refusal(414, "target_too_long");
-    if (fields > settings.headerLines + 4) return refusal(431, "too_many_header_lines");
-    if (head.bytes - head.target.length > settings.headBytes) return refusal(431, "head_too_large");
-    if (head.target === "*" && head.method !== "OPTIONS") return refusal(400, "request_target");
-    return undefined;
+    const { method, target } = head;
+    return headFault({ method, target, fields: fields - PSEUDO_FIELDS, bytes: head.bytes - target.length }, settings);
   }
 
   /** Answers a request that never becomes an exchange. */
   #refuse(stream: ServerHttp2Stream, method: string, answer: Answer): void {
-    const { metrics, settings } = this.#context;
-    const { reason, status } = answer;
-    metrics.error(reason);
-    metrics.unmatched.count(status);
-    this.#context.accessLog?.refused({ connection: this.#connection, method, status, reason });
+    const { settings } = this.#context;
+    recordRefusal(this.#context, this.#connection, method, answer);
     const body = typeof answer.body === "string" ? answer.body : pageOf(answer.status);
     const lines = ["server", settings.serverHeader, ...answer.headers];
     lines.push("content-length", String(Buffer.byteLength(body)));
