@@ -3,6 +3,14 @@
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
+// Node.js would open its debugger to whoever may send this signal.
+process.on("SIGUSR1", () => {});
+// Who may be trusted is said by settings and records, each for its own connections.
+if (process.env.NODE_TLS_REJECT_UNAUTHORIZED === "0") {
+  delete process.env.NODE_TLS_REJECT_UNAUTHORIZED;
+  console.error("jotgate: NODE_TLS_REJECT_UNAUTHORIZED=0 is ignored: name the authority to trust, as by --etcd-ca");
+}
+
 const built = new URL("../dist/cli/main.js", import.meta.url);
 const [major, minor] = process.versions.node.split(".").map(Number);
 

@@ -80,6 +80,7 @@ export interface AdminServer {
 const HISTORY_ENTRIES = 1_000;
 const BASE = "/apisix/admin";
 const LIMITS: AdminLimits = { headMs: 10_000, requestMs: 60_000, connections: 1_024 };
+const HEAD_BYTES_MAX = 16_384;
 const CHECK_MS = 250; // how late a connection may be found to have used up its time; Node's own default is 30 s
 
 /**
@@ -136,7 +137,11 @@ type Handler = (request: FastifyRequest, reply: FastifyReply) => Promise<Fastify
 function openHttp(options: AdminOptions, handler: Handler): FastifyInstance {
   const { tls } = options;
   const limits: AdminLimits = { ...LIMITS, ...options.limits };
-  const timing = { headersTimeout: limits.headMs, connectionsCheckingInterval: CHECK_MS };
+  const http = {
+    headersTimeout: limits.headMs,
+    connectionsCheckingInterval: CHECK_MS,
+    ...{ maxHeaderSize: HEAD_BYTES_MAX, insecureHTTPParser: false }, // whatever NODE_OPTIONS says
+  };
   const common = {
     logger: false,
     exposeHeadRoutes: false,
@@ -146,17 +151,20 @@ function openHttp(options: AdminOptions, handler: Handler): FastifyInstance {
     clientErrorHandler: refuseBytes,
     frameworkErrors: (_error: Error, request: FastifyRequest, reply: FastifyReply) => void handler(request, reply),
   } as const;
-  const secure = tls && {
-    cert: tls.cert,
-    key: tls.key,
-    ...(tls.clientCa !== undefined && { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true }),
-    handshakeTimeout: limits.headMs,
-    ...timing,
-  };
+  const secure =
+    tls &&
+    ({
+      cert: tls.cert,
+      key: tls.key,
+      ...(tls.clientCa !== undefined && { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true }),
+      handshakeTimeout: limits.headMs,
+      minVersion: "TLSv1.2",
+      ...http,
+    } as const);
   // True: the two differ in the type of the raw server only, which is not used here.
   const app = (secure
     ? fastify({ ...common, https: secure })
-    : fastify({ ...common, http: timing })) as unknown as FastifyInstance;
+    : fastify({ ...common, http })) as unknown as FastifyInstance;
   app.server.maxConnections = limits.connections;
   // Before Fastify looks at the body: bodies are read by readBody, whatever type they are said to have.
   app.addHook("onRequest", handler);

@@ -1,5 +1,5 @@
 /**
- * Runs a node until it is told to stop: SIGTERM and SIGINT drain it, a second one ends the process at once,
+ * Runs a node until it is told to stop: SIGTERM, SIGINT and SIGQUIT drain it, a second one ends the process at once,
  * SIGHUP replaces its workers.
  * Promise: whatever way the node ends, the listeners on signals and the file with the process id are gone.
  */
@@ -44,8 +44,8 @@ export interface RunOptions {
   readonly echoMs: number;
 }
 
-const SIGNAL_EXIT: Readonly<Partial<Record<NodeJS.Signals, number>>> = { SIGINT: 130, SIGTERM: 143 };
-const STOP_SIGNALS = ["SIGINT", "SIGTERM"] as const;
+const SIGNAL_EXIT: Readonly<Partial<Record<NodeJS.Signals, number>>> = { SIGINT: 130, SIGQUIT: 131, SIGTERM: 143 };
+const STOP_SIGNALS = ["SIGINT", "SIGQUIT", "SIGTERM"] as const;
 
 /** @returns the exit code; 1 when the node could not start */
 export async function runNode(role: Role, settings: Settings, options: RunOptions): Promise<number> {

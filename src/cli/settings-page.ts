@@ -29,7 +29,8 @@ Every setting has one path and three names. For \`gateway.tls.min_version\`:
   (with their line). \`jotgate check FILE\` says whether a file is valid.
 - Lists are YAML lists, text with commas, or a flag given several times. Durations have a unit (\`500ms\`, \`30s\`, \`2m\`, \`1h\`,
   \`1d\`), sizes may have one (\`16KiB\`, \`1MiB\`). Switches are \`on\` or \`off\`; \`--fast-lane\` and \`--no-fast-lane\` work too.
-- An empty variable, and a member of the file without a value, count as not given.
+- An empty variable, and a member of the file without a value, count as not given. Variables that Kubernetes makes for a
+  Service (\`JOTGATE_SERVICE_HOST\`, \`JOTGATE_PORT_9080_TCP\`, …) are known by their form and are no settings.
 - Settings marked 🔒 are secrets: they appear in no message, and can be given as the path of a file that holds them:
   \`--admin-key-file\`, \`JOTGATE_ADMIN_KEY_FILE\`, \`admin: { key_file: … }\`. Prefer that to flags, which other users of the machine
   can see.`;

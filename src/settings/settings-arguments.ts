@@ -3,7 +3,7 @@
  * Promise: nothing is converted or judged here but the names; a mistyped name is a problem that names it, and what
  * may have been meant as its value is never repeated.
  */
-
+import { isIP } from "node:net";
 import { onOff, SWITCH_WORDS } from "./setting-kinds.ts";
 import { FLAG_NAMES, type SettingName, VARIABLE_NAMES, VARIABLE_PREFIX } from "./setting-names.ts";
 import { didYouMean } from "./suggest.ts";
@@ -72,7 +72,10 @@ function resolveFlag(flag: string): { readonly name: SettingName; readonly negat
   return opposite?.entry.facts.kind === onOff ? { name: opposite, negated: true } : undefined;
 }
 
-/** Variables that begin with JOTGATE_. An empty one counts as not given, as compose files often leave them. */
+/**
+ * Variables that begin with JOTGATE_. An empty one counts as not given, as compose files often leave them; those that
+ * Kubernetes makes for each Service (docs: "Discovering services") are no settings.
+ */
 export function readEnvironment(environment: Readonly<Record<string, string | undefined>>): SourceRead {
   const given: Given[] = [];
   const problems: string[] = [];
@@ -82,9 +85,40 @@ export function readEnvironment(environment: Readonly<Record<string, string | un
     if (!variable.startsWith(VARIABLE_PREFIX) || variable === configVariable) continue;
     const name = VARIABLE_NAMES.get(variable);
     if (!name) {
+      if (isServiceLink(variable, input ?? "")) continue;
       const near = didYouMean(variable, [...VARIABLE_NAMES.keys(), configVariable]);
       problems.push(`unknown environment variable ${variable}${near}`);
     } else if (input !== undefined && input !== "") given.push({ ...name, input, origin: variable });
   }
   return { given, config: environment[configVariable] || undefined, problems };
+}
+
+/** What each variable of a Service ends with, and what it then holds. */
+const SERVICE_LINKS: readonly (readonly [name: RegExp, holds: (value: string) => boolean])[] = [
+  [/_SERVICE_HOST$/, isAddress],
+  [/_SERVICE_PORT(?:_[A-Z0-9_]+)?$/, isPort],
+  [/_PORT(?:_\d{1,5}_(?:TCP|UDP|SCTP))?$/, isEndpoint],
+  [/_PORT_\d{1,5}_(?:TCP|UDP|SCTP)_PROTO$/, (value) => /^(?:tcp|udp|sctp)$/.test(value)],
+  [/_PORT_\d{1,5}_(?:TCP|UDP|SCTP)_PORT$/, isPort],
+  [/_PORT_\d{1,5}_(?:TCP|UDP|SCTP)_ADDR$/, isAddress],
+];
+
+function isServiceLink(variable: string, value: string): boolean {
+  // The prefix without its last sign: the Service may be called `jotgate`.
+  const rest = variable.slice(VARIABLE_PREFIX.length - 1);
+  return SERVICE_LINKS.some(([name, holds]) => name.test(rest) && holds(value));
+}
+
+function isPort(value: string): boolean {
+  return /^\d{1,5}$/.test(value);
+}
+
+function isAddress(value: string): boolean {
+  return isIP(value) !== 0;
+}
+
+/** `tcp://10.0.0.1:9080`, and `tcp://[fd00::1]:9080`. */
+function isEndpoint(value: string): boolean {
+  const [, bracketed, plain] = /^(?:tcp|udp|sctp):\/\/(?:\[([^\]]+)\]|([^\]]+)):\d{1,5}$/.exec(value) ?? [];
+  return isAddress(bracketed ?? plain ?? "");
 }

@@ -32,6 +32,7 @@ export function createServer(notFound: object): FastifyInstance {
     },
     http: {
       maxHeaderSize: HEAD_BYTES_MAX,
+      insecureHTTPParser: false, // whatever NODE_OPTIONS says
       headersTimeout: HEAD_TIMEOUT_MS,
       connectionsCheckingInterval: CHECK_MS,
     },

@@ -43,20 +43,23 @@ function world(echoMs = 0) {
   return { node, calls, lines, exits, complaints, options, send, end: (code: number) => end(code), emitter };
 }
 
-test.each(["SIGTERM", "SIGINT"])("%s stops the node, and the exit code is the node's own", async (signal) => {
-  const { node, calls, exits, options, send, end, emitter } = world();
-  const code = runNode("all", settings, { ...options, start: async () => node });
-  await Promise.resolve();
-  await Promise.resolve();
-  expect(readFileSync(pidFile, "utf8")).toBe(`${process.pid}\n`);
-  send(signal);
-  expect(calls).toEqual([`stop ${signal}`]);
-  end(7);
-  expect(await code).toBe(7);
-  expect(exits).toEqual([]);
-  expect(existsSync(pidFile)).toBe(false);
-  expect(emitter.eventNames().flatMap((name) => emitter.listeners(name))).toEqual([]);
-});
+test.each(["SIGTERM", "SIGINT", "SIGQUIT"])(
+  "%s stops the node, and the exit code is the node's own",
+  async (signal) => {
+    const { node, calls, exits, options, send, end, emitter } = world();
+    const code = runNode("all", settings, { ...options, start: async () => node });
+    await Promise.resolve();
+    await Promise.resolve();
+    expect(readFileSync(pidFile, "utf8")).toBe(`${process.pid}\n`);
+    send(signal);
+    expect(calls).toEqual([`stop ${signal}`]);
+    end(7);
+    expect(await code).toBe(7);
+    expect(exits).toEqual([]);
+    expect(existsSync(pidFile)).toBe(false);
+    expect(emitter.eventNames().flatMap((name) => emitter.listeners(name))).toEqual([]);
+  },
+);
 
 test("a second signal ends the process at once", async () => {
   const { node, calls, exits, options, send, end } = world();

@@ -246,6 +246,40 @@ describe("values", () => {
   });
 });
 
+describe("variables that Kubernetes makes for Services", () => {
+  const links = (service: string, ip: string): Record<string, string> => {
+    const shown = ip.includes(":") ? `[${ip}]` : ip;
+    return {
+      [`${service}_SERVICE_HOST`]: ip,
+      [`${service}_SERVICE_PORT`]: "9080",
+      [`${service}_SERVICE_PORT_HTTP_ALT`]: "9080",
+      [`${service}_PORT`]: `tcp://${shown}:9080`,
+      [`${service}_PORT_9080_TCP`]: `tcp://${shown}:9080`,
+      [`${service}_PORT_9080_TCP_PROTO`]: "tcp",
+      [`${service}_PORT_9080_TCP_PORT`]: "9080",
+      [`${service}_PORT_9080_TCP_ADDR`]: ip,
+      [`${service}_PORT_53_UDP`]: `udp://${shown}:53`,
+    };
+  };
+  test.each(["JOTGATE", "JOTGATE_ADMIN", "JOTGATE_GATEWAY_2", "JOTGATE_ETCD"])("%s are no settings", (service) => {
+    expect(read({ env: links(service, "10.96.0.17") })).toEqual(read({}));
+    expect(read({ env: links(service, "fd00:10:96::17") })).toEqual(read({}));
+  });
+
+  test.each([
+    { JOTGATE_SERVICE_HOST: "example.com" },
+    { JOTGATE_SERVICE_HOSTS: "10.96.0.17" },
+    { JOTGATE_ADMIN_PORT: "9180" },
+    { JOTGATE_PORT: "9080" },
+    { JOTGATE_PORT_9080_TCP: "10.96.0.17:9080" },
+    { JOTGATE_PORT_9080_HTTP: "tcp://10.96.0.17:9080" },
+    { JOTGATE_SERVICE_PORT: "auto" },
+    { JOTGATEWAY_SERVICE: "x", JOTGATE_X: "1" },
+  ])("of another form they are mistakes: %j", (env) => {
+    expect(problems({ env })[0]).toContain("unknown environment variable");
+  });
+});
+
 describe("mistyped names", () => {
   test.each([
     { argv: ["--ectd", "http://a:2379"], want: "unknown flag --ectd; did you mean --etcd?" },

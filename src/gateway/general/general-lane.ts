@@ -89,6 +89,7 @@ class Lane {
     const { settings } = context;
     const server = createServer({
       maxHeaderSize: settings.headBytes + settings.targetBytes + 8192, // beyond our own limits, which name the fault
+      insecureHTTPParser: false, // whatever NODE_OPTIONS says
       headersTimeout: settings.headTimeoutMs,
       requestTimeout: 0, // bodies have an idle time-out instead
       connectionsCheckingInterval: CHECK_MS,

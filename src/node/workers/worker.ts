@@ -50,7 +50,7 @@ const CATCH_UP_STEP_MS = 200;
 const FAILED_MS = 5_000;
 
 export async function runWorker(): Promise<void> {
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => undefined);
+  for (const signal of ["SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => undefined);
   process.title = "jotgate worker";
   const clock = systemClock;
   const sink = new LogSink({ clock });

@@ -87,10 +87,16 @@ export function openExchange(options: ExchangeOptions): Exchange {
     });
 }
 
+/** Of an answer's head. */
+const HEAD_BYTES_MAX = 16_384;
+
 function send(url: URL, request: ExchangeRequest, guarded: LookupFunction, signal: AbortSignal): ClientRequest {
   const body = request.body === undefined ? undefined : Buffer.from(request.body);
   const headers = body === undefined ? request.headers : { ...request.headers, "Content-Length": String(body.length) };
-  const options: RequestOptions = { method: request.method, headers, agent: false, lookup: guarded, signal };
+  const options: RequestOptions = {
+    ...{ method: request.method, headers, agent: false, lookup: guarded, signal },
+    ...{ insecureHTTPParser: false, maxHeaderSize: HEAD_BYTES_MAX }, // whatever NODE_OPTIONS says
+  };
   const sent =
     url.protocol === "https:"
       ? requestHttps(url, { ...options, rejectUnauthorized: request.verifyTls !== false })
