@@ -1,7 +1,7 @@
 /** Tokens that strangers make: none is ever accepted, none throws, none makes the gateway look anywhere else. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { openTokenParser, parseObject } from "../../src/plugins/jwt-auth/token.ts";
+import { openTokenParser, parseObject } from "../../src/base/jose/token.ts";
 import { encode, keyOf, makeToken, signatureOf } from "../support/jwt.ts";
 import { openJwtNode } from "../support/jwt-auth.ts";
 

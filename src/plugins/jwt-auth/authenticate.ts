@@ -5,16 +5,16 @@
  * awaits nothing. Source: docs/spec/jwt-auth.md section 4, newest column.
  */
 import { randomBytes } from "node:crypto";
+import { HmacKey } from "../../base/jose/algorithms.ts";
+import type { Claims, ParsedToken, ParseToken } from "../../base/jose/token.ts";
 import { attachConsumer, type Refusals } from "../../plugin/caller-identity.ts";
 import type { PhaseHandler, PhaseResult } from "../../plugin/plugin.ts";
 import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { Credential, CredentialTable } from "../../plugin/plugin-consumer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
-import { HmacKey } from "./algorithms.ts";
 import { type ClaimRules, checkClaims } from "./claims.ts";
 import type { JwtCredential } from "./credential.ts";
 import type { Outcomes, Refusal } from "./outcomes.ts";
-import type { Claims, ParsedToken, ParseToken } from "./token.ts";
 import type { TokenCache, VerifiedToken } from "./token-cache.ts";
 import type { TakeToken } from "./token-source.ts";
 

@@ -3,7 +3,7 @@
  * Source: docs/spec/jwt-auth.md section 4 "Claims", newest column: both are checked where present, or exactly those that
  * `claims_to_verify` lists, which must then be there.
  */
-import type { Claims } from "./token.ts";
+import type { Claims } from "../../base/jose/token.ts";
 
 export type TimeClaim = "exp" | "nbf";
 type Demand = "ignored" | "if present" | "required";

@@ -6,10 +6,6 @@
 import { type KeyObject, randomBytes } from "node:crypto";
 import { type Static, Type } from "typebox";
 import { GatewayError, isGatewayError, messageOf } from "../../base/errors.ts";
-import { openLimitedWarn, type Warn } from "../../base/limited-log.ts";
-import { isReference } from "../../base/reference.ts";
-import { Defaulted } from "../../plugin/defaulted.ts";
-import type { CredentialDefinition, NodeEnv, WriteContext } from "../../plugin/plugin.ts";
 import {
   ALGORITHMS,
   type Algorithm,
@@ -25,7 +21,11 @@ import {
   publicKey,
   type Signer,
   type Verifier,
-} from "./algorithms.ts";
+} from "../../base/jose/algorithms.ts";
+import { openLimitedWarn, type Warn } from "../../base/limited-log.ts";
+import { isReference } from "../../base/reference.ts";
+import { Defaulted } from "../../plugin/defaulted.ts";
+import type { CredentialDefinition, NodeEnv, WriteContext } from "../../plugin/plugin.ts";
 
 const ConsumerConf = Type.Object(
   {

@@ -4,6 +4,7 @@
  * Promise: routes with the same configuration share one compiled authentication. Source: docs/spec/jwt-auth.md.
  */
 import { type Static, Type } from "typebox";
+import { openTokenParser, type ParseToken } from "../../base/jose/token.ts";
 import { openRefusals } from "../../plugin/caller-identity.ts";
 import { Defaulted } from "../../plugin/defaulted.ts";
 import { type CompileEnv, definePlugin, type NodeEnv, type PhaseHandler, type Plugin } from "../../plugin/plugin.ts";
@@ -12,7 +13,6 @@ import { compileClaimRules } from "./claims.ts";
 import { type JwtCredential, jwtCredential } from "./credential.ts";
 import { openOutcomes } from "./outcomes.ts";
 import { openSignApi } from "./sign.ts";
-import { openTokenParser, type ParseToken } from "./token.ts";
 import { TokenCache } from "./token-cache.ts";
 import { compileTokenSource } from "./token-source.ts";
 

@@ -5,15 +5,15 @@
  * POST and an authenticated caller, and no registered claim comes from the payload.
  */
 import { LRUCache } from "lru-cache";
+import type { Signer } from "../../base/jose/algorithms.ts";
+import { type Claims, parseObject } from "../../base/jose/token.ts";
 import type { InternalApi, NodeEnv } from "../../plugin/plugin.ts";
 import { type Answer, bareAnswer, jsonAnswer, textAnswer } from "../../plugin/plugin-answer.ts";
 import type { Credential } from "../../plugin/plugin-consumer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import { decodeFormText } from "../../plugin/variables/args.ts";
 import { type Argument, findArgument } from "../../plugin/variables/query.ts";
-import type { Signer } from "./algorithms.ts";
 import type { JwtCredential } from "./credential.ts";
-import { type Claims, parseObject } from "./token.ts";
 
 const PATH = "/apisix/plugin/jwt/sign";
 /** Together with the header this stays well below what a token may measure when it comes back. */

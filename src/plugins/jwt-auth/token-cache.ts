@@ -4,10 +4,10 @@
  * remembered; memory is bounded by entries and by bytes. Time and revocation are not looked at here.
  */
 import { LRUCache } from "lru-cache";
+import { type Claims, ownCopy } from "../../base/jose/token.ts";
 import type { Counter, Metrics } from "../../base/metrics.ts";
 import type { Credential, CredentialTable } from "../../plugin/plugin-consumer.ts";
 import type { JwtCredential } from "./credential.ts";
-import { type Claims, ownCopy } from "./token.ts";
 
 export interface VerifiedToken {
   readonly credential: Credential<JwtCredential>;

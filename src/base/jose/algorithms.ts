@@ -14,7 +14,7 @@ import {
   timingSafeEqual,
   verify as verifyBytes,
 } from "node:crypto";
-import { GatewayError } from "../../base/errors.ts";
+import { GatewayError } from "../errors.ts";
 
 export const HMAC_ALGORITHMS = ["HS256", "HS384", "HS512"] as const;
 export const KEY_PAIR_ALGORITHMS = [
