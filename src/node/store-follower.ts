@@ -11,6 +11,7 @@ import { Acknowledger } from "../cluster/acknowledge.ts";
 import { nodesInBeat } from "../cluster/beat.ts";
 import { type NodeReport, Registration } from "../cluster/registry.ts";
 import { parseKey } from "../model/keys.ts";
+import { parseRevocationKey } from "../model/revocation.ts";
 import type { Settings } from "../settings/settings.ts";
 import type { Revision, StoreSource } from "../store/store.ts";
 import { LastKnownGood, type LastKnownGoodFacts } from "../sync/lkg/last-known-good.ts";
@@ -66,7 +67,7 @@ export async function followStore(options: FollowOptions): Promise<Follower> {
   let changedAtMs: number | undefined;
   const table = new Table({
     clock,
-    accepts: (key) => parseKey(prefix, key) !== undefined,
+    accepts: (key) => (parseKey(prefix, key) ?? parseRevocationKey(prefix, key)) !== undefined,
     consumer: {
       apply(batch) {
         changedAtMs = clock.nowMs();

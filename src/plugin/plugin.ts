@@ -11,6 +11,7 @@ import type { Answer } from "./plugin-answer.ts";
 import type { Consumer, CredentialTable } from "./plugin-consumer.ts";
 import type { RequestView } from "./request-view.ts";
 import type { ResponseView } from "./response-view.ts";
+import type { Revocations } from "./revocations.ts";
 import type { Variable } from "./variables/args.ts";
 
 export type PhaseResult = Answer | undefined | Promise<Answer | undefined>;
@@ -59,6 +60,8 @@ export interface NodeEnv {
   readonly states: StateRegistry;
   /** Counters that all processes of this node share; absent when there is one process only. */
   readonly counters?: Counters | undefined;
+  /** Tokens that were ended before their time; the same object every time. */
+  readonly revocations: Revocations;
   /** Settings that plugins may read. */
   readonly settings: PluginSettings;
   /** All credentials of a plugin; the same object every time. */

@@ -21,6 +21,7 @@ import type { PluginHost } from "./plugins/plugin-unit.ts";
 import { type SecretSource, SecretUsers } from "./plugins/secret-source.ts";
 import { openProblems, type Problem } from "./problems.ts";
 import { recordError } from "./record-checks.ts";
+import { type LiveRevocations, openRevocations } from "./revocation/live-revocations.ts";
 import { CompiledRoute } from "./routes/compiled-route.ts";
 import { openGlobalRules } from "./routes/global-rules.ts";
 import type { RouteMatch } from "./routes/route-entry.ts";
@@ -38,6 +39,8 @@ export interface LiveOptions extends NodeParts {
   readonly registry: PluginRegistry;
   readonly secrets: SecretSource;
   readonly upstreams: Upstreams;
+  /** How long a revoked token is remembered after its end; default 10 minutes. */
+  readonly keepRevokedMs?: number;
   /** Opens the encrypted members of a record; throws what is then the record's problem. */
   readonly decrypt?: (key: RecordKey, value: StoredValue) => StoredValue;
 }
@@ -52,6 +55,7 @@ export interface LiveConfiguration {
   /** Of the batch applied last. */
   readonly revision: Revision;
   readonly env: NodeEnv;
+  readonly revocations: Pick<LiveRevocations, "ruleCount" | "tokenCount">;
   /** Whether `loadBodyVariables` must run before `match`. */
   readonly needsBody: boolean;
   /** How many records of each kind are served. */
@@ -98,7 +102,9 @@ export function openLive(options: LiveOptions): LiveConfiguration {
   };
   const keyOfResource = ({ kind, id }: ResourceFacts): string => `${dirOf(prefix, kind)}${id}`;
   const upstreamById = (id: string): UpstreamChoice => upstreams.get(id)?.choose() ?? MISSING_UPSTREAM;
-  const node = openNode(options, registry, () => consumers);
+  const { keepRevokedMs: keepMs = 600_000 } = options;
+  const revocations = openRevocations({ prefix, clock, metrics: options.metrics, keepMs });
+  const node = openNode(options, registry, revocations, () => consumers);
   const host: PluginHost = {
     registry,
     env: node.env,
@@ -173,6 +179,13 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     commit();
     return undefined;
   };
+  /** @returns whether it was refused */
+  const takeRevocation = (storeKey: string, kv: KeyValue | undefined): boolean => {
+    const problem = revocations.apply(storeKey, kv?.value);
+    if (problem === undefined) problems.clearAll(storeKey);
+    else problems.set(storeKey, "record", kv?.modRevision ?? revision, problem);
+    return problem !== undefined;
+  };
   const take = (key: RecordKey, kv: KeyValue): string | undefined => {
     try {
       return put(key, kv);
@@ -186,6 +199,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
       return revision;
     },
     env: node.env,
+    revocations,
     get needsBody() {
       return routes.needsBody;
     },
@@ -208,6 +222,10 @@ export function openLive(options: LiveOptions): LiveConfiguration {
       revision = batch.revision;
       const refused: string[] = [];
       for (const { key: storeKey, kv } of batch.changes) {
+        if (revocations.owns(storeKey)) {
+          if (takeRevocation(storeKey, kv)) refused.push(storeKey);
+          continue;
+        }
         const key = parseKey(prefix, storeKey);
         if (!key) continue;
         if (kv === undefined) {
@@ -239,6 +257,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
       globalRules.close();
       for (const slot of upstreams.values()) slot.close();
       secrets.close();
+      revocations.close();
     },
   };
 }

@@ -5,8 +5,8 @@ import type { Credential, CredentialTable } from "../../src/plugin/plugin-consum
 import { makeEnv, metricValue, runPhases } from "../../src/plugin/testkit/testkit.ts";
 import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import type { JwtCredential } from "../../src/plugins/jwt-auth/credential.ts";
-import { createJwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
-import { TokenCache } from "../../src/plugins/jwt-auth/token-cache.ts";
+import { jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
+import { TokenCache, VerifiedToken } from "../../src/plugins/jwt-auth/token-cache.ts";
 import { keyOf, makeToken, SECRET } from "../support/jwt.ts";
 import { openJwtNode } from "../support/jwt-auth.ts";
 
@@ -15,7 +15,7 @@ const FAILED = "failed to verify jwt";
 
 describe("a remembered token", () => {
   test("is answered in the same turn", () => {
-    const plugin = createJwtAuth();
+    const plugin = jwtAuth;
     const env = makeEnv({
       plugins: [plugin],
       consumers: [{ username: "jack", auth: { "jwt-auth": { key: "jack-key", secret: SECRET } } }],
@@ -83,7 +83,7 @@ describe("a remembered token", () => {
       const node = openJwtNode({ route: { key_claim_name: "sub" } });
       const token = makeToken({ payload: { sub: "jack-key" } });
       expect((await node.callWith(token)).status).toBe(200);
-      const byKey = node.env.compile(createJwtAuth());
+      const byKey = node.env.compile(jwtAuth);
       for (const text of [`${before}${token}`, `Bearer ${before}${token}`]) {
         const view = makeView({ headers: { Authorization: text } });
         expect((await runPhases(byKey, view))?.status).toBe(401);
@@ -100,22 +100,18 @@ describe("a remembered token", () => {
   });
 
   test("is asked about revocation every time, grace or not", async () => {
-    const gone = new Set<unknown>();
-    const node = openJwtNode({
-      jack: { lifetime_grace_period: 1000 },
-      options: { revocations: { isRevoked: ({ jti }) => gone.has(jti) } },
-    });
-    const token = makeToken({ payload: { key: "jack-key", jti: "t" } });
+    const node = openJwtNode({ jack: { lifetime_grace_period: 1000 } });
+    const token = makeToken({ payload: { key: "jack-key", iat: 1_000 } });
     expect((await node.callWith(token)).status).toBe(200);
-    gone.add("t");
+    const rule = node.revocations.rule({ type: "consumer", value: "jack", issuedBefore: 1_001 });
     expect((await node.callWith(token)).message).toBe(FAILED);
-    gone.clear();
+    node.revocations.live.apply(rule, undefined);
     expect((await node.callWith(token)).status).toBe(200);
     expect(await metricValue(node.env, "jotgate_jwt_total", { outcome: "revoked" })).toBe(1);
   });
 
   test("means another caller on a route that names the key by another claim", async () => {
-    const plugin = createJwtAuth();
+    const plugin = jwtAuth;
     const consumers = ["jack", "jane"].map((username) => ({
       username,
       auth: { "jwt-auth": { key: username, secret: SECRET } },
@@ -137,7 +133,7 @@ describe("a remembered token", () => {
   });
 
   test("is judged by the claims of the route it comes to", async () => {
-    const plugin = createJwtAuth();
+    const plugin = jwtAuth;
     const env = makeEnv({
       plugins: [plugin],
       consumers: [{ username: "jack", auth: { "jwt-auth": { key: "jack-key", secret: SECRET } } }],
@@ -168,10 +164,10 @@ describe("what is remembered", () => {
     const credential = { current: true, key: "k" } as Credential<JwtCredential>;
     const table: CredentialTable<JwtCredential> = { get: () => credential, resolvePending: () => undefined, size: 1 };
     const few = new TokenCache(table, env.metrics, { entries: 10, bytes: 1_000_000 });
-    for (let i = 0; i < 100; i++) few.remember(`t${i}`, "key", { credential, payload: {} });
+    for (let i = 0; i < 100; i++) few.remember(`t${i}`, "key", new VerifiedToken(credential, {}));
     expect(few.size).toBe(10);
     const small = new TokenCache(table, env.metrics, { entries: 1000, bytes: 100_000 });
-    for (let i = 0; i < 100; i++) small.remember(`${i}`.padStart(5000, "x"), "key", { credential, payload: {} });
+    for (let i = 0; i < 100; i++) small.remember(`${i}`.padStart(5000, "x"), "key", new VerifiedToken(credential, {}));
     expect(small.size).toBe(4);
     expect(await metricValue(env, "jotgate_token_cache_bytes")).toBeLessThanOrEqual(100_000);
   });
@@ -193,7 +189,7 @@ test("with any history of changes, a node with a warm cache answers as a fresh o
   ];
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 15 }), async (steps) => {
-      const plugin = createJwtAuth();
+      const plugin = jwtAuth;
       const env = makeEnv({ plugins: [plugin] });
       const routes = [{}, { key_claim_name: "sub" }];
       const held = routes.map((conf) => env.compile(plugin, conf));

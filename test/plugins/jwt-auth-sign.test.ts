@@ -11,7 +11,7 @@ import {
   type TestEnv,
 } from "../../src/plugin/testkit/testkit.ts";
 import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
-import { createJwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
+import { jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
 import { publicApi } from "../../src/plugins/public-api.ts";
 import { keyOf, SECRET } from "../support/jwt.ts";
 
@@ -41,7 +41,7 @@ interface Endpoint {
 }
 
 function openEndpoint(input: EnvInput = {}, conf: object = {}): Endpoint {
-  const env = makeEnv({ plugins: [createJwtAuth(), publicApi], consumers: CONSUMERS, ...input });
+  const env = makeEnv({ plugins: [jwtAuth, publicApi], consumers: CONSUMERS, ...input });
   const phases = env.compile(publicApi, conf);
   return {
     env,
@@ -116,7 +116,7 @@ describe("the answers", () => {
       exp: 1,
       lifetime_grace_period: 0,
     };
-    const data = createJwtAuth().credential?.compile(conf, endpoint.env);
+    const data = jwtAuth.credential?.compile(conf, endpoint.env);
     table.add({ username: "k", groupId: undefined, customId: undefined, labels: {} }, undefined, "k", data);
     const answer = await endpoint.get("?key=k");
     expect([answer?.status, answer?.body]).toEqual([503, "failed to sign jwt"]);
@@ -255,7 +255,7 @@ describe("public-api", () => {
     { says: "an unknown uri is not found", conf: { uri: "/apisix/plugin/nothing" }, target: PATH, status: 404 },
     { says: "an unknown path is not found", conf: {}, target: "/other", status: 404 },
   ])("$says", async ({ conf, target, status }) => {
-    const env = makeEnv({ plugins: [createJwtAuth(), publicApi], consumers: CONSUMERS });
+    const env = makeEnv({ plugins: [jwtAuth, publicApi], consumers: CONSUMERS });
     const answer = await env.compile(publicApi, conf).access?.(makeView({ target }));
     expect(answer?.status).toBe(status);
   });

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { compileSchema } from "../../src/base/schema/schema.ts";
 import { answerHeader, bodyText, makeEnv, metricValue } from "../../src/plugin/testkit/testkit.ts";
-import { createJwtAuth, jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
+import { jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
 import { keyOf, makeToken, SECRET } from "../support/jwt.ts";
 import { openJwtNode } from "../support/jwt-auth.ts";
 
@@ -295,7 +295,7 @@ describe("a refusal", () => {
 });
 
 test("routes with the same configuration share one authentication, and give it back", () => {
-  const plugin = createJwtAuth();
+  const plugin = jwtAuth;
   const env = makeEnv({ plugins: [plugin] });
   const [one, two, other] = [env.compile(plugin), env.compile(plugin), env.compile(plugin, { header: "x" })];
   expect(one?.rewrite).toBe(two?.rewrite);
@@ -305,7 +305,7 @@ test("routes with the same configuration share one authentication, and give it b
 });
 
 test("keys of another algorithm do not confuse the compiled credential", () => {
-  const plugin = createJwtAuth();
+  const plugin = jwtAuth;
   const env = makeEnv({ plugins: [plugin] });
   expect(() =>
     env.setConsumer({ username: "a", auth: { "jwt-auth": { key: "a", algorithm: "ES256", ...keyOf("ES384").conf } } }),

@@ -22,6 +22,7 @@ import type {
 import type { Answer } from "../plugin-answer.ts";
 import type { Consumer, Credential, CredentialTable } from "../plugin-consumer.ts";
 import type { RequestView } from "../request-view.ts";
+import { NO_REVOCATIONS, type Revocations } from "../revocations.ts";
 import { shownVariable, TokenPlaces } from "../variables/token-places.ts";
 import { compileVariable } from "../variables/variables.ts";
 
@@ -43,6 +44,8 @@ export interface EnvInput {
   readonly settings?: Partial<PluginSettings>;
   readonly resource?: ResourceFacts;
   readonly clock?: FakeClock;
+  /** Default: nothing is revoked. */
+  readonly revocations?: Revocations;
 }
 
 export interface LogLine {
@@ -114,6 +117,7 @@ export function makeEnv(input: EnvInput = {}): TestEnv {
     metrics: openMetrics(),
     states,
     settings: { ...DEFAULT_SETTINGS, ...input.settings },
+    revocations: input.revocations ?? NO_REVOCATIONS,
     resource: input.resource ?? { kind: "route", id: "r1" },
     // True: the plugin's own compile made the data; a test asks under the plugin's own name.
     credentials: <Data>(plugin: string) => tableOf(plugin) as CredentialTable<unknown> as CredentialTable<Data>,

@@ -10,18 +10,14 @@ import type { Claims, ParsedToken, ParseToken } from "../../base/jose/token.ts";
 import { attachConsumer, type Refusals } from "../../plugin/caller-identity.ts";
 import type { PhaseHandler, PhaseResult } from "../../plugin/plugin.ts";
 import type { Answer } from "../../plugin/plugin-answer.ts";
-import type { Credential, CredentialTable } from "../../plugin/plugin-consumer.ts";
+import type { CredentialTable } from "../../plugin/plugin-consumer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
+import { type Revocations, revocationOf } from "../../plugin/revocations.ts";
 import { type ClaimRules, checkClaims } from "./claims.ts";
 import type { JwtCredential } from "./credential.ts";
 import type { Outcomes, Refusal } from "./outcomes.ts";
-import type { TokenCache, VerifiedToken } from "./token-cache.ts";
+import { type TokenCache, VerifiedToken } from "./token-cache.ts";
 import type { TakeToken } from "./token-source.ts";
-
-/** Tokens that are withdrawn before they expire. Asked on every use of a token, remembered or new. */
-export interface Revocations {
-  isRevoked(payload: Claims, credential: Credential<JwtCredential>): boolean;
-}
 
 export interface AuthenticationParts {
   readonly table: CredentialTable<JwtCredential>;
@@ -33,7 +29,7 @@ export interface AuthenticationParts {
   readonly storeInCtx: boolean;
   readonly refusals: Refusals;
   readonly outcomes: Outcomes;
-  readonly revocations: Revocations | undefined;
+  readonly revocations: Revocations;
   /** Spend the time of a signature check on unknown keys too. */
   readonly decoy: boolean;
   nowMs(): number;
@@ -51,11 +47,12 @@ export function compileAuthentication(parts: AuthenticationParts): PhaseHandler 
     return answer;
   };
 
-  const settle = (view: RequestView, { credential, payload }: VerifiedToken): Refusal | undefined => {
+  const settle = (view: RequestView, token: string, verified: VerifiedToken): Refusal | undefined => {
+    const { credential, payload } = verified;
     const nowSeconds = Math.floor(parts.nowMs() / 1000);
     const failure = checkClaims(payload, rules, nowSeconds, credential.data.graceSeconds);
     if (failure !== undefined) return failure;
-    if (revocations?.isRevoked(payload, credential)) return "revoked";
+    if (revocationOf(verified, token, revocations)) return "revoked";
     attachConsumer(view, credential.consumer, credential.credentialId);
     if (parts.storeInCtx) view.setNote("jwt_auth_payload", payload);
     outcomes.count("ok");
@@ -72,8 +69,8 @@ export function compileAuthentication(parts: AuthenticationParts): PhaseHandler 
     if (data.verifier === undefined) return refuse(view, "unusable_key");
     if (parsed.algorithm !== data.algorithm) return refuse(view, "wrong_algorithm");
     if (!data.verifier.verify(parsed.signingInput, parsed.signature)) return refuse(view, "bad_signature");
-    const verified: VerifiedToken = Object.freeze({ credential, payload: freezeDeep(parsed.payload) });
-    const failure = settle(view, verified);
+    const verified = new VerifiedToken(credential, freezeDeep(parsed.payload));
+    const failure = settle(view, token, verified);
     if (failure !== undefined) return refuse(view, failure);
     cache.remember(token, keyClaim, verified);
     return undefined;
@@ -84,7 +81,7 @@ export function compileAuthentication(parts: AuthenticationParts): PhaseHandler 
     if (token === undefined) return refuse(view, "missing");
     const known = cache.get(token, keyClaim);
     if (known) {
-      const failure = settle(view, known);
+      const failure = settle(view, token, known);
       return failure === undefined ? undefined : refuse(view, failure);
     }
     const parsed = parse(token);

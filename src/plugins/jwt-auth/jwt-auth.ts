@@ -8,7 +8,7 @@ import { openTokenParser, type ParseToken } from "../../base/jose/token.ts";
 import { openRefusals } from "../../plugin/caller-identity.ts";
 import { Defaulted } from "../../plugin/defaulted.ts";
 import { type CompileEnv, definePlugin, type NodeEnv, type PhaseHandler, type Plugin } from "../../plugin/plugin.ts";
-import { compileAuthentication, type Revocations } from "./authenticate.ts";
+import { compileAuthentication } from "./authenticate.ts";
 import { compileClaimRules } from "./claims.ts";
 import { type JwtCredential, jwtCredential } from "./credential.ts";
 import { openOutcomes } from "./outcomes.ts";
@@ -37,40 +37,30 @@ const RouteConf = Type.Object({
 });
 type RouteConf = Static<typeof RouteConf>;
 
-export interface JwtAuthOptions {
-  /** Asked on every use of a token; default: nothing is ever revoked. */
-  readonly revocations?: Revocations;
-}
-
-/** The plugin with a place for revocation. */
-export function createJwtAuth(options: JwtAuthOptions = {}): Plugin {
-  return definePlugin({
-    name: "jwt-auth",
-    version: 0.1,
-    priority: 2510,
-    schema: RouteConf,
-    credential: jwtCredential,
-    internalApis: (env) => [openSignApi(env)],
-    compile(conf, env) {
-      const key = `jwt-auth/conf/${JSON.stringify(conf)}`;
-      const shared = env.states.hold(
-        key,
-        () => openAuthentication(conf, env, options),
-        (state) => state.close(),
-      );
-      return { rewrite: shared.state.rewrite, close: shared.release };
-    },
-  });
-}
-
-export const jwtAuth: Plugin = createJwtAuth();
+export const jwtAuth: Plugin = definePlugin({
+  name: "jwt-auth",
+  version: 0.1,
+  priority: 2510,
+  schema: RouteConf,
+  credential: jwtCredential,
+  internalApis: (env) => [openSignApi(env)],
+  compile(conf, env) {
+    const key = `jwt-auth/conf/${JSON.stringify(conf)}`;
+    const shared = env.states.hold(
+      key,
+      () => openAuthentication(conf, env),
+      (state) => state.close(),
+    );
+    return { rewrite: shared.state.rewrite, close: shared.release };
+  },
+});
 
 interface Authentication {
   readonly rewrite: PhaseHandler;
   close(): void;
 }
 
-function openAuthentication(conf: RouteConf, env: CompileEnv, options: JwtAuthOptions): Authentication {
+function openAuthentication(conf: RouteConf, env: CompileEnv): Authentication {
   const table = env.credentials<JwtCredential>("jwt-auth");
   const strict = env.settings.compat === "strict";
   const refusals = openRefusals(env, {
@@ -94,7 +84,7 @@ function openAuthentication(conf: RouteConf, env: CompileEnv, options: JwtAuthOp
     storeInCtx: conf.store_in_ctx,
     refusals,
     outcomes: openOutcomes(refusals, env.metrics),
-    revocations: options.revocations,
+    revocations: env.revocations,
     decoy: strict,
     nowMs: () => env.clock.nowMs(),
   });

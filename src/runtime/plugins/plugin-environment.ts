@@ -9,6 +9,7 @@ import type { StoredValue } from "../../model/record.ts";
 import type { Counters } from "../../plugin/counters.ts";
 import type { InternalApi, NodeEnv, PluginSettings, StateRegistry } from "../../plugin/plugin.ts";
 import type { CredentialTable } from "../../plugin/plugin-consumer.ts";
+import type { Revocations } from "../../plugin/revocations.ts";
 import { shownVariable, TokenPlaces } from "../../plugin/variables/token-places.ts";
 import { compileVariable } from "../../plugin/variables/variables.ts";
 import type { Consumers } from "../consumers/consumers.ts";
@@ -36,7 +37,12 @@ export interface Node {
 }
 
 /** @param consumers asked when plugins ask, so it may be opened later */
-export function openNode(parts: NodeParts, registry: PluginRegistry, consumers: () => Consumers): Node {
+export function openNode(
+  parts: NodeParts,
+  registry: PluginRegistry,
+  revocations: Revocations,
+  consumers: () => Consumers,
+): Node {
   const metadata = new Map<string, unknown>();
   const versions = new Map<string, number>();
   const places = parts.tokenPlaces ?? new TokenPlaces();
@@ -49,6 +55,7 @@ export function openNode(parts: NodeParts, registry: PluginRegistry, consumers: 
     states: parts.states,
     counters: parts.counters,
     settings: parts.settings,
+    revocations,
     // True: what the plugin's own compile made is asked for by the plugin under its own name.
     credentials: <Data>(plugin: string) => consumers().table(plugin) as CredentialTable as CredentialTable<Data>,
     consumer: (username) => consumers().find(username),

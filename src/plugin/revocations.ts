@@ -1,0 +1,60 @@
+/**
+ * What plugins ask about tokens that were ended before their time. Revocation is checked on every use of a token,
+ * remembered or new; between two changes of the revocations that is one comparison of numbers.
+ */
+import { type Fingerprint, fingerprintOfId, fingerprintOfText } from "../base/jose/fingerprint.ts";
+import type { RuleType } from "../model/revocation.ts";
+
+/** What ended a token: itself, or the strictest rule that covers it. */
+export type Revocation =
+  | { readonly type: "token" }
+  | { readonly type: RuleType; readonly value: string; readonly issuedBefore?: number | undefined };
+
+/** A verified token, as far as revocation asks. Members that a plugin leaves undefined are matched by no rule. */
+export interface RevocableToken {
+  readonly consumer: string | undefined;
+  /** `client_id`; of our own issuers only. */
+  readonly client: string | undefined;
+  readonly issuer: string | undefined;
+  readonly subject: string | undefined;
+  /** `kid` of the header. */
+  readonly keyId: string | undefined;
+  /** The claim `iat`, if it is a number. */
+  readonly issuedAt: number | undefined;
+  /** The claim `exp` as it is: it says where to look. */
+  readonly expires: unknown;
+  /** The claim `jti` where, with `issuer`, it identifies the token; undefined: its text does. */
+  readonly id: string | undefined;
+  /** The generation that did not revoke it; 0 at first. Written by `revocationOf`. */
+  checked: number;
+  /** Made at the first need. Written by `revocationOf`. */
+  fingerprint: Fingerprint | undefined;
+}
+
+/** All revocations that this process knows. The object lives as long as the node. */
+export interface Revocations {
+  /** Rises with every change that can end a token; 0: nothing was ever revoked. */
+  readonly generation: number;
+  /** Whether single tokens are revoked, so that a fingerprint is worth making. */
+  readonly hasTokens: boolean;
+  /** @param fingerprint of the token; undefined when there are none to compare with */
+  find(token: RevocableToken, fingerprint: Fingerprint | undefined): Revocation | undefined;
+}
+
+export const NO_REVOCATIONS: Revocations = Object.freeze({ generation: 0, hasTokens: false, find: () => undefined });
+
+/**
+ * Whether a token has been ended. Cost: nothing while nothing changes, else up to 2 µs.
+ * @param text the compact token, whose signature was good
+ */
+export function revocationOf(token: RevocableToken, text: string, revocations: Revocations): Revocation | undefined {
+  if (token.checked === revocations.generation) return undefined;
+  if (revocations.hasTokens) token.fingerprint ??= fingerprintOfToken(token, text);
+  const found = revocations.find(token, token.fingerprint);
+  if (found === undefined) token.checked = revocations.generation;
+  return found;
+}
+
+function fingerprintOfToken({ issuer, id }: RevocableToken, text: string): Fingerprint {
+  return issuer !== undefined && id !== undefined ? fingerprintOfId(issuer, id) : fingerprintOfText(text);
+}
