@@ -4,7 +4,9 @@
  * Source: docs/spec/admin-api.md sections 5.9, 6 and 7.
  */
 import { withDefaults } from "../base/schema/schema-defaults.ts";
+import type { DeclaredMembers } from "../model/named-secrets.ts";
 import type { WriteContext } from "../plugin/plugin.ts";
+import { declaredMembersOf } from "../runtime/field-opener.ts";
 import type { PluginRegistry, PluginSide } from "../runtime/plugins/plugin-registry.ts";
 
 type Members = Readonly<Record<string, unknown>>;
@@ -13,6 +15,7 @@ export interface CatalogPlugin {
   readonly name: string;
   readonly version: number;
   readonly priority: number;
+  /** As shown; those with credentials of their own have a `keyAttribute`. */
   readonly type: "auth" | undefined;
   /** JSON schemas as clients are shown them, `_meta` included. */
   readonly schema: object | undefined;
@@ -22,6 +25,8 @@ export interface CatalogPlugin {
   readonly keyAttribute: string | undefined;
   /** Dotted paths of members that are stored encrypted. */
   encryptFields(side: PluginSide): readonly string[];
+  /** Dotted paths of members that viewers are not shown, on whatever side. */
+  readonly secretMembers: ReadonlySet<string>;
   /** Completes a consumer's configuration before it is checked and stored. @param previous as stored, opened */
   prepare(conf: Members, previous: Members | undefined): Members;
   /** Why two configurations in different records cannot stand together; undefined when this plugin has no such rule. */
@@ -32,6 +37,8 @@ export interface PluginCatalog {
   /** Highest priority first. */
   readonly plugins: readonly CatalogPlugin[];
   get(name: string): CatalogPlugin | undefined;
+  /** What a plugin's schemas name; empty for one that is not loaded. */
+  readonly declared: DeclaredMembers;
   /** @returns the first error of a `plugins` member in APISIX's words, unknown plugins among them */
   checkPlugins(plugins: unknown, side: "route" | "consumer"): string | undefined;
   /** @returns the first error of a plugin's metadata, without any prefix */
@@ -45,6 +52,7 @@ export function catalogOf(registry: PluginRegistry, write: WriteContext): Plugin
   return {
     plugins,
     get: (name) => byName.get(name),
+    declared: declaredMembersOf(registry),
     checkPlugins: (confs, side) => registry.checkAll(confs, side, "write", write),
     checkMetadata: (name, value) => registry.check(name, value, "metadata", write),
   };
@@ -59,7 +67,7 @@ function describe(registry: PluginRegistry, name: string, write: WriteContext): 
       name,
       version: plugin.version,
       priority: plugin.priority,
-      type: credential ? "auth" : undefined,
+      type: credential || plugin.authenticates ? "auth" : undefined,
       schema: registry.schema(name, "route"),
       consumerSchema: registry.schema(name, "consumer"),
       metadataSchema: registry.schema(name, "metadata"),
@@ -68,6 +76,11 @@ function describe(registry: PluginRegistry, name: string, write: WriteContext): 
         if (side === "metadata") return [];
         return (side === "consumer" ? credential?.encryptFields : undefined) ?? plugin.encryptFields ?? [];
       },
+      secretMembers: new Set([
+        ...(plugin.encryptFields ?? []),
+        ...(credential?.encryptFields ?? []),
+        ...(credential?.hiddenFields ?? []),
+      ]),
       conflict:
         plugin.conflict &&
         ((conf, other) => plugin.conflict?.(withDefaults(plugin.schema, conf), withDefaults(plugin.schema, other))),

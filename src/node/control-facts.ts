@@ -3,12 +3,13 @@
  */
 import { hostname } from "node:os";
 import { catalogOf } from "../admin/plugin-catalog.ts";
-import { masked } from "../admin/read/masking.ts";
+import type { Keyring } from "../base/keyring.ts";
 import { parseKey } from "../model/keys.ts";
 import { KINDS } from "../model/kinds.ts";
-import { readRecord } from "../model/record.ts";
+import { openFields } from "../runtime/field-opener.ts";
 import type { PluginRegistry } from "../runtime/plugins/plugin-registry.ts";
 import type { ControlFacts, ControlRecord } from "../status/control-server.ts";
+import { runningRecord } from "./control-records.ts";
 import type { Serving } from "./serving.ts";
 
 export interface ControlInput {
@@ -17,12 +18,14 @@ export interface ControlInput {
   readonly registry: PluginRegistry;
   readonly prefix: string;
   readonly startedMs: number;
+  readonly keyring: Keyring | undefined;
   readonly serving: () => Serving | undefined;
 }
 
 export function controlFacts(input: ControlInput): ControlFacts {
   const { id, version, registry, prefix } = input;
   const catalog = catalogOf(registry, { compat: "default" });
+  const open = openFields(input.keyring, registry, prefix);
   return {
     serverInfo: () => ({
       id,
@@ -41,11 +44,11 @@ export function controlFacts(input: ControlInput): ControlFacts {
       for (const [storeKey, record] of input.serving()?.entries() ?? []) {
         const key = parseKey(prefix, storeKey);
         if (!key || KINDS[key.kind].dir !== dir) continue;
-        const read = readRecord(key, record.value.toString("utf8"));
-        if (!read.ok) continue;
+        const value = runningRecord(catalog, open, key, record.value.toString("utf8"));
+        if (!value) continue;
         found.push({
           key: storeKey,
-          value: masked(catalog, KINDS[key.kind], read.value),
+          value,
           createdIndex: Number(record.createRevision),
           modifiedIndex: Number(record.modRevision),
         });
@@ -65,6 +68,6 @@ function pluginSchemas(registry: PluginRegistry, name: string): Record<string, u
     schema: registry.schema(name, "route"),
     ...(consumerSchema ? { consumer_schema: consumerSchema } : {}),
     ...(metadataSchema ? { metadata_schema: metadataSchema } : {}),
-    ...(plugin?.credential ? { type: "auth" } : {}),
+    ...(plugin?.credential || plugin?.authenticates ? { type: "auth" } : {}),
   };
 }

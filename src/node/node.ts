@@ -24,6 +24,7 @@ import { controlFacts } from "./control-facts.ts";
 import { containLateErrors } from "./late-errors.ts";
 import { listenerFacts, nodeFacts, STARTING, type StoreProbe, startStoreProbe } from "./node-facts.ts";
 import { makeParts } from "./node-parts.ts";
+import { keyringOf } from "./open-keyring.ts";
 import { type AdminPlane, openAdminPlane } from "./planes/admin-plane.ts";
 import { openServing, type Serving } from "./serving.ts";
 import { openSource } from "./store-source.ts";
@@ -105,6 +106,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
           registry,
           prefix: settings.prefix,
           startedMs: facts.startedAtMs,
+          keyring: keyringOf(settings),
           serving: () => serving,
         }),
       });

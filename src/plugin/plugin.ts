@@ -123,6 +123,8 @@ export interface CredentialDefinition<S extends TSchema = TSchema, Data = unknow
   readonly keyAttribute: string;
   /** Members stored encrypted when a keyring is set; dotted paths. */
   readonly encryptFields?: readonly string[];
+  /** Members that are stored as they are and not shown to viewers; dotted paths. */
+  readonly hiddenFields?: readonly string[];
   /**
    * Rules beyond the schema; returns the exact error text. Secret references must be let through.
    * @param write given when an admin writes: rules may then depend on the compatibility mode
@@ -152,6 +154,8 @@ export interface PluginDefinition<S extends TSchema = TSchema, C extends TSchema
   readonly encryptFields?: readonly string[];
   /** Makes this an authentication plugin. */
   readonly credential?: CredentialDefinition<C, Data>;
+  /** Shown as an authentication plugin without credentials of its own (multi-auth). */
+  readonly authenticates?: true;
   /** True: skipped in a global rule when the route has it too (prometheus). */
   readonly preferRoute?: boolean;
   /**

@@ -24,6 +24,7 @@ export const multiAuth = definePlugin({
   name: "multi-auth",
   version: 0.1,
   priority: 2600,
+  authenticates: true,
   schema,
   check(conf, find) {
     if (!find) return undefined;

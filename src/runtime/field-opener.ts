@@ -6,6 +6,7 @@
 import { isSealed, type Keyring } from "../base/keyring.ts";
 import { keyOf, type RecordKey } from "../model/keys.ts";
 import { KINDS } from "../model/kinds.ts";
+import { type DeclaredMembers, declaredIn, replaceSealed } from "../model/named-secrets.ts";
 import type { StoredValue } from "../model/record.ts";
 import { type PluginFields, replaceSecrets, type SecretPlace } from "../model/secret-fields.ts";
 import type { PluginRegistry } from "./plugins/plugin-registry.ts";
@@ -29,7 +30,9 @@ export function openFields(
       if (place.isPem && !text.startsWith("---")) throw new Error(`${place.path} cannot be opened with the keyring`);
       return text;
     };
-    return replaceSecrets(KINDS[key.kind], value, fields, open);
+    const kind = KINDS[key.kind];
+    const declared = replaceSecrets(kind, value, fields, open);
+    return replaceSealed(kind, declared, (text, path) => open(text, { path, isPem: false }));
   };
 }
 
@@ -37,6 +40,23 @@ export function openFields(
 export function boundTo(prefix: string, key: Pick<RecordKey, "kind" | "id">, place: SecretPlace): string {
   return `${keyOf(prefix, key.kind, key.id)}\n${place.isPem ? "private key" : place.path}`;
 }
+
+/** The members that plugins' schemas name, of all sides; looked up once per plugin. */
+export function declaredMembersOf(registry: Pick<PluginRegistry, "schema">): DeclaredMembers {
+  const known = new Map<string, ReadonlySet<string>>();
+  return (name) => {
+    const found = known.get(name);
+    if (found) return found;
+    const schemas = SIDES.flatMap((side) => registry.schema(name, side) ?? []);
+    if (schemas.length === 0) return NONE;
+    const members = new Set(schemas.flatMap((schema) => [...declaredIn(schema)]));
+    known.set(name, members);
+    return members;
+  };
+}
+
+const SIDES = ["route", "consumer", "metadata"] as const;
+const NONE: ReadonlySet<string> = new Set();
 
 export function pluginFieldsOf(registry: Pick<PluginRegistry, "get">): PluginFields {
   return (name, side) => {

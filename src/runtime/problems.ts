@@ -4,6 +4,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
+import { hideSecrets } from "../base/secret-names.ts";
 
 export interface Problem {
   /** Store key of the record. */
@@ -66,7 +67,7 @@ export function openProblems(log: Log, clock: Clock): Problems {
     },
     list: () => [...byKey.keys()].sort().flatMap((key) => [...(byKey.get(key)?.values() ?? [])]),
     set(key, topic, revision, reason) {
-      const problem = { key, revision, reason: reason.slice(0, REASON_LENGTH_MAX) };
+      const problem = { key, revision, reason: hideSecrets(reason.slice(0, REASON_LENGTH_MAX), "********") };
       const topics = byKey.get(key) ?? new Map<ProblemTopic, Problem>();
       byKey.set(key, topics);
       const before = topics.get(topic);

@@ -4,12 +4,14 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { keyringCodec } from "../../src/admin/sealing/keyring-codec.ts";
 import { openKeyring, type SealFormat } from "../../src/base/keyring.ts";
+import { readRecord } from "../../src/model/record.ts";
 import { basicAuth } from "../../src/plugins/basic-auth.ts";
 import { hmacAuth } from "../../src/plugins/hmac-auth/hmac-auth.ts";
 import { jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
 import { keyAuth } from "../../src/plugins/key-auth.ts";
 import { limitCount } from "../../src/plugins/limit-count/limit-count.ts";
-import { openFields, pluginFieldsOf } from "../../src/runtime/field-opener.ts";
+import { proxyRewrite } from "../../src/plugins/proxy-rewrite/proxy-rewrite.ts";
+import { declaredMembersOf, openFields, pluginFieldsOf } from "../../src/runtime/field-opener.ts";
 import { openPluginRegistry } from "../../src/runtime/plugins/plugin-registry.ts";
 import { prefixRange } from "../../src/store/store.ts";
 import { type AdminWorld, openAdminWorld, VIEWER_KEY } from "../support/admin.ts";
@@ -20,7 +22,7 @@ import { until } from "../support/until.ts";
 const KEY = "0123456789abcdef";
 const NEW_KEY = "fedcba9876543210";
 const SECRET = "the-very-secret-text-of-jack-0123456789";
-const plugins = [jwtAuth, keyAuth, basicAuth, hmacAuth, limitCount];
+const plugins = [jwtAuth, keyAuth, basicAuth, hmacAuth, limitCount, proxyRewrite];
 const registry = openPluginRegistry(plugins);
 const nodes = { "127.0.0.1:80": 1 };
 
@@ -41,7 +43,7 @@ function openWith(keys: readonly string[], format: SealFormat = "gcm"): Promise<
 }
 
 function codecOf(keys: readonly string[], format: SealFormat) {
-  return keyringCodec(openKeyring(keys, format), pluginFieldsOf(registry), "/apisix");
+  return keyringCodec(openKeyring(keys, format), pluginFieldsOf(registry), "/apisix", declaredMembersOf(registry));
 }
 
 /** Another admin on the same store. */
@@ -66,7 +68,7 @@ const served = async (id: string, keys = [KEY], format: SealFormat = "gcm") => {
 
 const jack = (secret = SECRET) => ({ username: "jack", plugins: { "jwt-auth": { key: "jack-key", secret } } });
 
-const WRITES: readonly (readonly [string, object])[] = [
+const WRITES: (readonly [string, object])[] = [
   ["/consumers/jack", jack()],
   ["/consumers/kim", { username: "kim", plugins: { "key-auth": { key: SECRET } } }],
   ["/consumers/bo", { username: "bo", plugins: { "basic-auth": { username: "bo", password: SECRET } } }],
@@ -79,6 +81,22 @@ const WRITES: readonly (readonly [string, object])[] = [
   ["/secrets/vault/1", { uri: "http://127.0.0.1:8200", prefix: "kv", token: SECRET }],
   ["/secrets/aws/1", { access_key_id: "id", secret_access_key: SECRET, session_token: SECRET }],
 ];
+
+/** Secrets that no plugin declares. */
+const named = {
+  checks: { active: { http_path: `/h?api_key=${SECRET}`, req_headers: [`Cookie: a=${SECRET}`, "X-Team: blue"] } },
+};
+WRITES.push(
+  ["/upstreams/named", { nodes, ...named }],
+  [
+    "/routes/named",
+    {
+      uri: "/c",
+      upstream: { nodes, ...named },
+      plugins: { "proxy-rewrite": { uri: `/x?token=${SECRET}`, headers: { set: { "X-Auth": SECRET } } } },
+    },
+  ],
+);
 
 function redis(): object {
   return { count: 1, time_window: 1, policy: "redis", redis_host: "127.0.0.1", redis_password: SECRET };
@@ -96,6 +114,20 @@ describe("nothing secret lies plainly in the store", () => {
     for (const [path] of [...WRITES].reverse()) await world.call("DELETE", path);
     dump = await everything();
     for (const secret of [SECRET, "PRIVATE KEY"]) expect(dump).not.toContain(secret);
+  });
+
+  test("those that only a name tells are read and used as they were, and stay sealed under a new key", async () => {
+    await call("PUT", "/upstreams/named", { nodes, ...named });
+    const stored = await storedText("/apisix/upstreams/named");
+    expect(stored).toContain("X-Team: blue");
+    const asServed = (text: string, keys = [KEY]): unknown =>
+      openFields(openKeyring(keys, "gcm"), registry, "/apisix")({ kind: "upstream", id: "named" }, JSON.parse(text));
+    expect(asServed(stored)).toMatchObject(named);
+    expect(readRecord({ kind: "upstream", id: "named" }, stored)).toMatchObject({ ok: true });
+    expect((await call("GET", "/upstreams/named")).value).toMatchObject(named);
+    await reopen([NEW_KEY, KEY]);
+    expect(await call("POST", "/encryption/reseal")).toMatchObject({ resealed: 1, failed: [] });
+    expect(asServed(await storedText("/apisix/upstreams/named"), [NEW_KEY])).toMatchObject(named);
   });
 
   test("identifying values are indexed by a digest that needs the key", async () => {

@@ -11,7 +11,7 @@ import { Barrier } from "../../src/cluster/barrier.ts";
 import { KINDS } from "../../src/model/kinds.ts";
 import { jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
 import { keyAuth } from "../../src/plugins/key-auth.ts";
-import { pluginFieldsOf } from "../../src/runtime/field-opener.ts";
+import { declaredMembersOf, pluginFieldsOf } from "../../src/runtime/field-opener.ts";
 import { openPluginRegistry } from "../../src/runtime/plugins/plugin-registry.ts";
 import { type AdminWorld, openAdminWorld, type Reply, VIEWER_KEY } from "../support/admin.ts";
 import { CERTIFICATE, PRIVATE_KEY } from "../support/certificates.ts";
@@ -55,7 +55,12 @@ beforeAll(async () => {
     }),
   );
   const registry = openPluginRegistry([jwtAuth, keyAuth]);
-  const codec = keyringCodec(openKeyring(["0123456789abcdef"], "gcm"), pluginFieldsOf(registry), "/apisix");
+  const codec = keyringCodec(
+    openKeyring(["0123456789abcdef"], "gcm"),
+    pluginFieldsOf(registry),
+    "/apisix",
+    declaredMembersOf(registry),
+  );
   world = await openAdminWorld({ store: under.store, barrier, codec });
   document = (await world.call("GET", "/openapi.json")).body;
   ajv = new Ajv2020({ strict: false, unicodeRegExp: false, formats: { ipv4: true, ipv6: true } });

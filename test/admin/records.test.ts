@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { FakeClock } from "../../src/base/clock.ts";
 import { type AdminWorld, openAdminWorld, VIEWER_KEY } from "../support/admin.ts";
 import { CERTIFICATE, PRIVATE_KEY } from "../support/certificates.ts";
-import { contents, put, write } from "../support/stores.ts";
+import { contents, put, remove, write } from "../support/stores.ts";
 
 let world: AdminWorld;
 const clock = new FakeClock(1_700_000_000_000);
@@ -488,7 +488,8 @@ describe("a viewer sees no secret", () => {
       for (const secret of SECRETS) expect(reply.text).not.toContain(secret);
     }
     expect((await world.call("GET", "/secrets/vault/r", viewer)).body.value.token).toBe("$ENV://TOKEN");
-    expect((await world.call("GET", "/consumers/mask", viewer)).body.value.plugins["jwt-auth"].key).toBe("jwt-key");
+    // An open sign endpoint gives a token to whoever knows the key.
+    expect((await world.call("GET", "/consumers/mask", viewer)).body.value.plugins["jwt-auth"].key).toBe("********");
     expect((await world.call("GET", "/consumers/mask")).text).toContain("hmac-secret");
     for (const path of ["/secrets/vault/m", "/secrets/vault/r", "/consumers/mask", "/routes/foreign"])
       await world.call("DELETE", path);
@@ -522,6 +523,76 @@ describe("a viewer sees no secret", () => {
     expect((await world.call("PUT", "/routes/listed?dry_run=1", dry)).text).not.toContain("hidden-");
     await world.call("DELETE", "/routes/listed");
     expect((await world.call("GET", "/history", viewer)).text).not.toContain("hidden-");
+  });
+});
+
+describe("a viewer sees no secret that only its name or look tells", () => {
+  const viewer = { headers: { "X-API-KEY": VIEWER_KEY } };
+  const checks = {
+    active: {
+      http_path: "/health?api_key=hidden-1&deep=1",
+      req_headers: ["Cookie: a=hidden-2", "X-Auth: hidden-3", "X-Team: blue"],
+    },
+  };
+  const upstream = { nodes: { "127.0.0.1:80": 1 }, checks, key: "remote_addr", hash_on: "cookie" };
+  const RECORDS: readonly (readonly [string, object])[] = [
+    ["upstreams/s", upstream],
+    ["services/s", { upstream }],
+    [
+      "routes/s",
+      {
+        uri: "/s",
+        upstream,
+        labels: { auth: "hidden-4" },
+        desc: "see https://u:hidden-5@wiki/",
+        vars: [["cookie_session", "==", "hidden-6"]],
+        plugins: {
+          "proxy-rewrite": { uri: "/x?token=hidden-7", headers: { set: { Cookie: "hidden-8", "X-Auth": "hidden-9" } } },
+          redirect: { uri: "https://u:hidden-10@h/$1?sig=hidden-11" },
+          "limit-count": { count: 1, time_window: 1, key: "remote_addr" },
+          "jwt-auth": { cookie: "jwt", header: "authorization" },
+          "forward-auth": { uri: "http://h", extra: [{ name: "X-Key", value: "hidden-12" }] },
+          "key-auth": "hidden-13",
+          body: { text: '{"password":"hidden-14"}' },
+        },
+      },
+    ],
+    ["global_rules/s", { plugins: { "http-logger": { auth_header: "hidden-15", uri: "http://h?key=hidden-16" } } }],
+    ["plugin_metadata/cors", { headers: { "X-Session": "hidden-17" } }],
+    ["consumers/s", { username: "s", plugins: ["hidden-18"] }],
+  ];
+
+  test("in the record, in a list, and where the record is no object", async () => {
+    await write(world.store, ...RECORDS.map(([path, value]) => put(`/apisix/${path}`, value)));
+    await write(world.store, put("/apisix/routes/text", "hidden-19"), put("/apisix/routes/list", ["hidden-20"]));
+    for (const path of [...RECORDS.map(([one]) => one), "routes", "routes/text", "routes/list"]) {
+      const reply = await world.call("GET", `/${path}`, viewer);
+      expect(reply.status).toBe(200);
+      expect(reply.text, path).not.toContain("hidden-");
+    }
+    const shown = (await world.call("GET", "/routes/s", viewer)).body.value;
+    expect(shown.upstream).toMatchObject({ key: "remote_addr", hash_on: "cookie" });
+    expect(shown.upstream.checks.active).toEqual({
+      http_path: "/health?api_key=********&deep=1",
+      req_headers: ["Cookie: ********", "X-Auth: ********", "X-Team: blue"],
+    });
+    expect(shown.plugins["limit-count"].key).toBe("remote_addr");
+    expect(shown.plugins["jwt-auth"]).toEqual({ cookie: "jwt", header: "authorization" });
+    expect(shown.plugins.redirect.uri).toBe("https://********@h/$1?sig=********");
+  });
+
+  test("nor in the history; and what a viewer was shown is no value", async () => {
+    expect((await world.call("PUT", "/upstreams/s", { body: upstream })).status).toBe(200);
+    expect((await world.call("GET", "/history")).text).not.toContain("hidden-");
+    const { create_time, update_time, ...value } = (await world.call("GET", "/upstreams/s", viewer)).body.value;
+    expect([create_time, update_time]).toEqual([expect.any(Number), expect.any(Number)]);
+    const reply = await world.call("PUT", "/upstreams/s", { body: value });
+    expect(reply).toMatchObject({
+      status: 400,
+      body: { error_msg: expect.stringContaining("checks.active.http_path is") },
+    });
+    const written = [...RECORDS.map(([path]) => path), "routes/text", "routes/list"];
+    await write(world.store, ...written.map((path) => remove(`/apisix/${path}`)));
   });
 });
 

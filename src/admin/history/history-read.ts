@@ -2,9 +2,13 @@
  * `GET /history` and `GET /history/{revision}`: who changed what, when and from where. Secrets are masked for everyone.
  */
 import { parseKey } from "../../model/keys.ts";
+import { KINDS, type Kind } from "../../model/kinds.ts";
 import type { KeyValue } from "../../store/store.ts";
 import type { AdminRequest, Engine } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
+import type { DiffEntry } from "../preview/diff.ts";
+import { masked } from "../read/masking.ts";
+import type { Members } from "../read/stored-record.ts";
 import { historyKeys } from "./history.ts";
 import { decodeEntry, type HistoryEntry } from "./history-entry.ts";
 
@@ -25,7 +29,7 @@ export async function listHistory(engine: Engine, request: AdminRequest): Promis
   const wanted = request.args.get("key");
   if (wanted === undefined) {
     const list = await readEntries(engine, newest.slice(from, from + size));
-    return { status: 200, body: { list: list.map(shownEntry), total: newest.length } };
+    return { status: 200, body: { list: list.map((one) => shownEntry(engine, one)), total: newest.length } };
   }
   const key = storeKeyOf(engine, wanted);
   if (key === undefined) return BAD_KEY;
@@ -34,7 +38,7 @@ export async function listHistory(engine: Engine, request: AdminRequest): Promis
   for (let at = 0; at < newest.length; at += READ_TOGETHER) {
     for (const one of await readEntries(engine, newest.slice(at, at + READ_TOGETHER))) {
       if (!one.entry.changes.some((change) => change.key === key)) continue;
-      if (total >= from && list.length < size) list.push(shownEntry(one));
+      if (total >= from && list.length < size) list.push(shownEntry(engine, one));
       total++;
     }
   }
@@ -45,7 +49,7 @@ export async function getHistoryEntry(engine: Engine, request: AdminRequest): Pr
   const revision = request.segments[1] ?? "";
   const found = (await historyKeys(engine)).find((kv) => kv.createRevision.toString() === revision);
   const [entry] = found ? await readEntries(engine, [found]) : [];
-  return entry ? { status: 200, body: shownEntry(entry) } : noEntry(revision);
+  return entry ? { status: 200, body: shownEntry(engine, entry) } : noEntry(revision);
 }
 
 export function noEntry(revision: string): AdminAnswer {
@@ -78,11 +82,47 @@ async function readEntries(engine: Engine, keys: readonly KeyValue[]): Promise<R
   return entries;
 }
 
-function shownEntry({ entry, revision }: ReadEntry): object {
-  const { timeMs, actor, address, method, path, changes, resealed } = entry;
+function shownEntry(engine: Engine, { entry, revision }: ReadEntry): object {
+  const { timeMs, actor, address, method, path, resealed } = entry;
   const time = Math.floor(timeMs / 1_000);
+  const changes = entry.changes.map((change) => ({ ...change, diff: maskedDiff(engine, change.key, change.diff) }));
   const more = resealed && { resealed: resealed.records };
   return { revision: Number(revision), time, actor, address, method, path, changes, ...more };
+}
+
+/** Entries were masked when they were written, by what was known as a secret then. */
+function maskedDiff(engine: Engine, key: string, diff: readonly unknown[]): readonly unknown[] {
+  const kind = parseKey(engine.prefix, key)?.kind;
+  if (kind === undefined) return diff;
+  return diff.map((operation) => {
+    const { path = "", from, to, ...rest } = operation as Partial<DiffEntry>; // written by diffOf
+    const names = path
+      .split("/")
+      .slice(1)
+      .filter((name) => !/^\d+$/.test(name)); // lists count for nothing
+    const shown = (value: unknown): unknown => maskedAt(engine, KINDS[kind], names, value);
+    return {
+      ...rest,
+      path,
+      ...(from !== undefined && { from: shown(from) }),
+      ...(to !== undefined && { to: shown(to) }),
+    };
+  });
+}
+
+function maskedAt({ catalog }: Engine, kind: Kind, names: readonly string[], value: unknown): unknown {
+  if (names.length === 0) return value;
+  const plain = names.map((name) => name.replaceAll("~1", "/").replaceAll("~0", "~"));
+  // True: there is at least one name, so it is an object.
+  const record = plain.reduceRight<unknown>((inner, name) => ({ [name]: inner }), value) as Members;
+  return plain.reduce<unknown>(
+    (outer, name) => (isMembers(outer) ? outer[name] : outer),
+    masked(catalog, kind, record),
+  );
+}
+
+function isMembers(value: unknown): value is Members {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function wholeIn(text: string | undefined, otherwise: number): number | undefined {

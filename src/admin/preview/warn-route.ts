@@ -46,7 +46,7 @@ export function routeFaults(engine: Engine, route: EffectiveRoute, around: Route
     faults.push({ code: "sign_endpoint_open", message });
   }
   for (const [name, conf] of route.plugins) {
-    if (engine.catalog.get(name)?.type !== "auth" || around.credentials.has(name)) continue;
+    if (engine.catalog.get(name)?.keyAttribute === undefined || around.credentials.has(name)) continue;
     if (own(conf, "anonymous_consumer") !== undefined) continue;
     faults.push({ code: "nobody_can_pass", message: `asks for ${name}, and no consumer has a credential of it` });
   }

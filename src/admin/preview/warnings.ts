@@ -62,8 +62,8 @@ async function worldOf(engine: Engine, view: ConfigView): Promise<World> {
     for (const name of Object.keys(ownMembers(value, "plugins"))) everywhere.add(name);
   }
   const credentials = new Set<string>();
-  for (const { name, type } of engine.catalog.plugins) {
-    if (type === "auth" && (await hasCredential(engine, view, name))) credentials.add(name);
+  for (const { name, keyAttribute } of engine.catalog.plugins) {
+    if (keyAttribute !== undefined && (await hasCredential(engine, view, name))) credentials.add(name);
   }
   return { routes: await readRoutes(view, engine.routerMode), everywhere, credentials };
 }

@@ -3,7 +3,9 @@
  * Source: docs/spec/admin-api.md sections 4 and 5.14.
  */
 import { isReference } from "../../base/reference.ts";
+import { hideSecrets } from "../../base/secret-names.ts";
 import type { Kind } from "../../model/kinds.ts";
+import { replaceNamed } from "../../model/named-secrets.ts";
 import type { Actor, Engine } from "../admin-context.ts";
 import type { PluginCatalog } from "../plugin-catalog.ts";
 import { type Members, own } from "./stored-record.ts";
@@ -28,26 +30,25 @@ export function readable(engine: Engine, kind: Kind, id: string, stored: Members
   return actor.role === "viewer" ? masked(engine.catalog, kind, opened) : opened;
 }
 
+/** A stored text that is no object: nothing says what of it is secret. */
+export function readableText(text: string, actor: Actor): string {
+  return actor.role === "viewer" ? MASK : text;
+}
+
 /** The value with every secret replaced; references stay, they are no secrets. */
 export function masked(catalog: PluginCatalog, kind: Kind, value: Members): Members {
   if (kind.name === "secret") return maskExcept(value, SECRET_OPEN);
-  if (kind.name === "plugin_metadata") return maskAt(value, "", NO_PATHS) as Members; // an object stays one
+  if (kind.name === "ssl") return withoutKeys(value);
   const copy: Record<string, unknown> = { ...value };
   const plugins = own(value, "plugins");
   if (isMembers(plugins)) {
     copy["plugins"] = Object.fromEntries(
-      Object.entries(plugins).map(([name, conf]) => [name, maskPlugin(catalog, name, conf)]),
+      Object.entries(plugins).map(([name, conf]) => [name, maskDeclared(catalog, name, conf)]),
     );
   }
-  if (kind.name === "ssl") Object.assign(copy, withoutKeys(value));
-  if (kind.name === "upstream") maskTls(copy);
-  const upstream = own(value, "upstream");
-  if (isMembers(upstream)) {
-    const inner = { ...upstream };
-    maskTls(inner);
-    copy["upstream"] = inner;
-  }
-  return copy;
+  return replaceNamed(kind, copy, catalog.declared, (text, _path, isWhole) =>
+    isWhole ? MASK : hideSecrets(text, MASK),
+  );
 }
 
 /** Members of secret managers that are no secrets; what is not named here is masked. */
@@ -74,61 +75,26 @@ const SECRET_OPEN: ReadonlySet<string> = new Set([
 function maskExcept(value: Members, open: ReadonlySet<string>): Members {
   return Object.fromEntries(
     Object.entries(value).map(([name, member]) => {
-      if (open.has(name)) return [name, member];
+      if (open.has(name)) return [name, typeof member === "string" ? hideSecrets(member, MASK) : member];
       return [name, isMembers(member) ? maskExcept(member, open) : maskLeaf(member)];
     }),
   );
 }
 
-// Beside what a plugin declares: plugins of others, and members that nobody thought of.
-const SUSPICIOUS = /secret|passw|token|private|credential|api[_-]?key|access[_-]?key|client_key|authorization/i;
-const NO_PATHS: ReadonlySet<string> = new Set();
-
-function maskPlugin(catalog: PluginCatalog, name: string, conf: unknown): unknown {
-  const plugin = catalog.get(name);
-  const paths = new Set([...(plugin?.encryptFields("route") ?? []), ...(plugin?.encryptFields("consumer") ?? [])]);
-  return maskAt(conf, "", paths);
+function maskDeclared(catalog: PluginCatalog, name: string, conf: unknown): unknown {
+  const secrets = catalog.get(name)?.secretMembers;
+  return secrets && secrets.size > 0 ? maskAt(conf, "", secrets) : conf;
 }
 
 function maskAt(value: unknown, path: string, paths: ReadonlySet<string>): unknown {
-  if (Array.isArray(value)) return maskItems(value).map((item) => maskAt(item, path, paths));
-  if (typeof value === "string") return value.replace(USER_INFO, `//${MASK}@`);
+  if (Array.isArray(value)) return value.map((item) => maskAt(item, path, paths));
   if (!isMembers(value)) return value;
   return Object.fromEntries(
     Object.entries(value).map(([name, member]) => {
       const here = path === "" ? name : `${path}.${name}`;
-      if (paths.has(here)) return [name, maskLeaf(member)];
-      return [name, SUSPICIOUS.test(name) ? maskTexts(member) : maskAt(member, here, paths)];
+      return [name, paths.has(here) ? maskLeaf(member) : maskAt(member, here, paths)];
     }),
   );
-}
-
-/** Below a suspicious name: every text, in lists and objects too; numbers and switches say nothing. */
-function maskTexts(value: unknown): unknown {
-  if (typeof value === "string") return maskLeaf(value);
-  if (Array.isArray(value)) return value.map(maskTexts);
-  if (!isMembers(value)) return value;
-  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, maskTexts(one)]));
-}
-
-/** Two ways in which lists name what they hold: `["http_x_token", "==", "…"]` and `"Authorization: …"`. */
-function maskItems(items: readonly unknown[]): readonly unknown[] {
-  const [first] = items;
-  if (items.length > 2 && typeof first === "string" && SUSPICIOUS.test(first) && !first.includes(":"))
-    return [first, items[1], ...items.slice(2).map(maskTexts)];
-  return items.map((item) => (typeof item === "string" ? item.replace(HEADER_LINE, maskHeaderLine) : item));
-}
-
-const USER_INFO = /\/\/[^/?#@\s]+@/g;
-const HEADER_LINE = /^([\w-]+)(:\s*)(.+)$/s;
-
-function maskHeaderLine(line: string, name: string, colon: string): string {
-  return SUSPICIOUS.test(name) ? `${name}${colon}${MASK}` : line;
-}
-
-function maskTls(upstream: Record<string, unknown>): void {
-  const tls = own(upstream, "tls");
-  if (isMembers(tls) && own(tls, "client_key") !== undefined) upstream["tls"] = { ...tls, client_key: MASK };
 }
 
 function maskLeaf(value: unknown): unknown {

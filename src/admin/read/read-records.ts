@@ -12,7 +12,7 @@ import { type AdminAnswer, KEY_NOT_FOUND } from "../admin-response.ts";
 import { recordId, type Target } from "../resource-path.ts";
 import { etagOf } from "../write/write-options.ts";
 import { type ListQuery, listQueryOf, type RecordFilter } from "./list-query.ts";
-import { readable } from "./masking.ts";
+import { readable, readableText } from "./masking.ts";
 import { type Members, readStored, type StoredRecord, toStored } from "./stored-record.ts";
 
 export async function getRecords(engine: Engine, request: AdminRequest, target: Target): Promise<AdminAnswer> {
@@ -28,7 +28,9 @@ export async function getRecords(engine: Engine, request: AdminRequest, target: 
 function entryOf(engine: Engine, request: AdminRequest, target: Target, id: string, record: StoredRecord): object {
   return {
     key: record.key,
-    value: record.value ? readable(engine, target.kind, id, record.value, request.actor) : record.text,
+    value: record.value
+      ? readable(engine, target.kind, id, record.value, request.actor)
+      : readableText(record.text, request.actor),
     createdIndex: Number(record.createRevision),
     modifiedIndex: Number(record.modRevision),
   };

@@ -5,12 +5,19 @@
  */
 import { isSealed, type Keyring, looksLegacy } from "../../base/keyring.ts";
 import type { Kind } from "../../model/kinds.ts";
+import { type DeclaredMembers, replaceNamed, replaceSealed } from "../../model/named-secrets.ts";
 import { type PluginFields, replaceSecrets, type SecretPlace } from "../../model/secret-fields.ts";
 import { boundTo } from "../../runtime/field-opener.ts";
 import type { Members } from "../read/stored-record.ts";
 import type { FieldCodec, Resealed } from "./field-codec.ts";
 
-export function keyringCodec(keyring: Keyring, fields: PluginFields, prefix: string): FieldCodec {
+/** @param declared members that schemas name, of the plugins of this node */
+export function keyringCodec(
+  keyring: Keyring,
+  fields: PluginFields,
+  prefix: string,
+  declared: DeclaredMembers,
+): FieldCodec {
   const boundIn = (kind: Kind, id: string, place: SecretPlace): string =>
     boundTo(prefix, { kind: kind.name, id }, place);
   /** APISIX reads secret managers as they are. */
@@ -21,8 +28,21 @@ export function keyringCodec(keyring: Keyring, fields: PluginFields, prefix: str
     const opened = keyring.open(text, boundIn(kind, id, place));
     return opened.kind === "opened" ? opened.text : text;
   };
+  const openNamed = (kind: Kind, id: string, value: Members): Members =>
+    replaceSealed(kind, value, (text, path) => openText(kind, id, text, { path, isPem: false }));
   const open = (kind: Kind, id: string, value: Members): Members =>
-    replaceSecrets(kind, value, fields, (text, place) => openText(kind, id, text, place));
+    openNamed(
+      kind,
+      id,
+      replaceSecrets(kind, value, fields, (text, place) => openText(kind, id, text, place)),
+    );
+  /** What is a secret by name or look is sealed in our own format only: APISIX would not open it. */
+  const sealNamed = (kind: Kind, id: string, value: Members): Members => {
+    if (keyring.format !== "gcm") return value;
+    return replaceNamed(kind, value, declared, (text, path) =>
+      isSealed(text) || text === "" ? text : keyring.seal(text, boundIn(kind, id, { path, isPem: false })),
+    );
+  };
 
   /** Sealed texts as they lie in the store, with what they mean. */
   const known = (kind: Kind, id: string, stored: Members | undefined): ReadonlyMap<string, string> => {
@@ -30,6 +50,11 @@ export function keyringCodec(keyring: Keyring, fields: PluginFields, prefix: str
     if (!stored) return texts;
     replaceSecrets(kind, stored, fields, (text, place) => {
       texts.set(`${place.path}\n${text}`, openText(kind, id, text, place));
+      return text;
+    });
+    replaceSealed(kind, stored, (text, path) => {
+      const place = `${path}\n${text}`;
+      if (!texts.has(place)) texts.set(place, openText(kind, id, text, { path, isPem: false }));
       return text;
     });
     return texts;
@@ -43,7 +68,7 @@ export function keyringCodec(keyring: Keyring, fields: PluginFields, prefix: str
     let reason: string | undefined;
     const doubtful: string[] = [];
     const seen = new Set<string>();
-    const value = replaceSecrets(kind, stored, fields, (text, place) => {
+    const renew = (text: string, place: SecretPlace): string => {
       const bound = boundIn(kind, id, place);
       seen.add(text);
       if (text === "" || (seals(kind) ? keyring.isCurrent(text, bound) : !isSealed(text))) return text;
@@ -53,7 +78,20 @@ export function keyringCodec(keyring: Keyring, fields: PluginFields, prefix: str
         else if (looksLegacy(text)) doubtful.push(place.path);
       }
       return seals(kind) ? keyring.seal(plain, bound) : plain;
+    };
+    const renewed = replaceSecrets(kind, stored, fields, (text, place) => {
+      const again = renew(text, place);
+      seen.add(again);
+      return again;
     });
+    const value = sealNamed(
+      kind,
+      id,
+      replaceSealed(kind, renewed, (text, path) => {
+        if (seen.has(text) || keyring.isCurrent(text, boundIn(kind, id, { path, isPem: false }))) return text;
+        return renew(text, { path, isPem: false });
+      }),
+    );
     for (const [text, path] of leavesOf(stored, "")) {
       if (!isSealed(text) || seen.has(text) || keyring.isCurrent(text, boundIn(kind, id, { path, isPem: false })))
         continue;
@@ -68,13 +106,21 @@ export function keyringCodec(keyring: Keyring, fields: PluginFields, prefix: str
     reseal,
     seal: (kind, id, value) =>
       seals(kind)
-        ? replaceSecrets(kind, value, fields, (text, place) =>
-            isSealed(text) || text === "" ? text : keyring.seal(text, boundIn(kind, id, place)),
+        ? sealNamed(
+            kind,
+            id,
+            replaceSecrets(kind, value, fields, (text, place) =>
+              isSealed(text) || text === "" ? text : keyring.seal(text, boundIn(kind, id, place)),
+            ),
           )
         : value,
     open,
     openShown: (kind, id, value) =>
-      replaceSecrets(kind, value, fields, (text, place) => (place.isPem ? text : openText(kind, id, text, place))),
+      openNamed(
+        kind,
+        id,
+        replaceSecrets(kind, value, fields, (text, place) => (place.isPem ? text : openText(kind, id, text, place))),
+      ),
     openGiven(kind, id, value, stored) {
       let error: string | undefined;
       const shown = known(kind, id, stored);
@@ -87,7 +133,12 @@ export function keyringCodec(keyring: Keyring, fields: PluginFields, prefix: str
         if (isSealed(plain)) error ??= `${place.path} is sealed with another key, or for another record`;
         return plain;
       });
-      return error === undefined ? { value: opened } : { error };
+      const all = replaceSealed(kind, opened, (text, path) => {
+        const meant = shown.get(`${path}\n${text}`) ?? openText(kind, id, text, { path, isPem: false });
+        if (isSealed(meant)) error ??= `${path} is sealed with another key, or for another record`;
+        return meant;
+      });
+      return error === undefined ? { value: all } : { error };
     },
     openKey(kind, id, text) {
       const opened = keyring.open(text, boundIn(kind, id, { path: "", isPem: true }));

@@ -3,6 +3,7 @@
  */
 import { createHash } from "node:crypto";
 import { isSealed } from "../../base/keyring.ts";
+import { replaceSealed } from "../../model/named-secrets.ts";
 import { type PluginFields, replaceSecrets } from "../../model/secret-fields.ts";
 import type { FieldCodec } from "./field-codec.ts";
 
@@ -17,6 +18,10 @@ export function plainCodec(fields: PluginFields): FieldCodec {
       let error: string | undefined;
       replaceSecrets(kind, value, fields, (text, { path }) => {
         if (isSealed(text)) error ??= `${path} is sealed, and this node has no keyring`;
+        return text;
+      });
+      replaceSealed(kind, value, (text, path) => {
+        error ??= `${path} is sealed, and this node has no keyring`;
         return text;
       });
       return error === undefined ? { value } : { error };

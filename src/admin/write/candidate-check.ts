@@ -74,7 +74,7 @@ function pluginsError(catalog: PluginCatalog, kind: Kind, plugins: unknown): str
   if (kind.pluginSide === "route") return error;
   if (error !== undefined) return `invalid plugins configuration: ${error}`;
   if (kind.name !== "credential") return undefined;
-  const others = Object.keys(plugins as object).some((name) => catalog.get(name)?.type !== "auth");
+  const others = Object.keys(plugins as object).some((name) => catalog.get(name)?.keyAttribute === undefined);
   return others ? "only supports auth type plugins in consumer credential" : undefined;
 }
 

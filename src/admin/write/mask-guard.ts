@@ -3,6 +3,7 @@
  * into a write would replace the secret by eight stars.
  */
 import type { Kind } from "../../model/kinds.ts";
+import { replaceNamed } from "../../model/named-secrets.ts";
 import { replaceSecrets } from "../../model/secret-fields.ts";
 import type { Engine } from "../admin-context.ts";
 import { MASK } from "../read/masking.ts";
@@ -20,6 +21,10 @@ export function maskError(
     const fields = (name: string, side: "route" | "consumer") => catalog.get(name)?.encryptFields(side) ?? [];
     replaceSecrets(kind, members, fields, (text, { path }) => {
       if (text === MASK) paths.add(path);
+      return text;
+    });
+    replaceNamed(kind, members, catalog.declared, (text, path, isWhole) => {
+      if (isWhole ? text === MASK : text.includes(MASK)) paths.add(path);
       return text;
     });
     return paths;

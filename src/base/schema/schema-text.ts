@@ -4,6 +4,7 @@
  * Table semantics: an empty array is an object, an empty object is an array.
  * Source: docs/spec/admin-api.md section 7.
  */
+import { isSealed } from "../keyring.ts";
 import { isReference } from "../reference.ts";
 import { FORMATS, schemaPattern } from "./schema-format.ts";
 
@@ -33,6 +34,11 @@ export function membersOf(value: unknown): Members | undefined {
 }
 
 const NOTHING: Members = Object.freeze({});
+
+/** A reference, or a sealed text: what it stands for is checked where it is known. */
+function standsForAnother(text: string): boolean {
+  return isReference(text) || isSealed(text);
+}
 
 function itemsOf(value: unknown): readonly unknown[] | undefined {
   if (Array.isArray(value)) return value;
@@ -184,7 +190,7 @@ function canonical(value: unknown): string {
 }
 
 const checkString: Check = (schema, value, references) => {
-  if (typeof value !== "string" || (references && isReference(value))) return undefined;
+  if (typeof value !== "string" || (references && standsForAnother(value))) return undefined;
   const { minLength, maxLength, pattern } = schema;
   if (minLength !== undefined || maxLength !== undefined) {
     const length = [...value].length;
@@ -214,7 +220,7 @@ const checkNumber: Check = (schema, value) => {
 
 const checkEnum: Check = (schema, value, references) => {
   const allowed = schema["enum"];
-  if (!Array.isArray(allowed) || (references && typeof value === "string" && isReference(value))) return undefined;
+  if (!Array.isArray(allowed) || (references && typeof value === "string" && standsForAnother(value))) return undefined;
   const text = canonical(value);
   return allowed.some((one) => canonical(one) === text) ? undefined : "matches none of the enum values";
 };
@@ -264,13 +270,14 @@ const checkNot: Check = (schema, value, references) => {
 
 const checkFormat: Check = (schema, value, references) => {
   const format = schema["format"];
-  if (typeof format !== "string" || typeof value !== "string" || (references && isReference(value))) return undefined;
+  if (typeof format !== "string" || typeof value !== "string" || (references && standsForAnother(value)))
+    return undefined;
   const fits = Object.hasOwn(FORMATS, format) ? FORMATS[format] : undefined;
   return fits === undefined || fits(value) ? undefined : `expect valid ${format} format but got: ${value}`;
 };
 
 const checkConst: Check = (schema, value, references) => {
-  if (!Object.hasOwn(schema, "const") || (references && typeof value === "string" && isReference(value)))
+  if (!Object.hasOwn(schema, "const") || (references && typeof value === "string" && standsForAnother(value)))
     return undefined;
   return canonical(schema["const"]) === canonical(value) ? undefined : "failed to check const value";
 };

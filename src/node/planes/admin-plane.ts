@@ -50,11 +50,12 @@ export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminP
       : undefined;
   const barrier = new Barrier({ source: options.source, store, prefix, clock, log });
   const keyring = keyringOf(settings);
+  const catalog = catalogOf(options.registry, { compat: settings.compat });
   const server = await openAdminServer({
     store,
-    ...(keyring && { codec: keyringCodec(keyring, pluginFieldsOf(options.registry), prefix) }),
+    ...(keyring && { codec: keyringCodec(keyring, pluginFieldsOf(options.registry), prefix, catalog.declared) }),
     barrier,
-    catalog: catalogOf(options.registry, { compat: settings.compat }),
+    catalog,
     prefix,
     keys: options.keys,
     listen: admin.listen,

@@ -3,7 +3,7 @@
  * authentication plugins of this node are configured to read, and values that look like tokens wherever they are.
  * Promise: what is hidden on one route is hidden on all; more is hidden than must be, never less.
  */
-
+import { hideJwts, isSecretName } from "../../base/secret-names.ts";
 import type { Plugin } from "../plugin.ts";
 import { decodeFormText, type Variable } from "./args.ts";
 import { valueText } from "./template.ts";
@@ -11,12 +11,6 @@ import { valueText } from "./template.ts";
 /** Stands for what is not shown. */
 export const HIDDEN = "***";
 
-/** Words that make a name one of a secret, alone or as a part of it. */
-const SECRET_PART = /(?:^|[-_.])(?:auth|authorization|key|sign?|sid|pass|code|otp|ticket|assertion)(?:$|[-_.])/i;
-const SECRET_END =
-  /(?:token|jwt|secret|password|passwd|passphrase|pwd|apikey|signature|credentials?|cookie2?|session(?:id)?)$/i;
-/** Words joined by dots, escaped ones too; each is looked at once, so that the time is linear. */
-const DOTTED = /(?<![\w-])[\w-]+(?:(?:\.|%2e)[\w-]+)+/gi;
 const SCHEME = /\b(bearer|basic|digest|token|apikey|hmac|signature|negotiate)(\s+|%20|\+)\S+/gi;
 
 const NAMES_MAX = 1_000; // names come from records, so they are bounded here
@@ -81,15 +75,8 @@ export class TokenPlaces {
 
 /** Hides what looks like a token, whatever it is called. Cost: two passes, fewer for most texts. */
 export function hideTokens(text: string): string {
-  const shown = text.includes("eyJ") ? text.replace(DOTTED, hideToken) : text;
+  const shown = hideJwts(text, HIDDEN);
   return /[\s+]|%20/.test(shown) ? shown.replace(SCHEME, `$1$2${HIDDEN}`) : shown;
-}
-
-/** A JSON web token begins with `{"` in base64url; its last part may be missing. */
-function hideToken(words: string): string {
-  const start = words.indexOf("eyJ");
-  const isToken = start >= 0 && /\.|%2e/i.test(words.slice(start));
-  return isToken ? words.slice(0, start) + HIDDEN : words;
 }
 
 /** Variables that hold a target, a query or a URL. */
@@ -135,10 +122,6 @@ export function observeTokenPlaces(plugins: readonly Plugin[], places: TokenPlac
       },
     });
   });
-}
-
-function isSecretName(name: string): boolean {
-  return SECRET_PART.test(name) || SECRET_END.test(name);
 }
 
 function foldName(name: string): string {

@@ -73,6 +73,7 @@ export const jwtCredential: CredentialDefinition<typeof ConsumerConf, JwtCredent
   schema: ConsumerConf,
   keyAttribute: "key",
   encryptFields: ["secret", "private_key"],
+  hiddenFields: ["key"], // whoever knows it is given a token by an open sign endpoint
   check: checkConf,
   prepare: prepareConf,
   compile: compileConf,
