@@ -33,7 +33,7 @@ export function answerOf(error: unknown): AdminAnswer {
     case "REQUEST_INVALID":
       return refuse(400, messageOf(error));
     case "STORE_FULL":
-      return refuse(507, `${messageOf(error)}: compact and defragment the store, then disarm its alarm`);
+      return refuse(507, messageOf(error));
     case "STORE_OUTCOME_UNKNOWN":
       return refuse(503, messageOf(error), { outcome: "unknown" });
     default:

@@ -48,7 +48,8 @@ const committedButLost: Fault = async (_txn, pass) => {
   await pass();
   throw lost();
 };
-const full = (): GatewayError => new GatewayError("STORE_FULL", { message: "database space exceeded" });
+const full = (): GatewayError =>
+  new GatewayError("STORE_FULL", { message: "database space exceeded: defragment the store" });
 const neverArrived: Fault = () => Promise.reject(lost());
 
 describe("when the store's answer is lost", () => {

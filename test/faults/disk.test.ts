@@ -1,9 +1,9 @@
 /**
  * The disk under the last-known-good file: a process killed while it writes, no space left, read-only: G1, G8, G12.
  */
-import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { systemClock } from "../../src/base/clock.ts";
@@ -18,6 +18,7 @@ import { allowTime, bounded, LONG, slack } from "../support/long-run.ts";
 import { ROOT, temporaryFolder, until } from "../support/process.ts";
 import { configOf, metricsOf, sampleOf } from "../support/scrape.ts";
 import { put, write } from "../support/stores.ts";
+import { fillDisk, mountSmallDisk, whyNoMount } from "../support/tmpfs.ts";
 
 allowTime();
 
@@ -64,22 +65,13 @@ test("G8: 34 killed while it writes the file, again and again: the file is alway
   expect(grown).toBeGreaterThan(0);
 });
 
-const whyNoMount = (): string | undefined => {
-  if (process.getuid?.() !== 0) return "needs root, to mount a small tmpfs";
-  const probe = temporaryFolder("mount");
-  if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", probe]).status !== 0)
-    return "mounting is not allowed here";
-  spawnSync("umount", [probe]);
-  return undefined;
-};
 // The file is written every 10 s at most, which is too long for `npm test`.
 const mountable = LONG && etcdAvailable() && injectable("35 disk full or read-only for the disk file", whyNoMount());
 
 describe.skipIf(!mountable)("a disk of a few hundred kilobytes", () => {
   test("G1 G12: 35 no space, then read-only: callers do not notice, the node says so, and the file is written again", async () => {
-    const folder = temporaryFolder("small-disk");
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=256k", "tmpfs", folder]);
-    ends.push(() => spawnSync("umount", ["-l", folder]));
+    const { folder, unmount } = mountSmallDisk("256k");
+    ends.push(unmount);
     const dataDir = join(folder, "data");
     mkdirSync(dataDir);
     const etcd = await startEtcd();
@@ -117,7 +109,7 @@ describe.skipIf(!mountable)("a disk of a few hundred kilobytes", () => {
       note: () => (savedAgain ? "written again when there was space" : "not written again"),
       freshMs: 60_000, // it is the file that is waited for, at most every 10 s
       inject: async () => {
-        fill(filler);
+        fillDisk(filler);
         for (let i = 0; i < 30; i++)
           await write(store, put(`/apisix/routes/long-${i}`, { ...recordOf(`/long/${i}`), desc: "d".repeat(250) }));
         await lone.inStep(); // a change that cannot be saved: more than what is left of the file's last page
@@ -165,14 +157,3 @@ describe.skipIf(!mountable)("a disk of a few hundred kilobytes", () => {
     });
   });
 });
-
-/** Takes all space that is left. */
-function fill(file: string): void {
-  writeFileSync(file, "");
-  for (const bytes of [4_096, 1])
-    try {
-      for (;;) writeFileSync(file, Buffer.alloc(bytes), { flag: "a" });
-    } catch {
-      // full
-    }
-}

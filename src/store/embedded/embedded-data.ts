@@ -5,7 +5,6 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { GatewayError } from "../../base/errors.ts";
 import type { Change, KeyRange, KeyValue, LeaseId, Revision } from "../store.ts";
 import {
   decodeKey,
@@ -43,11 +42,17 @@ export class EmbeddedData {
   readonly #leases: Database;
   /** (lease, key) → nothing. */
   readonly #leased: Database;
+  readonly folder: string;
   readonly clusterId: string;
+  /** The last write failed. */
+  #failed = false;
 
   constructor(folder: string) {
-    // Without overlappingSync a transaction resolves when it is on disk, not before.
-    this.#root = open<Buffer, Buffer>({ path: folder, overlappingSync: false, noSubdir: false, maxDbs: 8, ...BINARY });
+    this.folder = folder;
+    // Without overlappingSync a transaction resolves when it is on disk, not before. With eventTurnBatching the library
+    // makes promises of its own, whose rejection by a full disk nobody can take.
+    const safe = { overlappingSync: false, eventTurnBatching: false } as const;
+    this.#root = open<Buffer, Buffer>({ path: folder, ...safe, noSubdir: false, maxDbs: 8, ...BINARY });
     this.#meta = this.#root.openDB({ name: "meta", ...BINARY });
     this.#versions = this.#root.openDB({ name: "versions", ...BINARY });
     this.#log = this.#root.openDB({ name: "log", ...BINARY });
@@ -66,9 +71,20 @@ export class EmbeddedData {
     return this.#root.close();
   }
 
-  /** Runs `work` in one transaction; resolves once it is on disk. Throws in `work` leave nothing behind. */
+  /**
+   * Runs `work` in one transaction; resolves once it is on disk. Throws in `work` leave nothing behind.
+   * @throws what the library says, for `storageError`; the next write is tried anew
+   */
   async write(work: () => void): Promise<void> {
-    await this.#root.childTransaction(work);
+    try {
+      // An environment that gave up would hold the write thread for ever, where this only throws.
+      if (this.#failed) this.#root.transactionSync(() => undefined);
+      await this.#root.childTransaction(work);
+      this.#failed = false;
+    } catch (thrown) {
+      this.#failed = true;
+      throw thrown;
+    }
   }
 
   /** Reads after this see the newest committed state. */
@@ -244,15 +260,4 @@ function revisionBytes(revision: Revision): Buffer {
   const bytes = Buffer.allocUnsafe(8);
   bytes.writeBigUInt64BE(revision);
   return bytes;
-}
-
-/** What LMDB throws when it cannot write, in our words. */
-export function storageError(thrown: unknown): GatewayError {
-  if (thrown instanceof GatewayError) return thrown;
-  const message = thrown instanceof Error ? thrown.message : String(thrown);
-  const full = /MDB_MAP_FULL|No space left|ENOSPC/i.test(message);
-  return new GatewayError(full ? "STORE_FULL" : "STORE_UNAVAILABLE", {
-    message: `the embedded store cannot write: ${message}`,
-    cause: thrown,
-  });
 }

@@ -7,7 +7,8 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import { GatewayError } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { Change, LeaseId, Revision, Txn, TxnResult } from "../store.ts";
-import { EmbeddedData, storageError } from "./embedded-data.ts";
+import { EmbeddedData } from "./embedded-data.ts";
+import { storageError } from "./embedded-errors.ts";
 import { applyOperations, applyTxn, type Written } from "./embedded-txn.ts";
 
 /** History kept for readers that were away, whichever is less. */
@@ -172,9 +173,9 @@ export class EmbeddedEngine {
           for (const job of jobs) job.run();
         });
       } catch (thrown) {
-        const error = storageError(thrown);
-        this.#log.error({ error: error.message }, "the embedded store could not commit");
+        const error = await storageError(thrown, this.data.folder);
         for (const job of jobs) job.fail(error);
+        this.#log.error({ error: error.message }, "the embedded store could not commit");
         continue;
       }
       for (const { revision, changes } of this.#written) {

@@ -46,6 +46,8 @@ const TEXTS: readonly (readonly [text: string, code: ErrorCode])[] = [
   ["invalid auth token", "STORE_DENIED"],
 ];
 
+const FULL_CURE = "compact and defragment the store, then disarm its alarm";
+
 export function translate(thrown: unknown, kind: CallKind): StoreFailure {
   if (thrown instanceof GatewayError) return { error: thrown, sent: true, memberAtFault: false };
   const text = messageOf(thrown);
@@ -57,8 +59,10 @@ export function translate(thrown: unknown, kind: CallKind): StoreFailure {
     };
   }
   const known = TEXTS.find(([part]) => text.includes(part))?.[1];
-  if (known !== undefined)
-    return { error: new GatewayError(known, { message: text, cause: thrown }), sent: true, memberAtFault: false };
+  if (known !== undefined) {
+    const message = known === "STORE_FULL" ? `${text}: ${FULL_CURE}` : text;
+    return { error: new GatewayError(known, { message, cause: thrown }), sent: true, memberAtFault: false };
+  }
   const code = Number(/^(\d+) [A-Z_]+:/.exec(text)?.[1] ?? Number.NaN);
   const definite = definiteCode(code);
   if (definite !== undefined)
