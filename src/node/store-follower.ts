@@ -41,6 +41,8 @@ export interface FollowOptions {
   readonly membership: Membership | undefined;
   /** After each applied revision or list. */
   readonly onApplied?: ((revision: Revision) => void) | undefined;
+  /** How a worker begins: fills the table from its primary; resolves undefined when the file is as new. */
+  readonly inherit?: ((table: Table) => Promise<SavedPosition | undefined>) | undefined;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -84,9 +86,11 @@ export async function followStore(options: FollowOptions): Promise<Follower> {
   const copied = source.kind === "etcd";
   const copy =
     copied && membership !== undefined ? new LastKnownGood({ file, prefix, table, clock, log, sealer }) : undefined;
-  const restored = copied ? await (copy?.restore() ?? readCopy(file, prefix, sealer, table, clock)) : undefined;
+  const restore = async (): Promise<SavedPosition | undefined> =>
+    (await options.inherit?.(table)) ?? (await readCopy(file, prefix, sealer, table, clock));
+  const restored = copied ? await (copy?.restore() ?? restore()) : undefined;
 
-  const duties = membership && takeDuties(membership, options);
+  const duties = membership && takeDuties(membership, options, copy);
   let nodes = 1;
   const watcher = new Watcher({
     ...{ source, table, prefix, clock, log, restored },
@@ -116,13 +120,17 @@ export async function followStore(options: FollowOptions): Promise<Follower> {
   };
 }
 
-function takeDuties(membership: Membership, { settings, source, clock, log }: FollowOptions) {
+function takeDuties(membership: Membership, options: FollowOptions, copy: LastKnownGood | undefined) {
+  const { settings, source, clock, log } = options;
   const { prefix } = settings;
-  const { id, report, settled } = membership;
+  const { id, report } = membership;
   const store = source.open();
   const registration = new Registration({ store, prefix, id, report, clock, log });
   const lease = (): ReturnType<Registration["lease"]> => registration.lease();
-  const acknowledger = new Acknowledger({ store, prefix, id, log, lease, ...(settled ? { settled } : {}) });
+  // What a node acknowledges it keeps: in all of its workers, and over a restart with the store away.
+  const settled = (revision: Revision): Promise<unknown> =>
+    Promise.all([membership.settled?.(revision), copy?.keep(revision)]);
+  const acknowledger = new Acknowledger({ store, prefix, id, log, lease, settled });
   return { store, registration, acknowledger };
 }
 

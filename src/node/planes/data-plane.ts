@@ -30,6 +30,7 @@ import { openSecrets } from "../../secret/resolver.ts";
 import type { Settings } from "../../settings/settings.ts";
 import type { Revision, StoreSource } from "../../store/store.ts";
 import type { LastKnownGoodFacts } from "../../sync/lkg/last-known-good.ts";
+import type { SavedPosition } from "../../sync/sync-status.ts";
 import type { Table } from "../../sync/table.ts";
 import type { Watcher } from "../../sync/watcher.ts";
 import { gatewaySettings, tlsOptions } from "../gateway-options.ts";
@@ -62,6 +63,8 @@ export interface SharedParts {
   /** Probes are counted where they are made. */
   readonly probes: Family<Counter>;
   readonly onApplied: (revision: Revision) => void;
+  /** Fills the table from the primary; see `FollowOptions`. */
+  readonly inherit: (table: Table) => Promise<SavedPosition | undefined>;
   /** Resolves when the listeners may be opened. */
   beforeListening(watcher: Watcher): Promise<void>;
 }
@@ -142,6 +145,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     ...{ settings, source, folder: options.folder, membership: options.membership, clock, log },
     consumer: live,
     onApplied: options.shared?.onApplied,
+    inherit: options.shared?.inherit,
   });
   await options.shared?.beforeListening(follower.watcher);
   const freshness = watchFreshness(follower.watcher, settings.maxStaleMs, clock);

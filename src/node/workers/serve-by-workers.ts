@@ -15,7 +15,7 @@ import { serveStore } from "../../store/ipc/ipc-serve.ts";
 import type { Revision } from "../../store/store.ts";
 import { Waiters } from "../../sync/waiters.ts";
 import type { Serving, ServingOptions } from "../serving.ts";
-import { followStore } from "../store-follower.ts";
+import { type Follower, followStore } from "../store-follower.ts";
 import { Admission } from "./admission.ts";
 import { mergeHealth } from "./merged-health.ts";
 import { MergedMetrics } from "./merged-metrics.ts";
@@ -25,6 +25,7 @@ import { SharedCounters } from "./shared-counters.ts";
 import { COUNT, PROBE, RELEASE } from "./shared-messages.ts";
 import { SharedProber } from "./shared-probe.ts";
 import { Supervisor } from "./supervisor.ts";
+import { type Following, serveTable } from "./table-handover.ts";
 import { WorkerProcess } from "./worker-process.ts";
 import { WorkersView } from "./workers-view.ts";
 
@@ -41,6 +42,14 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
   const counters = new SharedCounters({ counters: openLocalCounters(states, clock), workers: count, clock });
   const prober = new SharedProber({ probe: makeProbe(clock), probes: countProbes(metrics), clock });
 
+  let follower: Follower | undefined;
+  const following = (): Following | undefined => {
+    // All begin with the same file; who comes later begins with what the node holds by then.
+    if (supervisor.isStarting || follower?.watcher.isLoaded !== true) return undefined;
+    const { table, watcher } = follower;
+    const stalenessMs = (): number => watcher.facts().stalenessSeconds * 1_000;
+    return { table, position: () => watcher.position(), stalenessMs };
+  };
   const answer = (worker: WorkerProcess): void => {
     view.add(worker);
     if (source.kind === "embedded") {
@@ -58,6 +67,7 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
       await worker.begun;
       return { settings, folder, store: source.kind };
     });
+    void worker.gone.then(serveTable(worker.channel, following, clock));
     const admission = new Admission(clock);
     worker.channel.onCall(MAY_LISTEN, ({ loaded, connected, applied: text }) => {
       const [applied, wanted] = [BigInt(text), view.applied()];
@@ -96,30 +106,31 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
   };
   const starting = supervisor.start();
   starting.catch(() => undefined); // awaited below
-  const follower = await followStore({
+  const followed = await followStore({
     ...{ settings, source, folder, clock, log },
     // On the embedded store there is no file to keep, only records to show.
     consumer: source.kind === "etcd" ? openRecordJudge(settings, registry, clock) : { apply: () => undefined },
     membership: { ...options.membership, settled },
   });
+  follower = followed;
   const close = async (drainMs: number): Promise<void> => {
-    await follower.leave();
+    await followed.leave();
     await supervisor.stop(drainMs);
     waiters.giveUp();
-    await follower.stop();
+    await followed.stop();
     states.close();
   };
   try {
     const { plain, tls } = await starting;
-    follower.join();
+    followed.join();
     return {
       ...{ plain, tls, close },
-      config: () => ({ ...view.config(), copy: follower.copy() }),
+      config: () => ({ ...view.config(), copy: followed.copy() }),
       workers: () => supervisor.workers.map((worker) => worker.shown()),
       waitApplied: async (revision, waitMs) => view.applied() >= revision || (await waiters.wait(revision, waitMs)),
       health: async () => mergeHealth(await Promise.allSettled(view.serving.map((worker) => worker.health()))),
-      entries: () => follower.table.entries(),
-      modifyIndexes: () => follower.modifyIndexes(),
+      entries: () => followed.table.entries(),
+      modifyIndexes: () => followed.modifyIndexes(),
       metrics: () => merged.text(view.serving),
       beginDrain: () => supervisor.beginDrain(),
       reload: () => supervisor.reload(),

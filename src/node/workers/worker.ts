@@ -38,6 +38,7 @@ import {
   type WireMetrics,
 } from "./protocol.ts";
 import { askedProbe } from "./shared-probe.ts";
+import { inheritTable } from "./table-handover.ts";
 
 const ANSWER_MS = 30_000;
 /** A worker that stands by hears nothing until another one ends; after this long, 24 days, it makes room for a new one. */
@@ -89,6 +90,7 @@ async function serve(
       probe: askedProbe(channel),
       probes: countProbes(openMetrics()), // not told of
       onApplied: (revision) => news.applied(revision),
+      inherit: (table) => inheritTable(channel, table),
       beforeListening: (watcher) => untilAllowed(watcher, channel),
     },
   });

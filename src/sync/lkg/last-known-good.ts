@@ -2,19 +2,22 @@
  * Keeps what a node holds on disk, so that it starts and serves with the store away and needs no list afterwards.
  * Promise: the file is always whole: a base (temp file, fsync, rename, fsync of the folder) plus appended changes, each
  * with its commit; a write that is cut off leaves the commit before it. Failing to write never touches traffic.
- * Written at most every 10 s when records changed; beats are no changes.
+ * It is a journal: changes are appended soon after they were applied, at most every second, and at once for whoever is
+ * about to say that this node keeps them (`keep`). Beats are no changes.
  */
+import { existsSync } from "node:fs";
 import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import type { Clock, Timer } from "../../base/clock.ts";
+import { type Clock, sleep, type Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
-import { Slice } from "../../store/turns.ts";
+import type { Revision } from "../../store/store.ts";
 import type { Position, SavedPosition } from "../sync-status.ts";
 import type { Table } from "../table.ts";
+import { allEntries, entryOf, packEntries } from "./lkg-entries.ts";
 import { Chain, COMMIT, HEADER, MAGIC, RECORDS } from "./lkg-frames.ts";
 import { readLastKnownGood } from "./lkg-reader.ts";
-import { type Entry, encodeEntry, encodeHeader, encodePosition, FORMAT } from "./lkg-records.ts";
+import { type Entry, encodeHeader, encodePosition, FORMAT } from "./lkg-records.ts";
 import type { Sealer } from "./sealer.ts";
 
 export interface LastKnownGoodOptions {
@@ -35,9 +38,11 @@ export interface LastKnownGoodFacts {
   readonly problem: string | undefined;
 }
 
-const WRITE_EVERY_MS = 10_000;
+const WRITE_EVERY_MS = 1_000;
 /** Changes come in groups; the first of a quiet time is not written alone. */
-const SETTLE_MS = 300;
+const SETTLE_MS = 100;
+/** While a list is being applied, there is nothing to keep yet. */
+const KEEP_AGAIN_MS = 50;
 /** The revision moves on without changes too (beats); saved now and then so that it is not compacted away. */
 const REFRESH_MS = 600_000;
 const FRAME_BYTES = 128 * 1024;
@@ -115,6 +120,30 @@ export class LastKnownGood {
     await this.#close();
   }
 
+  /**
+   * Resolves once a restart cannot bring back anything older than `revision`, which has been applied: the file has it, or
+   * there is no file at all and none can be written. Those who ask at the same time share a write.
+   * @throws Error when an older file is there that cannot be brought up to date
+   */
+  async keep(revision: Revision): Promise<void> {
+    while (!this.#keeps(revision)) {
+      if (this.#position === undefined) throw new Error("the last-known-good file is closed");
+      const isBusy = this.#writing !== undefined;
+      await this.#writeNow();
+      if (isBusy || this.#keeps(revision)) continue; // that write may have begun before the change
+      if (this.#problem === undefined) await sleep(this.#clock, KEEP_AGAIN_MS);
+      else if (this.#saved !== undefined || existsSync(this.#options.file)) throw new Error(this.#problem);
+      else return;
+    }
+  }
+
+  /** In the file, or nothing that differs from it has been applied since. */
+  #keeps(revision: Revision): boolean {
+    if ((this.#saved?.applied ?? -1n) >= revision) return true;
+    const isCurrent = this.#handle !== undefined && this.#writing === undefined && !this.#isDirty();
+    return isCurrent && (this.#position?.()?.applied ?? -1n) >= revision;
+  }
+
   facts(): LastKnownGoodFacts {
     return { savedAtMs: this.#saved?.savedAtMs, savedRevision: this.#saved?.applied, problem: this.#problem };
   }
@@ -140,11 +169,17 @@ export class LastKnownGood {
     const waitMs = Math.max(SETTLE_MS, this.#writtenAtMs + WRITE_EVERY_MS - this.#clock.monotonicMs());
     this.#timer = this.#clock.after(waitMs, () => {
       this.#timer = undefined;
-      this.#writing ??= this.#write().finally(() => {
-        this.#writing = undefined;
-        if (this.#isDirty()) this.#schedule();
-      });
+      void this.#writeNow();
     });
+  }
+
+  /** The write under way, or a new one. Never rejects. */
+  #writeNow(): Promise<void> {
+    this.#writing ??= this.#write().finally(() => {
+      this.#writing = undefined;
+      if (this.#isDirty()) this.#schedule();
+    });
+    return this.#writing;
   }
 
   async #write(): Promise<void> {
@@ -189,7 +224,7 @@ export class LastKnownGood {
         handle,
         this.#chain.encode(HEADER, encodeHeader({ format: FORMAT, prefix, sealed: sealer !== undefined })),
       );
-      await this.#putEntries(handle, all(table));
+      await this.#putEntries(handle, allEntries(table));
       const saved = await this.#append(handle);
       if (saved !== undefined) {
         await rename(temporary, file);
@@ -229,21 +264,8 @@ export class LastKnownGood {
   }
 
   async #putEntries(handle: FileHandle, entries: Iterable<Entry>): Promise<void> {
-    const slice = new Slice(this.#clock);
-    let parts: Buffer[] = [];
-    let bytes = 0;
-    for (const entry of entries) {
-      const part = encodeEntry(entry);
-      parts.push(part);
-      bytes += part.length;
-      if (bytes >= FRAME_BYTES) {
-        await this.#put(handle, this.#chain.encode(RECORDS, Buffer.concat(parts)));
-        parts = [];
-        bytes = 0;
-      }
-      if (slice.isOver()) await slice.yield();
-    }
-    if (parts.length > 0) await this.#put(handle, this.#chain.encode(RECORDS, Buffer.concat(parts)));
+    for await (const bytes of packEntries(entries, FRAME_BYTES, this.#clock))
+      await this.#put(handle, this.#chain.encode(RECORDS, bytes));
   }
 
   async #put(handle: FileHandle, bytes: Buffer): Promise<void> {
@@ -272,15 +294,6 @@ export class LastKnownGood {
     this.#dirty = undefined;
     await handle?.close();
   }
-}
-
-function* all(table: Table): Generator<Entry> {
-  for (const key of table.keys()) yield entryOf(table, key);
-}
-
-function entryOf(table: Table, key: string): Entry {
-  const record = table.get(key);
-  return record === undefined ? { key, record } : { key, record, lastGood: table.lastGood(key) };
 }
 
 async function syncFolder(folder: string): Promise<void> {
