@@ -18,6 +18,7 @@ import {
   CONFIGURATION_NOT_LOADED,
   CONFIGURATION_STALE,
   GROUP_MISSING,
+  PATH_AMBIGUOUS,
   PLUGIN_CONFIG_MISSING,
   PLUGIN_FAILED,
   pageAnswer,
@@ -222,15 +223,20 @@ export class Exchange {
 
   #start(): void {
     if (this.over) return;
-    const { routing } = this.context;
+    const { context, view } = this;
+    const { routing } = context;
     try {
-      const match = routing.match(this.view, this.#matchPath);
+      const match = routing.match(view, this.#matchPath);
+      if (match && view.head.otherPaths.length > 0 && !this.#matchesAlike(match.unit)) {
+        this.answerSelf(PATH_AMBIGUOUS);
+        return;
+      }
       this.global = routing.globalPipeline(match?.unit);
       if (match) {
         const route = match.unit;
         this.route = route;
         this.pipeline = route.pipeline;
-        this.view.route = match.facts;
+        view.route = match.facts;
         if (route.broken !== undefined) {
           this.answerSelf(route.broken === 404 ? this.#ifLoaded(SERVICE_MISSING) : PLUGIN_CONFIG_MISSING);
           return;
@@ -241,6 +247,12 @@ export class Exchange {
     } catch (error) {
       this.crash(error);
     }
+  }
+
+  /** A path that an upstream could read as one of another route is nobody's to judge. */
+  #matchesAlike(unit: RouteUnit): boolean {
+    const { view } = this;
+    return view.isAlike((seen) => (seen === view ? unit : this.context.routing.match(seen, seen.path)?.unit));
   }
 
   #advance(): void {

@@ -53,6 +53,8 @@ export const ROUTE_NOT_FOUND: Answer = Object.freeze({
   reason: "route_not_found",
 });
 
+/** Another reader of the path would ask for what another route guards. */
+export const PATH_AMBIGUOUS = pageAnswer(400, "path_ambiguous");
 export const SERVICE_MISSING = pageAnswer(404, "service_missing");
 export const PLUGIN_CONFIG_MISSING = pageAnswer(503, "plugin_config_missing");
 /** Nothing was ever loaded, so nobody can say that there is no such route. */

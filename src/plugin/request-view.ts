@@ -38,6 +38,8 @@ export interface RequestHead {
   readonly target: string;
   /** Normalised and decoded once, without query; see base/net/path.ts. */
   readonly path: string;
+  /** What looser readers, an upstream perhaps, could take `path` for; empty for nearly every request. */
+  readonly otherPaths: readonly string[];
   /** `path` escaped again for the wire. */
   readonly escapedPath: string;
   /** Raw query without "?"; undefined when the target has no "?". */
@@ -139,6 +141,27 @@ export class RequestView {
   /** First value of a request header. @param lower the name in lower case */
   header(lower: string): string | undefined {
     return this.headers.get(lower);
+  }
+
+  /** Whether a judgement of the path is the same for every reader of it; see `otherPaths`. */
+  isAlike<T>(judge: (view: RequestView) => T): boolean {
+    const { otherPaths } = this.head;
+    if (otherPaths.length === 0) return true;
+    const judged = judge(this);
+    return otherPaths.every((path) => judge(this.#readAs(path)) === judged);
+  }
+
+  #readAs(path: string): RequestView {
+    const other = new RequestView({ ...this.head, path, otherPaths: [] });
+    other.clientAddress = this.clientAddress;
+    other.clientPort = this.clientPort;
+    other.route = this.route;
+    other.uriParams = this.uriParams;
+    other.consumer = this.consumer;
+    other.credentialId = this.credentialId;
+    other.response = this.response;
+    other.#store = this.#store;
+    return other;
   }
 
   /** Notes of plugins to each other for the length of this request, e.g. `jwt_auth_payload`. */

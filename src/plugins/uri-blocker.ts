@@ -7,6 +7,7 @@ import { Type } from "typebox";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin } from "../plugin/plugin.ts";
 import { bareAnswer, jsonAnswer } from "../plugin/plugin-answer.ts";
+import type { RequestView } from "../plugin/request-view.ts";
 import { compileVariable } from "../plugin/variables/variables.ts";
 import { compileAnyPattern, patternListError } from "./shared/pattern-list.ts";
 import { RejectedMessage } from "./shared/schema-parts.ts";
@@ -32,7 +33,8 @@ export const uriBlocker = definePlugin({
       conf.rejected_msg === undefined
         ? bareAnswer(conf.rejected_code, "uri_blocked")
         : jsonAnswer(conf.rejected_code, { error_msg: conf.rejected_msg }, "uri_blocked");
-    return { rewrite: (view) => (blocked(String(requestUri(view))) ? refused : undefined) };
+    const isBlocked = (view: RequestView): boolean => blocked(String(requestUri(view)));
+    return { rewrite: (view) => (isBlocked(view) || !view.isAlike(isBlocked) ? refused : undefined) };
   },
 });
 

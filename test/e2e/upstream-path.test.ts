@@ -88,7 +88,13 @@ describe.each([
     const rows: readonly { sent: string; original: string; normalized: string }[] = [
       { sent: "/p/g%2Fn/x?a=%2F", original: "/p/g%2Fn/x?a=%2F", normalized: "/p/g/n/x?a=%2F" },
       { sent: "/v/%7Ea%2c%3A%41", original: "/v/%7Ea%2c%3A%41", normalized: "/v/~a,:A" },
-      { sent: "/a%20b%3Bc%5Cd", original: "/a%20b%3Bc%5Cd", normalized: "/a%20b;c\\d" },
+      { sent: "/a%20b%3Bc%5Cd", original: "/a%20b%3Bc%5Cd", normalized: "/a%20b;c%5Cd" },
+      // What no URL may hold is escaped, whatever the setting.
+      {
+        sent: '/a|b%2C?q={"c"}^\\',
+        original: "/a%7Cb%2C?q=%7B%22c%22%7D%5E%5C",
+        normalized: "/a%7Cb,?q=%7B%22c%22%7D%5E%5C",
+      },
       // Another path than it looks like: never the client's spelling.
       { sent: "/a%2F..%2Fb%2C", original: "/b,", normalized: "/b," },
       { sent: "/x/%2e%2e/b%2C", original: "/b,", normalized: "/b," },
@@ -109,6 +115,13 @@ describe.each([
     expect(await send("/open%2Fx")).toBe(setting === "original" ? 200 : 204);
     expect(targets).toEqual(setting === "original" ? ["/open%2Fx"] : []);
     expect(await send("/open/%78")).toBe(204);
+  });
+
+  test.each(clients)("$client: a path that another reader takes elsewhere is 400", async ({ send }) => {
+    targets.length = 0;
+    const ways = ["/v/..%5Copen/x", "/v/..\\open/x", "/v/..;/open/x", "/v/%252e%252e/open/x", "/open;a/x", "/open%5Cx"];
+    for (const path of ways) expect(await send(path), path).toBe(400);
+    expect(targets).toEqual([]);
   });
 
   test.each(clients)("$client: rules on the decoded path hold whatever the spelling", async ({ send }) => {

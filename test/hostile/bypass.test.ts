@@ -12,6 +12,7 @@ const ARGUMENT = "a%0d%0aInjected:%201%0d%0a%0d%0aGET%20/smuggled%20HTTP/1.1%0d%
 
 const NODES = [
   { says: "fast lane", args: ["--fast-lane", "on"], strict: false },
+  { says: "general lane", args: ["--fast-lane", "off"], strict: false },
   { says: "general lane, strict", args: ["--fast-lane", "off", "--compat", "strict"], strict: true },
 ] as const;
 
@@ -56,6 +57,9 @@ describe.each(NODES)("$says", ({ args, strict }) => {
       },
       "/routes/inside": { uri: "/inside/*", plugins: { "ip-restriction": { whitelist: ["10.0.0.0/8"] } } },
       "/routes/open": { uri: "/*", priority: -1 },
+      "/routes/rw": { uri: "/rw/*", plugins: { "proxy-rewrite": { regex_uri: ["^/rw/(.*)", "/pub/$1"] } } },
+      "/routes/rw-query": { uri: "/rw-query/*", plugins: { "proxy-rewrite": { uri: "/pub/$arg_p" } } },
+      "/routes/rw-both": { uri: "/rw-both/*", plugins: { "proxy-rewrite": { uri: "/pub$uri/$arg_p" } } },
       ...Object.fromEntries(
         Object.entries(TEMPLATES).map(([name, plugins]) => [`/routes/t-${name}`, { uri: `/t/${name}/*`, plugins }]),
       ),
@@ -119,16 +123,85 @@ describe.each(NODES)("$says", ({ args, strict }) => {
       `/a%5c..%5c${rest}`,
       `/a/%c0%ae%c0%ae/${rest}`,
       `/a/．．/${rest}`,
+      `/a/..%5c${rest}`,
+      `/a/..%5C..%5c${rest}`,
+      `/a%5c..%5c..%5c${rest}`,
+      `/a/..%255c${rest}`,
+      `/a/%2e%2e%5c${rest}`,
+      `/a/%25252e%25252e/${rest}`,
+      `/a/..%252f${rest}`,
+      `/a/..%253b/${rest}`,
+      `/a/..;x=1/${rest}`,
+      `/a/.;/..;/${rest}`,
+      `/;/${rest}`,
+      `/;a=b/${rest}`,
+      `/${first};/${second}x`,
+      `/${first};a=b/${second}x`,
+      `/${first}/;a=b/${second}x`,
+      `/${first}%3ba=b/${second}x`,
+      `/${first}%253b/${second}x`,
+      `/${first}%5c${second}x`,
+      `/${first}\\${second}x`,
+      `/${first}%252f${second}x`,
+      `/${first}%255c${second}x`,
+      `/%25${first.charCodeAt(0).toString(16)}${first.slice(1)}/${second}x`,
+      `/${first}/%25${(second || "x").charCodeAt(0).toString(16)}${second.slice(1)}x`,
       `/${first}%00/${second}x`,
       `/${first}\t/${second}x`,
     ])("no way by %s", async (target) => {
       const status = await ask(get(target));
       for (const seen of targetsSeen()) {
-        for (const [reader, path] of readings(seen, strict))
+        expect(seen).toMatch(LEGAL);
+        for (const [reader, path] of readings(seen))
           expect(path.startsWith(area), `${target} is ${path} for ${reader}, answered ${status}`).toBe(false);
       }
       expect([200, 400, 403, 404]).toContain(status);
     });
+  });
+
+  describe("by what plugins put into a path", () => {
+    test.each(["/rw/$", "/rw-query/x?p=$", "/rw-both/$?p=$"])("no way out of /pub/ by %s", async (form) => {
+      for (const way of WAYS_OUT) {
+        upstream.clear();
+        const status = await ask(get(form.replaceAll("$", way)));
+        expect([200, 400], way).toContain(status);
+        for (const seen of targetsSeen()) {
+          expect(seen).toMatch(LEGAL);
+          // What the router itself read as a path outside came by the route of that path.
+          if (!seen.startsWith("/pub/")) continue;
+          for (const [reader, path] of readings(seen))
+            expect(path.startsWith("/pub/"), `${way} is ${path} for ${reader}`).toBe(true);
+        }
+      }
+    });
+
+    test.skipIf(strict)("ways that lead nowhere else go on", async () => {
+      for (const [way, sent] of [
+        ["/rw/a;v=1/b", "/pub/a;v=1/b"],
+        ["/rw/50%25off", "/pub/50%25off"],
+        ["/rw/feature%252Fx", "/pub/feature%252Fx"],
+        ["/rw/a...b/..c", "/pub/a...b/..c"],
+        ["/rw/a%7Cb%5Cc", "/pub/a%7Cb%5Cc"],
+        ["/rw-query/x?p=a/b.c", "/pub/a/b.c?p=a/b.c"],
+      ] as const) {
+        upstream.clear();
+        expect(await ask(get(way)), way).toBe(200);
+        expect(targetsSeen()).toEqual([sent]);
+      }
+    });
+  });
+
+  test("what RFC 3986 allows in no path and no query leaves escaped, with or without plugins", async () => {
+    for (const area of ["/open/", "/rw/", "/t/rewrite-unsafe/", "/t/rewrite/"]) {
+      for (const sign of strict ? '"<>^`{|}' : '"<>\\^`{|}') {
+        upstream.clear();
+        expect(await ask(get(`${area}a${sign}b?q=${sign}&in=${sign}[]`)), `${area} ${sign}`).toBe(200);
+        const code = encodeURIComponent(sign);
+        expect(targetsSeen()).toHaveLength(1);
+        expect(targetsSeen()[0]).toMatch(LEGAL);
+        expect(targetsSeen()[0]).toContain(`q=${code}&in=${code}[]`);
+      }
+    }
   });
 
   const NAMES = [
@@ -272,6 +345,38 @@ const TEMPLATES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   last: { "response-rewrite": { headers: { set: { "X-Last": "yes" } } } },
 };
 
+/** Ways out of the folder that a route or a template names, as a client would spell them in a path or an argument. */
+const WAYS_OUT = [
+  "../x",
+  "..%2fx",
+  "%2e%2e%2fx",
+  "..%5cx",
+  "..\\x",
+  "a%5c..%5c..%5cx",
+  "a/..%5c..%5cx",
+  "%252e%252e/x",
+  "%252e%252e%252fx",
+  "..%252fx",
+  "..%255cx",
+  "%25252e%25252e%25252fx",
+  "..;/x",
+  "..;a=b/x",
+  "..%3b/x",
+  "..%253b/x",
+  "a/.;/..;/..;/x",
+  "..",
+  "..%5c",
+  "..;",
+  ".%2e",
+  "a/../../x",
+  "?/../../x",
+  "%3f/../../x",
+  "%23/../../x",
+];
+
+/** What RFC 3986 allows in a path and a query, and square brackets. */
+const LEGAL = /^\/[\w\-.~!$&'()*+,;=:@%/?[\]]*$/;
+
 function evesKey(): ReturnType<typeof createSecretKey> {
   return createSecretKey(Buffer.from(`${SECRET}-eve`));
 }
@@ -280,21 +385,35 @@ function encodeAll(text: string): string {
   return [...Buffer.from(text)].map((byte) => `%${byte.toString(16)}`).join("");
 }
 
-/** How upstreams may read a target: as it stands, decoded, as a URL, without path parameters. */
-function readings(target: string, strict: boolean): [string, string][] {
+/** Decodes what escapes there are, once. */
+function decode(text: string): string {
+  return text.replace(/%([0-9a-f]{2})/gi, (_all, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+}
+
+/** Path of a URL, as Node applications read it: no repair before, only what a request line would make of a doubled slash. */
+function urlPath(text: string): string {
+  return new URL(text.replace(/^\/{2,}/, "/"), "http://upstream").pathname.replace(/\/{2,}/g, "/");
+}
+
+const cutParameters = (text: string): string => text.replace(/;[^/]*/g, "");
+/** So that a decoded text is not decoded once more where it is read as a URL, and keeps what would end its path. */
+const kept = (text: string): string => text.replaceAll("%", "%25").replaceAll("?", "%3F").replaceAll("#", "%23");
+
+/** Models of upstreams. Each gets what was sent, untouched. */
+const READERS: readonly (readonly [string, (path: string) => string])[] = [
+  ["one that reads it as it stands", (path) => path],
+  ["one that reads a URL", (path) => new URL(path, "http://upstream").pathname],
+  ["one that decodes it", decode],
+  ["one that decodes it and reads a URL", (path) => urlPath(kept(decode(path)))],
+  ["one that decodes twice", (path) => urlPath(kept(decode(decode(path))))],
+  ["one that reads a URL and decodes it twice", (path) => decode(decode(new URL(path, "http://upstream").pathname))],
+  ["one that takes parameters off", (path) => urlPath(cutParameters(path))],
+  ["one that takes parameters off what it decoded", (path) => urlPath(kept(cutParameters(decode(path))))],
+  ["one that takes parameters off what it decoded twice", (path) => urlPath(kept(cutParameters(decode(decode(path)))))],
+];
+
+/** How upstreams may read a target's path. */
+function readings(target: string): [string, string][] {
   const path = target.split("?")[0] ?? "";
-  const decoded = path.replace(/%([0-9a-f]{2})/gi, (_all, hex: string) =>
-    String.fromCharCode(Number.parseInt(hex, 16)),
-  );
-  const url = (text: string): string => new URL(text.replaceAll("\\", "%5C"), "http://upstream").pathname;
-  const found: [string, string][] = [
-    ["one that reads it as it stands", path],
-    ["one that decodes it", decoded],
-    ["one that reads a URL", url(path)],
-    ["one that reads what it decoded as a URL", url(decoded.replaceAll("%", "%25"))],
-  ];
-  // Backslashes are what strict mode is for.
-  if (strict)
-    found.push(["one for which a backslash is a slash", url(decoded.replaceAll("%", "%25").replaceAll("\\", "/"))]);
-  return found;
+  return READERS.map(([name, read]) => [name, read(path)]);
 }

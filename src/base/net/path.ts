@@ -1,8 +1,11 @@
 /**
  * The one reading of a request target that routing, policy and forwarding share, as nginx makes `$uri`.
- * Promise: a path is decoded once, has no dot segments, no doubled slashes and no control characters;
- * whatever cannot be read so is `undefined`, which is a 400. Source: docs/spec/routing.md section 1, nginx ngx_http_parse_complex_uri.
+ * Promise: a path is decoded once, has no dot segments, no doubled slashes and no control characters, also for readers
+ * that are looser than this one; what is sent holds only what RFC 3986 allows, and square brackets.
+ * Whatever cannot be read so is `undefined`, which is a 400. Source: docs/spec/routing.md section 1, nginx ngx_http_parse_complex_uri.
  */
+import { NO_READINGS, otherReadings } from "./path-readings.ts";
+
 export interface PathOptions {
   /** Refuses encoded slashes, backslashes (raw or encoded) and what still looks encoded after decoding once. */
   readonly strict?: boolean;
@@ -26,6 +29,8 @@ export interface NormalPath {
   readonly escapedPath: string;
   /** What the router compares; differs from `path` only by `matchEncodedSlash`. */
   readonly matchPath: string;
+  /** What looser readers could take `matchPath` for; empty for nearly every path. See path-readings.ts. */
+  readonly otherPaths: readonly string[];
 }
 
 export interface SplitTarget {
@@ -38,15 +43,16 @@ const NO_OPTIONS: PathOptions = Object.freeze({});
 const SLASH = 0x2f;
 const DOT = 0x2e;
 const PERCENT = 0x25;
+const SEMICOLON = 0x3b;
 
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** 1 for codes that keep a raw path from being its own normal form: controls, space, # % ?, DEL, all above ASCII. */
-const SPECIAL = Uint8Array.from({ length: 256 }, (_, code) => (isPlain(code) ? 0 : 1));
-
-function isPlain(code: number): boolean {
-  return code > 0x20 && code < 0x7f && code !== 0x23 && code !== PERCENT && code !== 0x3f;
-}
+/** 1 for codes that are escaped in a path: controls, space, # % ?, DEL, all above ASCII, and what RFC 3986 has no place for. */
+const ESCAPED = Uint8Array.from({ length: 256 }, (_, code) =>
+  code > 0x20 && code < 0x7f && !'#%?"<>\\^`{|}'.includes(String.fromCharCode(code)) ? 0 : 1,
+);
+/** 1 for codes that keep a raw path from being its own normal form, or from being read in one way only. */
+const SPECIAL = Uint8Array.from(ESCAPED, (escaped, code) => (code === SEMICOLON ? 1 : escaped));
 
 /** Splits an origin-form target. @returns undefined for other forms and for targets with a fragment */
 export function splitTarget(target: string): SplitTarget | undefined {
@@ -64,13 +70,15 @@ export function splitTarget(target: string): SplitTarget | undefined {
  */
 export function normalisePath(rawPath: string, options: PathOptions = NO_OPTIONS): NormalPath | undefined {
   if (rawPath.charCodeAt(0) !== SLASH) return undefined;
-  const normal = isNormal(rawPath) ? acceptPlain(rawPath, options) : normaliseSlowly(rawPath, options);
-  if (!normal) return undefined;
-  if (options.deleteTailSlash !== true && options.likeServlet !== true) return normal;
-  return applySwitches(normal, options);
+  if (isNormal(rawPath)) {
+    const matchPath = options.deleteTailSlash === true ? cutTailSlash(rawPath) : rawPath;
+    return { path: matchPath, escapedPath: rawPath, matchPath, otherPaths: NO_READINGS };
+  }
+  const normal = normaliseSlowly(rawPath, options);
+  return normal && applySwitches(normal, options);
 }
 
-/** Whether the text equals its own normal form: nothing encoded, no `//`, no segment `.` or `..`. */
+/** Whether the text equals its own normal form and has one reading: nothing encoded, no `//`, `;`, segment `.` or `..`. */
 function isNormal(text: string): boolean {
   let previous = 0;
   for (let at = 0; at < text.length; at++) {
@@ -83,12 +91,9 @@ function isNormal(text: string): boolean {
   return true;
 }
 
-function acceptPlain(path: string, options: PathOptions): NormalPath | undefined {
-  if (options.strict === true && path.includes("\\")) return undefined;
-  return { path, escapedPath: path, matchPath: path };
-}
+type Spelled = Omit<NormalPath, "otherPaths">;
 
-function normaliseSlowly(rawPath: string, options: PathOptions): NormalPath | undefined {
+function normaliseSlowly(rawPath: string, options: PathOptions): Spelled | undefined {
   const decoded = decodeBytes(rawPath);
   if (decoded === undefined) return undefined;
   if (options.strict === true && isDoubtful(rawPath, decoded)) return undefined;
@@ -105,7 +110,7 @@ function normaliseSlowly(rawPath: string, options: PathOptions): NormalPath | un
     (keepsSpelling || options.matchEncodedSlash === true) && /%2f/i.test(rawPath)
       ? { path, ...keepSlashes(rawPath, path) }
       : normal;
-  return keepsSpelling && VISIBLE.test(rawPath) ? { ...withSlashes, escapedPath: rawPath } : withSlashes;
+  return keepsSpelling && VISIBLE.test(rawPath) ? { ...withSlashes, escapedPath: escapeIllegal(rawPath) } : withSlashes;
 }
 
 /** What may stand in a request line as it is. */
@@ -175,39 +180,60 @@ function escapePathBytes(bytes: string): string {
   let from = 0;
   for (let at = 0; at < bytes.length; at++) {
     const code = bytes.charCodeAt(at);
-    if (SPECIAL[code] !== 1) continue;
+    if (ESCAPED[code] !== 1) continue;
     output += `${bytes.slice(from, at)}%${code.toString(16).toUpperCase().padStart(2, "0")}`;
     from = at + 1;
   }
   return from === 0 ? bytes : output + bytes.slice(from);
 }
 
-/** Escapes a decoded path for the wire, as nginx does: space, #, %, ?, controls, DEL and bytes above ASCII. */
+/** Escapes a decoded path for the wire: space, #, %, ?, controls, DEL, bytes above ASCII, and what no URL may hold. */
 export function escapePath(path: string): string {
   return escapePathBytes(Buffer.from(path, "utf8").toString("latin1"));
 }
 
+/** Escapes in a path or query that is escaped already what RFC 3986 allows in neither; "%" and square brackets stay. */
+export function escapeIllegal(text: string): string {
+  return ILLEGAL.test(text) ? text.replace(ILLEGAL_ALL, escapeCharacter) : text;
+}
+
+const ILLEGAL = /[^!$-;=?-[\]_a-z~]/;
+const ILLEGAL_ALL = new RegExp(ILLEGAL, "gu");
+
+/** Codes from 0x80 to 0xff are bytes, as they came from a socket; a text beyond them goes as UTF-8. */
+function escapeCharacter(character: string): string {
+  const code = character.codePointAt(0) ?? 0;
+  let escaped = "";
+  for (const byte of Buffer.from(character, code <= 0xff ? "latin1" : "utf8"))
+    escaped += `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+  return escaped;
+}
+
 /** What the router compares and what is sent keep `%2F` where a slash was sent encoded. */
-function keepSlashes(raw: string, path: string): Pick<NormalPath, "escapedPath" | "matchPath"> {
+function keepSlashes(raw: string, path: string): Pick<Spelled, "escapedPath" | "matchPath"> {
   const parts = raw.split(/%2f/i).map((part) => decodeBytes(part) ?? "");
   const texts = parts.map(readUtf8);
   const escapedPath = parts.map(escapePathBytes).join("%2F");
   return { escapedPath, matchPath: texts.includes(undefined) ? path : texts.join("%2F") };
 }
 
-function applySwitches(normal: NormalPath, options: PathOptions): NormalPath | undefined {
+function applySwitches(normal: Spelled, options: PathOptions): NormalPath | undefined {
   let { path, matchPath } = normal;
+  const keepsSlashes = matchPath !== path;
   if (options.likeServlet === true) {
     const cut = cutParameters(path);
     if (cut === undefined) return undefined;
-    matchPath = matchPath === path ? cut : (cutParameters(matchPath) ?? cut);
+    matchPath = keepsSlashes ? (cutParameters(matchPath) ?? cut) : cut;
     path = cut;
   }
+  let otherPaths = otherReadings(matchPath, keepsSlashes);
+  if (otherPaths === undefined) return undefined;
   if (options.deleteTailSlash === true) {
     path = cutTailSlash(path);
     matchPath = cutTailSlash(matchPath);
+    otherPaths = otherPaths.map(cutTailSlash);
   }
-  return { path, escapedPath: normal.escapedPath, matchPath };
+  return { path, escapedPath: normal.escapedPath, matchPath, otherPaths };
 }
 
 function cutTailSlash(path: string): string {

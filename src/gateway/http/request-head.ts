@@ -63,12 +63,13 @@ export function readRequest(raw: RawHead, settings: GatewaySettings): ReadReques
   const split = splitTarget(target);
   const normal = split && normalisePath(split.rawPath, settings.paths);
   if (!split || !normal) return refusal(400, "request_target");
-  const refused = connection.tls?.refusal(host?.host ?? "", normal.path);
+  const refused = connection.tls?.refusal(host?.host ?? "", normal.path, normal.otherPaths);
   if (refused) return refused;
   const view = new RequestView({
     method: raw.method,
     target,
     path: normal.path,
+    otherPaths: normal.otherPaths,
     escapedPath: normal.escapedPath,
     query: split.query,
     hostHeader: hostHeader ?? "",

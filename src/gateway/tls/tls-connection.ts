@@ -36,13 +36,17 @@ export class TlsConnection {
   /**
    * @param host of the request, in lower case without port
    * @param path normalised
+   * @param otherPaths what looser readers could take it for
    * @returns why the request is refused. Cost: nothing while no record verifies clients, else one look-up.
    */
-  refusal(host: string, path: string): Answer | undefined {
+  refusal(host: string, path: string, otherPaths: readonly string[] = []): Answer | undefined {
     if (!this.#certificates.verifiesClients) return undefined;
     const rules = this.#certificates.find(host)?.client;
     if (!rules) return undefined;
-    if (!this.#satisfies(rules)) return rules.skips(path) ? undefined : NO_CERTIFICATE;
+    if (!this.#satisfies(rules)) {
+      const skips = rules.skips(path) && otherPaths.every((other) => rules.skips(other));
+      return skips ? undefined : NO_CERTIFICATE;
+    }
     return host === this.name ? undefined : OTHER_NAME;
   }
 

@@ -3,6 +3,7 @@
  * Promise: whatever plugins put into the view, the head is one well-formed request; a value that cannot stand in a
  * header is left out and counted, framing headers come from here alone. Source: docs/spec/proxy.md section 1.
  */
+import { escapeIllegal } from "../../base/net/path.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { Target, UpstreamUnit } from "../../runtime/upstream/upstream-unit.ts";
 import { type ClientConnection, forwardedHost } from "../client-connection.ts";
@@ -29,7 +30,6 @@ export interface DropCounter {
 
 const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const BAD_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
-const BAD_TARGET = /[^\x21-\x7e]/gu;
 
 /** Host header for this target. */
 export function upstreamHost(view: RequestView, unit: UpstreamUnit, target: Target): string {
@@ -128,22 +128,13 @@ function forwardedLines(view: RequestView, forwardedFor: string | undefined, see
   return lines;
 }
 
-/** Path and query; what may not stand in a request line is escaped, so that no plugin can end the line. */
+/** Path and query; what RFC 3986 allows in neither is escaped, whoever put it there. */
 function safeTarget(view: RequestView): string {
   const { head, query, upstreamPath } = view;
-  const target = query === undefined ? upstreamPath : `${upstreamPath}?${query}`;
   // As the client sent it, parsed and escaped: nothing left to look for.
-  if (upstreamPath === head.escapedPath && query === head.query) return target;
-  const safe = target.charCodeAt(0) === 0x2f ? target : `/${target}`;
-  // Bytes above ASCII in a query came from the client as latin1 and go as they came; a plugin's text goes as UTF-8.
-  return safe.replace(BAD_TARGET, escapeCharacter);
-}
-
-function escapeCharacter(character: string): string {
-  const code = character.codePointAt(0) ?? 0;
-  if (code >= 0x80 && code <= 0xff) return character;
-  const bytes = Buffer.from(character, "utf8");
-  let escaped = "";
-  for (const byte of bytes) escaped += `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
-  return escaped;
+  const isChecked = upstreamPath === head.escapedPath;
+  if (isChecked && query === undefined) return upstreamPath;
+  const path = isChecked || upstreamPath.charCodeAt(0) === 0x2f ? upstreamPath : `/${upstreamPath}`;
+  const safePath = isChecked ? path : escapeIllegal(path);
+  return query === undefined ? safePath : `${safePath}?${escapeIllegal(query)}`;
 }

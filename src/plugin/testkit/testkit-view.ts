@@ -3,6 +3,7 @@
  * Only what the input names differs from a plain GET by 203.0.113.7 over http; the path is decoded once, not normalised.
  */
 import { GatewayError } from "../../base/errors.ts";
+import { otherReadings } from "../../base/net/path-readings.ts";
 import { HeaderList } from "../headers.ts";
 import type { RequestBody } from "../plugin-body.ts";
 import { type Connection, type RequestHead, RequestView, type RouteFacts } from "../request-view.ts";
@@ -36,6 +37,7 @@ export function makeView(input: ViewInput = {}): RequestView {
     method: input.method ?? "GET",
     target,
     path: decodeURIComponent(escapedPath),
+    otherPaths: otherReadings(decodeURIComponent(escapedPath)) ?? [],
     escapedPath,
     query: mark < 0 ? undefined : target.slice(mark + 1),
     hostHeader,

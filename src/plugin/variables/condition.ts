@@ -1,9 +1,11 @@
 /**
  * Expressions bound to request variables: `_meta.filter`, route `vars`, and every `vars` of a plugin.
- * Promise: names are resolved when configuration changes; a test makes no closure and cannot throw.
+ * Promise: names are resolved when configuration changes; a test makes no closure, and throws only where a path has
+ * several readings that it would judge differently.
  * Source: docs/spec/routing.md section 7.
  */
 import { type Clock, systemClock } from "../../base/clock.ts";
+import { GatewayError } from "../../base/errors.ts";
 import { compileExpression } from "../../model/expression.ts";
 import type { RequestView } from "../request-view.ts";
 import type { Variable, VariableValue } from "./args.ts";
@@ -25,17 +27,27 @@ export function compileCondition(expression: unknown, clock: Clock = systemClock
   const readers = new Map<string, Variable>();
   for (const name of names) readers.set(name, compileVariable(name, clock));
   let current: RequestView | undefined;
+  const readsPath = [...names].some((name) => PATH_VARIABLES.has(name));
   const read = (name: string): VariableValue => (current === undefined ? undefined : readers.get(name)?.(current));
+  const testOne = (view: RequestView): boolean => {
+    current = view;
+    const result = holds(read);
+    current = undefined;
+    return result;
+  };
   return {
     needsBody: [...names].some(needsBody),
     test(view) {
-      current = view;
-      const result = holds(read);
-      current = undefined;
-      return result;
+      if (readsPath && view.head.otherPaths.length > 0 && !view.isAlike(testOne))
+        throw new GatewayError("REQUEST_INVALID", {
+          message: "a condition on the path holds for some readers of it only",
+        });
+      return testOne(view);
     },
   };
 }
+
+const PATH_VARIABLES: ReadonlySet<string> = new Set(["uri", "document_uri", "request_uri"]);
 
 /** The first text of each innermost rule; an operator word is taken for a name too, which costs nothing. */
 function collectNames(rule: unknown, names: Set<string>): void {

@@ -4,6 +4,7 @@
  * Source: docs/spec/plugins.md section 8, APISIX 3.18.
  */
 import { escapePath } from "../../base/net/path.ts";
+import { isClimbing } from "../../base/net/path-readings.ts";
 import type { Pattern } from "../../base/regex.ts";
 import { type Answer, bareAnswer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
@@ -28,7 +29,7 @@ export function compileUri(uri: string, unsafe: boolean): RewriteUri {
   const ownDots = DOT_SEGMENT.test(uri);
   return (view) => {
     const made = path(view);
-    if (!unsafe && !ownDots && DOT_SEGMENT.test(made)) return CLIMBING;
+    if (!unsafe && !ownDots && isClimbing(made)) return CLIMBING;
     view.upstreamPath = unsafe ? escapeUnsafe(made) : escapePath(made);
     const own = unsafe ? view.head.query : view.query;
     if (query) view.query = own ? `${escapeUnsafe(query(view))}&${own}` : escapeUnsafe(query(view));
@@ -68,7 +69,7 @@ function applyFirst(rules: readonly RegexRule[], uri: string, view: RequestView)
 function send(view: RequestView, uri: string, marksArePath: boolean): Answer | undefined {
   const mark = marksArePath ? -1 : uri.indexOf("?");
   const path = mark < 0 ? uri : uri.slice(0, mark);
-  if (DOT_SEGMENT.test(path)) return CLIMBING;
+  if (isClimbing(path)) return CLIMBING;
   view.upstreamPath = escapePath(path.startsWith("/") ? path : `/${path}`);
   if (mark < 0) return undefined;
   const made = escapeUnsafe(uri.slice(mark + 1));
