@@ -28,7 +28,9 @@ export interface FactsInput {
 
 export function nodeFacts(input: FactsInput): NodeFacts {
   const { id, role, version, settings, store, clock, ...live } = input;
-  return { id, role, version, store, startedAtMs: clock.nowMs(), maxStaleMs: settings.maxStaleMs, ...live };
+  const { maxStaleMs } = settings;
+  const { readyProblems } = settings.status;
+  return { id, role, version, store, startedAtMs: clock.nowMs(), maxStaleMs, readyProblems, ...live };
 }
 
 /** Facts of the configuration that a data plane serves. */

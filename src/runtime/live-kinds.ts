@@ -9,8 +9,9 @@ import type { Ssls } from "./certificates.ts";
 import type { Consumers } from "./consumers/consumers.ts";
 import type { CredentialRecord } from "./consumers/credential-unit.ts";
 import type { Node } from "./plugins/plugin-environment.ts";
+import type { PluginRegistry } from "./plugins/plugin-registry.ts";
 import type { SecretUsers } from "./plugins/secret-source.ts";
-import { withoutId } from "./record-checks.ts";
+import { matchPart, withoutId } from "./record-checks.ts";
 import type { GlobalRules } from "./routes/global-rules.ts";
 import type { Routes } from "./routes/routes.ts";
 import { certificateChanged, UpstreamSlot, type UpstreamSlotHost } from "./upstream/upstream-slot.ts";
@@ -24,6 +25,7 @@ export interface KindParts {
   readonly secrets: SecretUsers;
   readonly node: Node;
   readonly slots: UpstreamSlotHost;
+  readonly registry: PluginRegistry;
   routeRemoved(id: string): void;
 }
 
@@ -31,6 +33,8 @@ export interface KindHandler {
   /** @param value has passed all checks @returns what takes the record in, or why that cannot be after all */
   prepare(key: RecordKey, value: StoredValue, kv: KeyValue): (() => void) | string;
   remove(key: RecordKey): void;
+  /** The record's new value was not taken. @returns whether requests are refused because of it */
+  refused?(key: RecordKey, kv: KeyValue): boolean;
 }
 
 export type KindHandlers = Readonly<Partial<Record<KindName, KindHandler>>>;
@@ -58,10 +62,15 @@ export function openKinds(parts: KindParts): KindHandlers {
         routes.deleteRoute(id);
         parts.routeRemoved(id);
       },
+      refused(key, kv) {
+        const match = matchPart(key, kv.value, parts.registry);
+        return match !== undefined && routes.blockRoute(key.id, match, kv);
+      },
     },
     service: {
       prepare: ({ id }, value, kv) => routes.prepareService(id, kv.key, value),
       remove: ({ id }) => routes.deleteService(id),
+      refused: ({ id }) => routes.blockService(id),
     },
     plugin_config: {
       prepare:
@@ -104,6 +113,7 @@ export function openKinds(parts: KindParts): KindHandlers {
         () =>
           globalRules.put(id, kv.key, value, kv.modRevision),
       remove: ({ id }) => globalRules.delete(id),
+      refused: ({ id }, kv) => globalRules.block(id, kv.key, kv.modRevision),
     },
     plugin_metadata: {
       prepare:

@@ -20,7 +20,7 @@ import type { PluginRegistry } from "./plugins/plugin-registry.ts";
 import type { PluginHost } from "./plugins/plugin-unit.ts";
 import { type SecretSource, SecretUsers } from "./plugins/secret-source.ts";
 import { openProblems, type Problem } from "./problems.ts";
-import { recordError } from "./record-checks.ts";
+import { missingPlugins, recordError } from "./record-checks.ts";
 import { type LiveRevocations, openRevocations } from "./revocation/live-revocations.ts";
 import { CompiledRoute } from "./routes/compiled-route.ts";
 import { openGlobalRules } from "./routes/global-rules.ts";
@@ -41,6 +41,8 @@ export interface LiveOptions extends NodeParts {
   readonly upstreams: Upstreams;
   /** How long a revoked token is remembered after its end; default 10 minutes. */
   readonly keepRevokedMs?: number;
+  /** Plugins that are left out where they are not loaded; any other then refuses requests. Default: none. */
+  readonly mayBeMissing?: ReadonlySet<string>;
   /** Opens the encrypted members of a record; throws what is then the record's problem. */
   readonly decrypt?: (key: RecordKey, value: StoredValue) => StoredValue;
 }
@@ -89,7 +91,6 @@ export function openLive(options: LiveOptions): LiveConfiguration {
   const ssls = openSsls();
   const removed = new Listeners<[string]>();
   const upstreams = new Map<string, UpstreamSlot>();
-  const unknown = warnOnce((name) => log.warn({ plugin: name }, "a plugin that is not loaded is ignored"));
   let revision: Revision = 0n;
 
   const slots: UpstreamSlotHost = {
@@ -109,6 +110,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     registry,
     env: node.env,
     secrets,
+    mayBeMissing: (plugin) => options.mayBeMissing?.has(plugin) === true,
     metadataVersion: node.metadataVersion,
     failed(resource, plugin, reason) {
       problems.set(keyOfResource(resource), `plugin ${plugin}`, revision, `plugin ${plugin}: ${reason}`);
@@ -141,17 +143,15 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     host,
     credentials: { env: node.env, secrets, problems },
     read: (id, bytes) => readAgain("consumer", id, bytes),
-    unknown,
   });
   const routes = openRoutes({
     mode: options.mode ?? "radixtree_host_uri",
     host,
     slots,
     upstreamById,
-    unknown,
     read: (id, bytes) => readAgain("route", id, bytes),
   });
-  const globalRules = openGlobalRules({ host, problems, unknown });
+  const globalRules = openGlobalRules({ host, problems });
   const kinds = openKinds({
     routes,
     consumers,
@@ -161,6 +161,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     secrets,
     node,
     slots,
+    registry,
     routeRemoved: (id) => removed.tell(id),
   });
 
@@ -177,6 +178,9 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     // Whatever was wrong is said anew by what is taken in; upstreams speak for themselves.
     problems.clearAll(kv.key, "upstream");
     commit();
+    for (const { plugin, reason, blocks } of missingPlugins(key.kind, value["plugins"], host)) {
+      problems.set(kv.key, `missing ${plugin}`, kv.modRevision, reason, blocks);
+    }
     return undefined;
   };
   /** @returns whether it was refused */
@@ -236,7 +240,8 @@ export function openLive(options: LiveOptions): LiveConfiguration {
         if (isPlaceholder(kv.value)) continue;
         const problem = take(key, kv);
         if (problem === undefined) continue;
-        problems.set(storeKey, "record", kv.modRevision, problem);
+        const blocks = kinds[key.kind]?.refused?.(key, kv) === true;
+        problems.set(storeKey, "record", kv.modRevision, blocks ? `${problem}${BLOCKS}` : problem, blocks);
         refused.push(storeKey);
       }
       return refused.length === 0 ? undefined : refused;
@@ -262,13 +267,4 @@ export function openLive(options: LiveOptions): LiveConfiguration {
   };
 }
 
-const NAMES_MAX = 1_000; // names come from records, so they are bounded here
-
-function warnOnce(warn: (name: string) => void): (name: string) => void {
-  const said = new Set<string>();
-  return (name) => {
-    if (said.has(name) || said.size >= NAMES_MAX) return;
-    said.add(name);
-    warn(name);
-  };
-}
+const BLOCKS = "; nothing older serves, so requests in its scope are answered 503 until it is repaired or deleted";

@@ -12,6 +12,8 @@ export interface Problem {
   /** Revision of the record when the problem was seen. */
   readonly revision: bigint;
   readonly reason: string;
+  /** Requests in its scope are answered 503 because of it. */
+  readonly blocks: boolean;
 }
 
 /** One record may have several problems; each topic has one. "record": the newest value was refused. */
@@ -21,13 +23,15 @@ export type ProblemTopic =
   | `duplicate ${string}`
   | `repeated ${string}`
   | `secret ${string}`
+  | `missing ${string}`
   | `plugin ${string}`;
 
 export interface Problems {
   readonly count: number;
   /** In order of their keys. */
   list(): readonly Problem[];
-  set(key: string, topic: ProblemTopic, revision: bigint, reason: string): void;
+  /** @param blocks default: false */
+  set(key: string, topic: ProblemTopic, revision: bigint, reason: string, blocks?: boolean): void;
   clear(key: string, topic: ProblemTopic): void;
   /** Forgets all problems of a record, but for one topic. */
   clearAll(key: string, except?: ProblemTopic): void;
@@ -66,8 +70,9 @@ export function openProblems(log: Log, clock: Clock): Problems {
       return count;
     },
     list: () => [...byKey.keys()].sort().flatMap((key) => [...(byKey.get(key)?.values() ?? [])]),
-    set(key, topic, revision, reason) {
-      const problem = { key, revision, reason: hideSecrets(reason.slice(0, REASON_LENGTH_MAX), "********") };
+    set(key, topic, revision, reason, blocks = false) {
+      const shown = hideSecrets(reason.slice(0, REASON_LENGTH_MAX), "********");
+      const problem = { key, revision, reason: shown, blocks };
       const topics = byKey.get(key) ?? new Map<ProblemTopic, Problem>();
       byKey.set(key, topics);
       const before = topics.get(topic);

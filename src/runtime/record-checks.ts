@@ -4,10 +4,13 @@
  */
 import type { RecordKey } from "../model/keys.ts";
 import { KINDS, type KindName, tolerantValidator } from "../model/kinds.ts";
-import type { StoredValue } from "../model/record.ts";
+import { readRecord, type StoredValue } from "../model/record.ts";
+import { wrongKind } from "../model/wrong-kind.ts";
 import { nextTurn } from "../store/turns.ts";
 import { credentialError } from "./consumers/consumers.ts";
-import type { PluginRegistry } from "./plugins/plugin-registry.ts";
+import { isForeignCredential } from "./plugins/blocking-plugin.ts";
+import { metaOf, type PluginRegistry } from "./plugins/plugin-registry.ts";
+import type { PluginHost } from "./plugins/plugin-unit.ts";
 import { routeError, serviceError } from "./routes/route-record.ts";
 
 /** @returns why the record is refused */
@@ -26,6 +29,56 @@ export function recordError(key: RecordKey, value: StoredValue, registry: Plugin
       return registry.get(key.id) && registry.check(key.id, withoutId(value), "metadata");
     default:
       return undefined;
+  }
+}
+
+export interface MissingPlugin {
+  readonly plugin: string;
+  readonly reason: string;
+  readonly blocks: boolean;
+}
+
+/** The plugins of a record that cannot run on this node, those that are disabled aside. */
+export function missingPlugins(
+  kind: KindName,
+  plugins: unknown,
+  { registry, mayBeMissing }: Pick<PluginHost, "registry" | "mayBeMissing">,
+): readonly MissingPlugin[] {
+  if (KINDS[kind].pluginSide === undefined || typeof plugins !== "object" || plugins === null) return NONE;
+  let found: MissingPlugin[] | undefined;
+  for (const [plugin, conf] of Object.entries(plugins)) {
+    if (registry.get(plugin) !== undefined || metaOf(conf)["disable"] === true) continue;
+    found ??= [];
+    const isCredential = kind === "credential" || (kind === "consumer" && isForeignCredential(plugin));
+    const blocks = !isCredential && !mayBeMissing(plugin);
+    const effect = isCredential ? NOBODY : blocks ? REFUSED : "it is left out";
+    found.push({ plugin, blocks, reason: `plugin ${plugin} is not loaded on this node: ${effect}` });
+  }
+  return found ?? NONE;
+}
+
+const NONE: readonly MissingPlugin[] = Object.freeze([]);
+const NOBODY = "nobody is let in by it";
+const REFUSED =
+  "requests are answered 503; load it (setting plugins), set its _meta.disable, or name it in plugins_may_be_missing";
+
+const MATCHING = "uri uris host hosts methods remote_addr remote_addrs vars priority status name".split(" ");
+
+/** What a route that was refused asks of requests; undefined when that cannot be read either. */
+export function matchPart(key: RecordKey, bytes: Buffer, registry: PluginRegistry): StoredValue | undefined {
+  try {
+    const whole: unknown = JSON.parse(bytes.toString("utf8"));
+    if (typeof whole !== "object" || whole === null || wrongKind(key.kind, whole as StoredValue) !== undefined) {
+      return undefined;
+    }
+    const members = whole as StoredValue;
+    if (members["uri"] === undefined && members["uris"] === undefined) return undefined;
+    const part = MATCHING.flatMap((name) => (name in members ? [[name, members[name]]] : []));
+    // A route without plugins must have an upstream.
+    const read = readRecord(key, JSON.stringify({ ...Object.fromEntries(part), plugins: {} }));
+    return read.ok && recordError(key, read.value, registry) === undefined ? read.value : undefined;
+  } catch {
+    return undefined; // no JSON, or nothing that a router could hold
   }
 }
 

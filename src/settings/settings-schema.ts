@@ -96,6 +96,15 @@ const admin = group("The Admin API.", {
   }),
 });
 
+/** Of APISIX; what they do is for operators, or for speed. */
+const PASSIVE_PLUGINS = [
+  ...["http-logger", "tcp-logger", "udp-logger", "kafka-logger", "rocketmq-logger", "syslog", "file-logger"],
+  ...["clickhouse-logger", "elasticsearch-logger", "loki-logger", "google-cloud-logging", "splunk-hec-logging"],
+  ...["sls-logger", "tencent-cloud-cls", "skywalking-logger", "error-log-logger", "loggly", "log-rotate", "lago"],
+  ...["datadog", "zipkin", "skywalking", "opentelemetry", "prometheus", "node-status", "server-info", "inspect"],
+  ...["gzip", "brotli", "proxy-cache", "graphql-proxy-cache", "proxy-mirror", "proxy-control"],
+].join(",");
+
 const limits = group("Bounds on what one client may ask for.", {
   head_bytes: setting(size, "16KiB", "Largest request head."),
   target_bytes: setting(size, "16KiB", "Longest request target (path and query)."),
@@ -136,6 +145,11 @@ export const SettingsSchema = Type.Object({
   admin,
   status: group("Health, metrics and status of one node.", {
     listen: switchable(address, "127.0.0.1:9091", "Where `/ready`, `/metrics`, `/config` and `/status` are served."),
+    ready_problems: setting(
+      choice("ignore", "blocking", "all"),
+      "ignore",
+      "When `/ready` answers 503 because of records: never; while one of them makes this node refuse requests; or while there is any problem.",
+    ),
     advertise: optional(
       address,
       "the address of `status.listen`",
@@ -270,6 +284,11 @@ export const SettingsSchema = Type.Object({
     timeout: setting(duration, "5s", "How long one look-up may take."),
   }),
   plugins: setting(listOf(path), "", "Own plugins: paths of JavaScript modules."),
+  plugins_may_be_missing: setting(
+    listOf(text("a plugin name", /^[a-zA-Z0-9_-]{1,64}$/)),
+    PASSIVE_PLUGINS,
+    "Plugins that are left out where a record has them and this node does not: loggers, tracers, what only observes, compresses or caches. Any other plugin that is not loaded answers 503. Either way the record is listed as a problem.",
+  ),
   stream: setting(onOff, "on", "Store and list `stream_routes` (they have no effect); off: answer 400 as APISIX does."),
   secrets: group("Bounds on secret references.", {
     deny_addresses: setting(

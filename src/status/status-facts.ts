@@ -11,6 +11,8 @@ export interface RecordProblem {
   readonly revision: bigint;
   /** Why, without any secret. */
   readonly reason: string;
+  /** Requests in its scope are answered 503 because of it. */
+  readonly blocks: boolean;
 }
 
 /** How far the configuration of this node is. Of several workers: the one that is furthest behind. */
@@ -72,6 +74,8 @@ export interface NodeFacts {
   readonly store: "etcd" | "embedded";
   /** Traffic is refused and readiness lost beyond this age; undefined: never. */
   readonly maxStaleMs: number | undefined;
+  /** Which problems of records take readiness away. */
+  readonly readyProblems: "ignore" | "blocking" | "all";
   config(): ConfigFacts;
   /** Newest change of each kind of record, by APISIX's name for it; empty where no configuration is held. */
   modifyIndexes(): Readonly<Record<string, number>>;
@@ -86,10 +90,15 @@ export interface NodeFacts {
 /** Why a load balancer must not send traffic here now; undefined when it may. */
 export function notReady(facts: NodeFacts): string | undefined {
   if (facts.draining()) return "the node is stopping";
-  const { loaded, stalenessSeconds, problem } = facts.config();
+  const { loaded, stalenessSeconds, problem, problems } = facts.config();
   if (!loaded) return `no configuration was loaded yet${problem ? `: ${problem.text}` : ""}`;
   if (facts.maxStaleMs !== undefined && stalenessSeconds * 1_000 > facts.maxStaleMs) {
     return "the configuration is older than max_stale";
   }
-  return undefined;
+  if (facts.readyProblems === "ignore") return undefined;
+  const counted = facts.readyProblems === "all" ? problems : problems.filter(({ blocks }) => blocks);
+  const [first] = counted;
+  if (first === undefined) return undefined;
+  const what = facts.readyProblems === "all" ? "problems of records" : "problems of records refuse requests";
+  return `${counted.length} ${what}, the first is ${first.key}: ${first.reason}`;
 }

@@ -100,6 +100,7 @@ function configAnswer(facts: NodeFacts, nowMs: number): object {
       kind: problem.kind,
       revision: number(problem.revision),
       reason: problem.reason,
+      blocks: problem.blocks,
     })),
   };
 }

@@ -21,7 +21,7 @@ const FACTS: ConfigFacts = {
   ...{ reachable: true, problem: undefined, records: 3, epochs: { broken: 1 }, lists: { first: 1 } },
   ...{ auditDifferences: 0, beat: undefined, changedAtMs: 7, hash: "h", problems: [] },
 };
-const PROBLEM = { key: "/apisix/routes/1", kind: "route", revision: 4n, reason: "bad" };
+const PROBLEM = { key: "/apisix/routes/1", kind: "route", revision: 4n, reason: "bad", blocks: false };
 
 function worker(applied: bigint, facts: Partial<ConfigFacts> = {}, silentSeconds = 0): WorkerConfig {
   return { facts: { ...FACTS, ...facts }, applied, silentSeconds };

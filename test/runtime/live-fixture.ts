@@ -22,6 +22,7 @@ export interface WorldOptions {
   readonly environment?: Readonly<Record<string, string>>;
   readonly log?: Log;
   readonly decrypt?: LiveOptions["decrypt"];
+  readonly mayBeMissing?: LiveOptions["mayBeMissing"];
 }
 
 export interface World {
@@ -90,6 +91,7 @@ export function openWorld(options: WorldOptions = {}): World {
     secrets,
     upstreams: bench.upstreams,
     ...(options.mode ? { mode: options.mode } : {}),
+    ...(options.mayBeMissing ? { mayBeMissing: options.mayBeMissing } : {}),
     ...(options.decrypt ? { decrypt: options.decrypt } : {}),
   });
 

@@ -69,20 +69,21 @@ test("after every step of any history requests are served as by a fresh build of
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 8, maxLength: 14, size: "max" }), async (history) => {
       const grown = openWorld({ environment });
-      const now = new Map<string, { value: unknown; created: number }>();
+      const now = new Map<string, { value: unknown; created: number; refused: boolean }>();
       const births = new Map<string, number>();
       for (const [at, changes] of history.entries()) {
         const batch: Record<string, unknown> = {};
         for (const [[dir, id, value], gone] of changes) batch[`${dir}/${id}`] = gone ? undefined : value;
         const refused = new Set(grown.put(batch));
-        // Refused records leave what was there: the fresh build gets the same.
+        // Refused records leave what was there, and refuse requests where nothing was: the fresh build gets the same.
         for (const [key, value] of Object.entries(batch)) {
           // The store creates the key all the same, and the older of two equal routes counts.
           if (value === undefined) births.delete(key);
           else if (!births.has(key)) births.set(key, at);
-          if (refused.has(`/apisix/${key}`)) continue;
+          const isRefused = refused.has(`/apisix/${key}`);
+          if (isRefused && now.get(key)?.refused === false) continue;
           if (value === undefined) now.delete(key);
-          else now.set(key, { value, created: births.get(key) ?? at });
+          else now.set(key, { value, created: births.get(key) ?? at, refused: isRefused });
         }
         const fresh = openWorld({ environment });
         for (let created = 0; created <= at; created++) {

@@ -37,11 +37,12 @@ function setOf(plugins: readonly ReturnType<typeof plugin>[], confs: Record<stri
     registry: openPluginRegistry(plugins),
     env,
     secrets: new SecretUsers(secrets),
+    mayBeMissing: () => false,
     metadataVersion: () => 0,
     failed: (_resource, name, reason) => env.log.error({ name, reason }, "failed"),
     upstream: () => ({ choose: () => ({ kind: "none" }), close: () => undefined }),
   };
-  return openPluginSet(confs, { kind: "route", id: "r" }, host, () => undefined);
+  return openPluginSet(confs, { kind: "route", id: "r" }, host);
 }
 
 const run = async (handlers: readonly PhaseHandler[], target = "/") => {

@@ -26,6 +26,11 @@ const CONFIG: ConfigFacts = {
   problems: [],
 };
 
+const PROBLEMS = [
+  { key: "/apisix/routes/1", kind: "route", revision: 9n, reason: "bad uri", blocks: false },
+  { key: "/apisix/global_rules/1", kind: "global_rule", revision: 9n, reason: "no key-auth", blocks: true },
+];
+
 const open: Listener[] = [];
 afterEach(async () => {
   for (const listener of open.splice(0)) await listener.stop();
@@ -35,6 +40,7 @@ interface World {
   readonly config?: Partial<ConfigFacts>;
   readonly draining?: boolean;
   readonly maxStaleMs?: number;
+  readonly readyProblems?: NodeFacts["readyProblems"];
   readonly waitApplied?: NodeFacts["waitApplied"];
 }
 
@@ -46,6 +52,7 @@ async function start(world: World = {}) {
     startedAtMs: NOW_MS - 60_000,
     store: "etcd",
     maxStaleMs: world.maxStaleMs,
+    readyProblems: world.readyProblems ?? "ignore",
     config: () => ({ ...CONFIG, ...world.config }),
     modifyIndexes: () => ({ routes: 40, max_modify_index: 41 }),
     draining: () => world.draining ?? false,
@@ -105,6 +112,22 @@ describe("probes", () => {
       world: { config: { reachable: false, fresh: false, stalenessSeconds: 900 } },
       want: undefined,
     },
+    {
+      says: "with problems that refuse requests, where that counts",
+      world: { readyProblems: "blocking" as const, config: { problems: PROBLEMS } },
+      want: "1 problems of records refuse requests, the first is /apisix/global_rules/1: no key-auth",
+    },
+    {
+      says: "with any problem, where that counts",
+      world: { readyProblems: "all" as const, config: { problems: PROBLEMS } },
+      want: "2 problems of records, the first is /apisix/routes/1: bad uri",
+    },
+    {
+      says: "with problems that refuse nothing",
+      world: { readyProblems: "blocking" as const, config: { problems: PROBLEMS.slice(0, 1) } },
+      want: undefined,
+    },
+    { says: "with problems, where they are ignored", world: { config: { problems: PROBLEMS } }, want: undefined },
   ])("a node $says is live, and ready only when traffic may come", async ({ world, want }) => {
     const get = await start(world);
     expect((await get("/live")).status).toBe(200);
@@ -146,6 +169,7 @@ describe("/config", () => {
       kind: "routes",
       revision: 9n,
       reason: "bad uri",
+      blocks: false,
     }));
     const get = await start({ config: { problems } });
     const answer = (await get("/config")).json();
@@ -213,7 +237,7 @@ describe("/metrics", () => {
     "%s holds configuration, node and process metrics",
     async (path) => {
       const get = await start({
-        config: { problems: [{ key: "/apisix/routes/1", kind: "routes", revision: 9n, reason: "bad" }] },
+        config: { problems: [{ key: "/apisix/routes/1", kind: "routes", revision: 9n, reason: "bad", blocks: false }] },
       });
       const { text, headers } = await get(path);
       expect(headers.get("content-type")).toContain("text/plain; version=0.0.4");
@@ -249,7 +273,7 @@ describe("/status", () => {
   test("is a page for browsers, with everything escaped and no script allowed", async () => {
     const reason = "<script>alert('x')</script>";
     const get = await start({
-      config: { problems: [{ key: `/apisix/routes/"&`, kind: "routes", revision: 9n, reason }] },
+      config: { problems: [{ key: `/apisix/routes/"&`, kind: "routes", revision: 9n, reason, blocks: false }] },
     });
     const { text, headers } = await get("/status", { headers: { accept: "text/html" } });
     expect(headers.get("content-type")).toBe("text/html; charset=utf-8");

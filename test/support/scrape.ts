@@ -17,6 +17,7 @@ export interface NodeConfig {
     readonly kind: string;
     readonly revision: number;
     readonly reason: string;
+    readonly blocks: boolean;
   }[];
 }
 

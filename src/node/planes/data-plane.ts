@@ -132,6 +132,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     settings: options.pluginSettings,
     counters: options.shared?.counters,
     tokenPlaces: options.tokenPlaces,
+    mayBeMissing: new Set(settings.pluginsMayBeMissing),
     decrypt: openFields(keyringOf(settings), registry, prefix),
   });
 

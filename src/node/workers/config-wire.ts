@@ -8,9 +8,12 @@ import { PROBLEMS_MAX, type WireFacts } from "./protocol.ts";
 /** @param lastProblems what was sent last; an unchanged list is not sent again */
 export function writeFacts(facts: ConfigFacts, lastProblems: string): { readonly wire: WireFacts; problems: string } {
   const { appliedRevision, storeHeadRevision, problem, beat, changedAtMs, epochs, lists, ...same } = facts;
-  const problems = facts.problems
+  const { length } = facts.problems;
+  // Where not all can be sent, those go first that refuse requests.
+  const ordered = length <= PROBLEMS_MAX ? facts.problems : [...facts.problems].sort(blockingFirst);
+  const problems = ordered
     .slice(0, PROBLEMS_MAX)
-    .map(({ key, kind, revision, reason }) => ({ key, kind, revision: String(revision), reason }));
+    .map(({ revision, ...same }) => ({ ...same, revision: String(revision) }));
   const text = JSON.stringify(problems);
   const wire: WireFacts = {
     ...same,
@@ -24,6 +27,10 @@ export function writeFacts(facts: ConfigFacts, lastProblems: string): { readonly
     problems: text === lastProblems ? null : problems,
   };
   return { wire, problems: text };
+}
+
+function blockingFirst(one: RecordProblem, other: RecordProblem): number {
+  return Number(other.blocks) - Number(one.blocks);
 }
 
 /** @param before the facts this worker sent last */

@@ -59,6 +59,7 @@ const Problem = Type.Object({
   kind: Type.String({ maxLength: 64 }),
   revision: Digits,
   reason: Type.String({ maxLength: 1_024 }),
+  blocks: Type.Boolean(),
 });
 /** Problems beyond these are in the log only. */
 export const PROBLEMS_MAX = 10_000;

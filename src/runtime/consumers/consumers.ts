@@ -8,6 +8,7 @@ import { credentialId } from "../../model/keys.ts";
 import type { StoredRecord, StoredValue } from "../../model/record.ts";
 import type { Consumer } from "../../plugin/plugin-consumer.ts";
 import { DormantRecords, type PluginKey } from "../dormant-records.ts";
+import { isForeignCredential } from "../plugins/blocking-plugin.ts";
 import { consumerPlugins, mergePlugins } from "../plugins/pipeline.ts";
 import { metaOf, type PluginRegistry } from "../plugins/plugin-registry.ts";
 import {
@@ -115,8 +116,6 @@ export interface ConsumersInput {
   readonly credentials: CredentialHost;
   /** Reads a record again that was taken before. @param id `jack` or `jack/credentials/c1` */
   read(id: string, bytes: Buffer): StoredRecord;
-  /** Told the names of plugins that are not loaded. */
-  unknown(name: string): void;
 }
 
 /** @returns why a credential record cannot be taken beyond its schema and its plugin's */
@@ -160,6 +159,7 @@ export function openConsumers(input: ConsumersInput): Consumers {
     const auth: [string, CredentialConf][] = [];
     const others: Record<string, unknown> = {};
     for (const [name, conf] of Object.entries((plugins ?? {}) as Record<string, CredentialConf>)) {
+      if (isForeignCredential(name) && !registry.get(name)) continue;
       if (!registry.get(name)?.credential) others[name] = conf;
       else if (metaOf(conf)["disable"] !== true) auth.push([name, conf]);
     }
@@ -239,7 +239,7 @@ export function openConsumers(input: ConsumersInput): Consumers {
 
   const enterConsumer = (username: string, value: StoredValue, record: CredentialRecord): void => {
     const { auth, others } = readPlugins(value["plugins"]);
-    const plugins = openPluginSet(others, { kind: "consumer", id: username }, host, input.unknown);
+    const plugins = openPluginSet(others, { kind: "consumer", id: username }, host);
     const consumer = new ConsumerUnit(username, value, plugins, groups);
     removeConsumer(username, consumer);
     consumers.set(username, consumer);
@@ -279,11 +279,8 @@ export function openConsumers(input: ConsumersInput): Consumers {
     table,
     putConsumer(username, value, record, bytes) {
       dormant.take(username);
-      const { auth, others } = readPlugins(value["plugins"]);
-      if (layDown(username, username, record, auth, bytes)) {
-        for (const name of Object.keys(others)) if (!registry.get(name)) input.unknown(name);
-        return;
-      }
+      const { auth } = readPlugins(value["plugins"]);
+      if (layDown(username, username, record, auth, bytes)) return;
       wake(username);
       enterConsumer(username, value, record);
     },
@@ -302,7 +299,7 @@ export function openConsumers(input: ConsumersInput): Consumers {
       if (!dormant.take(credentialId(username, id))) removeCredential(username, id);
     },
     putGroup(id, value) {
-      setGroup(id, new Group(openPluginSet(value["plugins"], { kind: "consumer_group", id }, host, input.unknown)));
+      setGroup(id, new Group(openPluginSet(value["plugins"], { kind: "consumer_group", id }, host)));
     },
     deleteGroup: (id) => setGroup(id, undefined),
     secretChanged(id) {

@@ -7,6 +7,7 @@ import { withDefaults } from "../../base/schema/schema-defaults.ts";
 import type { CompileEnv, NodeEnv, Plugin, PluginPhases, ResourceFacts } from "../../plugin/plugin.ts";
 import { bareAnswer } from "../../plugin/plugin-answer.ts";
 import type { UpstreamChoice } from "../routes/route-unit.ts";
+import { type BlockReason, blockingPlugin, FIRST } from "./blocking-plugin.ts";
 import { applyMeta } from "./plugin-meta.ts";
 import { metaOf, type PluginRegistry } from "./plugin-registry.ts";
 import { openSecretPhases } from "./secret-phases.ts";
@@ -17,6 +18,8 @@ export interface PluginHost {
   readonly registry: PluginRegistry;
   readonly env: NodeEnv;
   readonly secrets: SecretUsers;
+  /** Whether a plugin of that name is left out where it cannot run; without others, requests are refused. */
+  mayBeMissing(plugin: string): boolean;
   /**
    * Makes a handle for `view.upstreamChoice`. `close` gives back what an inline upstream holds.
    * @param place where it stands; an inline upstream at the same place keeps its health and balance
@@ -53,7 +56,8 @@ export class PluginUnit {
   constructor(plugin: Plugin, conf: unknown, resource: ResourceFacts, host: PluginHost) {
     const meta = metaOf(conf);
     this.plugin = plugin;
-    this.priority = typeof meta["priority"] === "number" ? meta["priority"] : plugin.priority;
+    this.priority =
+      typeof meta["priority"] === "number" && plugin.priority !== FIRST ? meta["priority"] : plugin.priority;
     this.disabled = meta["disable"] === true;
     this.#conf = conf;
     this.#resource = resource;
@@ -70,7 +74,12 @@ export class PluginUnit {
     if (this.#phases !== undefined && this.#metadataVersion === version) return this.#phases;
     const before = this.#phases;
     this.#metadataVersion = version;
-    this.#phases = applyMeta(this.#compile(), metaOf(this.#conf), this.#noteName());
+    try {
+      this.#phases = applyMeta(this.#compile(), metaOf(this.#conf), this.#noteName());
+    } catch (error) {
+      // A filter that nobody has checked, in the configuration of a plugin that is not loaded.
+      this.#phases = this.#fail(error);
+    }
     before?.close?.();
     return this.#phases;
   }
@@ -84,7 +93,9 @@ export class PluginUnit {
   #compile(): PluginPhases {
     try {
       const references = referencesIn(this.#conf);
-      if (references.length === 0) return compilePlugin(this.plugin, this.#conf, this.#resource, this.#host);
+      if (references.length === 0 || this.plugin.priority === FIRST) {
+        return compilePlugin(this.plugin, this.#conf, this.#resource, this.#host);
+      }
       return openSecretPhases({
         conf: this.#conf,
         references,
@@ -97,9 +108,13 @@ export class PluginUnit {
         failed: (reason) => this.#host.failed(this.#resource, this.plugin.name, reason),
       });
     } catch (error) {
-      this.#host.failed(this.#resource, this.plugin.name, messageOf(error));
-      return FAILED_PHASES;
+      return this.#fail(error);
     }
+  }
+
+  #fail(error: unknown): PluginPhases {
+    this.#host.failed(this.#resource, this.plugin.name, messageOf(error));
+    return FAILED_PHASES;
   }
 
   #noteName(): string {
@@ -145,24 +160,31 @@ export type PluginSet = readonly PluginUnit[];
 export const NO_PLUGINS: PluginSet = Object.freeze([]);
 
 /**
- * Makes the units of a record's `plugins`, which has passed `registry.checkAll`. Plugins that are not loaded are left out.
- * @param unknown told the name of each of those
+ * Makes the units of a record's `plugins`, which has passed `registry.checkAll`. A plugin that is not loaded refuses
+ * requests, unless it may be missing.
  */
-export function openPluginSet(
-  plugins: unknown,
-  resource: ResourceFacts,
-  host: PluginHost,
-  unknown: (name: string) => void,
-): PluginSet {
+export function openPluginSet(plugins: unknown, resource: ResourceFacts, host: PluginHost): PluginSet {
   if (typeof plugins !== "object" || plugins === null) return NO_PLUGINS;
   const units: PluginUnit[] = [];
   for (const [name, conf] of Object.entries(plugins)) {
     const plugin = host.registry.get(name);
     if (plugin) units.push(new PluginUnit(plugin, conf, resource, host));
-    else unknown(name);
+    else if (!host.mayBeMissing(name)) {
+      units.push(new PluginUnit(blockingPlugin(name, "plugin_not_loaded"), conf, resource, host));
+    }
   }
   // A copy has no room to grow, which over many records is most of an array.
   return units.length === 0 ? NO_PLUGINS : units.slice();
+}
+
+/** One unit that refuses every request of the record. @param name of what it stands for */
+export function openBlockedSet(
+  name: string,
+  reason: BlockReason,
+  resource: ResourceFacts,
+  host: PluginHost,
+): PluginSet {
+  return [new PluginUnit(blockingPlugin(name, reason), {}, resource, host)];
 }
 
 /**

@@ -1,11 +1,14 @@
 /**
  * Global rules, merged into one pipeline that runs for every request, matched or not.
- * Promise: a plugin that stands in more than one rule runs in none and is listed. Source: docs/spec/plugins.md section 1.
+ * Promise: what cannot be enforced refuses requests and is listed: a plugin that stands, enabled, in more than one rule,
+ * a rule that was refused while nothing older serves. Source: docs/spec/plugins.md section 1.
  */
 import type { StoredValue } from "../../model/record.ts";
+import { FIRST } from "../plugins/blocking-plugin.ts";
 import { compilePipeline } from "../plugins/pipeline.ts";
 import {
   NO_PLUGINS,
+  openBlockedSet,
   openPluginSet,
   type PluginHost,
   type PluginSet,
@@ -20,6 +23,8 @@ export interface GlobalRules {
   /** @param route what matched; some plugins (prometheus) leave the work to the route when it has them too */
   pipeline(route: CompiledRoute | undefined): Pipeline;
   put(id: string, key: string, value: StoredValue, modRevision: bigint): void;
+  /** The rule was refused. @returns whether requests are refused because of it: no older version of it serves */
+  block(id: string, key: string, modRevision: bigint): boolean;
   delete(id: string): void;
   /** Lets pipelines be compiled again at the next request. */
   invalidate(): void;
@@ -29,14 +34,13 @@ export interface GlobalRules {
 export interface GlobalRulesInput {
   readonly host: PluginHost;
   readonly problems: Problems;
-  /** Told the names of plugins that are not loaded. */
-  unknown(name: string): void;
 }
 
 interface RuleEntry {
   readonly key: string;
   readonly modRevision: bigint;
   readonly plugins: PluginSet;
+  readonly isBlocked?: boolean;
 }
 
 interface Merged {
@@ -49,7 +53,7 @@ interface Merged {
 }
 
 export function openGlobalRules(input: GlobalRulesInput): GlobalRules {
-  const { host, problems } = input;
+  const { host } = input;
   const rules = new Map<string, RuleEntry>();
   let merged: Merged | undefined;
 
@@ -61,7 +65,7 @@ export function openGlobalRules(input: GlobalRulesInput): GlobalRules {
     merged = undefined;
     const others = [...rules.values()];
     for (const { plugin } of [...(before?.plugins ?? []), ...(next?.plugins ?? [])]) {
-      reportRepetition(plugin.name, others, problems);
+      reportRepetition(plugin.name, others, input);
     }
   };
 
@@ -70,13 +74,20 @@ export function openGlobalRules(input: GlobalRulesInput): GlobalRules {
       return rules.size;
     },
     pipeline(route) {
-      merged ??= merge([...rules.values()]);
+      merged ??= merge([...rules.values()], host);
       if (merged.yielding.length === 0 || route === undefined) return merged.pipeline;
       return pipelineBeside(route, merged);
     },
     put(id, key, value, modRevision) {
-      const plugins = openPluginSet(value["plugins"], { kind: "global_rule", id }, host, input.unknown);
+      const plugins = openPluginSet(value["plugins"], { kind: "global_rule", id }, host);
       set(id, { key, modRevision, plugins });
+    },
+    block(id, key, modRevision) {
+      const before = rules.get(id);
+      if (before && before.isBlocked !== true) return false;
+      const plugins = openBlockedSet(`refused ${id}`, "record_refused", { kind: "global_rule", id }, host);
+      set(id, { key, modRevision, plugins, isBlocked: true });
+      return true;
     },
     delete: (id) => set(id, undefined),
     invalidate() {
@@ -88,11 +99,15 @@ export function openGlobalRules(input: GlobalRulesInput): GlobalRules {
   };
 }
 
-function merge(rules: readonly RuleEntry[]): Merged {
-  const all = rules.flatMap((rule) => rule.plugins);
+function merge(rules: readonly RuleEntry[], host: PluginHost): Merged {
+  const enabled = rules.flatMap((rule) => rule.plugins).filter((unit) => !unit.disabled);
   const uses = new Map<string, number>();
-  for (const { plugin } of all) uses.set(plugin.name, (uses.get(plugin.name) ?? 0) + 1);
-  const units = all.filter(({ plugin }) => uses.get(plugin.name) === 1);
+  for (const { plugin } of enabled) uses.set(plugin.name, (uses.get(plugin.name) ?? 0) + 1);
+  const units = enabled.filter(({ plugin }) => uses.get(plugin.name) === 1 || plugin.priority === FIRST);
+  for (const [name, count] of uses) {
+    if (count < 2 || host.mayBeMissing(name)) continue;
+    units.push(...openBlockedSet(name, "plugin_repeated", { kind: "global_rule", id: "" }, host));
+  }
   return {
     units,
     yielding: units.filter((unit) => unit.plugin.preferRoute === true).map((unit) => unit.plugin.name),
@@ -115,13 +130,15 @@ function pipelineBeside(route: CompiledRoute, merged: Merged): Pipeline {
 }
 
 /** Each rule that has the plugin is told of the others. */
-function reportRepetition(name: string, rules: readonly RuleEntry[], problems: Problems): void {
-  const holders = rules.filter(({ plugins }) => plugins.some((unit) => unit.plugin.name === name));
+function reportRepetition(name: string, rules: readonly RuleEntry[], { host, problems }: GlobalRulesInput): void {
+  const blocks = !host.mayBeMissing(name);
+  const holders = rules.filter(({ plugins }) => plugins.some((unit) => unit.plugin.name === name && !unit.disabled));
   for (const { key, modRevision } of holders) {
     if (holders.length < 2) problems.clear(key, `repeated ${name}`);
     else {
-      const reason = `plugin ${name} stands in ${holders.length} global rules and runs in none of them`;
-      problems.set(key, `repeated ${name}`, modRevision, reason);
+      const what = `plugin ${name} stands in ${holders.length} global rules and runs in none of them`;
+      const cure = blocks ? ": requests are answered 503; keep it in one of them, or set _meta.disable" : "";
+      problems.set(key, `repeated ${name}`, modRevision, what + cure, blocks);
     }
   }
 }

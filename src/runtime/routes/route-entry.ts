@@ -21,6 +21,8 @@ export interface RouteContent {
   readonly record: RouteRecord;
   readonly plugins: PluginSet;
   readonly inline: UpstreamSlot | undefined;
+  /** It was refused and refuses. */
+  readonly isBlocked?: boolean;
 }
 
 export class RouteEntry implements Rule<RouteBinding> {

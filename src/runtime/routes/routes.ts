@@ -11,6 +11,7 @@ import type { RequestView } from "../../plugin/request-view.ts";
 import type { KeyValue } from "../../store/store.ts";
 import {
   NO_PLUGINS,
+  openBlockedSet,
   openPluginSet,
   type PluginHost,
   type PluginSet,
@@ -29,8 +30,6 @@ export interface RoutesInput {
   readonly slots: UpstreamSlotHost;
   /** The upstream record with this id, as of now. */
   upstreamById(id: string): UpstreamChoice;
-  /** Told the names of plugins that are not loaded. */
-  unknown(name: string): void;
   /** Reads a route's record again that was taken before. */
   read(id: string, bytes: Buffer): StoredRecord;
 }
@@ -47,8 +46,16 @@ export interface Routes {
    * @returns what takes the record in, or why that cannot be after all
    */
   prepareRoute(id: string, value: StoredValue, kv: KeyValue): (() => void) | string;
+  /**
+   * The route was refused: what it would have matched is refused too, and not left to routes that guard less.
+   * @param match what it asks of requests, which has passed all checks
+   * @returns false when an older version of it serves
+   */
+  blockRoute(id: string, match: StoredValue, kv: KeyValue): boolean;
   deleteRoute(id: string): void;
   prepareService(id: string, key: string, value: StoredValue): (() => void) | string;
+  /** The service was refused. @returns false when an older version of it serves */
+  blockService(id: string): boolean;
   deleteService(id: string): void;
   putPluginConfig(id: string, value: StoredValue): void;
   deletePluginConfig(id: string): void;
@@ -61,6 +68,7 @@ interface ServiceEntry {
   readonly record: ServiceRecord;
   readonly plugins: PluginSet;
   readonly inline: UpstreamSlot | undefined;
+  readonly isBlocked?: boolean;
 }
 
 export function openRoutes(input: RoutesInput): Routes {
@@ -89,7 +97,7 @@ export function openRoutes(input: RoutesInput): Routes {
     return entry.unit;
   };
   const pluginsOf = (id: string, value: StoredValue): PluginSet =>
-    openPluginSet(value["plugins"], { kind: "route", id }, input.host, input.unknown);
+    openPluginSet(value["plugins"], { kind: "route", id }, input.host);
   const hostsOf = ({ ownHosts, serviceId }: RouteEntry): readonly string[] => {
     if (ownHosts.length > 0 || serviceId === undefined) return ownHosts;
     return services.get(serviceId)?.record.hosts ?? ownHosts;
@@ -187,7 +195,6 @@ export function openRoutes(input: RoutesInput): Routes {
       if (!before) {
         if (!hasInline(record)) input.slots.report(kv.key, undefined);
         return () => {
-          for (const name of pluginNames(value)) if (!input.host.registry.get(name)) input.unknown(name);
           dormant.set(id, kv.value, kv.modRevision, kv.createRevision);
           setRoute(id, new RouteEntry({ id, order }, record, undefined, compile));
         };
@@ -197,17 +204,33 @@ export function openRoutes(input: RoutesInput): Routes {
       const content = { record, inline, plugins: pluginsOf(id, value) };
       return () => setRoute(id, new RouteEntry({ id, order }, record, content, compile));
     },
+    blockRoute(id, match, kv) {
+      const before = routes.get(id);
+      if (before && before.content?.isBlocked !== true) return false;
+      const record = readRoute(match, methodSets);
+      const plugins = openBlockedSet("refused", "record_refused", { kind: "route", id }, input.host);
+      const content = { record, plugins, inline: undefined, isBlocked: true };
+      setRoute(id, new RouteEntry({ id, order: Number(kv.createRevision) }, record, content, compile));
+      return true;
+    },
     deleteRoute: (id) => setRoute(id, undefined),
     prepareService(id, key, value) {
       const record = readService(value);
       const inline = openInline(record, key, services.get(id)?.inline);
       if (typeof inline === "string") return inline;
-      const plugins = openPluginSet(value["plugins"], { kind: "service", id }, input.host, input.unknown);
+      const plugins = openPluginSet(value["plugins"], { kind: "service", id }, input.host);
       return () => setService(id, { record, plugins, inline });
+    },
+    blockService(id) {
+      const before = services.get(id);
+      if (before && before.isBlocked !== true) return false;
+      const plugins = openBlockedSet("refused", "record_refused", { kind: "service", id }, input.host);
+      setService(id, { record: readService({}), plugins, inline: undefined, isBlocked: true });
+      return true;
     },
     deleteService: (id) => setService(id, undefined),
     putPluginConfig(id, value) {
-      setPluginConfig(id, openPluginSet(value["plugins"], { kind: "plugin_config", id }, input.host, input.unknown));
+      setPluginConfig(id, openPluginSet(value["plugins"], { kind: "plugin_config", id }, input.host));
     },
     deletePluginConfig: (id) => setPluginConfig(id, undefined),
     invalidateAll() {
@@ -223,10 +246,6 @@ export function openRoutes(input: RoutesInput): Routes {
 
 function hasInline({ upstream, upstreamId }: RouteRecord | ServiceRecord): boolean {
   return upstream !== undefined && upstreamId === undefined;
-}
-
-function pluginNames(value: StoredValue): readonly string[] {
-  return Object.keys((value["plugins"] ?? {}) as object);
 }
 
 function closeContent({ plugins, inline }: Pick<RouteContent, "plugins" | "inline">): void {
