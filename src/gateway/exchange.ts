@@ -131,6 +131,7 @@ export class Exchange {
     const global = this.global.headerFilter;
     const own = this.pipeline?.headerFilter;
     if (global.length === 0 && (own === undefined || own.length === 0) && response.source === "upstream") {
+      this.#fit(response);
       addCharset(response.headers);
       return;
     }
@@ -144,8 +145,14 @@ export class Exchange {
         throw error;
       }
     }
+    this.#fit(response);
     addCharset(response.headers);
     dropUnsendable(response, context.metrics.droppedHeaders);
+  }
+
+  /** A status that this protocol cannot carry counts as a server error (RFC 9110 section 15). */
+  #fit(response: ResponseView): void {
+    if (response.status > this.reply.statusMax) response.status = 502;
   }
 
   /** Sends head and body in one go and ends the exchange. */

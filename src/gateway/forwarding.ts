@@ -13,14 +13,20 @@ import { Relay } from "./response-relay.ts";
 import { announcedLength, FAILED, isIdempotent } from "./retry-rules.ts";
 import type { UpstreamCall, UpstreamFailure } from "./upstream/upstream-call.ts";
 import type { UpstreamConnection } from "./upstream/upstream-connection.ts";
-import { CHUNKED_BODY, serverNameOf, upstreamHost, writeUpstreamHead } from "./upstream/upstream-head.ts";
+import {
+  CHUNKED_BODY,
+  isConfiguredName,
+  serverNameOf,
+  upstreamHost,
+  writeUpstreamHead,
+} from "./upstream/upstream-head.ts";
 
 /** Bodies up to this size go out in one piece with the head. */
 const JOINED_BYTES = 8192;
 
 export class Forwarding implements UpstreamCall, BodySink {
   readonly method: string;
-  readonly wantsUpgrade: boolean;
+  readonly upgrade: string | undefined;
   readonly #exchange: Exchange;
   readonly #unit: UpstreamUnit;
   readonly #attempts: Attempts;
@@ -30,6 +36,8 @@ export class Forwarding implements UpstreamCall, BodySink {
   #lastStatus = 0;
   #target: Target | undefined;
   #host = "";
+  /** The name that TLS asks the target for is the configuration's, not the caller's. */
+  #isNamed = true;
   #connection: UpstreamConnection | undefined;
   #relay: Relay | undefined;
   #startMs = 0;
@@ -45,7 +53,7 @@ export class Forwarding implements UpstreamCall, BodySink {
     this.#attempts = attempts;
     this.#timeouts = timeouts;
     this.method = exchange.view.method;
-    this.wantsUpgrade = exchange.view.head.upgrade !== undefined && exchange.route?.websocket === true;
+    this.upgrade = exchange.route?.websocket === true ? exchange.view.head.upgrade : undefined;
   }
 
   /** Statuses of the tries as X-APISIX-Upstream-Status shows them; undefined before the first result. */
@@ -94,11 +102,10 @@ export class Forwarding implements UpstreamCall, BodySink {
     view.upstream.connectMs = nowMs - this.#startMs;
     view.upstream.sentMs = nowMs;
     const bytes = body.bytes;
-    const upgrade = this.wantsUpgrade ? view.head.upgrade : undefined;
     const length = bytes ? announcedLength(bytes.length, view.method) : (body.length ?? CHUNKED_BODY);
     let head: string | undefined;
     try {
-      head = writeUpstreamHead(view, this.#host, length, upgrade, context.metrics.droppedHeaders);
+      head = writeUpstreamHead(view, this.#host, length, this.upgrade, context.metrics.droppedHeaders);
       if (head === undefined) throw new TypeError("a plugin set a method or host that cannot be sent");
     } catch (error) {
       // Called by a socket: what a plugin put into the view must not get past here.
@@ -225,8 +232,12 @@ export class Forwarding implements UpstreamCall, BodySink {
       this.#exchange.answerSelf(this.#attempts.tried.length === 0 ? UPSTREAM_UNRESOLVED : UPSTREAM_EXHAUSTED);
       return;
     }
-    this.#target = target;
     this.#reported = false;
+    this.#take(target);
+  }
+
+  #take(target: Target): void {
+    this.#target = target;
     const { upstream } = this.#exchange.view;
     upstream.node = target.id;
     upstream.address = target.address;
@@ -242,7 +253,8 @@ export class Forwarding implements UpstreamCall, BodySink {
     this.#startMs = context.clock.monotonicMs();
     this.#waiting = false;
     const serverName = this.#unit.tls || this.#unit.scheme !== "http" ? serverNameOf(this.#host) : "";
-    const connection = context.client.call(this.#unit, target, serverName, this.#timeouts, fresh, this);
+    this.#isNamed = serverName === "" || isConfiguredName(view, this.#unit, target, serverName);
+    const connection = context.client.call(this.#unit, target, serverName, this.#isNamed, this.#timeouts, fresh, this);
     this.#waiting = true;
     if (connection) {
       this.#connection ??= connection;
@@ -263,12 +275,24 @@ export class Forwarding implements UpstreamCall, BodySink {
     const timedOut = failure.kind.endsWith("timeout");
     this.#note(0, timedOut ? 504 : 502);
     this.#logFailure(failure);
-    this.#report({ kind: timedOut ? "timeout" : "refused" });
+    if (this.#tryNextAddress(failure)) return;
+    const isCallersFault = failure.nameRefused && !this.#isNamed;
+    this.#report({ kind: isCallersFault ? "aborted" : timedOut ? "timeout" : "refused" });
     const verdict = repeatable ? this.#attempts.mayRetry() : "exhausted";
     if (verdict === "yes") {
       this.#exchange.context.metrics.retries.inc();
       this.#next();
     } else this.#exchange.answerSelf(verdict === "late" ? UPSTREAM_LATE : FAILED[failure.kind]);
+  }
+
+  /** A name has several addresses: where one refuses, the others may not, and the node is not judged before. */
+  #tryNextAddress(failure: UpstreamFailure): boolean {
+    if (failure.kind !== "connect" || failure.nameRefused) return false;
+    const target = this.#attempts.nextAddress();
+    if (!target) return false;
+    this.#exchange.context.metrics.retries.inc();
+    this.#take(target);
+    return true;
   }
 
   #startRelay(head: ResponseHead): void {

@@ -62,7 +62,7 @@ export const DEFAULT_GATEWAY_SETTINGS: GatewaySettings = Object.freeze({
   headTimeoutMs: 10_000,
   bodyTimeoutMs: 60_000,
   sendTimeoutMs: 60_000,
-  idleTimeoutMs: 60_000,
+  idleTimeoutMs: 75_000,
   connections: 16_384,
   connectionsPerAddress: 0,
   upstreamConnections: 16_384,

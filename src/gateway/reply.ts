@@ -36,6 +36,8 @@ export interface Reply {
   /** More bytes of the client are wanted. */
   resumeTunnel(): void;
   readonly headSent: boolean;
+  /** Largest status that can be sent. */
+  readonly statusMax: number;
   /** Bytes of this response so far, head included. */
   readonly sentBytes: number;
 }

@@ -10,9 +10,10 @@ import { GatewayError, messageOf } from "../base/errors.ts";
 import { openLimitedWarn, type Warn } from "../base/limited-log.ts";
 import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
+import { METADATA_ADDRESSES } from "../base/net/ip.ts";
 import { isReference, parseReference } from "../base/reference.ts";
 import { type Environment, openEnvironment, type ReadEnvironment } from "./managers/environment.ts";
-import { DENIED_ADDRESSES, type Exchange, openExchange } from "./managers/manager-exchange.ts";
+import { type Exchange, openExchange } from "./managers/manager-exchange.ts";
 import type { Reading, SecretManager, SecretValue } from "./managers/reading.ts";
 import { openManager } from "./managers/secret-manager.ts";
 import { Refresher } from "./refresher.ts";
@@ -39,7 +40,7 @@ export const SECRET_LIMITS: SecretLimits = {
   concurrency: 8,
   timeoutMs: 5000,
   answerBytes: 1024 * 1024,
-  denied: DENIED_ADDRESSES,
+  denied: METADATA_ADDRESSES,
 };
 
 export interface SecretOptions {

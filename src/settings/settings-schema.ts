@@ -3,6 +3,7 @@
  * from this tree: the YAML path `a.b_c` is the flag `--a-b-c` and the variable `JOTGATE_A_B_C`.
  */
 import { type Static, type TObject, type TProperties, Type } from "typebox";
+import { METADATA_ADDRESSES } from "../base/net/ip.ts";
 import { compileSchema } from "../base/schema/schema.ts";
 import { optional, type SettingValues, setting, switchable } from "./setting.ts";
 import { countedMetrics } from "./setting-counted-metrics.ts";
@@ -113,7 +114,11 @@ const limits = group("Bounds on what one client may ask for.", {
   head_timeout: setting(duration, "10s", "How long a client may take to send a request head."),
   body_timeout: setting(duration, "60s", "Longest pause inside a request body."),
   send_timeout: setting(duration, "60s", "Longest pause of a client that reads an answer."),
-  idle_timeout: setting(duration, "60s", "How long an unused keep-alive connection stays open."),
+  idle_timeout: setting(
+    duration,
+    "75s",
+    "How long an unused keep-alive connection stays open; longer than that of a load balancer in front, which is often 60 s.",
+  ),
   connections: setting(integer(1, 1_000_000), "16384", "Most client connections of one listener and worker."),
   connections_per_address: switchable(
     integer(1, 1_000_000),
@@ -293,7 +298,7 @@ export const SettingsSchema = Type.Object({
   secrets: group("Bounds on secret references.", {
     deny_addresses: setting(
       listOf(ipRange),
-      "169.254.0.0/16,fe80::/10,fd00:ec2::254,100.100.100.200,64:ff9b::a9fe:0/112",
+      METADATA_ADDRESSES.join(","),
       "Addresses that no secret manager may have.",
     ),
     allow_env: optional(
@@ -303,7 +308,11 @@ export const SettingsSchema = Type.Object({
     ),
   }),
   upstreams: group("Bounds on upstream nodes.", {
-    deny_addresses: setting(listOf(ipRange), "", "Addresses that no upstream node may have or resolve to."),
+    deny_addresses: setting(
+      listOf(ipRange),
+      METADATA_ADDRESSES.join(","),
+      "Addresses that no upstream node may have or resolve to; empty: all are allowed. The default holds what answers with a machine's credentials in clouds.",
+    ),
   }),
 });
 

@@ -49,6 +49,7 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
     const attempts: Attempts = {
       tried,
       next: () => found.then((isFound) => (isFound && tried.push(target) ? target : undefined)),
+      nextAddress: () => undefined,
       mayRetry: () => "exhausted",
       report: (outcome) => void outcomes.push(outcome),
     };

@@ -189,6 +189,29 @@ const CASES: readonly Case[] = [
     headers: { "x-hop": undefined, "proxy-connection": undefined, upgrade: undefined, "x-stay": "1" },
   },
   {
+    says: "one length said twice",
+    answer: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+    status: 200,
+    body: "hello",
+    reused: true,
+    headers: { "content-length": "5" },
+  },
+  {
+    says: "one length said three times in two lines",
+    answer: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5 , 05\r\n\r\nhello",
+    status: 200,
+    body: "hello",
+    reused: true,
+    headers: { "content-length": "5" },
+  },
+  {
+    says: "a chunk size with many zeros in front",
+    answer: `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${"0".repeat(40)}5\r\nhello\r\n${"0".repeat(40)}\r\n\r\n`,
+    status: 200,
+    body: "hello",
+    reused: true,
+  },
+  {
     says: "bytes above ASCII in a header",
     answer: "HTTP/1.1 200 OK\r\nX-A: \xe9\r\nContent-Length: 0\r\n\r\n",
     status: 200,
@@ -203,9 +226,11 @@ const CASES: readonly Case[] = [
   },
   {
     says: "two lengths",
-    answer: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+    answer: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
     status: 502,
   },
+  { says: "two lengths in one line", answer: "HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nhello", status: 502 },
+  { says: "an empty length beside one", answer: "HTTP/1.1 200 OK\r\nContent-Length: 5,\r\n\r\nhello", status: 502 },
   { says: "a length that is none", answer: "HTTP/1.1 200 OK\r\nContent-Length: 5x\r\n\r\nhello", status: 502 },
   {
     says: "more bytes than its length",

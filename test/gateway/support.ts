@@ -71,6 +71,7 @@ export function upstreamOf(ports: readonly number[], input: UpstreamInput = {}):
         if (target) tried.push(target);
         return target;
       },
+      nextAddress: () => undefined,
       mayRetry: () => (input.late ? "late" : tried.length <= retries ? "yes" : "exhausted"),
       report: (outcome) => void outcomes.push(outcome),
     };
@@ -94,6 +95,7 @@ export interface RouteInput {
   readonly choice?: UpstreamChoice;
   readonly plugins?: readonly PluginPhases[];
   readonly websocket?: boolean;
+  readonly matchedHost?: string;
   readonly timeouts?: Timeouts;
   readonly broken?: 404 | 503;
   readonly pipelineFor?: RouteUnit["pipelineFor"];
@@ -104,7 +106,7 @@ export function routeOf(id: string, input: RouteInput): RouteUnit {
   const choice: UpstreamChoice =
     input.choice ?? (input.upstream ? { kind: "upstream", unit: input.upstream } : { kind: "none" });
   return {
-    facts: { id, name: id, serviceId: "", serviceName: "", matchedUri: "", matchedHost: "" },
+    facts: { id, name: id, serviceId: "", serviceName: "", matchedUri: "", matchedHost: input.matchedHost ?? "" },
     timeouts: input.timeouts,
     websocket: input.websocket ?? false,
     broken: input.broken,

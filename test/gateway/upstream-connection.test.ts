@@ -8,7 +8,13 @@ import { WriteBatch } from "../../src/gateway/write-batch.ts";
 
 const timeouts = { connectMs: 300, sendMs: 300, readMs: 300 };
 
-function open(): { clock: FakeClock; connection: UpstreamConnection; failures: UpstreamFailure[]; gone: () => number } {
+function open(): {
+  clock: FakeClock;
+  connection: UpstreamConnection;
+  socket: Socket;
+  failures: UpstreamFailure[];
+  gone: () => number;
+} {
   const clock = new FakeClock();
   const wheel = new TimerWheel(clock);
   wheel.start();
@@ -27,7 +33,7 @@ function open(): { clock: FakeClock; connection: UpstreamConnection; failures: U
   const nothing = (): void => {};
   const call: UpstreamCall = {
     method: "GET",
-    wantsUpgrade: false,
+    upgrade: undefined,
     onConnected: nothing,
     onInterim: nothing,
     onHead: nothing,
@@ -38,8 +44,9 @@ function open(): { clock: FakeClock; connection: UpstreamConnection; failures: U
     onFailed: (failure) => void failures.push(failure),
   };
   connection.reserve(call);
-  connection.attach(new Socket());
-  return { clock, connection, failures, gone: () => gone };
+  const socket = new Socket();
+  connection.attach(socket);
+  return { clock, connection, socket, failures, gone: () => gone };
 }
 
 test("a connection that is not established in time fails as a connect time-out, with nothing sent", () => {
@@ -49,6 +56,17 @@ test("a connection that is not established in time fails as a connect time-out, 
   clock.advance(200);
   expect(failures).toMatchObject([{ kind: "connect_timeout", sent: false, reused: false, answered: false }]);
   expect(gone()).toBe(1);
+});
+
+test.each([
+  { code: "ERR_TLS_CERT_ALTNAME_INVALID", nameRefused: true },
+  { code: "ERR_SSL_TLSV1_UNRECOGNIZED_NAME", nameRefused: true },
+  { code: "CERT_HAS_EXPIRED", nameRefused: false },
+  { code: "ECONNREFUSED", nameRefused: false },
+])("a connection that fails with $code was refused over its name: $nameRefused", ({ code, nameRefused }) => {
+  const { socket, failures } = open();
+  socket.emit("error", Object.assign(new Error(code), { code }));
+  expect(failures).toMatchObject([{ kind: "connect", nameRefused }]);
 });
 
 test("a call that is abandoned while it connects hears nothing more", () => {

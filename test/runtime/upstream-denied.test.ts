@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { compileIpSet } from "../../src/base/net/ip.ts";
+import { compileIpSet, METADATA_ADDRESSES } from "../../src/base/net/ip.ts";
 import { refuseDenied, withoutDenied } from "../../src/runtime/upstream/denied-addresses.ts";
 import { readTargets } from "../../src/runtime/upstream/target-list.ts";
 
@@ -23,4 +23,29 @@ test("a name keeps its other addresses, and has none when all are denied", async
   expect((await guarded("a.test")).addresses).toEqual(["10.0.0.1"]);
   answers.addresses.pop();
   await expect(guarded("a.test")).rejects.toThrow(/every address of a\.test is denied/);
+});
+
+test.each([
+  { address: "169.254.169.254", refused: true },
+  { address: "169.254.170.2", refused: true },
+  { address: "::ffff:169.254.169.254", refused: true },
+  { address: "::ffff:a9fe:a9fe", refused: true },
+  { address: "::169.254.169.254", refused: true },
+  { address: "64:ff9b::169.254.169.254", refused: true },
+  { address: "2002:a9fe:a9fe::1", refused: true },
+  { address: "::ffff:0:169.254.169.254", refused: true },
+  { address: "fd00:ec2::254", refused: true },
+  { address: "fd00:ec2::253", refused: false },
+  { address: "169.253.1.1", refused: false },
+  { address: "::ffff:10.0.0.1", refused: false },
+  { address: "127.0.0.1", refused: false },
+  { address: "::1", refused: false },
+])("by default $address is refused: $refused", async ({ address, refused }) => {
+  const standard = compileIpSet(METADATA_ADDRESSES);
+  const host = address.includes(":") ? `[${address}]:80` : `${address}:80`;
+  const check = (): void => refuseDenied(readTargets({ [host]: 1 }, "http"), standard);
+  if (refused) expect(check).toThrow(/denied by upstreams\.deny_addresses/);
+  else expect(check).not.toThrow();
+  const found = withoutDenied(async () => ({ addresses: [address], ttlSeconds: 5 }), standard)("a.test");
+  await (refused ? expect(found).rejects.toThrow(/denied/) : expect(found).resolves.toBeDefined());
 });

@@ -52,6 +52,18 @@ describe("a node given by name", () => {
     expect(attempts.mayRetry()).toBe("exhausted");
   });
 
+  test("gives each of its addresses once to a try whose connections are refused", async () => {
+    const bench = openBench();
+    bench.script.answers.set("a.test", answer(60, "10.0.0.1", "10.0.0.2", "10.0.0.3"));
+    const attempts = begin(bench.compile(one));
+    const seen = [(await attempts.next())?.address, attempts.nextAddress()?.address, attempts.nextAddress()?.address];
+    expect(seen.sort()).toEqual(["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+    expect(attempts.nextAddress()).toBeUndefined();
+    attempts.report({ kind: "refused" });
+    expect(attempts.nextAddress()).toBeUndefined();
+    expect(attempts.tried).toHaveLength(1);
+  });
+
   test("keeps the same target object while the address is the same", async () => {
     const bench = openBench();
     bench.script.answers.set("a.test", answer(1, "10.0.0.1"));

@@ -9,7 +9,8 @@ import { jwtVerify } from "jose";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { FakeClock, systemClock } from "../../src/base/clock.ts";
 import { isGatewayError, messageOf } from "../../src/base/errors.ts";
-import { DENIED_ADDRESSES, type Exchange, openExchange } from "../../src/secret/managers/manager-exchange.ts";
+import { METADATA_ADDRESSES } from "../../src/base/net/ip.ts";
+import { type Exchange, openExchange } from "../../src/secret/managers/manager-exchange.ts";
 import type { ManagerTools, SecretManager } from "../../src/secret/managers/reading.ts";
 import { openManager } from "../../src/secret/managers/secret-manager.ts";
 import { authorizationOf } from "../../src/secret/managers/sigv4.ts";
@@ -30,7 +31,7 @@ const exchange = openExchange({
   clock,
   timeoutMs: 5000,
   answerBytes: 4096,
-  denied: DENIED_ADDRESSES,
+  denied: METADATA_ADDRESSES,
   signal: abort.signal,
 });
 const tools: ManagerTools = { exchange, clock, resolveEnv: (text) => (text === "$ENV://TOKEN" ? "from-env" : text) };

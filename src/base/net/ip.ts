@@ -7,6 +7,15 @@ import { isIP, isIPv4 } from "node:net";
 import ipaddr from "ipaddr.js";
 import { GatewayError } from "../errors.ts";
 
+/**
+ * Link-local addresses, under which clouds hand out a machine's credentials, in every form that leads there (NAT64, 6to4,
+ * IPv4-compatible, IPv4-translated; IPv4-mapped ones count as IPv4), and the metadata services with other addresses.
+ */
+export const METADATA_ADDRESSES: readonly string[] = Object.freeze([
+  ...["169.254.0.0/16", "fe80::/10", "100.100.100.200", "fd00:ec2::254", "fd20:ce::254"],
+  ...["64:ff9b::a9fe:0/112", "2002:a9fe::/32", "::a9fe:0/112", "::ffff:0:a9fe:0/112"],
+]);
+
 export type IpSet = (address: string) => boolean;
 
 interface Range {

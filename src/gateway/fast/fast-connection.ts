@@ -49,6 +49,7 @@ const GONE = 4;
 const EMPTY = Buffer.alloc(0);
 
 export class FastConnection extends Timed implements Reply, BodySource, SocketOwner, HeldWrites {
+  readonly statusMax = 999;
   readonly #shared: FastContext;
   readonly #context: GatewayContext;
   readonly #socket: Socket;

@@ -25,6 +25,7 @@ const HELD_BYTES = 16_384;
 const STATUS_LINE_BYTES = 30;
 
 export class GeneralReply implements Reply, BodySource, HeldWrites {
+  readonly statusMax = 999;
   headSent = false;
   sentBytes = 0;
   readonly #request: IncomingMessage;

@@ -10,6 +10,7 @@ import { FRAMING_NONE, FRAMING_UNKNOWN, type Reply, type TunnelSink } from "../r
 import { Deadline } from "../timer-wheel.ts";
 
 export class UpgradeReply implements Reply {
+  readonly statusMax = 999;
   headSent = false;
   sentBytes = 0;
   readonly #socket: Socket;

@@ -4,7 +4,8 @@
  */
 const EXTENSION_MAX = 4096; // of one chunk; nobody sends more than a signature
 const TRAILER_MAX = 8192;
-const SIZE_DIGITS_MAX = 13; // stays below 2^53
+const SIZE_DIGITS_MAX = 13; // stays below 2^53; zeros in front do not count
+const ZEROS_MAX = 1024;
 
 const SIZE = 0;
 const EXTENSION = 1;
@@ -27,12 +28,14 @@ export class ChunkedDecoder {
   #state = SIZE;
   #size = 0;
   #digits = 0;
+  #zeros = 0;
   #extra = 0;
 
   reset(): void {
     this.#state = SIZE;
     this.#size = 0;
     this.#digits = 0;
+    this.#zeros = 0;
     this.#extra = 0;
   }
 
@@ -70,6 +73,7 @@ export class ChunkedDecoder {
         return byte !== 0x0a && byte !== 0 && ++this.#extra <= EXTENSION_MAX;
       case SIZE_LF:
         this.#digits = 0;
+        this.#zeros = 0;
         this.#extra = 0;
         this.#state = this.#size === 0 ? TRAILER_START : DATA;
         return byte === 0x0a;
@@ -98,11 +102,12 @@ export class ChunkedDecoder {
 
   #readSize(byte: number): boolean {
     const digit = hexDigit(byte);
+    if (digit === 0 && this.#digits === 0) return ++this.#zeros <= ZEROS_MAX;
     if (digit >= 0) {
       this.#size = this.#size * 16 + digit;
       return ++this.#digits <= SIZE_DIGITS_MAX;
     }
-    if (this.#digits === 0) return false;
+    if (this.#digits + this.#zeros === 0) return false;
     if (byte === 0x0d) this.#state = SIZE_LF;
     // chunk-ext begins with ";", blanks before it are bad white space that must be tolerated (RFC 9112 section 7.1.1).
     else if (byte === 0x3b || byte === 0x20 || byte === 0x09) this.#state = EXTENSION;

@@ -1,7 +1,7 @@
 /**
  * Reads the head of an upstream's response and says how its body is framed (RFC 9112 sections 4, 5 and 6.3).
- * Promise: strict. Whatever two readers could take differently (folded or bare line ends, repeated lengths, a length
- * beside a coding, unknown codings) is no response at all. Hop-by-hop headers never leave this file.
+ * Promise: strict. Whatever two readers could take differently (folded or bare line ends, two lengths, a length beside
+ * a coding, unknown codings) is no response at all. Hop-by-hop headers never leave this file.
  */
 import {
   ALIAS,
@@ -34,6 +34,8 @@ export class ResponseHead {
   readonly hasDate: boolean;
   /** Upgrade header of a 101. */
   readonly upgrade: string | undefined;
+  /** How long the upstream keeps the connection open without a request; undefined when it did not say. */
+  readonly idleMs: number | undefined;
 
   constructor(
     status: number,
@@ -43,6 +45,7 @@ export class ResponseHead {
     keepAlive: boolean,
     hasDate: boolean,
     upgrade: string | undefined,
+    idleMs: number | undefined,
   ) {
     this.status = status;
     this.lines = lines;
@@ -51,6 +54,7 @@ export class ResponseHead {
     this.keepAlive = keepAlive;
     this.hasDate = hasDate;
     this.upgrade = upgrade;
+    this.idleMs = idleMs;
   }
 }
 
@@ -71,6 +75,7 @@ export function readResponseHead(text: string, linesMax: number): ResponseHead |
   let keepAlive = !http10;
   let hasDate = false;
   let upgrade: string | undefined;
+  let idleMs: number | undefined;
   let named: Set<string> | undefined;
   let count = 0;
   for (let at = text.indexOf("\r\n"); at >= 0; ) {
@@ -83,8 +88,8 @@ export function readResponseHead(text: string, linesMax: number): ResponseHead |
     if (++count > linesMax) return "too many response header lines";
     switch (classifyHeader(name)) {
       case CONTENT_LENGTH:
-        if (length >= 0) return "two Content-Length lines in response";
-        length = value.length <= LENGTH_DIGITS_MAX ? readDigits(value, 0, value.length) : -1;
+        if (length >= 0 && readLength(value) !== length) return "two Content-Length values in response";
+        length = readLength(value);
         if (length < 0) return "bad Content-Length in response";
         break;
       case TRANSFER_ENCODING:
@@ -105,6 +110,8 @@ export function readResponseHead(text: string, linesMax: number): ResponseHead |
         upgrade = value;
         break;
       case HOP:
+        if (name.length === 10) idleMs = readIdleMs(value) ?? idleMs; // Keep-Alive
+        break;
       case PROXY_CONNECTION:
       case EXPECT:
       case ALIAS:
@@ -117,7 +124,37 @@ export function readResponseHead(text: string, linesMax: number): ResponseHead |
   }
   if (coded && (length >= 0 || http10)) return "ambiguous framing of response";
   if (named) dropNamed(lines, named);
-  return new ResponseHead(status, lines, length, chunked, keepAlive && !closes, hasDate, upgrade);
+  return new ResponseHead(status, lines, length, chunked, keepAlive && !closes, hasDate, upgrade, idleMs);
+}
+
+/** Equal repetitions in one value count once (RFC 9110 section 8.6). @returns -1 when it is no length */
+function readLength(value: string): number {
+  if (!value.includes(",")) return value.length <= LENGTH_DIGITS_MAX ? readDigits(value, 0, value.length) : -1;
+  const lengths = new Set(value.split(",").map((part) => readLength(part.trim())));
+  const [only = -1] = lengths;
+  return lengths.size === 1 ? only : -1;
+}
+
+/** A request must not be under way when the upstream closes: we let go a moment earlier. */
+const EARLIER_MS = 1_000;
+
+function readIdleMs(value: string): number | undefined {
+  const seconds = /(?:^|[,;\s])timeout\s*=\s*"?(\d{1,9})/i.exec(value)?.[1];
+  if (seconds === undefined) return undefined;
+  const saidMs = Number(seconds) * 1_000;
+  return saidMs - Math.min(EARLIER_MS, saidMs / 2);
+}
+
+/** The beginning of a status line, and of any later line. */
+const STATUS_START =
+  /^(?:H|HT|HTT|HTTP\/?|HTTP\/1|HTTP\/1\.|HTTP\/1\.[01] ?|HTTP\/1\.[01] [1-9]\d?|HTTP\/1\.[01] [1-9]\d\d(?: [\t\x20-\x7e\x80-\xff]*)?\r?)?$/;
+const LINE_START = /^(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?::[\t\x20-\x7e\x80-\xff]*\r?)?|\r)?$/;
+
+/** Whether more bytes can make a response head of these: a peer that speaks no HTTP is known by its first bytes. */
+export function canBecomeHead(text: string): boolean {
+  const line = text.lastIndexOf("\r\n");
+  if (line < 0) return STATUS_START.test(text);
+  return LINE_START.test(text.slice(line + 2)) && SHAPE.test(text.slice(0, line));
 }
 
 function isNamed(name: string, usual: string, lower: string): boolean {

@@ -18,6 +18,7 @@ const { NGHTTP2_CANCEL, NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR, NGHTTP2_PROTOC
 const HELD_BYTES = 16_384;
 
 export class Http2Reply implements Reply, BodySource {
+  readonly statusMax = 599; // Node sends no other
   headSent = false;
   sentBytes = 0;
   readonly #stream: ServerHttp2Stream;

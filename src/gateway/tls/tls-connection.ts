@@ -50,6 +50,11 @@ export class TlsConnection {
     return host === this.name ? undefined : OTHER_NAME;
   }
 
+  /** Whether a certificate record lists this very name; a pattern is no name. */
+  isNamed(host: string): boolean {
+    return this.#certificates.find(host)?.names.includes(host) === true;
+  }
+
   #satisfies(rules: ClientRules): boolean {
     const proof = this.#proof;
     return proof !== undefined && rules.authorities.has(proof.authority) && proof.intermediates <= rules.depth;

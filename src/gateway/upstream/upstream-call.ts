@@ -17,12 +17,14 @@ export interface UpstreamFailure {
   readonly reused: boolean;
   /** At least one byte of an answer came. */
   readonly answered: boolean;
+  /** The TLS handshake failed over the server name that was asked for. */
+  readonly nameRefused: boolean;
 }
 
 export interface UpstreamCall {
   readonly method: string;
-  /** Wants a 101 and then a tunnel. */
-  readonly wantsUpgrade: boolean;
+  /** Protocol asked for: wants a 101 and then a tunnel; undefined for plain HTTP. */
+  readonly upgrade: string | undefined;
   /** Send the request now, in this very turn. */
   onConnected(connection: UpstreamConnection): void;
   /** A 1xx other than 100 and 101. */

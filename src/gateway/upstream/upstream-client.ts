@@ -1,13 +1,16 @@
 /**
  * The HTTP/1.1 client both lanes forward with: finds the pool of a target and gives out its connections.
- * Promise: connections are shared only under the same pool key, address and TLS name; pools without connections vanish.
+ * Promise: connections are shared only under the same pool key, address and TLS name; pools without connections vanish;
+ * at the limit a connection that waits makes room for one that is needed.
  */
+import { isIP } from "node:net";
 import { createSecureContext, type SecureContext } from "node:tls";
 import type { PoolFacts, Target, Timeouts, UpstreamTls, UpstreamUnit } from "../../runtime/upstream/upstream-unit.ts";
 import type { TimerWheel } from "../timer-wheel.ts";
 import type { WriteBatch } from "../write-batch.ts";
 import type { UpstreamCall } from "./upstream-call.ts";
 import type { ResponseLimits, UpstreamConnection } from "./upstream-connection.ts";
+import { IdleAddresses } from "./upstream-idle.ts";
 import { type PoolContext, UpstreamPool } from "./upstream-pool.ts";
 
 export interface ClientLimits extends ResponseLimits {
@@ -20,6 +23,7 @@ interface Bound {
   readonly facts: PoolFacts;
   readonly address: string;
   readonly serverName: string | undefined;
+  readonly isKept: boolean;
 }
 
 export class UpstreamClient implements PoolContext {
@@ -27,6 +31,7 @@ export class UpstreamClient implements PoolContext {
   readonly writes: WriteBatch;
   readonly limits: ClientLimits;
   readonly #pools = new Map<string, UpstreamPool>();
+  readonly #idle = new IdleAddresses();
   /** The pool a target led to last; most targets lead to one for life. */
   readonly #bound = new WeakMap<Target, Bound>();
   /** PEM texts are parsed once per TLS identity. */
@@ -44,6 +49,7 @@ export class UpstreamClient implements PoolContext {
   /**
    * Begins a call to a target; see UpstreamCall for what it hears.
    * @param serverName host of the request without port, for TLS; ignored for http
+   * @param isNamed    false: a caller made that name up, and no connection under it is kept
    * @param fresh      true: only a connection that was never used
    * @returns undefined when too many connections are open: nothing was sent, the call hears nothing
    */
@@ -51,42 +57,45 @@ export class UpstreamClient implements PoolContext {
     unit: UpstreamUnit,
     target: Target,
     serverName: string,
+    isNamed: boolean,
     timeouts: Timeouts,
     fresh: boolean,
     call: UpstreamCall,
   ): UpstreamConnection | undefined {
-    const name = unit.scheme === "https" || unit.scheme === "grpcs" ? serverName : undefined;
+    const name = unit.scheme === "https" || unit.scheme === "grpcs" ? shownName(unit, serverName) : undefined;
+    const isKept = isNamed || !name;
     const bound = this.#bound.get(target);
     if (
       bound &&
       bound.facts === unit.pool &&
       bound.address === target.address &&
       bound.serverName === name &&
+      bound.isKept === isKept &&
       bound.pool.open > 0 // else it was forgotten, and another may stand under its key
     ) {
       return bound.pool.take(call, timeouts, fresh);
     }
-    const pool = this.#pool(unit, target, name);
-    this.#bound.set(target, { pool, facts: unit.pool, address: target.address, serverName: name });
+    const pool = this.#pool(unit, target, name, isKept);
+    this.#bound.set(target, { pool, facts: unit.pool, address: target.address, serverName: name, isKept });
     return pool.take(call, timeouts, fresh);
   }
 
   admit(): boolean {
-    if (this.open >= this.limits.connections) return false;
+    while (this.open >= this.limits.connections) if (!this.#idle.closeOne()) return false;
     this.open++;
     return true;
   }
 
   released(pool: UpstreamPool): void {
     this.open--;
-    if (pool.open === 0 && this.#pools.get(pool.key) === pool) this.#pools.delete(pool.key);
+    if (pool.open > 0 || this.#pools.get(pool.key) !== pool) return;
+    this.#pools.delete(pool.key);
+    this.#idle.release(pool.resting);
   }
 
   /** Idle connections now, over all pools. */
   get idle(): number {
-    let count = 0;
-    for (const pool of this.#pools.values()) count += pool.idle;
-    return count;
+    return this.#idle.count;
   }
 
   closeIdle(): void {
@@ -97,15 +106,17 @@ export class UpstreamClient implements PoolContext {
     for (const pool of [...this.#pools.values()]) pool.destroy();
   }
 
-  #pool(unit: UpstreamUnit, target: Target, serverName: string | undefined): UpstreamPool {
-    const key = `${unit.pool.key} ${target.address} ${target.port} ${serverName ?? ""}`;
+  #pool(unit: UpstreamUnit, target: Target, serverName: string | undefined, isKept: boolean): UpstreamPool {
+    const place = `${unit.pool.key} ${target.address} ${target.port}${isKept ? "" : " not kept"}`;
+    const key = `${place} ${serverName ?? ""}`;
     const known = this.#pools.get(key);
     if (known) return known;
     const tls =
       serverName === undefined
         ? undefined
         : { serverName, verify: unit.tls?.verify === true, context: this.#context(unit.tls) };
-    const pool = new UpstreamPool(key, this, unit.pool, { address: target.address, port: target.port, tls });
+    const resting = this.#idle.hold(place, isKept ? unit.pool.size : 0);
+    const pool = new UpstreamPool(key, this, unit.pool, { address: target.address, port: target.port, tls }, resting);
     this.#pools.set(key, pool);
     return pool;
   }
@@ -119,4 +130,9 @@ export class UpstreamClient implements PoolContext {
     }
     return context;
   }
+}
+
+/** What of the name shows in a handshake: an address is not sent, and where nothing is verified it means nothing. */
+function shownName(unit: UpstreamUnit, serverName: string): string {
+  return unit.tls?.verify !== true && isIP(serverName) !== 0 ? "" : serverName;
 }

@@ -6,7 +6,7 @@
 import type { Socket } from "node:net";
 import type { Timeouts } from "../../runtime/upstream/upstream-unit.ts";
 import { ChunkedDecoder, type ChunkSink } from "../http/chunked-decoder.ts";
-import { type ResponseHead, readResponseHead } from "../http/response-head.ts";
+import { canBecomeHead, type ResponseHead, readResponseHead } from "../http/response-head.ts";
 import { Timed, type TimerWheel } from "../timer-wheel.ts";
 import type { HeldWrites, WriteBatch } from "../write-batch.ts";
 import type { FailureKind, UpstreamCall } from "./upstream-call.ts";
@@ -16,8 +16,12 @@ export interface ConnectionHome {
   readonly wheel: TimerWheel;
   readonly writes: WriteBatch;
   readonly limits: ResponseLimits;
-  /** The connection is clean and may be used again. @returns false when it is not wanted */
-  keep(connection: UpstreamConnection): boolean;
+  /**
+   * The connection is clean and may be used again.
+   * @param idleMs how long the upstream keeps it, if it said so
+   * @returns false when it is not wanted
+   */
+  keep(connection: UpstreamConnection, idleMs: number | undefined): boolean;
   /** The socket is closed, or is about to be. Called once. */
   gone(connection: UpstreamConnection): void;
 }
@@ -28,6 +32,7 @@ export interface ResponseLimits {
 }
 
 const INTERIM_MAX = 16; // 1xx responses before the real one
+const FAREWELL_MS = 5_000; // for what an upstream said before it stopped reading
 
 const CONNECTING = 0;
 const IDLE = 1;
@@ -57,6 +62,8 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
   #sentAny = false;
   #sentAll = false;
   #sending = false;
+  /** Why nothing can be sent any more; what the upstream said before is still read. */
+  #writeError: string | undefined;
   /** Requests carried, the present one included. */
   requests = 0;
 
@@ -70,9 +77,9 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
   attach(socket: Socket): void {
     this.#socket = socket;
     this.#home.wheel.arm(this, this.#timeouts.connectMs);
-    socket.on("error", (error) => this.#fail(this.#state === CONNECTING ? "connect" : "reset", error.message));
+    socket.on("error", (error: NodeJS.ErrnoException) => this.#broke(error.message, isNameRefusal(error.code)));
     socket.on("end", () => this.#ended());
-    socket.on("close", () => this.#fail(this.#state === CONNECTING ? "connect" : "reset", "connection closed"));
+    socket.on("close", () => this.#broke("connection closed"));
     socket.on("drain", () => this.#drained());
   }
 
@@ -111,7 +118,7 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
 
   /** Sends bytes of the request. @returns false when the caller should wait for onDrain */
   write(bytes: string | Buffer): boolean {
-    if (this.#state === CLOSED) return true;
+    if (this.#state === CLOSED || this.#writeError !== undefined) return true;
     if (typeof bytes !== "string") {
       this.writeHeld();
       return this.#write(bytes);
@@ -130,7 +137,7 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
 
   #write(bytes: string | Buffer): boolean {
     const socket = this.#socket;
-    if (!socket || this.#state === CLOSED) return true;
+    if (!socket || this.#state === CLOSED || this.#writeError !== undefined) return true;
     this.#sentAny = true;
     const flowing = typeof bytes === "string" ? socket.write(bytes, "latin1") : socket.write(bytes);
     if (!flowing) {
@@ -141,6 +148,22 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
       this.#home.wheel.arm(this, this.#timeouts.readMs);
     }
     return flowing;
+  }
+
+  /**
+   * The upstream takes no more bytes. Often it has answered before it had the whole request (413, 401) and closed:
+   * an answer that is here, or on its way, is read to its end.
+   */
+  writeFailed(message: string): void {
+    if (this.#state === CLOSED || this.#writeError !== undefined) return;
+    if (!this.#call) {
+      this.#close();
+      return;
+    }
+    this.#writeError = message;
+    this.#held = "";
+    this.#sending = false;
+    if (!this.#paused) this.#home.wheel.arm(this, Math.min(this.#timeouts.readMs, FAREWELL_MS));
   }
 
   cork(): void {
@@ -154,7 +177,8 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
   /** The request is complete: from now on an answer is due. */
   finish(): void {
     this.#sentAll = true;
-    if (!this.#sending && this.#state !== CLOSED) this.#home.wheel.arm(this, this.#timeouts.readMs);
+    const isWaiting = !this.#sending && this.#state !== CLOSED && this.#writeError === undefined;
+    if (isWaiting) this.#home.wheel.arm(this, this.#timeouts.readMs);
   }
 
   /** Stops reading: the client is slower than the upstream. */
@@ -187,6 +211,7 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
   override onDeadline(): void {
     if (this.#state === IDLE) this.#close();
     else if (this.#state === CONNECTING) this.#fail("connect_timeout", "connect timed out");
+    else if (this.#writeError !== undefined) this.#fail("reset", this.#writeError);
     else if (this.#sending) this.#fail("send_timeout", "sending the request timed out");
     else this.#fail("read_timeout", "reading the response timed out");
   }
@@ -249,6 +274,7 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
     const end = chunk.indexOf("\r\n\r\n", from, "latin1");
     if (end < 0 || end - from > this.#home.limits.headBytes) {
       if (chunk.length - from > this.#home.limits.headBytes) this.#fail("bad_response", "response head too large");
+      else if (!canBecomeHead(chunk.toString("latin1", from))) this.#fail("bad_response", "malformed response head");
       else this.#partial = Buffer.from(chunk.subarray(from));
       return;
     }
@@ -265,7 +291,7 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
     const call = this.#call;
     if (!call) return;
     if (head.status === 101) {
-      if (!call.wantsUpgrade || head.upgrade === undefined || !this.#sentAll) {
+      if (!isAskedFor(head.upgrade, call.upgrade) || !this.#sentAll) {
         this.#fail("bad_response", "upstream switched protocols unasked");
         return;
       }
@@ -325,20 +351,22 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
     const call = this.#call;
     if (!call) return;
     this.#call = undefined;
-    const reusable = clean && this.#head?.keepAlive === true && this.#sentAll && !this.#sending && this.#held === "";
+    const { keepAlive = false, idleMs } = this.#head ?? {};
+    const isSent = this.#sentAll && !this.#sending && this.#held === "" && this.#writeError === undefined;
+    const reusable = clean && keepAlive && isSent;
     this.#head = undefined;
     if (reusable && this.#paused) {
       this.#paused = false;
       this.#socket?.resume();
     }
-    if (reusable) this.#rest();
+    if (reusable) this.#rest(idleMs);
     else this.#close();
     call.onEnd();
   }
 
-  #rest(): void {
+  #rest(idleMs: number | undefined): void {
     this.#state = IDLE;
-    if (!this.#home.keep(this)) this.#close();
+    if (!this.#home.keep(this, idleMs)) this.#close();
   }
 
   #ended(): void {
@@ -351,7 +379,7 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
       this.#call = undefined;
       this.#close();
       call.onEnd();
-    } else this.#fail("reset", "upstream closed the connection");
+    } else this.#fail("reset", this.#writeError ?? "upstream closed the connection");
   }
 
   #drained(): void {
@@ -362,7 +390,12 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
     this.#call?.onDrain();
   }
 
-  #fail(kind: FailureKind, message: string): void {
+  #broke(message: string, nameRefused = false): void {
+    if (this.#state === CONNECTING) this.#fail("connect", message, nameRefused);
+    else this.#fail("reset", this.#writeError ?? message);
+  }
+
+  #fail(kind: FailureKind, message: string, nameRefused = false): void {
     if (this.#state === CLOSED) return;
     const call = this.#call;
     this.#call = undefined;
@@ -373,6 +406,7 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
       sent: this.#sentAny,
       reused: this.requests > 1,
       answered: this.#answered,
+      nameRefused,
     });
   }
 
@@ -385,4 +419,24 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
     this.#home.gone(this);
     this.#socket?.destroy();
   }
+}
+
+/** Whether a 101 switches to a protocol that the request asked for. */
+function isAskedFor(answered: string | undefined, asked: string | undefined): boolean {
+  if (answered === undefined || asked === undefined) return false;
+  const wanted = asked.toLowerCase().split(",").map(trimmed);
+  return answered
+    .toLowerCase()
+    .split(",")
+    .map(trimmed)
+    .every((protocol) => wanted.includes(protocol));
+}
+
+function trimmed(text: string): string {
+  return text.trim();
+}
+
+/** The certificate is for other names, or the server says that it has no such name (RFC 6066 section 3). */
+function isNameRefusal(code: string | undefined): boolean {
+  return code === "ERR_TLS_CERT_ALTNAME_INVALID" || code === "ERR_SSL_TLSV1_UNRECOGNIZED_NAME";
 }

@@ -44,6 +44,19 @@ export function upstreamHost(view: RequestView, unit: UpstreamUnit, target: Targ
   }
 }
 
+/**
+ * Whether the configuration, and not the caller, says what name an upstream is asked for: a caller who makes names up
+ * must not hold connections under them, and what a target says to such a name tells nothing about the target.
+ * @param serverName of the host that is sent
+ */
+export function isConfiguredName(view: RequestView, unit: UpstreamUnit, target: Target, serverName: string): boolean {
+  if (view.upstreamHost !== undefined || unit.passHost !== "pass" || view.head.hostHeader === "") return true;
+  const name = serverName.toLowerCase();
+  if (name === view.route?.matchedHost || name === target.host) return true;
+  // True: gateway views are always made with a ClientConnection.
+  return (view.connection as ClientConnection).tls?.isNamed(name) === true;
+}
+
 /** Host without port, as a TLS server name. */
 export function serverNameOf(host: string): string {
   if (host.startsWith("[")) return host.slice(1, host.indexOf("]"));

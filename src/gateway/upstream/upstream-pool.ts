@@ -1,12 +1,14 @@
 /**
  * Idle connections to one address under one TLS identity, newest first.
- * Promise: at most `size` wait, none longer than `idleMs`, none carries more than `requests` requests.
+ * Promise: none waits longer than `idleMs` or than the upstream said, none carries more than `requests` requests; how
+ * many wait is bounded by the address, whatever names they carry (upstream-idle.ts).
  */
 import type { PoolFacts, Timeouts } from "../../runtime/upstream/upstream-unit.ts";
 import type { TimerWheel } from "../timer-wheel.ts";
 import type { WriteBatch } from "../write-batch.ts";
 import type { UpstreamCall } from "./upstream-call.ts";
 import { type ConnectionHome, type ResponseLimits, UpstreamConnection } from "./upstream-connection.ts";
+import type { IdleConnections } from "./upstream-idle.ts";
 import { type ConnectOptions, openUpstreamSocket } from "./upstream-socket.ts";
 
 /** What the pools of one client share. */
@@ -25,14 +27,17 @@ export class UpstreamPool implements ConnectionHome {
   readonly writes: WriteBatch;
   readonly limits: ResponseLimits;
   readonly key: string;
+  /** All that wait at this address. */
+  readonly resting: IdleConnections;
   readonly #context: PoolContext;
   readonly #facts: PoolFacts;
   readonly #options: ConnectOptions;
   readonly #idle: UpstreamConnection[] = [];
   readonly #all = new Set<UpstreamConnection>();
 
-  constructor(key: string, context: PoolContext, facts: PoolFacts, options: ConnectOptions) {
+  constructor(key: string, context: PoolContext, facts: PoolFacts, options: ConnectOptions, resting: IdleConnections) {
     this.key = key;
+    this.resting = resting;
     this.wheel = context.wheel;
     this.writes = context.writes;
     this.limits = context.limits;
@@ -44,10 +49,6 @@ export class UpstreamPool implements ConnectionHome {
   /** Connections open now. */
   get open(): number {
     return this.#all.size;
-  }
-
-  get idle(): number {
-    return this.#idle.length;
   }
 
   /**
@@ -63,6 +64,7 @@ export class UpstreamPool implements ConnectionHome {
         connection.abandon();
         continue;
       }
+      this.resting.delete(connection);
       this.wheel.disarm(connection);
       connection.begin(call, timeouts);
       return connection;
@@ -75,19 +77,21 @@ export class UpstreamPool implements ConnectionHome {
     return connection;
   }
 
-  keep(connection: UpstreamConnection): boolean {
-    const { size, idleMs, requests } = this.#facts;
-    if (size <= 0 || connection.requests >= requests) return false;
-    if (this.#idle.length >= size) this.#idle.shift()?.abandon();
+  keep(connection: UpstreamConnection, saidMs: number | undefined): boolean {
+    const { idleMs, requests } = this.#facts;
+    const waitMs = saidMs === undefined ? idleMs : Math.min(idleMs, saidMs);
+    if (waitMs <= 0 || connection.requests >= requests || !this.resting.add(connection)) return false;
     this.#idle.push(connection);
-    this.wheel.arm(connection, idleMs);
+    this.wheel.arm(connection, waitMs);
     return true;
   }
 
   gone(connection: UpstreamConnection): void {
     if (!this.#all.delete(connection)) return;
-    const at = this.#idle.lastIndexOf(connection);
-    if (at >= 0) this.#idle.splice(at, 1);
+    if (this.resting.delete(connection)) {
+      const at = this.#idle.lastIndexOf(connection);
+      if (at >= 0) this.#idle.splice(at, 1);
+    }
     this.#context.released(this);
   }
 

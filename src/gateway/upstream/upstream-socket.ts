@@ -2,7 +2,7 @@
  * Opens sockets to upstreams, plain or TLS, and feeds what they read to their connection.
  * Plain sockets read into one shared buffer, so a small response costs no allocation; a long body gets buffers of its own.
  */
-import { connect as connectPlain, isIP } from "node:net";
+import { connect as connectPlain, isIP, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext } from "node:tls";
 import type { UpstreamConnection } from "./upstream-connection.ts";
 
@@ -42,6 +42,7 @@ function openPlain(options: ConnectOptions, connection: UpstreamConnection): voi
       },
     },
   });
+  readAfterFailedWrite(socket, connection);
   connection.attach(socket);
   socket.on("connect", () => connection.opened());
 }
@@ -56,7 +57,21 @@ function openTls(options: ConnectOptions, tls: TlsOptions, connection: UpstreamC
     ALPNProtocols: ["http/1.1"],
   });
   socket.setNoDelay(true);
+  readAfterFailedWrite(socket, connection);
   connection.attach(socket);
   socket.on("secureConnect", () => connection.opened());
   socket.on("data", (chunk: Buffer) => connection.received(chunk, true));
+}
+
+/**
+ * Node destroys a socket when a write fails, and with it what the peer has said and nobody has read yet. Here a failed
+ * write is told to the connection, and reading goes on until the peer's end or its reset.
+ */
+function readAfterFailedWrite(socket: Socket, connection: UpstreamConnection): void {
+  const destroy = socket.destroy;
+  socket.destroy = (error?: NodeJS.ErrnoException): Socket => {
+    if (error?.syscall !== "write" || socket.readableEnded) return destroy.call(socket, error);
+    connection.writeFailed(error.message);
+    return socket;
+  };
 }

@@ -43,6 +43,9 @@ export class RequestAttempts implements Attempts, Choice<Node> {
   #earlier: Node[] | undefined = undefined;
   /** Whether the last try has not been reported yet. */
   #isOpen = false;
+  /** Of the last try, the address asked last, and how many were asked. */
+  #last: Target | undefined = undefined;
+  #addresses = 0;
   #first: Target | undefined = undefined;
   #tried: Target[] | undefined = undefined;
 
@@ -69,15 +72,26 @@ export class RequestAttempts implements Attempts, Choice<Node> {
     return target ? this.#begin(node, target) : this.#wait(node);
   }
 
+  nextAddress(): Target | undefined {
+    const last = this.#last;
+    if (!this.#isOpen || !last || this.#isLate) return undefined;
+    this.#last = this.#node?.takeAfter(last, this.#addresses++);
+    return this.#last;
+  }
+
   mayRetry(): "yes" | "exhausted" | "late" {
     if (this.#count >= this.#rules.tries) return "exhausted";
-    return this.#rules.timeoutMs > 0 && this.#clock.monotonicMs() > this.#deadlineMs ? "late" : "yes";
+    return this.#isLate ? "late" : "yes";
   }
 
   report(outcome: AttemptOutcome): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     this.#node?.end(outcome);
+  }
+
+  get #isLate(): boolean {
+    return this.#rules.timeoutMs > 0 && this.#clock.monotonicMs() > this.#deadlineMs;
   }
 
   get anyTried(): boolean {
@@ -102,6 +116,8 @@ export class RequestAttempts implements Attempts, Choice<Node> {
   #begin(node: Node, target: Target): Target {
     this.#remember(node);
     this.#isOpen = true;
+    this.#last = target;
+    this.#addresses = 1;
     if (this.#count++ === 0) this.#first = target;
     else {
       this.#tried ??= this.#first ? [this.#first] : [];

@@ -17,6 +17,9 @@ export interface NodeParts {
   readonly load: NodeLoad | undefined;
 }
 
+/** Addresses of one name that one try goes through. */
+const ADDRESSES_TRIED_MAX = 8;
+
 export class Node implements BalancedNode {
   readonly id: string;
   readonly weight: number;
@@ -66,6 +69,14 @@ export class Node implements BalancedNode {
     if (targets.length < 2) return targets[0];
     this.#turn = (this.#turn + 1) % targets.length;
     return targets[this.#turn];
+  }
+
+  /** An address after that of `target`, in the order of `take`. @returns undefined once all `tried` so many are */
+  takeAfter(target: Target, tried: number): Target | undefined {
+    const targets = this.#targets;
+    if (tried >= Math.min(targets.length, ADDRESSES_TRIED_MAX)) return undefined;
+    const next = targets[(targets.indexOf(target) + 1) % targets.length];
+    return next === target ? undefined : next;
   }
 
   /** @returns what to wait for before `take` can succeed, if it can */

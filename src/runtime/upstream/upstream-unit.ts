@@ -47,6 +47,11 @@ export interface Attempts {
    * undefined when none is left or retries are used up. A promise only while a domain has no known address yet.
    */
   next(): Target | undefined | Promise<Target | undefined>;
+  /**
+   * Another address of the last target's name, after a refused connection: part of the same try.
+   * @returns undefined when all were tried, or `retry_timeout` is over
+   */
+  nextAddress(): Target | undefined;
   /** Whether another try is allowed by `retries` and `retry_timeout`: "yes", "exhausted", or "late" (answer 502). */
   mayRetry(): "yes" | "exhausted" | "late";
   /** Reports how the try to the last target ended; feeds least_conn, ewma and passive health. Call once per target. */

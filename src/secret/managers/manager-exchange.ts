@@ -1,7 +1,7 @@
 /**
  * One HTTP request to a secret manager and its whole answer.
  * Promise: bounded time and size; redirects are answers, not instructions; certificates are verified; addresses of
- * the machine's own metadata services are never called, by name or by number (see DENIED_ADDRESSES).
+ * the machine's own metadata services are never called, by name or by number (see METADATA_ADDRESSES).
  */
 import { type LookupAddress, lookup } from "node:dns";
 import { type ClientRequest, type RequestOptions, request as requestHttp } from "node:http";
@@ -40,15 +40,6 @@ export interface ExchangeOptions {
   /** Ends every request under way. */
   readonly signal: AbortSignal;
 }
-
-/** Link-local ranges, where cloud machines find their metadata service, and such services elsewhere. */
-export const DENIED_ADDRESSES: readonly string[] = [
-  "169.254.0.0/16",
-  "fe80::/10",
-  "fd00:ec2::254/128",
-  "100.100.100.200/32",
-  "64:ff9b::a9fe:0/112",
-];
 
 export function openExchange(options: ExchangeOptions): Exchange {
   const isDenied = compileIpSet(options.denied);
