@@ -42,3 +42,23 @@ export function openLog({ level, node, sink }: LogOptions): Log {
 
 const nothing = (): void => {};
 export const silentLog: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing, child: () => silentLog };
+
+/** For what must not depend on a log call: a line that cannot be logged is lost. */
+export function unfailing(log: Log): Log {
+  const safe =
+    (level: "debug" | "info" | "warn" | "error") =>
+    (fields: Fields, message: string): void => {
+      try {
+        log[level](fields, message);
+      } catch {
+        // There is nowhere to say it.
+      }
+    };
+  return {
+    debug: safe("debug"),
+    info: safe("info"),
+    warn: safe("warn"),
+    error: safe("error"),
+    child: (fields) => unfailing(log.child(fields)),
+  };
+}

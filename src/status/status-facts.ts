@@ -92,6 +92,7 @@ export function notReady(facts: NodeFacts): string | undefined {
   if (facts.draining()) return "the node is stopping";
   const { loaded, stalenessSeconds, problem, problems } = facts.config();
   if (!loaded) return `no configuration was loaded yet${problem ? `: ${problem.text}` : ""}`;
+  if (problem?.code === "apply-failed") return `the configuration cannot be brought up to date: ${problem.text}`;
   if (facts.maxStaleMs !== undefined && stalenessSeconds * 1_000 > facts.maxStaleMs) {
     return "the configuration is older than max_stale";
   }

@@ -27,12 +27,15 @@ export function collectNodeMetrics(metrics: Metrics, facts: NodeFacts): void {
   gauge("jotgate_config_fresh", "1 when the configuration is proven to be what the store holds.", (config) =>
     Number(config.fresh),
   );
+  gauge("jotgate_config_apply_ok", "0 while a change is known and cannot be applied.", ({ problem }) =>
+    Number(problem?.code !== "apply-failed"),
+  );
   gauge("jotgate_config_connected", "1 when the store was heard of within seconds.", (config) =>
     Number(config.connected),
   );
   gauge(
     "jotgate_config_staleness_seconds",
-    "Seconds since the watch last showed a sign of life.",
+    "Seconds since what is applied was last shown to be what the store holds.",
     (config) => config.stalenessSeconds,
   );
   gauge("jotgate_config_records", "Records held.", (config) => config.records);

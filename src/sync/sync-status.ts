@@ -51,9 +51,9 @@ export interface SyncFacts {
   readonly loaded: boolean;
   /** Bytes came from the watch within 6 s. */
   readonly connected: boolean;
-  /** Loaded, and the watch proved itself within 15 s. */
+  /** Loaded, what is applied was shown to be what the store holds within 15 s, and the store is not known to be away. */
   readonly fresh: boolean;
-  /** Seconds since the last byte of the watch; before the first, since start plus the age of the disk file. */
+  /** Seconds since that was shown; before the first time, since start plus the age of the disk file. */
   readonly stalenessSeconds: number;
   readonly appliedRevision: Revision;
   /** The newest revision that the store was seen at. */

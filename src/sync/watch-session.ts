@@ -149,6 +149,7 @@ async function applyList(store: Store, context: EpochContext, signal: AbortSigna
   if (keysSeen > 0) state.loaded = true;
   else state.report("store-empty", `there is nothing under ${keys.records.start}`);
   state.listing = false;
+  state.tookList();
   for (const kv of control) takeControl(context, { key: kv.key, kv, revision });
   context.applied(revision);
   return undefined;
@@ -172,27 +173,27 @@ async function watch(store: Store, context: EpochContext, signal: AbortSignal): 
     state.applied,
     {
       created(head) {
-        state.heard();
-        state.sawHead(head);
-        if (state.loaded) state.settle();
-        context.opened();
+        state.opened(head);
+        if (!state.isFailing) context.opened();
       },
       batch(revision, changes) {
         state.heard();
-        const records = changes.filter((change) => !change.key.startsWith(keys.control));
-        if (records.length > 0) table.apply(revision, records);
-        state.applied = revision;
         if (revision > state.head) state.sawHead(revision);
-        if (!state.loaded) {
-          state.loaded = true;
-          state.settle();
+        const records = changes.filter((change) => !change.key.startsWith(keys.control));
+        try {
+          if (records.length > 0) table.apply(revision, records);
+        } catch (thrown) {
+          state.failed(revision, messageOf(thrown));
+          throw thrown;
         }
+        state.applied = revision;
+        state.loaded = true;
+        state.tookIn();
         if (records.length < changes.length) takeControls(context, revision, changes);
         context.applied(revision);
       },
       progress(head) {
-        state.heard();
-        state.sawHead(head);
+        state.shown(head);
       },
     },
     AbortSignal.any([signal, doubt.signal]),
@@ -225,6 +226,7 @@ function checkBeat(store: Store, context: EpochContext, dead: () => void): () =>
     const { kv, revision } = await store.get(keys.beat);
     state.sawHead(revision);
     const seen = kv?.modRevision ?? 0n;
+    state.owes(seen);
     if (expected > state.applied) {
       state.report("store-silent", `the watch did not show revision ${expected}`);
       dead();
@@ -254,6 +256,7 @@ function endOf(end: WatchEnd, state: SyncState): EpochEnd {
       state.report("store-refused", end.reason);
       break;
     case "broken":
+      if (state.isFailing) break; // that is said already
       state.report("store-unreachable", messageOf(end.cause));
       break;
     case "behind":

@@ -2,7 +2,7 @@
  * The mutable state of one watcher: what is applied, what was heard, what is wrong. Knows no store.
  */
 import type { Clock } from "../base/clock.ts";
-import type { Log } from "../base/log.ts";
+import { type Log, unfailing } from "../base/log.ts";
 import type { Revision } from "../store/store.ts";
 import type { StoreIdentity } from "../store/store-identity.ts";
 import {
@@ -44,32 +44,101 @@ export class SyncState {
   /** Why the next epoch must list; undefined when it can resume. */
   listNext: ListReason | undefined = "first";
   #head: Revision = 0n;
+  /** The newest revision of records that is known of and could not be applied yet. */
+  #owed: Revision = 0n;
+  /** A list was there and could not be applied. */
+  #listFailed = false;
+  /** The store's head when the watch was opened: until it is reached, or the watch says that nothing is missing. */
+  #catchUpTo: Revision = 0n;
   #lastByteMs: number;
+  /** When what is applied was last shown to be all there is. */
+  #provenMs: number;
   #heard = false;
+  #proven = false;
   #problem: SyncProblem | undefined;
   #loggedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(clock: Clock, log: Log, saved: SavedPosition | undefined) {
     this.#clock = clock;
-    this.#log = log;
+    this.#log = unfailing(log);
     this.#lastByteMs = clock.monotonicMs();
+    this.#provenMs = this.#lastByteMs;
     if (saved === undefined) return;
     this.loaded = true;
     this.listNext = undefined;
     this.applied = saved.applied;
     this.identity = saved.identity;
     this.clusterId = saved.clusterId;
-    this.#lastByteMs -= Math.max(0, clock.nowMs() - saved.savedAtMs);
+    this.#provenMs -= Math.max(0, clock.nowMs() - saved.savedAtMs);
   }
 
   get problem(): SyncProblem | undefined {
     return this.#problem;
   }
 
-  /** Bytes came from the watch. */
+  /** Bytes came from the watch; that says nothing of what is applied. */
   heard(): void {
     this.#heard = true;
     this.#lastByteMs = this.#clock.monotonicMs();
+  }
+
+  /** The watch begins behind `applied`; what comes before `head` is still to be shown. */
+  opened(head: Revision): void {
+    this.heard();
+    this.sawHead(head);
+    this.#catchUpTo = head;
+    this.#prove();
+  }
+
+  /** Everything up to `applied` was taken in. */
+  tookIn(): void {
+    this.#prove();
+  }
+
+  /** A list was applied: it is all there is. */
+  tookList(): void {
+    this.#listFailed = false;
+    this.#owed = 0n;
+    this.#catchUpTo = 0n;
+    this.#prove();
+  }
+
+  /** The watch says that it has shown everything up to `head`. */
+  shown(head: Revision): void {
+    this.heard();
+    this.sawHead(head);
+    this.#catchUpTo = 0n;
+    this.#prove();
+  }
+
+  #prove(): void {
+    if (!this.loaded || this.#catchUpTo > this.applied || this.#owed > this.applied) return;
+    this.#proven = true;
+    this.#provenMs = this.#clock.monotonicMs();
+    this.settle();
+  }
+
+  /** There is a change at this revision. */
+  owes(revision: Revision): void {
+    if (revision > this.#owed) this.#owed = revision;
+  }
+
+  /**
+   * A change is there and cannot be taken in: this program's own failure, tried again with each epoch.
+   * @param revision undefined: while a list was applied
+   */
+  failed(revision: Revision | undefined, text: string): void {
+    if (revision !== undefined) this.owes(revision);
+    else this.#listFailed = this.listNext !== undefined;
+    this.report(
+      "apply-failed",
+      `${revision === undefined ? "a list" : `revision ${revision}`} cannot be applied: ${text}`,
+    );
+  }
+
+  /** Such a change is still owed: then it is not the store that is to blame. */
+  get isFailing(): boolean {
+    return this.#problem?.code === "apply-failed" && (this.#listFailed || this.#owed > this.applied);
   }
 
   get head(): Revision {
@@ -107,13 +176,14 @@ export class SyncState {
   }
 
   settle(): void {
-    if (this.#problem === undefined) return;
-    this.#log.info(
-      { problem: this.#problem.code, applied: this.applied.toString() },
-      "the configuration is in step with the store again",
-    );
+    const problem = this.#problem;
+    if (problem === undefined || this.isFailing) return;
     this.#problem = undefined;
     this.#loggedAtMs = Number.NEGATIVE_INFINITY;
+    this.#log.info(
+      { problem: problem.code, applied: this.applied.toString() },
+      "the configuration is in step with the store again",
+    );
   }
 
   /** Undefined while the table is not exactly at a revision. */
@@ -123,12 +193,14 @@ export class SyncState {
   }
 
   facts(records: number): SyncFacts {
-    const silentMs = this.#clock.monotonicMs() - this.#lastByteMs;
+    const now = this.#clock.monotonicMs();
+    const staleMs = now - this.#provenMs;
+    const isAway = !this.reachable || this.#problem?.code === "store-changed" || this.isFailing;
     return {
       loaded: this.loaded,
-      connected: this.#heard && silentMs < CONNECTED_MS,
-      fresh: this.loaded && this.#heard && silentMs < FRESH_MS && this.#problem?.code !== "store-changed",
-      stalenessSeconds: silentMs / 1_000,
+      connected: this.#heard && now - this.#lastByteMs < CONNECTED_MS,
+      fresh: this.loaded && this.#proven && staleMs < FRESH_MS && !isAway,
+      stalenessSeconds: staleMs / 1_000,
       appliedRevision: this.applied,
       storeHeadRevision: this.#head,
       identity: this.identity,

@@ -108,7 +108,7 @@ export class Watcher {
       return await runEpoch(store, this.#context(), signal);
     } catch (thrown) {
       // The consumer's own failure: what was applied stays counted, the same change comes again.
-      this.#state.report("apply-failed", messageOf(thrown));
+      this.#state.failed(undefined, messageOf(thrown));
       return signal.aborted ? "stopped" : "broken";
     } finally {
       await store.close();

@@ -1,8 +1,10 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { systemClock } from "../../src/base/clock.ts";
-import { silentLog } from "../../src/base/log.ts";
+import { GatewayError } from "../../src/base/errors.ts";
+import { type Log, silentLog } from "../../src/base/log.ts";
 import { controlKeys } from "../../src/store/store-keys.ts";
 import type { Position } from "../../src/sync/sync-status.ts";
+import { Table } from "../../src/sync/table.ts";
 import { Watcher, type WatcherOptions } from "../../src/sync/watcher.ts";
 import {
   contents,
@@ -81,6 +83,60 @@ test("our own keys reach the control hook and never the table", async () => {
   expect(seen).toEqual([`${KEYS.identity}={"id":"one","epoch":1}`, `${KEYS.ask}=nonce`, `${KEYS.beat}={"at":1000}`]);
   expect([...table.entries()].map(([key]) => key)).toEqual(["/apisix/routes/1"]);
   expect(watcher.facts()).toMatchObject({ identity: { id: "one", epoch: 1 }, beat: { writtenMs: 1_000 } });
+});
+
+test("what cannot be applied is not fresh, however much is heard of the store, and comes again until it can", async () => {
+  let isBroken = false;
+  const table = new Table({
+    clock: systemClock,
+    consumer: {
+      apply() {
+        if (isBroken) throw new Error("it cannot be done");
+        return undefined;
+      },
+    },
+  });
+  await write(under.store, IDENTITY, put("/apisix/routes/1"));
+  const { watcher } = startWatcher({ table });
+  await until(() => watcher.facts().fresh, "it is in step");
+  isBroken = true;
+  const revision = await write(under.store, put("/apisix/routes/1", { uri: "/x" }));
+  const { broken } = watcher.facts().epochs;
+  await until(() => watcher.facts().epochs.broken >= broken + 3, "it is tried again");
+  const { appliedRevision, fresh, problem, stalenessSeconds } = watcher.facts();
+  expect({ fresh, problem }).toMatchObject({
+    fresh: false,
+    problem: { code: "apply-failed", text: `revision ${revision} cannot be applied: it cannot be done` },
+  });
+  expect(appliedRevision).toBeLessThan(revision);
+  await until(() => watcher.facts().stalenessSeconds > stalenessSeconds + 0.1, "the age grows");
+  isBroken = false;
+  expect(await watcher.waitFor(revision)).toBe(true);
+  await until(() => watcher.facts().fresh && watcher.facts().problem === undefined, "it is in step again");
+});
+
+test("a log that fails changes nothing", async () => {
+  const fail = (): never => {
+    throw new Error("no space left on device");
+  };
+  const log: Log = { debug: fail, info: fail, warn: fail, error: fail, child: () => log };
+  let isAway = true;
+  const away = {
+    kind: "embedded" as const,
+    open: () => under.source.open(),
+    openMember() {
+      const store = under.source.openMember(0);
+      if (isAway) store.get = () => Promise.reject(new GatewayError("STORE_UNAVAILABLE", { message: "away" }));
+      return store;
+    },
+  };
+  await write(under.store, IDENTITY, put("/apisix/routes/1"));
+  const { watcher } = startWatcher({ log, source: away });
+  await until(() => watcher.facts().problem?.code === "store-unreachable", "it is away");
+  isAway = false;
+  const revision = await write(under.store, put("/apisix/routes/2"));
+  expect(await watcher.waitFor(revision)).toBe(true);
+  await until(() => watcher.facts().fresh, "it is in step");
 });
 
 test("chatty keys beside the prefix are not seen", async () => {

@@ -4,7 +4,7 @@
  * for the store to start or to stop.
  */
 import type { Clock } from "../../base/clock.ts";
-import type { Log } from "../../base/log.ts";
+import { type Log, unfailing } from "../../base/log.ts";
 import type { Counter, Family, Metrics } from "../../base/metrics.ts";
 import { compileIpSet } from "../../base/net/ip.ts";
 import type { Freshness } from "../../gateway/gateway-context.ts";
@@ -87,7 +87,8 @@ export interface DataPlane {
 }
 
 export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlane> {
-  const { settings, source, registry, metrics, clock, log } = options;
+  const { settings, source, registry, metrics, clock } = options;
+  const log = unfailing(options.log); // no change of the configuration may depend on it
   const { prefix } = settings;
   const states = openStates(clock);
   const { denyAddresses } = settings.upstreams;

@@ -131,7 +131,8 @@ class Watch {
       else if (message.created) this.#opened(BigInt(message.header.revision));
       else if (message.events.length === 0) {
         this.#answers = true;
-        this.#sink.progress(BigInt(message.header.revision));
+        // It says that everything before was shown; of that, what still waits here has not been passed on.
+        if (this.#queue.length === 0) this.#sink.progress(BigInt(message.header.revision));
       } else this.#receive(message);
     } catch (thrown) {
       this.#fail(`a change could not be applied: ${messageOf(thrown)}`, thrown);
@@ -148,7 +149,10 @@ class Watch {
   #opened(head: Revision): void {
     this.#created = true;
     if (head < this.#after) this.#finish({ kind: "behind", head });
-    else this.#sink.created(head);
+    else {
+      this.#sink.created(head);
+      this.#stream.write({ progress_request: {} }); // whether anything is missing is wanted to be known now
+    }
   }
 
   #receive(message: IWatchResponse): void {

@@ -10,7 +10,7 @@ import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { type Clock, sleep, type Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
-import type { Log } from "../../base/log.ts";
+import { type Log, unfailing } from "../../base/log.ts";
 import type { Revision } from "../../store/store.ts";
 import type { Position, SavedPosition } from "../sync-status.ts";
 import type { Table } from "../table.ts";
@@ -71,7 +71,7 @@ export class LastKnownGood {
   #problem: string | undefined;
 
   constructor(options: LastKnownGoodOptions) {
-    this.#options = options;
+    this.#options = { ...options, log: unfailing(options.log) };
     this.#clock = options.clock;
     this.#chain = new Chain(options.sealer);
   }
