@@ -18,6 +18,7 @@ import type { FieldCodec } from "./sealing/field-codec.ts";
 import type { KeyQueue } from "./write/key-queue.ts";
 import type { Pointing } from "./write/reference-guard.ts";
 import type { UniqueIndex } from "./write/unique-index.ts";
+import type { Body } from "./write/write.ts";
 import type { WriteOptions } from "./write/write-options.ts";
 
 export interface Actor {
@@ -30,8 +31,8 @@ export interface AdminRequest {
   readonly method: string;
   /** Path as sent, without query. */
   readonly path: string;
-  /** Segments after `/apisix/admin`, decoded. */
-  readonly segments: readonly string[];
+  /** What the path names, decoded; `*` is what follows a record's id. */
+  readonly params: Readonly<Record<string, string | undefined>>;
   /** Query arguments; the first value counts. */
   readonly args: ReadonlyMap<string, string>;
   /** Header value by lower-case name. */
@@ -39,6 +40,10 @@ export interface AdminRequest {
   /** Address of the socket. */
   readonly address: string;
   readonly actor: Actor;
+  /** As it came; empty where the route reads none. */
+  readonly bytes: Buffer;
+  /** Parsed; undefined when there was none or the route reads no JSON. */
+  readonly body: Body;
   /** Of writes; reads have none. */
   readonly options: WriteOptions;
   /** What a write that is waited for puts beside its record, so that nodes answer to it. */

@@ -3,7 +3,7 @@
  * Source: docs/spec/admin-api.md section 5.
  */
 import { credentialId } from "../model/keys.ts";
-import { KINDS, type Kind, kindByDir } from "../model/kinds.ts";
+import type { Kind } from "../model/kinds.ts";
 
 export interface Target {
   readonly kind: Kind;
@@ -17,26 +17,8 @@ export interface Target {
   readonly subPath: string;
 }
 
-/** @param segments of the path after `/apisix/admin`, decoded, without empty ones at the end */
-export function targetOf(segments: readonly string[]): Target | undefined {
-  const [dir, first, second, third] = segments;
-  const kind = dir === undefined ? undefined : kindByDir(dir);
-  if (!kind || kind.name === "credential") return undefined;
-  if (kind.name === "consumer" && first !== undefined && second === "credentials") {
-    return { kind: KINDS.credential, consumer: first, localId: third, subPath: rest(segments, 4) };
-  }
-  if (kind.name === "secret" && first !== undefined) {
-    return { kind, manager: first, localId: second, subPath: rest(segments, 3) };
-  }
-  return { kind, localId: first, subPath: rest(segments, 2) };
-}
-
 /** The id as keys and `RecordKey.id` have it. */
 export function recordId(target: Target, localId: string): string {
   if (target.consumer !== undefined) return credentialId(target.consumer, localId);
   return target.manager === undefined ? localId : `${target.manager}/${localId}`;
-}
-
-function rest(segments: readonly string[], from: number): string {
-  return segments.slice(from).join("/");
 }

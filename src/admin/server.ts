@@ -1,5 +1,6 @@
 /**
- * The Admin API's listener: turns HTTP into admin requests and answers into HTTP, and nothing else.
+ * The Admin API's listener: Fastify with the routes of routes/, a hook that asks for the key, one that reads the body, and one
+ * place for what goes wrong.
  * Promise: every path asks for a key, except OPTIONS and `HEAD /apisix/admin`, which carry no data.
  * Source: docs/spec/admin-api.md sections 1 and 2.
  */
@@ -14,14 +15,16 @@ import type { Barrier } from "../cluster/barrier.ts";
 import type { RouterMode } from "../runtime/routes/router.ts";
 import type { Store } from "../store/store.ts";
 import { type Access, type AccessKey, openAccess } from "./access.ts";
-import { readBody } from "./admin-body.ts";
+import { parseBody, readBody } from "./admin-body.ts";
 import type { AdminRequest, Engine } from "./admin-context.ts";
-import { type AdminAnswer, answerOf } from "./admin-response.ts";
+import { type AdminAnswer, answerOf, refuse } from "./admin-response.ts";
 import { keepPreparing } from "./bootstrap.ts";
-import { dispatch, NOT_FOUND } from "./dispatch.ts";
 import { openHistory } from "./history/history.ts";
 import { openNodeList } from "./node-list.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
+import type { AdminRoute } from "./routes/admin-route.ts";
+import { METHODS } from "./routes/admin-route.ts";
+import { adminRoutes } from "./routes/admin-routes.ts";
 import type { FieldCodec } from "./sealing/field-codec.ts";
 import { plainCodec } from "./sealing/plain-codec.ts";
 import { openKeyQueue } from "./write/key-queue.ts";
@@ -96,8 +99,9 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
     log: options.log,
   });
   const engine = buildEngine(options);
-  const fixed = fixedHeaders(options);
-  const app = openHttp(options, (request, reply) => serve(engine, options, access, fixed, request, reply));
+  const app = openHttp(options, access);
+  const strict = options.compat === "strict";
+  for (const route of adminRoutes({ stream: options.stream !== false, strict })) serve(app, engine, route, strict);
   await app.listen({ host: options.listen.host, port: options.listen.port });
   const preparation = await keepPreparing(engine);
   const bound = app.server.address();
@@ -132,24 +136,42 @@ function buildEngine(options: AdminOptions): Engine {
   };
 }
 
-type Handler = (request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>;
+/** What the hook of access knows of a request; the endpoint gets it with parameters and body. */
+type Asked = Omit<AdminRequest, "params" | "bytes" | "body">;
 
-function openHttp(options: AdminOptions, handler: Handler): FastifyInstance {
-  const { tls } = options;
+const ASKED = Symbol("asked");
+const NOTHING = Buffer.alloc(0);
+
+declare module "fastify" {
+  interface FastifyRequest {
+    [ASKED]?: Asked;
+  }
+}
+
+function openHttp(options: AdminOptions, access: Access): FastifyInstance {
+  const { log, tls } = options;
   const limits: AdminLimits = { ...LIMITS, ...options.limits };
   const http = {
     headersTimeout: limits.headMs,
     connectionsCheckingInterval: CHECK_MS,
     ...{ maxHeaderSize: HEAD_BYTES_MAX, insecureHTTPParser: false }, // whatever NODE_OPTIONS says
   };
+  const fixed = fixedHeaders(options);
+  const admit = (request: FastifyRequest, reply: FastifyReply): FastifyReply | undefined => {
+    reply.headers(fixed);
+    const answer = identify(options, access, request);
+    return answer && send(reply, answer);
+  };
   const common = {
     logger: false,
     exposeHeadRoutes: false,
     requestTimeout: limits.requestMs,
     routerOptions: { maxParamLength: 16_384 },
-    // Targets that Fastify's router cannot read go the way of all others: they too need a key.
+    rewriteUrl: (raw: IncomingMessage) => routedTarget(raw.url ?? ""),
     clientErrorHandler: refuseBytes,
-    frameworkErrors: (_error: Error, request: FastifyRequest, reply: FastifyReply) => void handler(request, reply),
+    // Targets that Fastify's router cannot read go the way of all others: they too need a key.
+    frameworkErrors: (_error: Error, request: FastifyRequest, reply: FastifyReply) =>
+      void (admit(request, reply) ?? send(reply, NOT_FOUND)),
   } as const;
   const secure =
     tls &&
@@ -166,13 +188,52 @@ function openHttp(options: AdminOptions, handler: Handler): FastifyInstance {
     ? fastify({ ...common, https: secure })
     : fastify({ ...common, http })) as unknown as FastifyInstance;
   app.server.maxConnections = limits.connections;
-  // Before Fastify looks at the body: bodies are read by readBody, whatever type they are said to have.
-  app.addHook("onRequest", handler);
+  // Bodies are read by readBody, whatever type they are said to have.
+  for (const method of METHODS) app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
+  app.decorateRequest(ASKED, undefined);
+  app.addHook("onRequest", async (request, reply) => admit(request, reply));
+  app.addHook("onResponse", async (request, reply) => {
+    const asked = request[ASKED];
+    if (!asked || asked.method === "GET") return;
+    const { actor, address, method, path } = asked;
+    log.info({ key: actor.name, address, method, path, status: reply.statusCode }, "admin write");
+  });
+  app.setNotFoundHandler((request, reply) => send(reply, nothingAt(request)));
   app.setErrorHandler((error, _request, reply) => {
-    options.log.error({ error: messageOf(error) }, "admin request failed");
-    send(reply, answerOf(error), fixedHeaders(options));
+    // A store that is away is told by those who watch it; here it would be a line per request.
+    if (!isGatewayError(error)) log.error({ error: messageOf(error) }, "admin request failed");
+    send(reply, answerOf(error));
   });
   return app;
+}
+
+/** Puts one route under Fastify. @param strict bodies that two readers could read differently are refused */
+function serve(app: FastifyInstance, engine: Engine, route: AdminRoute, strict: boolean): void {
+  const { endpoint, method, reads, url } = route;
+  app.route<{ Params: Record<string, string | undefined> }>({
+    method,
+    url: `${BASE}${url}`,
+    handler: async (request, reply) => {
+      const asked = request[ASKED] as Asked; // true: without it the hook has answered
+      const read = reads === "nothing" ? undefined : await readBody(request.raw);
+      if (read?.ok === false) return send(reply, read.refusal);
+      const bytes = read?.bytes ?? NOTHING;
+      const parsed = reads === "json" ? parseBody(bytes, strict) : { body: undefined };
+      if ("refusal" in parsed) return send(reply, parsed.refusal);
+      return send(reply, await endpoint(engine, { ...asked, params: request.params, bytes, body: parsed.body }));
+    },
+  });
+}
+
+const NOT_FOUND = refuse(404, "404 Not Found");
+
+/** What no route takes: outside of the Admin API, or a resource that there is not. */
+function nothingAt(request: FastifyRequest): AdminAnswer {
+  const path = pathOf(request.originalUrl);
+  const routed = (METHODS as readonly string[]).includes(request.method);
+  if (!routed || !path.startsWith(`${BASE}/`)) return NOT_FOUND;
+  const [resource = ""] = path.slice(BASE.length + 1).split("/");
+  return refuse(404, `Unsupported resource type: ${decodeURIComponent(resource)}`); // the router has decoded it
 }
 
 /** What is no HTTP request at all has no key either. */
@@ -209,72 +270,42 @@ const PREFLIGHT: Readonly<Record<string, string>> = {
   "Content-Type": "text/plain",
 };
 
-async function serve(
-  engine: Engine,
-  options: AdminOptions,
-  access: Access,
-  fixed: Readonly<Record<string, string>>,
-  request: FastifyRequest,
-  reply: FastifyReply,
-): Promise<FastifyReply> {
-  try {
-    const answer = await answerTo(engine, options, access, request.raw);
-    return send(reply, answer, fixed);
-  } catch (error) {
-    // A store that is away is told by those who watch it; here it would be a line per request.
-    if (!isGatewayError(error)) options.log.error({ error: messageOf(error) }, "admin request failed");
-    return send(reply, answerOf(error), fixed);
-  }
-}
-
-async function answerTo(
-  engine: Engine,
-  options: AdminOptions,
-  access: Access,
-  raw: IncomingMessage,
-): Promise<AdminAnswer> {
+/** Remembers who asks for what. @returns an answer for those who get no further */
+function identify(options: AdminOptions, access: Access, request: FastifyRequest): AdminAnswer | undefined {
+  const { raw } = request;
   const address = raw.socket.remoteAddress ?? "";
   const barred = access.admitsAddress(address);
   if (barred) return barred;
-  const method = raw.method ?? "";
-  const [target, query] = splitOnce(raw.url ?? "", "?");
-  const path = pathIn(target);
+  const { method } = request;
+  const { originalUrl } = request;
+  const path = pathOf(originalUrl);
   if (method === "OPTIONS" && options.cors !== false) return { status: 200, headers: PREFLIGHT };
   if (method === "HEAD" && path === BASE) return { status: 200 };
-  const args = firstValues(query);
+  const args = firstValues(splitOnce(originalUrl, "?")[1]);
   const header = (name: string): string | undefined => {
     const value = raw.headers[name];
     return Array.isArray(value) ? value[0] : value;
   };
   const who = access.identify({ address, method, header, args });
   if ("refusal" in who) return who.refusal;
-  const segments = segmentsOf(path);
-  if (!segments) return NOT_FOUND;
-  const admin: AdminRequest = { method, path, segments, args, header, address, actor: who.actor, options: NO_OPTIONS };
-  const dispatchOptions = { stream: options.stream !== false, strict: options.compat === "strict" };
-  const answer = await dispatch(engine, dispatchOptions, admin, () => readBody(raw));
-  if (method !== "GET") {
-    options.log.info({ key: who.actor.name, address, method, path, status: answer.status }, "admin write");
-  }
-  return answer;
+  request[ASKED] = { method, path, args, header, address, actor: who.actor, options: NO_OPTIONS };
+  return undefined;
+}
+
+/** What the router is asked for: single slashes, none at the end, and no fragment. */
+function routedTarget(target: string): string {
+  const [before, query] = splitOnce(target, "?");
+  const path = pathOf(before)
+    .replace(/(?<=.)\/$/, "")
+    .replaceAll("#", "%23");
+  return query === "" ? path : `${path}?${query}`;
 }
 
 /** Without scheme and host, which a target may have (RFC 9112 section 3.2.2), and with single slashes, as nginx sees it. */
-function pathIn(target: string): string {
+function pathOf(url: string): string {
+  const [target] = splitOnce(url, "?");
   const path = target.startsWith("/") ? target : target.replace(/^https?:\/\/[^/]*/i, "");
   return path.includes("//") ? path.replace(/\/{2,}/g, "/") : path;
-}
-
-/** Segments after the base, decoded; a trailing slash is ignored. undefined: not a path of the Admin API. */
-function segmentsOf(path: string): readonly string[] | undefined {
-  if (!path.startsWith(`${BASE}/`)) return undefined;
-  const parts = path.slice(BASE.length + 1).split("/");
-  if (parts.at(-1) === "") parts.pop();
-  try {
-    return parts.map(decodeURIComponent);
-  } catch {
-    return undefined; // broken escapes name nothing
-  }
 }
 
 function firstValues(query: string): ReadonlyMap<string, string> {
@@ -288,8 +319,8 @@ function splitOnce(text: string, by: string): readonly [string, string] {
   return at < 0 ? [text, ""] : [text.slice(0, at), text.slice(at + 1)];
 }
 
-function send(reply: FastifyReply, answer: AdminAnswer, fixed: Readonly<Record<string, string>>): FastifyReply {
-  reply.code(answer.status).headers({ ...fixed, ...answer.headers });
+function send(reply: FastifyReply, answer: AdminAnswer): FastifyReply {
+  reply.code(answer.status).headers(answer.headers ?? {});
   const { body } = answer;
   if (body === undefined) return reply.send(Buffer.alloc(0));
   if (typeof body === "string") return reply.send(Buffer.from(body, "utf8"));

@@ -46,7 +46,7 @@ export async function listHistory(engine: Engine, request: AdminRequest): Promis
 }
 
 export async function getHistoryEntry(engine: Engine, request: AdminRequest): Promise<AdminAnswer> {
-  const revision = request.segments[1] ?? "";
+  const revision = request.params["revision"] ?? "";
   const found = (await historyKeys(engine)).find((kv) => kv.createRevision.toString() === revision);
   const [entry] = found ? await readEntries(engine, [found]) : [];
   return entry ? { status: 200, body: shownEntry(engine, entry) } : noEntry(revision);

@@ -34,7 +34,7 @@ export async function rollBack(engine: Engine, request: AdminRequest): Promise<A
 }
 
 async function rollBackOnce(engine: Engine, request: AdminRequest): Promise<AdminAnswer | "conflict"> {
-  const revision = request.segments[1] ?? "";
+  const revision = request.params["revision"] ?? "";
   const guard = historyGuardKey(engine.prefix);
   const { kv: newest } = await engine.store.get(guard); // before the history is read: later writes make the plan fail
   const then = await reconstruct(engine, revision, request.args.get("key"));

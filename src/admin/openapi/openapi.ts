@@ -3,24 +3,24 @@
  * plugins that are loaded. It says nothing of the configuration.
  */
 import { readVersion } from "../../settings/version.ts";
-import type { Engine } from "../admin-context.ts";
 import type { AdminAnswer } from "../admin-response.ts";
 import type { PluginCatalog } from "../plugin-catalog.ts";
+import type { AdminRoute } from "../routes/admin-route.ts";
 import { openApiPaths } from "./openapi-paths.ts";
 import { componentSchemas } from "./openapi-schemas.ts";
 
 const documents = new WeakMap<PluginCatalog, string>();
 
-export async function describeApi({ catalog }: Engine): Promise<AdminAnswer> {
+export function describeApi(catalog: PluginCatalog, routes: readonly AdminRoute[]): AdminAnswer {
   let text = documents.get(catalog);
   if (text === undefined) {
-    text = `${JSON.stringify(openApiDocument(catalog))}\n`;
+    text = `${JSON.stringify(openApiDocument(catalog, routes))}\n`;
     documents.set(catalog, text);
   }
   return { status: 200, body: text };
 }
 
-export function openApiDocument(catalog: PluginCatalog): object {
+export function openApiDocument(catalog: PluginCatalog, routes: readonly AdminRoute[]): object {
   return {
     openapi: "3.1.0",
     info: {
@@ -31,7 +31,7 @@ export function openApiDocument(catalog: PluginCatalog): object {
     },
     servers: [{ url: "/apisix/admin" }],
     security: [{ key: [] }],
-    paths: openApiPaths(),
+    paths: openApiPaths(routes),
     components: {
       securitySchemes: { key: { type: "apiKey", in: "header", name: "X-API-KEY" } },
       schemas: componentSchemas(catalog),

@@ -1,0 +1,77 @@
+/**
+ * The OpenAPI operations of one kind of record, by its own rules.
+ */
+import type { Kind } from "../../model/kinds.ts";
+import { type Json, ref, titleOf } from "./openapi-schemas.ts";
+import { answer, anyOf, CONDITIONS, FAULTS, json, query, WRITE_PARAMETERS } from "./operation.ts";
+
+const TTL = query("ttl", "Seconds that the record lives.", { type: "number", exclusiveMinimum: 0 });
+const LIST_PARAMETERS: readonly Json[] = [
+  query("page", "Counted from 1.", { type: "integer" }),
+  query("page_size", "From 10 to 500.", { type: "integer" }),
+  query("name", "Pattern found in `name`."),
+  query("label", "A label's name."),
+  query("uri", "Pattern found in `uri` or `uris`."),
+  query("filter", "Members and their values, form-encoded."),
+];
+const MISSING = answer("There is no such record.", anyOf(ref("KeyNotFound"), ref("Error")));
+const STALE = answer("The record is not as If-Match expects.", ref("Error"));
+
+const DELETED: Json = {
+  "200": answer("Deleted, or what would be.", anyOf(ref("Deleted"), ref("DryRun"))),
+  "202": answer("Deleted; not every node has applied it.", ref("Deleted")),
+  ...{ "404": MISSING, "412": STALE, ...FAULTS },
+};
+
+function written(title: string, created: boolean): Json {
+  const body = anyOf(ref(`${title}Answer`), ref("DryRun"));
+  return {
+    "200": answer("Written, or what would be.", body),
+    ...(created && { "201": answer("Created.", ref(`${title}Answer`)) }),
+    "202": answer("Written; not every node has applied it.", ref(`${title}Answer`)),
+    ...{ "404": MISSING, "412": STALE, ...FAULTS },
+  };
+}
+
+/** @returns operations by method and path: `GET /routes/:id` */
+export function operationsOf(kind: Kind, all: string, one: string): ReadonlyMap<string, Json> {
+  const title = titleOf(kind);
+  const may = (method: "POST" | "PATCH"): boolean => !kind.denied.includes(method);
+  const operation = (verb: string, more: Json): Json => ({ operationId: `${verb}${title}`, tags: [kind.dir], ...more });
+  const body = { requestBody: { required: true, ...json(ref(title)) } };
+  const write = [...WRITE_PARAMETERS, ...CONDITIONS];
+  const ok = (schema: string): Json => ({ "200": answer("OK.", ref(schema)), ...FAULTS });
+  const patched = { requestBody: { required: true, ...json({}) }, responses: written(title, false) };
+  const operations = new Map<string, Json>([
+    [
+      `GET ${all}`,
+      operation("list", { parameters: LIST_PARAMETERS, responses: { ...ok(`${title}List`), "404": MISSING } }),
+    ],
+    [`GET ${one}`, operation("get", { responses: { ...ok(`${title}Entry`), "404": MISSING } })],
+    [`PUT ${one}`, operation("put", { parameters: [TTL, ...write], ...body, responses: written(title, true) })],
+    [
+      `DELETE ${one}`,
+      operation("delete", {
+        parameters: [query("force", "Delete what is still used.", { enum: ["true"] }), ...write],
+        responses: DELETED,
+      }),
+    ],
+  ]);
+  // The body may name the record.
+  if (kind.id === "id" || kind.id === "username") {
+    operations.set(
+      `PUT ${all}`,
+      operation("putNamed", { parameters: [TTL, ...write], ...body, responses: written(title, true) }),
+    );
+  }
+  if (may("POST")) {
+    const parameters = [TTL, ...WRITE_PARAMETERS];
+    operations.set(`POST ${all}`, operation("create", { parameters, ...body, responses: written(title, true) }));
+  }
+  if (may("PATCH")) {
+    const description = "`path` names a place inside the record and may hold slashes.";
+    operations.set(`PATCH ${one}`, operation("patch", { parameters: [TTL, ...write], ...patched }));
+    operations.set(`PATCH ${one}/*`, operation("patchPart", { description, parameters: [TTL, ...write], ...patched }));
+  }
+  return operations;
+}

@@ -1,0 +1,52 @@
+/**
+ * One route of the Admin API as data: Fastify serves it, OpenAPI describes it, and a newcomer finds it by its path.
+ */
+import type { AdminRequest, Engine } from "../admin-context.ts";
+import { type AdminAnswer, refuse } from "../admin-response.ts";
+import type { Json } from "../openapi/openapi-schemas.ts";
+import { writeAndWait } from "../write/wait-applied.ts";
+import { writeOptionsOf } from "../write/write-options.ts";
+
+export type Endpoint = (engine: Engine, request: AdminRequest) => AdminAnswer | Promise<AdminAnswer>;
+
+export const METHODS = ["GET", "PUT", "POST", "DELETE", "PATCH"] as const;
+export type Method = (typeof METHODS)[number];
+
+export interface AdminRoute {
+  readonly method: Method;
+  /** Below `/apisix/admin`, as Fastify writes it: `/history/:revision/rollback`. */
+  readonly url: string;
+  /** What is read of the body before the endpoint runs: parsed JSON, bytes as they came, or nothing. */
+  readonly reads: "json" | "bytes" | "nothing";
+  readonly endpoint: Endpoint;
+  /** Its operation in the OpenAPI description; undefined for paths that only refuse. */
+  readonly operation?: Json | undefined;
+}
+
+/** A path of a known resource, with a method or depth that it does not have. */
+export const NO_SUCH_METHOD = refuse(404, "not found");
+
+export function get(url: string, operation: Json, endpoint: Endpoint): AdminRoute {
+  return { method: "GET", url, reads: "nothing", endpoint, operation };
+}
+
+/** A route that changes the configuration without a record in its body; its writer may wait for all nodes. */
+export function act(method: "PUT" | "POST", url: string, operation: Json, endpoint: Endpoint): AdminRoute {
+  return { method, url, reads: "nothing", operation, endpoint: writing(endpoint) };
+}
+
+/** Reads what a write may ask for (wait, dry run, conditions), and waits when the write is done. */
+export function writing(endpoint: Endpoint): Endpoint {
+  return async (engine, request) => {
+    const options = writeOptionsOf(request.args, request.header);
+    if ("status" in options) return options;
+    return writeAndWait(engine, { ...request, options }, async (asked) => endpoint(engine, asked));
+  };
+}
+
+/** Refuses every method of these paths that no route takes. */
+export function refuseOthers(...urls: readonly string[]): AdminRoute[] {
+  return urls.flatMap((url) =>
+    METHODS.map((method) => ({ method, url, reads: "nothing" as const, endpoint: () => NO_SUCH_METHOD })),
+  );
+}

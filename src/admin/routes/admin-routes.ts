@@ -1,0 +1,39 @@
+/**
+ * All routes of the Admin API. A new one goes into the file of its family beside this one; what stands here is served,
+ * and what has an operation is described in `GET /openapi.json`.
+ */
+import { describeApi } from "../openapi/openapi.ts";
+import { readOperation } from "../openapi/operation.ts";
+import { type AdminRoute, get, refuseOthers } from "./admin-route.ts";
+import { CLUSTER_ROUTES } from "./cluster-routes.ts";
+import { HISTORY_ROUTES } from "./history-routes.ts";
+import { recordRoutes } from "./record-routes.ts";
+import { schemaRoutes } from "./schema-routes.ts";
+
+export interface AdminRouteOptions {
+  /** Off: stream routes are refused as APISIX refuses them without a stream proxy. */
+  readonly stream: boolean;
+  /** Bodies that two readers could read differently are refused. */
+  readonly strict: boolean;
+}
+
+/** @returns one route for each method and path; of two, the first counts */
+export function adminRoutes(options: AdminRouteOptions): readonly AdminRoute[] {
+  const routes = new Map<string, AdminRoute>();
+  const all = [
+    ...recordRoutes(options),
+    ...schemaRoutes(options),
+    ...CLUSTER_ROUTES,
+    ...HISTORY_ROUTES,
+    get("/openapi.json", readOperation("getOpenApi", { type: "object" }), ({ catalog }) =>
+      describeApi(catalog, described),
+    ),
+    ...refuseOthers("/openapi.json", "/openapi.json/*"),
+  ];
+  for (const route of all) {
+    const key = `${route.method} ${route.url}`;
+    if (!routes.has(key)) routes.set(key, route);
+  }
+  const described = [...routes.values()];
+  return described;
+}

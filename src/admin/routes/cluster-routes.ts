@@ -1,0 +1,73 @@
+/**
+ * The cluster itself: its gateway nodes, which store this is, and sealing all secrets anew.
+ */
+import { APPLIED, type Json, listOf, ref } from "../openapi/openapi-schemas.ts";
+import { actOperation, answer, anyOf, query, readOperation, WRITE_PARAMETERS } from "../openapi/operation.ts";
+import { resealAll } from "../sealing/reseal.ts";
+import { describeStore, raiseStoreEpoch } from "../store-epoch.ts";
+import { type AdminRoute, act, get, refuseOthers } from "./admin-route.ts";
+
+const NODE: Json = {
+  type: "object",
+  properties: {
+    ...{ id: { type: "string" }, address: { type: "string" }, version: { type: "string" }, hash: { type: "string" } },
+    ...{ started: { type: "integer" }, workers: { type: "integer" }, applied: { type: "integer" } },
+    ...{ lag: { type: "integer" }, staleness_seconds: { type: "number" }, problems: { type: "integer" } },
+  },
+  required: ["id", "address", "version", "started", "applied", "lag", "problems", "hash"],
+  additionalProperties: false,
+};
+
+const IDENTITY: Json = {
+  type: "object",
+  properties: {
+    ...{ id: { type: "string" }, epoch: { type: "integer" } },
+    ...{ replaces: { type: "array", items: { type: "string" } }, ...APPLIED },
+  },
+  required: ["id", "epoch"],
+  additionalProperties: false,
+};
+
+const COUNTS: Json = { total: { type: "integer" }, resealed: { type: "integer" }, unchanged: { type: "integer" } };
+const texts = (...names: string[]): Json => ({
+  type: "object",
+  properties: Object.fromEntries(names.map((name) => [name, { type: "string" }])),
+  required: names,
+});
+
+const RESEALED: Json = {
+  type: "object",
+  properties: {
+    ...{ dry_run: { const: true }, ...COUNTS, ...APPLIED },
+    failed: { type: "array", items: texts("key", "reason") },
+    warnings: { type: "array", items: texts("code", "key", "message") },
+    history: { type: "object", properties: COUNTS, required: Object.keys(COUNTS), additionalProperties: false },
+  },
+  required: [...Object.keys(COUNTS), "failed", "warnings", "history"],
+  additionalProperties: false,
+};
+
+export const CLUSTER_ROUTES: readonly AdminRoute[] = [
+  get("/nodes", readOperation("listNodes", listOf(NODE, { revision: { type: "integer" } })), (engine) =>
+    engine.nodes.answer(),
+  ),
+  get("/store", readOperation("getStore", IDENTITY), describeStore),
+  act(
+    "POST",
+    "/store/epoch",
+    actOperation("raiseEpoch", answer("Raised, or what would be.", anyOf(IDENTITY, ref("DryRun"))), {
+      parameters: [
+        query("replaces", "Id of a store that is gone, whose nodes shall follow this one."),
+        ...WRITE_PARAMETERS,
+      ],
+    }),
+    raiseStoreEpoch,
+  ),
+  act(
+    "POST",
+    "/encryption/reseal",
+    actOperation("reseal", answer("Sealed anew, or what would be.", RESEALED), { parameters: WRITE_PARAMETERS }),
+    resealAll,
+  ),
+  ...refuseOthers("/nodes", "/nodes/*", "/store", "/store/*", "/encryption", "/encryption/*"),
+];
