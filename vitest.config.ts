@@ -1,36 +1,48 @@
 /**
- * The suites: what is quick and pure (unit), one suite over both stores (contract), recorded behaviour (conformance),
- * real processes (e2e), and what breaks things on purpose (faults, sim, fuzz). `--mode long` is for `npm run faults` and
- * its like; `npm test` runs their bounded form.
+ * The suites: what is quick and pure (unit), what opens sockets in the test's own process (sockets), one suite over both
+ * stores (contract), recorded behaviour (conformance), real processes (e2e), and what breaks things on purpose (faults,
+ * sim, fuzz). `--mode long` is for `npm run faults` and its like; `npm test` runs their bounded form.
  */
 import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config";
 
-/** Folders under test/ that are not part of `npm run check`. */
+/** Folders and files under test/ that are not part of `npm run check`; all else is `unit`. */
 const SUITES: Readonly<Record<string, readonly string[]>> = {
-  contract: ["contract"],
-  conformance: ["conformance"],
-  e2e: ["cli", "e2e"],
-  faults: ["faults", "guarantees", "hostile"],
-  sim: ["sim"],
-  fuzz: ["fuzz"],
-  soak: ["soak"],
+  sockets: [
+    "admin/**/*",
+    "bench/open-loop",
+    "cluster/**/*",
+    "deploy/**/*",
+    "gateway/**/*",
+    "plugins/limit-redis",
+    "runtime/upstream-*",
+    "scripts/**/*",
+    "secret/**/*",
+    "status/**/*",
+    "store/**/*",
+    "sync/**/*",
+  ],
+  contract: ["contract/**/*"],
+  conformance: ["conformance/**/*"],
+  e2e: ["cli/**/*", "e2e/**/*"],
+  faults: ["faults/**/*", "guarantees/**/*", "hostile/**/*"],
+  sim: ["sim/**/*"],
+  fuzz: ["fuzz/**/*"],
+  soak: ["soak/**/*"],
 };
 
-/** Suites without processes of their own: the same input gives the same result, so a second try could only hide a failure. */
-const ONCE: readonly string[] = ["unit", "sim"];
+/** Most of a short test is the import of what it tests: these share one process, so a file leaves nothing behind in it. */
+const SHARED: readonly string[] = ["unit", "sockets", "sim", "fuzz"];
 
+/** No retries: a second try in the same process starts from what the first one left. scripts/test.mjs tries files anew. */
 const suite = (
-  mode: string,
   name: string,
   include: readonly string[],
   exclude: readonly string[] = [],
 ): TestProjectInlineConfiguration => ({
   extends: true,
-  // Suites of real processes are tried once more when they fail: ports and processors are shared with others. The
-  // report says so; a test that needs it twice is broken. The long forms judge guarantees: there once is what counts.
-  test: { name, include: [...include], exclude: [...exclude], retry: ONCE.includes(name) || mode === "long" ? 0 : 1 },
+  test: { name, include: [...include], exclude: [...exclude], isolate: !SHARED.includes(name) },
 });
-const files = (folder: string): string => `test/${folder}/**/*.test.ts`;
+const files = (pattern: string): string => `test/${pattern}.test.ts`;
 
 export default defineConfig(({ mode }) => ({
   // The examples of docs/ import the package by its name.
@@ -43,8 +55,8 @@ export default defineConfig(({ mode }) => ({
     hookTimeout: 120_000,
     teardownTimeout: 10_000,
     projects: [
-      suite(mode, "unit", [files("*")], Object.values(SUITES).flat().map(files)),
-      ...Object.entries(SUITES).map(([name, folders]) => suite(mode, name, folders.map(files))),
+      suite("unit", [files("**/*")], Object.values(SUITES).flat().map(files)),
+      ...Object.entries(SUITES).map(([name, patterns]) => suite(name, patterns.map(files))),
     ],
   },
 }));

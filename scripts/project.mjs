@@ -24,6 +24,11 @@ export function run(command, args, options = {}) {
   });
 }
 
+/** Whoever keeps the output in a file wants no colours there, nor those of programs that are started from here. */
+export function withoutColours() {
+  if (!process.stdout.isTTY && process.env.FORCE_COLOR === undefined) process.env.NO_COLOR = "1";
+}
+
 /** Whether a program can be started here. */
 export function has(program, ...args) {
   return spawnSync(program, args.length > 0 ? args : ["--version"], { stdio: "ignore" }).error === undefined;

@@ -4,7 +4,7 @@
  * Source: APISIX 3.18 real-ip.
  */
 import { type Static, Type } from "typebox";
-import { type ForwardedAddress, forwardedAddress, readAddress } from "../base/forwarded-address.ts";
+import { type ForwardedAddress, forwardedAddress, readAddress } from "../base/net/forwarded-address.ts";
 import { compileIpSet, type IpSet, ipListError } from "../base/net/ip.ts";
 import { Ip } from "../model/shared-schema.ts";
 import { Defaulted } from "../plugin/defaulted.ts";

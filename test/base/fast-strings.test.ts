@@ -1,13 +1,19 @@
-import { setFlagsFromString } from "node:v8";
-import { runInThisContext } from "node:vm";
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
 import { expect, test } from "vitest";
-import { makeStringsFast } from "../../src/base/fast-strings.ts";
 
+const ROOT = join(import.meta.dirname, "../..");
+
+// In a process of its own: what it looks at belongs to the process, and V8 changes it once.
 test("methods of strings are fast again after a class extended String", () => {
-  setFlagsFromString("--allow-natives-syntax");
-  const isFast = (): unknown => runInThisContext("%HasFastProperties(String.prototype)");
-  const Extended = class extends String {};
-  expect([new Extended("a").length, isFast()]).toEqual([1, false]);
-  makeStringsFast();
-  expect(isFast()).toBe(true);
+  const script = `
+    import { makeStringsFast } from "./src/base/fast-strings.ts";
+    const isFast = () => %HasFastProperties(String.prototype);
+    const Extended = class extends String {};
+    const before = [new Extended("a").length, isFast()];
+    makeStringsFast();
+    console.log(JSON.stringify([...before, isFast()]));`;
+  const args = ["--import", "tsx", "--allow-natives-syntax", "--input-type=module", "-e", script];
+  const { stdout, stderr } = spawnSync(process.execPath, args, { cwd: ROOT, encoding: "utf8" });
+  expect(stdout, stderr).toBe("[1,false,true]\n");
 });

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { hashOf } from "../../src/base/packed/hash-index.ts";
 import { PackedMap } from "../../src/base/packed/packed-map.ts";
+import { runs } from "../support/long-run.ts";
 
 const MIB = 2 ** 20;
 const shown = (map: PackedMap): [string, string][] =>
@@ -32,6 +33,7 @@ test("it answers as a Map does, whatever is done to it", () => {
       }
       expect(shown(packed)).toEqual([...plain].sort());
     }),
+    { numRuns: runs(20) },
   );
 });
 
@@ -43,8 +45,8 @@ test("many records come, change and go; its buffers follow what is left", () => 
     seed = (Math.imul(seed, 1_103_515_245) + 12_345) & 0x7fff_ffff;
     return seed % below;
   };
-  for (let step = 0; step < 200_000; step++) {
-    const key = `/apisix/consumers/c${random(20_000)}`;
+  for (let step = 0; step < runs(40_000); step++) {
+    const key = `/apisix/consumers/c${random(5_000)}`;
     if (random(3) === 0) {
       packed.delete(key);
       plain.delete(key);
@@ -65,13 +67,14 @@ test("many records come, change and go; its buffers follow what is left", () => 
 
 test("a few records that change again and again are never lost, and stay small", () => {
   const packed = new PackedMap();
+  let lost = 0;
   for (let step = 0; step < 60_000; step++) {
     const key = `k${(step * 7) % 13}`;
     packed.set(key, Buffer.from(`${step}`.padEnd(1 + (step % 997), "x")), BigInt(step), 1n);
-    const read = packed.get(key);
-    expect(read?.modRevision).toBe(BigInt(step));
+    if (packed.get(key)?.modRevision !== BigInt(step)) lost++;
     if (step % 1_000 === 0) for (let n = 0; n < Math.min(13, step); n++) expect(packed.has(`k${n}`)).toBe(true);
   }
+  expect(lost).toBe(0);
   expect(packed.size).toBe(13);
   expect(packed.bytes).toBeLessThan(MIB);
 });
@@ -90,6 +93,7 @@ test("a walk shows what stays exactly once, while other records come, change and
   for (let n = 0; n < 30_000; n++) packed.set(`k${n}`, Buffer.from("before"), 1n, 1n);
   const seen = new Map<string, number>();
   let steps = 0;
+  let wrong = 0;
   for (const [key, { value }] of packed.entries()) {
     seen.set(key, (seen.get(key) ?? 0) + 1);
     const n = Number(key.slice(1));
@@ -98,8 +102,9 @@ test("a walk shows what stays exactly once, while other records come, change and
       packed.set(`k${((n * 7) % 30_000) | 1}`, Buffer.from("after"), 2n, 1n); // odd ones change, even ones may go
       packed.delete(`k${((n * 11) % 30_000) & ~1}`);
     }
-    expect(["before", "after"].includes(value.toString()) || key.startsWith("new")).toBe(true);
+    if (!key.startsWith("new") && !["before", "after"].includes(value.toString())) wrong++;
   }
+  expect(wrong).toBe(0);
   expect([...seen.values()].every((count) => count === 1)).toBe(true);
-  for (const key of packed.keys()) if (key.startsWith("k")) expect(seen.get(key)).toBe(1);
+  expect([...packed.keys()].filter((key) => key.startsWith("k") && seen.get(key) !== 1)).toEqual([]);
 });

@@ -8,6 +8,7 @@ import { describe, expect, test } from "vitest";
 import { FORMATS } from "../../src/base/schema/schema-format.ts";
 import { explain } from "../../src/base/schema/schema-text.ts";
 import { KINDS } from "../../src/model/kinds.ts";
+import { runs } from "../support/long-run.ts";
 
 const ajv = new Ajv({
   strict: false,
@@ -77,7 +78,7 @@ describe("Ajv and the explainer agree", () => {
         fc.property(candidate, (one) => {
           if (accepts(one)) expect(explain(schema, one, false)).toBeUndefined();
         }),
-        { numRuns: 500 },
+        { numRuns: runs(150) },
       );
     },
   );

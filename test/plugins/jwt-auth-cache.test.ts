@@ -9,6 +9,7 @@ import { jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
 import { TokenCache, VerifiedToken } from "../../src/plugins/jwt-auth/token-cache.ts";
 import { keyOf, makeToken, SECRET } from "../support/jwt.ts";
 import { openJwtNode } from "../support/jwt-auth.ts";
+import { runs } from "../support/long-run.ts";
 
 const NOW = 1_700_000_000;
 const FAILED = "failed to verify jwt";
@@ -221,7 +222,7 @@ test("with any history of changes, a node with a warm cache answers as a fresh o
         expect([warm?.reason, warmView.consumer?.username]).toEqual([wanted?.reason, freshView.consumer?.username]);
       }
     }),
-    { numRuns: 100 },
+    { numRuns: runs(25) },
   );
 });
 

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
+import { runs } from "../support/long-run.ts";
 import { openWorld, type World } from "./live-fixture.ts";
 
 const ID = fc.constantFrom("1", "2");
@@ -94,7 +95,7 @@ test("after every step of any history requests are served as by a fresh build of
         expect(grown.live.counts).toEqual(fresh.live.counts);
       }
     }),
-    { numRuns: 25 },
+    { numRuns: runs(8) },
   );
 });
 

@@ -4,7 +4,7 @@ import { compileIpSet } from "../../src/base/net/ip.ts";
 import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { compileCondition } from "../../src/plugin/variables/condition.ts";
 import { openRouter, type Router, type RouterMode, type Rule } from "../../src/runtime/routes/router.ts";
-import { slack } from "../support/long-run.ts";
+import { runs, slack } from "../support/long-run.ts";
 
 interface RouteInput {
   readonly id: string;
@@ -395,6 +395,6 @@ test("any history of changes gives the router that a fresh build gives", () => {
             expect(ask(router, asked, name, method)).toBe(ask(fresh, asked, name, method));
           }
     }),
-    { numRuns: 150 },
+    { numRuns: runs(50) },
   );
 });

@@ -14,6 +14,11 @@ export function bounded<T>(short: T, long: T): T {
   return LONG ? long : short;
 }
 
+/** How often a property is tried: FUZZ_FACTOR times as often where that is set, as `npm run fuzz` does. */
+export function runs(few: number): number {
+  return few * Number(process.env["FUZZ_FACTOR"] ?? 1);
+}
+
 /** A bound that a guarantee states. `npm test` only catches what hangs: a busy machine is no failure; the long form holds it. */
 export function slack(boundMs: number): number {
   return boundMs * Number(process.env["TIME_SLACK"] ?? bounded(20, 1.5));

@@ -4,7 +4,7 @@
  * Source: nginx's realip module.
  */
 import { isIP } from "node:net";
-import type { IpSet } from "./net/ip.ts";
+import type { IpSet } from "./ip.ts";
 
 export interface ForwardedAddress {
   /** IPv4 is never in mapped form. */
