@@ -1,5 +1,6 @@
 /**
- * Who may use the Admin API: allow-list on the socket's address, named keys with roles, a limit on guessing.
+ * Who may use the Admin API: allow-list on the socket's address, named keys with roles, a limit on guessing that a right key
+ * passes, so that nobody can lock the operator out.
  * Promise: keys are compared in constant time and never kept in plain text, logged or echoed.
  * Source: docs/spec/admin-api.md section 2, docs/compatibility.md.
  */
@@ -22,6 +23,8 @@ export interface AccessOptions {
   readonly allowList: readonly string[];
   /** Whether a key may also come as `?api_key=` or cookie `x_api_key`. */
   readonly keyAnywhere: boolean;
+  /** Pages that belong to the operator, as browsers say in `Origin`; what the listener itself serves does too. */
+  readonly origins?: readonly string[];
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -84,16 +87,15 @@ export function openAccess(options: AccessOptions): Access {
   return {
     admitsAddress: (address) => (allows(address) ? undefined : refuse(403, "403 Forbidden")),
     identify(request) {
-      const waitMs = blockedFor(request.address);
-      if (waitMs > 0) {
-        const headers = { "Retry-After": String(Math.ceil(waitMs / 1000)) };
-        return { refusal: { ...refuse(429, "too many wrong keys from this address"), headers } };
-      }
-      const candidate = candidateOf(request, options.keyAnywhere);
-      if (candidate === undefined) return refuseKey(request, "missing apikey");
-      const actor = find(candidate);
+      const isForeign = isForeignPage(request, options.origins ?? []);
+      const candidate = candidateOf(request, options.keyAnywhere, isForeign);
+      const actor = candidate === undefined ? undefined : find(candidate);
       if (!actor) {
-        countGuess(request.address);
+        // A page that the operator visits guesses from the operator's address: it must not lock anybody out.
+        const waitMs = isForeign ? 0 : blockedFor(request.address);
+        if (waitMs > 0) return { refusal: tooMany(waitMs) };
+        if (candidate === undefined) return refuseKey(request, "missing apikey");
+        if (!isForeign) countGuess(request.address);
         return refuseKey(request, "wrong apikey");
       }
       if (actor.role === "viewer" && request.method !== "GET") {
@@ -104,11 +106,25 @@ export function openAccess(options: AccessOptions): Access {
   };
 }
 
+function tooMany(waitMs: number): AdminAnswer {
+  const headers = { "Retry-After": String(Math.ceil(waitMs / 1000)) };
+  return { ...refuse(429, "too many wrong keys from this address"), headers };
+}
+
+/** Whether a browser says that a page from elsewhere asks. */
+function isForeignPage(request: Credentials, origins: readonly string[]): boolean {
+  const origin = request.header("origin")?.toLowerCase();
+  if (origin === undefined) return request.header("sec-fetch-site") === "cross-site";
+  return !origins.includes(origin) && origin.replace(/^https?:\/\//, "") !== request.header("host")?.toLowerCase();
+}
+
 /** The first one present counts: a wrong key in the query is not rescued by a right one in the header. */
-function candidateOf(request: Credentials, anywhere: boolean): string | undefined {
+function candidateOf(request: Credentials, anywhere: boolean, isForeign: boolean): string | undefined {
   const header = request.header("x-api-key");
   if (!anywhere) return header;
-  return request.args.get("api_key") ?? header ?? cookieOf(request.header("cookie"));
+  // Browsers send the operator's cookies along with what any page asks for.
+  const cookie = isForeign ? undefined : cookieOf(request.header("cookie"));
+  return request.args.get("api_key") ?? header ?? cookie;
 }
 
 function cookieOf(header: string | undefined): string | undefined {

@@ -11,6 +11,7 @@ import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import type { Clock } from "../base/clock.ts";
 import { isGatewayError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { limitConnections } from "../base/net/connection-limit.ts";
 import type { Barrier } from "../cluster/barrier.ts";
 import type { RouterMode } from "../runtime/routes/router.ts";
 import type { Store } from "../store/store.ts";
@@ -19,6 +20,7 @@ import { parseBody, readBody } from "./admin-body.ts";
 import type { AdminRequest, Engine } from "./admin-context.ts";
 import { type AdminAnswer, answerOf, refuse } from "./admin-response.ts";
 import { keepPreparing } from "./bootstrap.ts";
+import { type Cors, openCors } from "./cors.ts";
 import { openHistory } from "./history/history.ts";
 import { openNodeList } from "./node-list.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
@@ -40,6 +42,8 @@ export interface AdminLimits {
   readonly requestMs: number;
   /** Open at a time; those beyond are closed at once. */
   readonly connections: number;
+  /** Of one address. */
+  readonly connectionsPerAddress: number;
 }
 
 export interface AdminOptions {
@@ -56,8 +60,8 @@ export interface AdminOptions {
   readonly compat: "default" | "apisix-3.5" | "strict";
   /** Addresses and CIDR ranges; empty: everyone who reaches the listener. */
   readonly allowList: readonly string[];
-  /** Default: true. */
-  readonly cors?: boolean;
+  /** Whether CORS headers are sent, and to pages of which origins only; default: true, to all. */
+  readonly cors?: boolean | readonly string[];
   /** Whether stream routes are stored; default: true. */
   readonly stream?: boolean;
   /** Default: values are stored as they are. */
@@ -68,7 +72,7 @@ export interface AdminOptions {
   readonly historyEntries?: number;
   /** What `?wait=all` waits by; started and stopped by its owner. Default: nobody can wait. */
   readonly barrier?: Barrier;
-  /** Default: 10 s, 60 s, 1,024. */
+  /** Default: 10 s, 60 s, 1,024, 256. */
   readonly limits?: Partial<AdminLimits>;
   /** PEM texts; with `clientCa`, clients must show a certificate signed by it. */
   readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
@@ -82,7 +86,7 @@ export interface AdminServer {
 
 const HISTORY_ENTRIES = 1_000;
 const BASE = "/apisix/admin";
-const LIMITS: AdminLimits = { headMs: 10_000, requestMs: 60_000, connections: 1_024 };
+const LIMITS: AdminLimits = { headMs: 10_000, requestMs: 60_000, connections: 1_024, connectionsPerAddress: 256 };
 const HEAD_BYTES_MAX = 16_384;
 const CHECK_MS = 250; // how late a connection may be found to have used up its time; Node's own default is 30 s
 
@@ -95,6 +99,7 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
     keys: options.keys,
     allowList: options.allowList,
     keyAnywhere: options.compat === "apisix-3.5",
+    origins: Array.isArray(options.cors) ? options.cors : [],
     clock: options.clock,
     log: options.log,
   });
@@ -156,10 +161,11 @@ function openHttp(options: AdminOptions, access: Access): FastifyInstance {
     connectionsCheckingInterval: CHECK_MS,
     ...{ maxHeaderSize: HEAD_BYTES_MAX, insecureHTTPParser: false }, // whatever NODE_OPTIONS says
   };
-  const fixed = fixedHeaders(options);
+  const cors = openCors(options.cors ?? true);
+  const fixed = { Server: options.serverHeader, "Content-Type": "application/json" };
   const admit = (request: FastifyRequest, reply: FastifyReply): FastifyReply | undefined => {
-    reply.headers(fixed);
-    const answer = identify(options, access, request);
+    reply.headers(fixed).headers(cors.answer(request.headers.origin));
+    const answer = identify(cors, access, request);
     return answer && send(reply, answer);
   };
   const common = {
@@ -188,6 +194,7 @@ function openHttp(options: AdminOptions, access: Access): FastifyInstance {
     ? fastify({ ...common, https: secure })
     : fastify({ ...common, http })) as unknown as FastifyInstance;
   app.server.maxConnections = limits.connections;
+  limitConnections(app.server, limits.connectionsPerAddress);
   // Bodies are read by readBody, whatever type they are said to have.
   for (const method of METHODS) app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
   app.decorateRequest(ASKED, undefined);
@@ -251,27 +258,8 @@ const REFUSED_BYTES: Readonly<Record<string, readonly [number, string]>> = {
   ERR_HTTP_REQUEST_TIMEOUT: [408, "Request Timeout"],
 };
 
-function fixedHeaders(options: AdminOptions): Readonly<Record<string, string>> {
-  const cors = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Credentials": "true",
-    "Access-Control-Expose-Headers": "*",
-    "Access-Control-Max-Age": "3600",
-  };
-  return { Server: options.serverHeader, "Content-Type": "application/json", ...(options.cors !== false && cors) };
-}
-
-const PREFLIGHT: Readonly<Record<string, string>> = {
-  "Access-Control-Allow-Origin": "*",
-  "Access-Control-Allow-Methods": "POST, GET, PUT, OPTIONS, DELETE, PATCH",
-  "Access-Control-Max-Age": "3600",
-  "Access-Control-Allow-Headers": "*",
-  "Access-Control-Allow-Credentials": "true",
-  "Content-Type": "text/plain",
-};
-
 /** Remembers who asks for what. @returns an answer for those who get no further */
-function identify(options: AdminOptions, access: Access, request: FastifyRequest): AdminAnswer | undefined {
+function identify(cors: Cors, access: Access, request: FastifyRequest): AdminAnswer | undefined {
   const { raw } = request;
   const address = raw.socket.remoteAddress ?? "";
   const barred = access.admitsAddress(address);
@@ -279,7 +267,8 @@ function identify(options: AdminOptions, access: Access, request: FastifyRequest
   const { method } = request;
   const { originalUrl } = request;
   const path = pathOf(originalUrl);
-  if (method === "OPTIONS" && options.cors !== false) return { status: 200, headers: PREFLIGHT };
+  const preflight = method === "OPTIONS" ? cors.preflight(request.headers.origin) : undefined;
+  if (preflight) return { status: 200, headers: preflight };
   if (method === "HEAD" && path === BASE) return { status: 200 };
   const args = firstValues(splitOnce(originalUrl, "?")[1]);
   const header = (name: string): string | undefined => {

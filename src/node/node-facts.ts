@@ -30,7 +30,11 @@ export function nodeFacts(input: FactsInput): NodeFacts {
   const { id, role, version, settings, store, clock, ...live } = input;
   const { maxStaleMs } = settings;
   const { readyProblems } = settings.status;
-  return { id, role, version, store, startedAtMs: clock.nowMs(), maxStaleMs, readyProblems, ...live };
+  const apisixVersion = apisixVersionOf(settings.serverHeader) ?? version;
+  return {
+    ...{ id, role, version, apisixVersion, store, startedAtMs: clock.nowMs(), maxStaleMs, readyProblems },
+    ...live,
+  };
 }
 
 /** Facts of the configuration that a data plane serves. */
@@ -128,4 +132,9 @@ export function startStoreProbe(store: Store, key: string, clock: Clock): StoreP
 
 export function listenerFacts(name: string, address: { host: string; port: number }, tls = false): ListenerFacts {
   return { name, address: address as Address, tls };
+}
+
+/** `APISIX/3.11.0`, and whatever follows. */
+function apisixVersionOf(serverHeader: string | undefined): string | undefined {
+  return /^APISIX\/(\S+)/i.exec(serverHeader ?? "")?.[1];
 }

@@ -91,7 +91,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
     collectProcessMetrics(metrics);
     collectNodeMetrics(metrics, facts);
     const status = settings.status.listen
-      ? await openStatusListener(settings.status.listen, settings.prometheus.exportUri, facts, metrics, () => serving)
+      ? await openStatusListener(settings.status.listen, settings, facts, metrics, () => serving)
       : undefined;
     if (status) {
       stops.push(() => status.stop());
@@ -100,9 +100,10 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
     if (settings.control.listen) {
       const control = await openControl({
         listen: settings.control.listen,
+        hosts: [...settings.control.hosts, settings.control.listen.host],
         facts: controlFacts({
           id,
-          version,
+          version: facts.apisixVersion,
           registry,
           prefix: settings.prefix,
           startedMs: facts.startedAtMs,
@@ -186,14 +187,15 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
 
 function openStatusListener(
   listen: Address,
-  exportUri: string,
+  { prometheus, status }: Settings,
   facts: NodeFacts,
   metrics: Metrics,
   serving: () => Serving | undefined,
 ): Promise<Listener> {
   return openStatus({
     listen,
-    exportUri,
+    hosts: [...status.hosts, listen.host, ...(status.advertise ? [status.advertise.host] : [])],
+    exportUri: prometheus.exportUri,
     facts,
     metrics: () => serving()?.metrics() ?? metricsText(metrics.registry),
     metricsType: metrics.registry.contentType,

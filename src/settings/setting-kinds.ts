@@ -122,6 +122,27 @@ export const origin: Kind<string> = kind("an address such as http://10.0.0.1:237
   return url.pathname === "/" && url.hostname !== "" ? url.origin : undefined;
 });
 
+export const hostName: Kind<string> = kind("a host name such as status.example.com", (input) =>
+  typeof input === "string" && isHost(input) ? input.toLowerCase() : undefined,
+);
+
+const WEB_ORIGIN = /^https?:\/\/(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?$/;
+
+/** on or off, or a list of what browsers send as Origin. */
+export const onOffOrOrigins: Kind<boolean | readonly string[]> = kind(
+  "on, off, or a list of origins such as https://dashboard.example.com",
+  (input) => {
+    const word = Array.isArray(input) && input.length === 1 ? input[0] : input;
+    const isOn = onOff.read(word);
+    if (isOn !== undefined) return isOn;
+    const origins = (Array.isArray(input) ? input.flatMap(splitText) : splitText(input)).map((one) =>
+      asText(one).toLowerCase(),
+    );
+    return origins.length > 0 && origins.every((one) => WEB_ORIGIN.test(one)) ? origins : undefined;
+  },
+  { list: true, flag: true },
+);
+
 export const ipRange: Kind<string> = kind("an IP address or range such as 10.0.0.0/8", (input) =>
   ipListError([input]) === undefined ? (input as string) : undefined,
 );

@@ -57,6 +57,11 @@ export function switchable<Value, Suffix extends string>(
   return leaf(kind, { description, defaultText, unset: undefined, switchable: true });
 }
 
+/** Settings below a common name. */
+export function group<Tree extends TProperties>(description: string, tree: Tree): TObject<Tree> {
+  return Type.Object(tree, { description });
+}
+
 function leaf<Value, Suffix extends string>(
   kind: Kind<Value, Suffix>,
   facts: Omit<SettingFacts, "kind" | "secret" | "aliases"> & SettingMore,

@@ -4,7 +4,7 @@
  * may have been meant as its value is never repeated.
  */
 import { isIP } from "node:net";
-import { onOff, SWITCH_WORDS } from "./setting-kinds.ts";
+import { SWITCH_WORDS } from "./setting-kinds.ts";
 import { FLAG_NAMES, type SettingName, VARIABLE_NAMES, VARIABLE_PREFIX } from "./setting-names.ts";
 import { didYouMean } from "./suggest.ts";
 
@@ -53,8 +53,9 @@ export function readArguments(argv: readonly string[]): SourceRead {
       continue;
     }
     const isSwitch = resolved?.name.entry.facts.kind.flag === true;
+    const takesList = resolved?.name.entry.facts.kind.list === true;
     let input = equals < 0 ? undefined : argument.slice(equals + 1);
-    if (input === undefined && free !== undefined && (!isSwitch || SWITCH_WORDS.includes(free))) {
+    if (input === undefined && free !== undefined && (!isSwitch || takesList || SWITCH_WORDS.includes(free))) {
       input = free;
       at++;
     }
@@ -69,7 +70,7 @@ function resolveFlag(flag: string): { readonly name: SettingName; readonly negat
   const name = FLAG_NAMES.get(flag);
   if (name) return { name, negated: false };
   const opposite = flag.startsWith("no-") ? FLAG_NAMES.get(flag.slice(3)) : undefined;
-  return opposite?.entry.facts.kind === onOff ? { name: opposite, negated: true } : undefined;
+  return opposite?.entry.facts.kind.flag ? { name: opposite, negated: true } : undefined;
 }
 
 /**

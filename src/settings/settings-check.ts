@@ -73,15 +73,26 @@ export function checkRole(role: Role, settings: Settings): readonly string[] {
       `an admin key that APISIX was shipped with is refused while admin.listen is ${formatAddress(admin.listen)}: everybody knows it`,
     );
   }
+  if (!isLoopback(admin.listen)) {
+    for (const { name, key } of namedKeys(settings)) {
+      if (key === undefined || key.length >= KEY_LENGTH_LEAST) continue;
+      const given = name === "admin" ? "admin.key" : name === "viewer" ? "admin.viewer_key" : `admin.keys: ${name}`;
+      problems.push(
+        `${given} has fewer than ${KEY_LENGTH_LEAST} characters, which is refused while admin.listen is ${formatAddress(admin.listen)}: make one by openssl rand -hex 16`,
+      );
+    }
+  }
   return problems;
 }
 
-function checkKeys({ admin }: Settings): readonly string[] {
-  const named: readonly { readonly name: string; readonly key: string | undefined }[] = [
-    { name: "admin", key: admin.key },
-    { name: "viewer", key: admin.viewerKey },
-    ...admin.keys,
-  ];
+const KEY_LENGTH_LEAST = 16; // what others can reach, others can guess at
+
+function namedKeys({ admin }: Settings): readonly { readonly name: string; readonly key: string | undefined }[] {
+  return [{ name: "admin", key: admin.key }, { name: "viewer", key: admin.viewerKey }, ...admin.keys];
+}
+
+function checkKeys(settings: Settings): readonly string[] {
+  const named = namedKeys(settings);
   const given = named.filter(({ key }) => key !== undefined);
   const problems: string[] = [];
   if (new Set(named.map(({ name }) => name)).size < named.length) {

@@ -2,27 +2,29 @@
  * Every setting there is, once: name, kind, default, meaning. Flags, environment, YAML and docs/settings.md follow
  * from this tree: the YAML path `a.b_c` is the flag `--a-b-c` and the variable `JOTGATE_A_B_C`.
  */
-import { type Static, type TObject, type TProperties, Type } from "typebox";
+import { type Static, Type } from "typebox";
 import { METADATA_ADDRESSES } from "../base/net/ip.ts";
 import { compileSchema } from "../base/schema/schema.ts";
-import { optional, type SettingValues, setting, switchable } from "./setting.ts";
-import { countedMetrics } from "./setting-counted-metrics.ts";
+import { group, optional, type SettingValues, setting, switchable } from "./setting.ts";
 import {
   address,
   choice,
   duration,
+  hostName,
   integer,
   ipRange,
   ipRangeOrUnix,
   listOf,
   onOff,
+  onOffOrOrigins,
   origin,
   resolver,
-  size,
   structure,
   text,
   workerCount,
 } from "./setting-kinds.ts";
+import { limits } from "./settings-limits.ts";
+import { prometheus, redirect } from "./settings-plugins.ts";
 
 const path = text("a path", /^[^\0]+$/);
 const headerText = text("printable ASCII text", /^[\x21-\x7e](?:[\x20-\x7e]{0,254}[\x21-\x7e])?$/);
@@ -42,10 +44,6 @@ const adminKeys = structure(
   "a list of {name, key, role} with role admin or viewer",
   (value): value is readonly AdminKey[] => compileSchema(Type.Array(AdminKey)).check(value) === undefined,
 );
-
-function group<Tree extends TProperties>(description: string, tree: Tree): TObject<Tree> {
-  return Type.Object(tree, { description });
-}
 
 const etcd = group("The store that all nodes share. Without it, one machine keeps its data in `data_dir`.", {
   hosts: optional(listOf(origin), "the embedded store", "Members of the etcd cluster.", { aliases: ["etcd"] }),
@@ -85,7 +83,11 @@ const admin = group("The Admin API.", {
   }),
   keys: setting(adminKeys, "[]", "Further keys, each with a name for the history.", { secret: true }),
   allow_list: setting(listOf(ipRange), "", "Socket addresses that may use the Admin API; empty: all that reach it."),
-  cors: setting(onOff, "on", "Send the CORS headers that APISIX's Admin API sends."),
+  cors: setting(
+    onOffOrOrigins,
+    "on",
+    "Send the CORS headers that APISIX's Admin API sends; with a list of origins, only to pages from there.",
+  ),
   tls: group("TLS of the Admin API.", {
     cert: optional(path, "plain HTTP", "PEM file of the certificate chain."),
     key: optional(path, "plain HTTP", "PEM file of its key."),
@@ -105,28 +107,6 @@ const PASSIVE_PLUGINS = [
   ...["datadog", "zipkin", "skywalking", "opentelemetry", "prometheus", "node-status", "server-info", "inspect"],
   ...["gzip", "brotli", "proxy-cache", "graphql-proxy-cache", "proxy-mirror", "proxy-control"],
 ].join(",");
-
-const limits = group("Bounds on what one client may ask for.", {
-  head_bytes: setting(size, "16KiB", "Largest request head."),
-  target_bytes: setting(size, "16KiB", "Longest request target (path and query)."),
-  header_lines: setting(integer(1, 1_000), "100", "Most header lines of one request."),
-  body_bytes: switchable(size, "off", "Largest request body; larger ones are answered 413."),
-  head_timeout: setting(duration, "10s", "How long a client may take to send a request head."),
-  body_timeout: setting(duration, "60s", "Longest pause inside a request body."),
-  send_timeout: setting(duration, "60s", "Longest pause of a client that reads an answer."),
-  idle_timeout: setting(
-    duration,
-    "75s",
-    "How long an unused keep-alive connection stays open; longer than that of a load balancer in front, which is often 60 s.",
-  ),
-  connections: setting(integer(1, 1_000_000), "16384", "Most client connections of one listener and worker."),
-  connections_per_address: switchable(
-    integer(1, 1_000_000),
-    "4096",
-    "Most client connections from one address, `trusted_addresses` excepted.",
-  ),
-  upstream_connections: setting(integer(1, 1_000_000), "16384", "Most connections of one worker to upstream nodes."),
-});
 
 export const SettingsSchema = Type.Object({
   etcd,
@@ -160,41 +140,24 @@ export const SettingsSchema = Type.Object({
       "the address of `status.listen`",
       "Address under which other nodes reach the status port.",
     ),
-  }),
-  prometheus: group("What the `prometheus` plugin counts, and under which names; APISIX's `plugin_attr.prometheus`.", {
-    export_uri: setting(
-      text("a path such as /metrics", /^\/[A-Za-z0-9/._~-]{1,255}$/),
-      "/apisix/prometheus/metrics",
-      "Where the status listener, beside `/metrics`, and `public-api` serve the metrics.",
-    ),
-    metric_prefix: setting(
-      text("letters, digits and _", /^[a-zA-Z_][a-zA-Z0-9_]{0,63}$/),
-      "apisix_",
-      "What names of APISIX's metrics begin with; Jotgate's own begin with `jotgate_`.",
-    ),
-    default_buckets: setting(
-      listOf(integer(1, 86_400_000)),
-      "1,2,5,10,20,50,100,200,500,1000,2000,5000,10000,30000,60000",
-      "Upper bounds of the buckets of `http_latency`, in milliseconds.",
-    ),
-    metrics: setting(
-      countedMetrics,
-      "{}",
-      "Labels from request variables, and when a series that stands still is forgotten.",
+    hosts: setting(
+      listOf(hostName),
+      "",
+      "Host names it answers to, beside addresses, names without a dot, the machine's own, and those of `listen` and `advertise`.",
     ),
   }),
-  redirect: group("The `redirect` plugin; APISIX's `plugin_attr.redirect`.", {
-    https_port: optional(
-      integer(1, 65_535),
-      "the port of `gateway.tls.listen`, else 443",
-      "Where `http_to_https` sends callers, such as 443 when a load balancer in front ends TLS.",
-    ),
-  }),
+  prometheus,
+  redirect,
   control: group("APISIX's Control API. It has no authentication: keep it on loopback.", {
     listen: switchable(
       address,
       "127.0.0.1:9090",
       "Where `/v1/server_info`, `/v1/schema` and `/v1/healthcheck` are served.",
+    ),
+    hosts: setting(
+      listOf(hostName),
+      "",
+      "Host names it answers to, beside addresses, names without a dot, the machine's own, and that of `listen`.",
     ),
   }),
   history: group("What was written through the Admin API, by whom.", {

@@ -63,11 +63,17 @@ const CHECKED: readonly string[] = DUMPS.map(([plural]) => plural);
 
 export async function openControl(options: {
   readonly listen: Address;
+  /** Host names it answers to, beside those of every machine. */
+  readonly hosts?: readonly string[];
   readonly facts: ControlFacts;
 }): Promise<Listener> {
   const { facts } = options;
-  const server = createServer({ error_msg: "404 Not Found" });
+  const server = createServer({ error_msg: "404 Not Found" }, options.hosts ?? [], "control.hosts");
   const missing = (error_msg: string): { code: 404; body: object } => ({ code: 404, body: { error_msg } });
+
+  // Plugins are loaded when a node starts, and memory is the engine's own matter: done is done.
+  server.put("/v1/plugins/reload", async (_request, reply) => reply.send("done"));
+  server.post("/v1/gc", async (_request, reply) => reply.send());
 
   server.get("/v1/server_info", async () => facts.serverInfo());
 

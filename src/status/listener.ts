@@ -3,11 +3,14 @@
  * Promise: an error tells nothing of the inside; stopping ends open requests at once.
  */
 import { type FastifyInstance, type FastifyReply, fastify } from "fastify";
+import { limitConnections } from "../base/net/connection-limit.ts";
 import type { Address } from "../settings/setting-kinds.ts";
+import { knownHosts } from "./known-hosts.ts";
 
 const HEAD_BYTES_MAX = 8_192;
 const BODY_BYTES_MAX = 1_024; // nothing here reads a body
 const CONNECTIONS_MAX = 512; // scrapers, probes and long polls of other nodes
+const CONNECTIONS_PER_ADDRESS = 128;
 const HEAD_TIMEOUT_MS = 10_000;
 const CHECK_MS = 1_000; // how late that is noticed; Node's own default is 30 s
 
@@ -17,8 +20,11 @@ export interface Listener {
   stop(): Promise<void>;
 }
 
-/** A server without routes; `notFound` is what an unknown path is told. */
-export function createServer(notFound: object): FastifyInstance {
+/**
+ * A server without routes; `notFound` is what an unknown path is told.
+ * @param hosts Host names that are known beside those of every machine @param setting names where to add one
+ */
+export function createServer(notFound: object, hosts: readonly string[], setting: string): FastifyInstance {
   const server = fastify({
     logger: false,
     bodyLimit: BODY_BYTES_MAX,
@@ -38,6 +44,12 @@ export function createServer(notFound: object): FastifyInstance {
     },
   });
   server.server.maxConnections = CONNECTIONS_MAX;
+  limitConnections(server.server, CONNECTIONS_PER_ADDRESS);
+  const isKnown = knownHosts(hosts);
+  const unknown = { error_msg: `this Host name is not one of the listener's: add it to ${setting} if it is` };
+  server.addHook("onRequest", async (request, reply) =>
+    isKnown(request.headers.host) ? undefined : reply.code(421).send(unknown),
+  );
   server.removeAllContentTypeParsers();
   server.addContentTypeParser("*", (_request, _payload, done) => done(null));
   server.setNotFoundHandler((_request, reply) => reply.code(404).send(notFound));

@@ -70,6 +70,8 @@ export interface NodeFacts {
   readonly id: string;
   readonly role: "all" | "admin" | "gateway";
   readonly version: string;
+  /** What tools made for APISIX are told: of `server_header` where that says APISIX, else `version`. */
+  readonly apisixVersion: string;
   readonly startedAtMs: number;
   readonly store: "etcd" | "embedded";
   /** Traffic is refused and readiness lost beyond this age; undefined: never. */

@@ -77,7 +77,7 @@ export function collectNodeMetrics(metrics: Metrics, facts: NodeFacts): void {
 /** What dashboards made for APISIX look for. Source: docs/spec/plugins.md section 11. */
 function collectApisixMetrics(metrics: Metrics, facts: NodeFacts): void {
   metrics.gaugeOf("apisix_node_info", "Info of APISIX node", ["hostname", "version"], () => [
-    { labels: [hostname(), facts.version], value: 1 },
+    { labels: [hostname(), facts.apisixVersion], value: 1 },
   ]);
   if (facts.store !== "etcd") return;
   metrics.gaugeOf("apisix_etcd_reachable", "Config server etcd reachable from APISIX, 0 is unreachable", [], () =>

@@ -11,6 +11,8 @@ import { CONTENT_SECURITY_POLICY, statusPage } from "./status-page.ts";
 
 export interface StatusOptions {
   readonly listen: Address;
+  /** Host names it answers to, beside those of every machine. */
+  readonly hosts?: readonly string[];
   readonly facts: NodeFacts;
   /** All metrics of the node in Prometheus' text format, workers merged. */
   readonly metrics: () => Promise<string>;
@@ -28,7 +30,7 @@ const WAITING_MAX = 256;
 
 export async function openStatus(options: StatusOptions): Promise<Listener> {
   const { facts } = options;
-  const server = createServer({ error_msg: "not found" });
+  const server = createServer({ error_msg: "not found" }, options.hosts ?? [], "status.hosts");
   let waiting = 0;
 
   server.get("/live", async () => ({ status: "ok" }));

@@ -1,12 +1,20 @@
-import { connect } from "node:net";
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ADMIN_KEY, type AdminWorld, openAdminWorld, VIEWER_KEY } from "../support/admin.ts";
+import { until } from "../support/until.ts";
 
 let world: AdminWorld;
 beforeAll(async () => {
   world = await openAdminWorld();
 });
 afterAll(() => world.close());
+
+async function connected(port: number): Promise<Socket> {
+  const socket = connect(port, "127.0.0.1");
+  await once(socket, "connect");
+  return socket;
+}
 
 const CORS = {
   "access-control-allow-origin": "*",
@@ -156,14 +164,75 @@ describe("keys", () => {
     await old.close();
   });
 
-  test("who guesses too often has to wait, with the right key too", async () => {
+  test("who guesses too often has to wait, and the right key works all the while", async () => {
     const guarded = await openAdminWorld({ store: world.store });
     const wrong = { headers: { "X-API-KEY": "guess" } };
     for (let turn = 0; turn < 20; turn++) expect((await guarded.call("GET", "/routes", wrong)).status).toBe(401);
-    const reply = await guarded.call("GET", "/routes");
+    const reply = await guarded.call("GET", "/routes", wrong);
     expect(reply.status).toBe(429);
     expect(Number(reply.headers["retry-after"])).toBeGreaterThan(0);
+    expect((await guarded.call("GET", "/routes", { headers: { "X-API-KEY": undefined } })).status).toBe(429);
+    for (const key of [ADMIN_KEY, VIEWER_KEY])
+      expect((await guarded.call("GET", "/routes", { headers: { "X-API-KEY": key } })).status).toBe(200);
     await guarded.close();
+  });
+
+  test.each<Record<string, string>>([
+    { Origin: "https://evil.example" },
+    { Origin: "null" },
+    { Origin: "http://127.0.0.1:1" },
+    { "Sec-Fetch-Site": "cross-site" },
+  ])("wrong keys of a page from elsewhere (%j) lock nobody out", async (page) => {
+    const guarded = await openAdminWorld({ store: world.store });
+    const wrong = { "X-API-KEY": "guess" };
+    for (let turn = 0; turn < 30; turn++)
+      expect((await guarded.call("GET", "/routes", { headers: { ...wrong, ...page } })).status).toBe(401);
+    expect((await guarded.call("GET", "/routes", { headers: wrong })).status).toBe(401);
+    const own = { ...wrong, Origin: `http://127.0.0.1:${guarded.port}` };
+    for (let turn = 0; turn < 19; turn++) await guarded.call("GET", "/routes", { headers: own });
+    expect((await guarded.call("GET", "/routes", { headers: own })).status).toBe(429);
+    await guarded.close();
+  });
+
+  test("a page from elsewhere writes nothing with the cookie of the operator", async () => {
+    const old = await openAdminWorld({ store: world.store, compat: "apisix-3.5" });
+    const cookie = { "X-API-KEY": undefined, Cookie: `x_api_key=${ADMIN_KEY}` };
+    for (const page of [{ Origin: "https://evil.example" }, { "Sec-Fetch-Site": "cross-site" }]) {
+      const reply = await old.call("DELETE", "/routes/1", { headers: { ...cookie, ...page } });
+      expect(reply).toMatchObject({ status: 401, body: { description: "missing apikey" } });
+    }
+    expect((await old.call("DELETE", "/routes/1", { headers: cookie })).status).toBe(404);
+    await old.close();
+  });
+
+  test("with a list of origins only their pages are shown answers", async () => {
+    const listed = await openAdminWorld({ store: world.store, cors: ["https://dash.example"] });
+    const from = (Origin: string) => ({ headers: { Origin } });
+    const ours = await listed.call("GET", "/routes", from("https://dash.example"));
+    expect(ours.headers).toMatchObject({ "access-control-allow-origin": "https://dash.example", vary: "Origin" });
+    const preflight = await listed.call("OPTIONS", "/routes", from("https://dash.example"));
+    expect(preflight).toMatchObject({
+      status: 200,
+      headers: { "access-control-allow-origin": "https://dash.example" },
+    });
+    for (const method of ["GET", "OPTIONS"]) {
+      const reply = await listed.call(method, "/routes", from("https://evil.example"));
+      expect(reply.status).toBe(200);
+      expect(Object.keys(reply.headers).filter((name) => name.startsWith("access-control"))).toEqual([]);
+    }
+    await listed.close();
+  });
+
+  test("one address holds a bounded number of connections, and gets its place back", async () => {
+    const bounded = await openAdminWorld({ store: world.store, limits: { connectionsPerAddress: 3 } });
+    const open = await Promise.all([1, 2, 3].map(() => connected(bounded.port)));
+    const beyond = await connected(bounded.port);
+    await once(beyond, "close");
+    open[0]?.destroy();
+    const answers = async () => (await bounded.call("GET", "/routes").catch(() => undefined))?.status === 200;
+    await until(answers, "the place of a closed connection is free");
+    for (const socket of open) socket.destroy();
+    await bounded.close();
   });
 
   test("a missing key is no guess", async () => {

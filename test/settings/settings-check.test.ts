@@ -74,6 +74,36 @@ describe("what a role needs", () => {
       want: "everybody knows it",
     },
     {
+      says: "a short key is fine on loopback",
+      role: "all",
+      argv: ["--admin-key", "short"],
+      want: undefined,
+    },
+    {
+      says: "a short key is refused off loopback",
+      role: "all",
+      argv: ["--admin-key", "0123456789abcde", "--admin-listen", "10.0.0.1:9180"],
+      want: "admin.key has fewer than 16 characters",
+    },
+    {
+      says: "a short viewer's key too",
+      role: "all",
+      argv: ["--viewer-key", "0123456789abcde", "--admin-listen", "0.0.0.0:9180"],
+      want: "admin.viewer_key has fewer than 16 characters",
+    },
+    {
+      says: "and a short named one",
+      role: "all",
+      argv: ["--admin-keys", '[{"name":"ci","key":"short","role":"viewer"}]', "--admin-listen", "[::]:9180"],
+      want: "admin.keys: ci has fewer than 16 characters",
+    },
+    {
+      says: "16 characters do",
+      role: "all",
+      argv: ["--admin-key", "0123456789abcdef", "--admin-listen", "0.0.0.0:9180"],
+      want: undefined,
+    },
+    {
       says: "two listeners on one port are refused",
       role: "all",
       argv: ["--status-listen", "127.0.0.1:9080"],

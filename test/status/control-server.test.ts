@@ -32,6 +32,15 @@ beforeAll(async () => {
 });
 afterAll(() => listener.stop());
 
+test("what only APISIX has to do is answered as done", async () => {
+  const base = `http://127.0.0.1:${listener.address.port}`;
+  const reload = await fetch(`${base}/v1/plugins/reload`, { method: "PUT" });
+  expect([reload.status, await reload.text()]).toEqual([200, "done"]);
+  const gc = await fetch(`${base}/v1/gc`, { method: "POST" });
+  expect([gc.status, await gc.text()]).toEqual([200, ""]);
+  expect((await fetch(`${base}/v1/gc`)).status).toBe(404);
+});
+
 test.each<{ path: string; status?: number; want: unknown }>([
   { path: "/v1/server_info", want: facts.serverInfo() },
   { path: "/v1/schema", want: { ...facts.schemas(), stream_plugins: {} } },

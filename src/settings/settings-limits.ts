@@ -1,0 +1,27 @@
+/**
+ * Settings that bound what one client may ask for.
+ */
+import { group, setting, switchable } from "./setting.ts";
+import { duration, integer, size } from "./setting-kinds.ts";
+
+export const limits = group("Bounds on what one client may ask for.", {
+  head_bytes: setting(size, "16KiB", "Largest request head."),
+  target_bytes: setting(size, "16KiB", "Longest request target (path and query)."),
+  header_lines: setting(integer(1, 1_000), "100", "Most header lines of one request."),
+  body_bytes: switchable(size, "off", "Largest request body; larger ones are answered 413."),
+  head_timeout: setting(duration, "10s", "How long a client may take to send a request head."),
+  body_timeout: setting(duration, "60s", "Longest pause inside a request body."),
+  send_timeout: setting(duration, "60s", "Longest pause of a client that reads an answer."),
+  idle_timeout: setting(
+    duration,
+    "75s",
+    "How long an unused keep-alive connection stays open; longer than that of a load balancer in front, which is often 60 s.",
+  ),
+  connections: setting(integer(1, 1_000_000), "16384", "Most client connections of one listener and worker."),
+  connections_per_address: switchable(
+    integer(1, 1_000_000),
+    "4096",
+    "Most client connections from one address, `trusted_addresses` excepted.",
+  ),
+  upstream_connections: setting(integer(1, 1_000_000), "16384", "Most connections of one worker to upstream nodes."),
+});

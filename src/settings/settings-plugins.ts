@@ -1,0 +1,40 @@
+/**
+ * Settings of single plugins: what APISIX has under `plugin_attr`.
+ */
+import { group, optional, setting } from "./setting.ts";
+import { countedMetrics } from "./setting-counted-metrics.ts";
+import { integer, listOf, text } from "./setting-kinds.ts";
+
+export const prometheus = group(
+  "What the `prometheus` plugin counts, and under which names; APISIX's `plugin_attr.prometheus`.",
+  {
+    export_uri: setting(
+      text("a path such as /metrics", /^\/[A-Za-z0-9/._~-]{1,255}$/),
+      "/apisix/prometheus/metrics",
+      "Where the status listener, beside `/metrics`, and `public-api` serve the metrics.",
+    ),
+    metric_prefix: setting(
+      text("letters, digits and _", /^[a-zA-Z_][a-zA-Z0-9_]{0,63}$/),
+      "apisix_",
+      "What names of APISIX's metrics begin with; Jotgate's own begin with `jotgate_`.",
+    ),
+    default_buckets: setting(
+      listOf(integer(1, 86_400_000)),
+      "1,2,5,10,20,50,100,200,500,1000,2000,5000,10000,30000,60000",
+      "Upper bounds of the buckets of `http_latency`, in milliseconds.",
+    ),
+    metrics: setting(
+      countedMetrics,
+      "{}",
+      "Labels from request variables, and when a series that stands still is forgotten.",
+    ),
+  },
+);
+
+export const redirect = group("The `redirect` plugin; APISIX's `plugin_attr.redirect`.", {
+  https_port: optional(
+    integer(1, 65_535),
+    "the port of `gateway.tls.listen`, else 443",
+    "Where `http_to_https` sends callers, such as 443 when a load balancer in front ends TLS.",
+  ),
+});
