@@ -4,10 +4,13 @@
  * Source: docs/spec/admin-api.md sections 5.9, 6 and 7.
  */
 import { withDefaults } from "../base/schema/schema-defaults.ts";
+import type { KindName } from "../model/kinds.ts";
 import type { DeclaredMembers } from "../model/named-secrets.ts";
 import type { WriteContext } from "../plugin/plugin.ts";
 import { declaredMembersOf } from "../runtime/field-opener.ts";
 import type { PluginRegistry, PluginSide } from "../runtime/plugins/plugin-registry.ts";
+import { type JudgeEnv, verdictOn } from "../runtime/record-verdict.ts";
+import { upstreamError } from "../runtime/upstream/upstream-verdict.ts";
 
 type Members = Readonly<Record<string, unknown>>;
 
@@ -41,12 +44,14 @@ export interface PluginCatalog {
   readonly declared: DeclaredMembers;
   /** @returns the first error of a `plugins` member in APISIX's words, unknown plugins among them */
   checkPlugins(plugins: unknown, side: "route" | "consumer"): string | undefined;
+  /** Why gateway nodes would not take a record that has passed every other check; undefined when they would. */
+  verdict(kind: KindName, value: Members): string | undefined;
   /** @returns the first error of a plugin's metadata, without any prefix */
   checkMetadata(name: string, value: unknown): string | undefined;
 }
 
 /** The catalog of a node's plugins. */
-export function catalogOf(registry: PluginRegistry, write: WriteContext): PluginCatalog {
+export function catalogOf(registry: PluginRegistry, write: WriteContext, judge?: JudgeEnv): PluginCatalog {
   const plugins = registry.names.flatMap((name) => describe(registry, name, write));
   const byName = new Map(plugins.map((plugin) => [plugin.name, plugin]));
   return {
@@ -54,8 +59,25 @@ export function catalogOf(registry: PluginRegistry, write: WriteContext): Plugin
     get: (name) => byName.get(name),
     declared: declaredMembersOf(registry),
     checkPlugins: (confs, side) => registry.checkAll(confs, side, "write", write),
+    verdict: (kind, value) =>
+      nodesVerdict(kind, value, judge ?? { registry, upstreamError: (one) => upstreamError(one, undefined) }),
     checkMetadata: (name, value) => registry.check(name, value, "metadata", write),
   };
+}
+
+/** Their own checks say all there is to say of these. */
+const UNJUDGED: ReadonlySet<KindName> = new Set(["plugin_metadata", "secret", "proto", "stream_route"]);
+/** An upstream with one of these is for stream routes, which are stored without effect. */
+const STREAM_SCHEMES: ReadonlySet<unknown> = new Set(["tcp", "udp", "tls", "kafka"]);
+
+/** @param value plain text */
+function nodesVerdict(kind: KindName, value: Members, judge: JudgeEnv): string | undefined {
+  if (UNJUDGED.has(kind)) return undefined;
+  const judged = kind === "upstream" && STREAM_SCHEMES.has(value["scheme"]) ? { ...value, scheme: "http" } : value;
+  const id = String(value["username"] ?? value["id"] ?? "0");
+  const key = kind === "credential" ? { kind, id, consumer: "0", credential: id } : { kind, id };
+  const read = verdictOn(key, Buffer.from(JSON.stringify(judged)), { ...judge, decrypt: undefined });
+  return read.ok ? undefined : read.problem;
 }
 
 function describe(registry: PluginRegistry, name: string, write: WriteContext): CatalogPlugin[] {

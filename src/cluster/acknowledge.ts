@@ -7,6 +7,16 @@ import type { Log } from "../base/log.ts";
 import type { LeaseId, Revision, Store } from "../store/store.ts";
 import { controlKeys } from "../store/store-keys.ts";
 
+/** A record that a node has not taken, or that makes it refuse requests. */
+export interface Refusal {
+  /** Store key. */
+  readonly key: string;
+  /** Of the record. */
+  readonly revision: Revision;
+  /** Without any secret. */
+  readonly reason: string;
+}
+
 export interface AcknowledgerOptions {
   /** Long-lived; closed by its owner. */
   readonly store: Store;
@@ -17,7 +27,14 @@ export interface AcknowledgerOptions {
   readonly lease: () => LeaseId | undefined;
   /** Resolves when every worker has applied `revision`; default: at once. */
   readonly settled?: (revision: Revision) => Promise<unknown>;
+  /** The newest refusals; default: there are none. */
+  readonly refusals?: (() => readonly Refusal[]) | undefined;
 }
+
+/** Of one acknowledgement; it is a record of the store. */
+const REFUSALS_MAX = 16;
+/** Acknowledgements follow each other, and an asker may see only the last: each names the refusals of some before it. */
+const REPEATED = 4;
 
 export class Acknowledger {
   readonly #options: AcknowledgerOptions;
@@ -26,6 +43,8 @@ export class Acknowledger {
   /** The newest revision asked about; older ones are answered with it. */
   #wanted: Revision = 0n;
   #written: Revision = 0n;
+  /** Revisions that were acknowledged last. */
+  readonly #acked: Revision[] = [];
   #working: Promise<void> | undefined;
   #stopped = false;
 
@@ -64,7 +83,15 @@ export class Acknowledger {
   }
 
   async #put(revision: Revision): Promise<void> {
-    const value = Buffer.from(JSON.stringify({ applied: revision.toString() }), "utf8");
+    const since = this.#acked[0] ?? 0n;
+    const refused = (this.#options.refusals?.() ?? [])
+      .filter((one) => one.revision > since && one.revision <= revision)
+      .slice(-REFUSALS_MAX)
+      .map((one) => ({ ...one, revision: String(one.revision) }));
+    const said = { applied: revision.toString(), ...(refused.length > 0 ? { refused } : {}) };
+    const value = Buffer.from(JSON.stringify(said), "utf8");
+    this.#acked.push(revision);
+    if (this.#acked.length > REPEATED) this.#acked.shift();
     const lease = this.#options.lease();
     if (lease === undefined) return; // not registered, so nobody waits for this node
     await this.#options.store.txn({ compare: [], then: [{ op: "put", key: this.#key, value, lease }] });

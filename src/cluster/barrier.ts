@@ -9,6 +9,7 @@ import type { Log } from "../base/log.ts";
 import { type KeyValue, prefixRange, type Revision, type Store, type StoreSource } from "../store/store.ts";
 import { follow } from "../store/store-follow.ts";
 import { type ControlKeys, controlKeys } from "../store/store-keys.ts";
+import type { Refusal } from "./acknowledge.ts";
 import { listNodes } from "./registry.ts";
 
 export interface BarrierOptions {
@@ -22,12 +23,28 @@ export interface BarrierOptions {
 
 export interface BarrierAnswer {
   readonly revision: Revision;
-  /** Ids of nodes that have applied it. */
+  /** Ids of nodes that have applied and taken it. */
   readonly applied: readonly string[];
+  /** Nodes that have seen it and have not taken a record of it, or refuse requests because of one. */
+  readonly refused: readonly NodeRefusal[];
   /** Registered, and silent so far. */
   readonly waiting: readonly string[];
   /** Their lease ended meanwhile: gone, or cut off and still serving what they had. */
   readonly left: readonly string[];
+}
+
+export interface NodeRefusal {
+  /** Id of the node. */
+  readonly node: string;
+  /** Store key of the record. */
+  readonly key: string;
+  readonly reason: string;
+}
+
+/** What a node said last. */
+interface Ack {
+  readonly applied: Revision;
+  readonly refused: readonly Refusal[];
 }
 
 /** A write that is going to be waited for. */
@@ -59,7 +76,7 @@ interface Waiter {
 export class Barrier {
   readonly #options: BarrierOptions;
   readonly #keys: ControlKeys;
-  readonly #acks = new Map<string, Revision>();
+  readonly #acks = new Map<string, Ack>();
   readonly #waiters = new Set<Waiter>();
   #round: Promise<Round> | undefined;
   #unfollow: (() => Promise<void>) | undefined;
@@ -135,13 +152,13 @@ export class Barrier {
 
   /** What a node acknowledged last; undefined when it never did, or is gone. */
   acknowledged(id: string): Revision | undefined {
-    return this.#acks.get(id);
+    return this.#acks.get(id)?.applied;
   }
 
   async #settle(revision: Revision, round: Round, endMs: number): Promise<BarrierAnswer> {
     const open = new Set<string>();
     const waitFor = async (ids: readonly string[]): Promise<void> => {
-      const silent = new Set(ids.filter((id) => (this.#acks.get(id) ?? 0n) < revision));
+      const silent = new Set(ids.filter((id) => (this.#acks.get(id)?.applied ?? 0n) < revision));
       if (silent.size > 0) await this.#wait(revision, silent, endMs - this.#options.clock.monotonicMs());
       for (const id of silent) open.add(id);
     };
@@ -149,12 +166,15 @@ export class Barrier {
     const late = after.filter((id) => !round.before.includes(id));
     await waitFor(late);
     const nodes = [...round.before, ...late];
-    const applied = nodes.filter((id) => !open.has(id));
-    if (open.size === 0) return { revision, applied, waiting: [], left: [] };
+    const refused = nodes.filter((id) => !open.has(id)).flatMap((id) => this.#refusalsOf(id, revision));
+    const refusing = new Set(refused.map(({ node }) => node));
+    const applied = nodes.filter((id) => !open.has(id) && !refusing.has(id));
+    if (open.size === 0) return { revision, applied, refused, waiting: [], left: [] };
     const now = new Set((await listNodes(this.#options.store, this.#options.prefix)).nodes.map(({ id }) => id));
     return {
       revision,
       applied,
+      refused,
       waiting: [...open].filter((id) => now.has(id)),
       left: [...open].filter((id) => !now.has(id)),
     };
@@ -201,14 +221,20 @@ export class Barrier {
   }
 
   #acknowledged(kv: KeyValue): void {
-    const applied = parseApplied(kv.value);
-    if (applied === undefined) return;
+    const ack = parseAck(kv.value);
+    if (ack === undefined) return;
+    const { applied } = ack;
     const id = this.#idOf(kv.key);
-    this.#acks.set(id, applied);
+    this.#acks.set(id, ack);
     for (const waiter of this.#waiters) {
       if (waiter.revision > applied || !waiter.open.delete(id)) continue;
       if (waiter.open.size === 0) waiter.done();
     }
+  }
+
+  #refusalsOf(id: string, revision: Revision): readonly NodeRefusal[] {
+    const mine = this.#acks.get(id)?.refused.filter((one) => one.revision === revision) ?? [];
+    return mine.map(({ key, reason }) => ({ node: id, key, reason }));
   }
 
   #idOf(key: string): string {
@@ -220,13 +246,25 @@ function newAsk(): Buffer {
   return Buffer.from(JSON.stringify({ nonce: randomUUID() }), "utf8");
 }
 
-function parseApplied(value: Buffer): Revision | undefined {
+function parseAck(value: Buffer): Ack | undefined {
   try {
     const parsed: unknown = JSON.parse(value.toString("utf8"));
-    const applied =
-      typeof parsed === "object" && parsed !== null ? (parsed as { applied?: unknown }).applied : undefined;
-    return typeof applied === "string" && /^\d{1,19}$/.test(applied) ? BigInt(applied) : undefined;
+    if (typeof parsed !== "object" || parsed === null) return undefined;
+    const { applied, refused } = parsed as { applied?: unknown; refused?: unknown };
+    if (!isRevision(applied)) return undefined;
+    return { applied: BigInt(applied), refused: Array.isArray(refused) ? refused.flatMap(readRefusal) : [] };
   } catch {
     return undefined; // not written by a node
   }
+}
+
+function readRefusal(value: unknown): Refusal[] {
+  if (typeof value !== "object" || value === null) return [];
+  const { key, revision, reason } = value as { key?: unknown; revision?: unknown; reason?: unknown };
+  if (typeof key !== "string" || typeof reason !== "string" || !isRevision(revision)) return [];
+  return [{ key, reason, revision: BigInt(revision) }];
+}
+
+function isRevision(text: unknown): text is string {
+  return typeof text === "string" && /^\d{1,19}$/.test(text);
 }

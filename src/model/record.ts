@@ -39,12 +39,27 @@ export function readRecord(key: RecordKey, text: string): RecordRead {
   if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
     return { ok: false, problem: "not a JSON object" };
   }
-  if (text.includes("__proto__")) return { ok: false, problem: "holds a forbidden object key: __proto__" };
+  if (MAY_HAVE_PROTO.test(text) && hasProtoKey(parsed)) {
+    return { ok: false, problem: "holds a forbidden object key: __proto__" };
+  }
   const wrong = wrongKind(key.kind, parsed as StoredValue);
   if (wrong !== undefined) return { ok: false, problem: wrong };
   const value = withId(key, parsed as Record<string, unknown>);
   const error = tolerantValidator(KINDS[key.kind], key.id).check(value);
   return error === undefined ? { ok: true, value } : { ok: false, problem: error };
+}
+
+/** The name itself, or an escape that may spell it. */
+const MAY_HAVE_PROTO = /__proto__|\\u/;
+
+/** As a name only: an id or a text may be called so. Without recursion, since records may be deep. */
+function hasProtoKey(record: object): boolean {
+  const open: object[] = [record];
+  for (let value = open.pop(); value !== undefined; value = open.pop()) {
+    if (Object.hasOwn(value, "__proto__")) return true;
+    for (const member of Object.values(value)) if (typeof member === "object" && member !== null) open.push(member);
+  }
+  return false;
 }
 
 /** The tail of the key always wins over what the value says of itself. */

@@ -63,6 +63,17 @@ export function pluginReferencesOf(value: Members): RecordReference[] {
   return found;
 }
 
+/** Upstreams that stand inside a record and count there: its own where it names no other, and those of traffic-split. */
+export function inlineUpstreamsOf(value: Members): readonly object[] {
+  const own = value["upstream_id"] === undefined ? [value["upstream"]] : [];
+  const split = listIn(membersIn(membersIn(value["plugins"])["traffic-split"])["rules"]).flatMap((rule) =>
+    listIn(membersIn(rule)["weighted_upstreams"]).map((target) =>
+      idIn(target, "upstream_id") === undefined ? membersIn(target)["upstream"] : undefined,
+    ),
+  );
+  return [...own, ...split].filter((one): one is object => typeof one === "object" && one !== null);
+}
+
 function idIn(holder: unknown, name: string): string | undefined {
   const id = membersIn(holder)[name];
   return typeof id === "string" || typeof id === "number" ? String(id) : undefined;

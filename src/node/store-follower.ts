@@ -7,7 +7,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
-import { Acknowledger } from "../cluster/acknowledge.ts";
+import { Acknowledger, type Refusal } from "../cluster/acknowledge.ts";
 import { nodesInBeat } from "../cluster/beat.ts";
 import { type NodeReport, Registration } from "../cluster/registry.ts";
 import { parseKey } from "../model/keys.ts";
@@ -35,6 +35,8 @@ export interface FollowOptions {
   readonly settings: Settings;
   readonly source: StoreSource;
   readonly consumer: RecordConsumer;
+  /** The newest records that were not taken, or refuse requests. */
+  readonly refusals?: (() => readonly Refusal[]) | undefined;
   /** The node's own folder; the file lies in it. */
   readonly folder: string;
   /** Undefined: this process is a worker, which reads the file and leaves everything else to its primary. */
@@ -130,7 +132,7 @@ function takeDuties(membership: Membership, options: FollowOptions, copy: LastKn
   // What a node acknowledges it keeps: in all of its workers, and over a restart with the store away.
   const settled = (revision: Revision): Promise<unknown> =>
     Promise.all([membership.settled?.(revision), copy?.keep(revision)]);
-  const acknowledger = new Acknowledger({ store, prefix, id, log, lease, settled });
+  const acknowledger = new Acknowledger({ store, prefix, id, log, lease, settled, refusals: options.refusals });
   return { store, registration, acknowledger };
 }
 

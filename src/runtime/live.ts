@@ -3,11 +3,10 @@
  * Promise: a batch is applied in one turn; a record that cannot be taken keeps its last good unit and is listed; the
  * cost of a change follows the change. Source: docs/spec/etcd-layout.md section 4.
  */
-import { isUtf8 } from "node:buffer";
 import { messageOf } from "../base/errors.ts";
 import { dirOf, keyOf, parseKey, type RecordKey } from "../model/keys.ts";
 import type { KindName } from "../model/kinds.ts";
-import { isPlaceholder, type RecordRead, readRecord, type StoredRecord, type StoredValue } from "../model/record.ts";
+import { isPlaceholder, type StoredRecord, type StoredValue } from "../model/record.ts";
 import type { NodeEnv, ResourceFacts } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import type { Change, KeyValue, Revision } from "../store/store.ts";
@@ -20,7 +19,8 @@ import type { PluginRegistry } from "./plugins/plugin-registry.ts";
 import type { PluginHost } from "./plugins/plugin-unit.ts";
 import { type SecretSource, SecretUsers } from "./plugins/secret-source.ts";
 import { openProblems, type Problem } from "./problems.ts";
-import { missingPlugins, recordError } from "./record-checks.ts";
+import { missingPlugins } from "./record-checks.ts";
+import { type JudgeEnv, openRecord, verdictOn } from "./record-verdict.ts";
 import { type LiveRevocations, openRevocations } from "./revocation/live-revocations.ts";
 import { CompiledRoute } from "./routes/compiled-route.ts";
 import { openGlobalRules } from "./routes/global-rules.ts";
@@ -75,6 +75,8 @@ export interface LiveConfiguration {
   route(id: string): RouteUnit | undefined;
   upstream(id: string): UpstreamChoice;
   problems(): readonly Problem[];
+  /** The newest problems by which a record was not taken, or refuses requests. */
+  refusals(): readonly Problem[];
   ssl(id: string): StoredValue | undefined;
   ssls(): IterableIterator<[string, StoredValue]>;
   onSslChange(listener: SslListener): () => void;
@@ -125,16 +127,16 @@ export function openLive(options: LiveOptions): LiveConfiguration {
       return new UpstreamSlot(choice.upstream as StoredValue, ids, key, slots);
     },
   };
-  /** Throws what is the record's problem when a sealed member cannot be opened. */
-  const readOpened = (key: RecordKey, bytes: Buffer): RecordRead => {
-    const read = readRecord(key, bytes.toString("utf8"));
-    return read.ok && options.decrypt ? { ok: true, value: options.decrypt(key, read.value) } : read;
+  const judge: JudgeEnv = {
+    registry,
+    upstreamError: (record) => options.upstreams.errorOf(record),
+    decrypt: options.decrypt,
   };
   /** What was taken once is taken again. @param id of a credential too, as its key has it */
   const readAgain = (kind: "route" | "consumer", id: string, bytes: Buffer): StoredRecord => {
     const storeKey = keyOf(prefix, kind, id);
     const key = parseKey(prefix, storeKey);
-    const read = key && readOpened(key, bytes);
+    const read = key && openRecord(key, bytes, judge);
     if (!read?.ok) throw new TypeError(`${storeKey} was taken, and now is not what it was`);
     return { storeKey, value: read.value };
   };
@@ -167,12 +169,9 @@ export function openLive(options: LiveOptions): LiveConfiguration {
 
   /** @returns why the record is refused */
   const put = (key: RecordKey, kv: KeyValue): string | undefined => {
-    if (!isUtf8(kv.value)) return "not UTF-8";
-    const read = readOpened(key, kv.value);
+    const read = verdictOn(key, kv.value, judge);
     if (!read.ok) return read.problem;
     const { value } = read;
-    const error = recordError(key, value, registry);
-    if (error !== undefined) return error;
     const commit = kinds[key.kind]?.prepare(key, value, kv) ?? (() => undefined);
     if (typeof commit === "string") return commit;
     // Whatever was wrong is said anew by what is taken in; upstreams speak for themselves.
@@ -252,6 +251,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     route: (id) => routes.unit(id),
     upstream: upstreamById,
     problems: () => problems.list(),
+    refusals: () => problems.refusals(),
     ssl: (id) => ssls.get(id),
     ssls: () => ssls.entries(),
     onSslChange: (listener) => ssls.onChange(listener),

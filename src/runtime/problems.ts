@@ -30,6 +30,8 @@ export interface Problems {
   readonly count: number;
   /** In order of their keys. */
   list(): readonly Problem[];
+  /** The newest ones by which a record was not taken, or refuses requests; mended ones too. */
+  refusals(): readonly Problem[];
   /** @param blocks default: false */
   set(key: string, topic: ProblemTopic, revision: bigint, reason: string, blocks?: boolean): void;
   clear(key: string, topic: ProblemTopic): void;
@@ -39,9 +41,17 @@ export interface Problems {
 
 const REASON_LENGTH_MAX = 500; // a schema error quotes what it found
 const LOG_LINES_PER_MINUTE = 60;
+/** What is told to those who wait for a write; whoever waits does so for seconds. */
+export const REFUSALS_MAX = 64;
+
+/** A reason as it may be shown: no secret, no endless quotation. */
+export function shownReason(reason: string): string {
+  return hideSecrets(reason.slice(0, REASON_LENGTH_MAX), "********");
+}
 
 export function openProblems(log: Log, clock: Clock): Problems {
   const byKey = new Map<string, Map<ProblemTopic, Problem>>();
+  const refusals: Problem[] = [];
   let count = 0;
   let minute = Number.NEGATIVE_INFINITY;
   let lines = 0;
@@ -69,10 +79,14 @@ export function openProblems(log: Log, clock: Clock): Problems {
     get count() {
       return count;
     },
+    refusals: () => refusals,
     list: () => [...byKey.keys()].sort().flatMap((key) => [...(byKey.get(key)?.values() ?? [])]),
     set(key, topic, revision, reason, blocks = false) {
-      const shown = hideSecrets(reason.slice(0, REASON_LENGTH_MAX), "********");
-      const problem = { key, revision, reason: shown, blocks };
+      const problem = { key, revision, reason: shownReason(reason), blocks };
+      if (blocks || topic === "record" || topic === "upstream") {
+        if (refusals.length >= REFUSALS_MAX) refusals.shift();
+        refusals.push(problem);
+      }
       const topics = byKey.get(key) ?? new Map<ProblemTopic, Problem>();
       byKey.set(key, topics);
       const before = topics.get(topic);

@@ -28,7 +28,7 @@ const STANDING: readonly (readonly [string, object])[] = [
     { username: "vera", plugins: { "jwt-auth": { key: "$secret://vault/1/vera/key", secret: "s2" } } },
   ],
   ["/secrets/vault/1", { uri: "http://127.0.0.1:8200", prefix: "kv", token: "t" }],
-  ["/routes/api", { uri: "/api/*", plugins: auth, upstream }],
+  ["/routes/api", { uri: "/api/*", plugins: auth, upstream, labels: { kept: "1" } }],
   ["/routes/admin", { uri: "/admin", plugins: auth, upstream }],
   ["/routes/shop", { uri: "/shop/*", host: "shop.test", plugins: auth, upstream }],
   ["/routes/by-service", { uri: "/svc/*", service_id: "guarded" }],
@@ -349,13 +349,20 @@ describe("a dry run shows what would change", () => {
   });
 
   test("of a record that is replaced, the differences", async () => {
-    const body = { uri: "/new*", plugins: auth, upstream: { ...upstream, nodes: { "a/b:80": 1 } }, desc: "~" };
+    const body = {
+      uri: "/new*",
+      plugins: auth,
+      upstream: { ...upstream, nodes: { "a:80": 1 } },
+      desc: "~",
+      labels: { kept: "1", "a/b": "c" },
+    };
     const { changes, status } = await changeOf("PUT", "/routes/api?dry_run=true", body);
     expect(status).toBe(200);
     expect(changes[0].diff).toEqual([
       { op: "replace", path: "/uri", from: "/api/*", to: "/new*" },
       { op: "remove", path: "/upstream/nodes/127.0.0.1:80", from: 1 },
-      { op: "add", path: "/upstream/nodes/a~1b:80", to: 1 },
+      { op: "add", path: "/upstream/nodes/a:80", to: 1 },
+      { op: "add", path: "/labels/a~1b", to: "c" },
       { op: "add", path: "/desc", to: "~" },
     ]);
   });

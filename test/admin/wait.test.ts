@@ -7,9 +7,13 @@ import { silentLog } from "../../src/base/log.ts";
 import { Acknowledger } from "../../src/cluster/acknowledge.ts";
 import { Barrier } from "../../src/cluster/barrier.ts";
 import { type NodeReport, Registration } from "../../src/cluster/registry.ts";
+import { openRecordJudge } from "../../src/node/workers/record-judge.ts";
+import type { Plugin } from "../../src/plugin/plugin.ts";
+import { openPluginRegistry } from "../../src/runtime/plugins/plugin-registry.ts";
+import { Table } from "../../src/sync/table.ts";
 import { Watcher } from "../../src/sync/watcher.ts";
-import { type AdminWorld, openAdminWorld, VIEWER_KEY } from "../support/admin.ts";
-import { openTable, openTemporaryStore, type TemporaryStore } from "../support/stores.ts";
+import { type AdminWorld, openAdminWorld, PLUGINS, VIEWER_KEY } from "../support/admin.ts";
+import { openTemporaryStore, type TemporaryStore } from "../support/stores.ts";
 import { until } from "../support/until.ts";
 
 const common = { clock: systemClock, log: silentLog, prefix: "/apisix" };
@@ -22,9 +26,12 @@ const stops: (() => Promise<unknown>)[] = [];
 const held = new Map<string, Promise<void>>();
 
 /** A node that follows the store; `held` says how long it keeps its acknowledgements back. */
-async function startNode(id: string): Promise<void> {
+async function startNode(id: string, plugins: readonly Plugin[] = PLUGINS): Promise<void> {
   const { store, source } = under;
-  const { table } = openTable();
+  const registry = openPluginRegistry(plugins);
+  const env = { registry, upstreamError: () => undefined, mayBeMissing: () => false };
+  const judge = openRecordJudge(common.prefix, env);
+  const table = new Table({ clock: systemClock, consumer: judge });
   const report = (): NodeReport => ({
     ...{ version: "1.2.3", address: "127.0.0.1:9091", startedMs: 1_700_000_000_000, workers: 2, hash: "abc" },
     ...{ applied: watcher.facts().appliedRevision.toString(), stalenessSeconds: 0, problems: 1 },
@@ -32,7 +39,7 @@ async function startNode(id: string): Promise<void> {
   const registration = new Registration({ ...common, store, id, report });
   const settled = async (): Promise<void> => await held.get(id);
   const lease = () => registration.lease();
-  const acknowledger = new Acknowledger({ ...common, store, id, lease, settled });
+  const acknowledger = new Acknowledger({ ...common, store, id, lease, settled, refusals: () => judge.refusals() });
   const watcher = new Watcher({ ...common, source, table, onControl: (change) => acknowledger.control(change) });
   watcher.start();
   await watcher.waitFor(0n);
@@ -66,7 +73,10 @@ beforeAll(async () => {
   admin = await openAdminWorld({ store: under.store, barrier });
   barrier.start();
   await startNode("one");
-  await startNode("two");
+  await startNode(
+    "two",
+    PLUGINS.filter(({ name }) => name !== "key-auth"),
+  );
 });
 afterAll(async () => {
   await barrier.stop();
@@ -130,6 +140,23 @@ describe("a write that waits", () => {
     expect((await admin.call("GET", "/routes/lag")).status).toBe(200);
     release();
     expect((await admin.call("PUT", "/routes/lag?wait=all", { body: route })).status).toBe(200);
+  });
+
+  test("a node that has not the plugin is no node that applied it, and says why", async () => {
+    const guarded = { ...route, plugins: { "key-auth": {} } };
+    const reply = await admin.call("PUT", "/routes/guarded?wait=all", { body: guarded });
+    expect(reply).toMatchObject({
+      status: 202,
+      body: {
+        applied: ["one"],
+        refused: [
+          { node: "two", key: "/apisix/routes/guarded", reason: expect.stringMatching(/^plugin key-auth is not/) },
+        ],
+        message: "written; 1 nodes do not serve it as written, see refused",
+      },
+    });
+    const open = await admin.call("PUT", "/routes/guarded?wait=all", { body: route });
+    expect(open).toMatchObject({ status: 200, body: { applied: ["one", "two"], refused: [] } });
   });
 
   test("without asking for it, nothing waits and the answer is the plain one", async () => {

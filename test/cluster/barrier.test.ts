@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { Acknowledger } from "../../src/cluster/acknowledge.ts";
+import { Acknowledger, type Refusal } from "../../src/cluster/acknowledge.ts";
 import { Barrier } from "../../src/cluster/barrier.ts";
 import type { Revision } from "../../src/store/store.ts";
 import { controlKeys } from "../../src/store/store-keys.ts";
@@ -28,7 +28,11 @@ afterEach(async () => {
 });
 
 /** A registered node; `settled` holds its acknowledgements back. */
-async function startNode(id: string, settled?: (revision: Revision) => Promise<unknown>) {
+async function startNode(
+  id: string,
+  settled?: (revision: Revision) => Promise<unknown>,
+  refusals?: () => readonly Refusal[],
+) {
   const lease = await under.store.grantLease(15);
   await under.store.txn({
     compare: [],
@@ -40,6 +44,7 @@ async function startNode(id: string, settled?: (revision: Revision) => Promise<u
     id,
     lease: () => lease,
     ...(settled ? { settled } : {}),
+    refusals,
   });
   const { table } = openTable();
   const watcher = new Watcher({
@@ -64,6 +69,7 @@ test("the answer comes when every node has applied the revision", async () => {
     expect(await barrier.waitApplied(revision, 5_000)).toEqual({
       revision,
       applied: ["a", "b", "c"],
+      refused: [],
       waiting: [],
       left: [],
     });
@@ -76,7 +82,13 @@ test("the answer comes when every node has applied the revision", async () => {
 
 test("without nodes there is nothing to wait for", async () => {
   const revision = await write(under.store, put("/apisix/routes/1"));
-  expect(await barrier.waitApplied(revision, 5_000)).toEqual({ revision, applied: [], waiting: [], left: [] });
+  expect(await barrier.waitApplied(revision, 5_000)).toEqual({
+    revision,
+    applied: [],
+    refused: [],
+    waiting: [],
+    left: [],
+  });
 });
 
 test("many who wait at the same time share an ask", async () => {
@@ -96,7 +108,13 @@ test("a write that carries its ask needs no other", async () => {
   const ask = { op: "put", ...asking.ask } as const;
   const before = (await under.store.get(KEYS.ask)).kv?.version ?? 0n;
   const { revision } = await under.store.txn({ compare: [], then: [put("/apisix/routes/1", { own: true }), ask] });
-  expect(await asking.waitApplied(revision, true, 5_000)).toEqual({ revision, applied: ["a"], waiting: [], left: [] });
+  expect(await asking.waitApplied(revision, true, 5_000)).toEqual({
+    revision,
+    applied: ["a"],
+    refused: [],
+    waiting: [],
+    left: [],
+  });
   expect(table.get("/apisix/routes/1")?.value.toString()).toBe(JSON.stringify({ own: true }));
   expect(((await under.store.get(KEYS.ask)).kv?.version ?? 0n) - before).toBe(1n);
 });
@@ -105,7 +123,13 @@ test("a write that could not carry its ask is waited for all the same", async ()
   await startNode("a");
   const asking = barrier.begin();
   const revision = await write(under.store, put("/apisix/routes/1"));
-  expect(await asking.waitApplied(revision, false, 5_000)).toEqual({ revision, applied: ["a"], waiting: [], left: [] });
+  expect(await asking.waitApplied(revision, false, 5_000)).toEqual({
+    revision,
+    applied: ["a"],
+    refused: [],
+    waiting: [],
+    left: [],
+  });
 });
 
 test("a node that leaves while the write is under way is named as left", async () => {
@@ -139,12 +163,13 @@ test("a node that does not apply is named as waiting at the time-out", async () 
   expect(await barrier.waitApplied(revision, 100)).toEqual({
     revision,
     applied: ["quick"],
+    refused: [],
     waiting: ["slow"],
     left: [],
   });
   const later = barrier.waitApplied(revision, 5_000);
   release();
-  expect(await later).toEqual({ revision, applied: ["quick", "slow"], waiting: [], left: [] });
+  expect(await later).toEqual({ revision, applied: ["quick", "slow"], refused: [], waiting: [], left: [] });
 });
 
 test("a node whose lease ends meanwhile is named as left", async () => {
@@ -154,5 +179,28 @@ test("a node whose lease ends meanwhile is named as left", async () => {
   const revision = await write(under.store, put("/apisix/routes/1"));
   const waiting = barrier.waitApplied(revision, 300);
   await under.store.revokeLease(gone.lease);
-  expect(await waiting).toEqual({ revision, applied: ["here"], waiting: [], left: ["gone"] });
+  expect(await waiting).toEqual({ revision, applied: ["here"], refused: [], waiting: [], left: ["gone"] });
+});
+
+test("a node that refuses the record is named with its reason, and does not count as having applied it", async () => {
+  const refusals: Refusal[] = [];
+  await startNode("takes");
+  await startNode("refuses", undefined, () => refusals);
+  const key = "/apisix/routes/1";
+  // As a node does it: noted in the turn in which the record is applied.
+  const asking = barrier.begin();
+  const next = (await under.store.get(key)).revision + 1n;
+  refusals.push(
+    { key: "/apisix/routes/0", revision: 1n, reason: "an older one" },
+    { key, revision: next, reason: "no" },
+  );
+  const ask = { op: "put", ...asking.ask } as const;
+  const { revision } = await under.store.txn({ compare: [], then: [put(key), ask] });
+  expect(revision).toBe(next);
+  const want = { applied: ["takes"], refused: [{ node: "refuses", key, reason: "no" }], waiting: [], left: [] };
+  expect(await asking.waitApplied(revision, true, 5_000)).toEqual({ revision, ...want });
+  // Whoever asks for that revision later is told so too; of another revision nothing is said.
+  expect(await barrier.waitApplied(revision, 5_000)).toEqual({ revision, ...want });
+  const other = await write(under.store, put("/apisix/routes/2"));
+  expect((await barrier.waitApplied(other, 5_000)).refused).toEqual([]);
 });

@@ -68,7 +68,7 @@ export async function openAdminWorld(options: WorldOptions = {}): Promise<AdminW
   };
 }
 
-const PLUGINS: readonly Plugin[] = [
+export const PLUGINS: readonly Plugin[] = [
   jwtAuth,
   keyAuth,
   basicAuth,

@@ -64,6 +64,16 @@ export function listOf(item: Json, more: Json = {}): Json {
 export const APPLIED: Json = {
   revision: { type: "integer" },
   applied: { type: "array", items: { type: "string" } },
+  refused: {
+    type: "array",
+    description: "Nodes that have seen it and do not serve it as written.",
+    items: {
+      type: "object",
+      properties: { node: { type: "string" }, key: { type: "string" }, reason: { type: "string" } },
+      required: ["node", "key", "reason"],
+      additionalProperties: false,
+    },
+  },
   waiting: { type: "array", items: { type: "string" } },
   left: { type: "array", items: { type: "string" } },
   message: { type: "string" },

@@ -42,6 +42,10 @@ export function shapeError(env: CheckEnv, kind: Kind, id: string, value: Members
 export function contentError(env: CheckEnv, kind: Kind, value: Members): string | undefined {
   const error = pluginsError(env.catalog, kind, own(value, "plugins"));
   if (error !== undefined) return error;
+  return ownContentError(kind, value) ?? verdictError(env.catalog, kind, value);
+}
+
+function ownContentError(kind: Kind, value: Members): string | undefined {
   switch (kind.name) {
     case "route":
       return routeAfterPlugins(value) ?? luaScript(value);
@@ -50,6 +54,12 @@ export function contentError(env: CheckEnv, kind: Kind, value: Members): string 
     default:
       return undefined;
   }
+}
+
+/** What nodes would refuse is not stored. */
+function verdictError(catalog: PluginCatalog, kind: Kind, value: Members): string | undefined {
+  const error = catalog.verdict(kind.name, value);
+  return error === undefined ? undefined : `invalid configuration: ${error}`;
 }
 
 function schemaError(kind: Kind, id: string, value: Members): string | undefined {

@@ -1,6 +1,6 @@
 /**
  * The write barrier: lengthens the answer to a write until every live gateway node has applied it, or says who has not.
- * Promise: 2xx other than 202 only when all of them have; what was written stays written in either case.
+ * Promise: 2xx other than 202 only when all of them have taken it; what was written stays written in either case.
  * Source: docs/spec/etcd.md section 9.
  */
 import { messageOf } from "../../base/errors.ts";
@@ -29,19 +29,21 @@ async function waitUntilApplied(asking: Asking, timeoutMs: number, answer: Admin
   const body = typeof answer.body === "object" ? answer.body : {};
   try {
     const applied = await asking.waitApplied(revision, asked, timeoutMs);
-    const { waiting, left } = applied;
-    const members = { ...body, revision: Number(revision), applied: applied.applied, waiting, left };
-    if (waiting.length === 0 && left.length === 0) return { ...answer, body: members };
+    const { waiting, left, refused } = applied;
+    const members = { ...body, revision: Number(revision), applied: applied.applied, refused, waiting, left };
+    if (waiting.length === 0 && left.length === 0 && refused.length === 0) return { ...answer, body: members };
     return { ...answer, status: 202, body: { ...members, message: reasonOf(applied) } };
   } catch (error) {
-    const nobody = { applied: [], waiting: [], left: [] };
+    const nobody = { applied: [], refused: [], waiting: [], left: [] };
     const message = `written; who has applied it is unknown: ${messageOf(error)}`;
     return { ...answer, status: 202, body: { ...body, revision: Number(revision), ...nobody, message } };
   }
 }
 
-function reasonOf({ waiting, left }: BarrierAnswer): string {
+function reasonOf({ waiting, left, refused }: BarrierAnswer): string {
   const parts: string[] = [];
+  const refusing = new Set(refused.map(({ node }) => node)).size;
+  if (refusing > 0) parts.push(`${refusing} nodes do not serve it as written, see refused`);
   if (waiting.length > 0) parts.push(`${waiting.length} nodes have not applied it in time`);
   if (left.length > 0) {
     parts.push(

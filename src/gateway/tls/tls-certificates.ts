@@ -42,6 +42,8 @@ export interface TlsCertificates {
   readonly verifiesClients: boolean;
   /** What is wrong with records, beyond what the live configuration lists. */
   problems(): readonly Problem[];
+  /** The newest of them by which a record was not taken. */
+  refusals(): readonly Problem[];
   close(): void;
 }
 
@@ -100,6 +102,10 @@ class Certificates implements TlsCertificates {
 
   problems(): readonly Problem[] {
     return this.#problems.list();
+  }
+
+  refusals(): readonly Problem[] {
+    return this.#problems.refusals();
   }
 
   close(): void {

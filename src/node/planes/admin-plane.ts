@@ -15,6 +15,7 @@ import type { PluginRegistry } from "../../runtime/plugins/plugin-registry.ts";
 import type { Settings } from "../../settings/settings.ts";
 import type { Store, StoreSource } from "../../store/store.ts";
 import type { NamedKey } from "../admin-keys.ts";
+import { judgeEnvOf } from "../judge-env.ts";
 import { keyringOf } from "../open-keyring.ts";
 import { readPem } from "../store-source.ts";
 
@@ -50,7 +51,7 @@ export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminP
       : undefined;
   const barrier = new Barrier({ source: options.source, store, prefix, clock, log });
   const keyring = keyringOf(settings);
-  const catalog = catalogOf(options.registry, { compat: settings.compat });
+  const catalog = catalogOf(options.registry, { compat: settings.compat }, judgeEnvOf(settings, options.registry));
   const server = await openAdminServer({
     store,
     ...(keyring && { codec: keyringCodec(keyring, pluginFieldsOf(options.registry), prefix, catalog.declared) }),

@@ -146,6 +146,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   const follower = await followStore({
     ...{ settings, source, folder: options.folder, membership: options.membership, clock, log },
     consumer: live,
+    refusals: () => [...live.refusals(), ...(certificates?.refusals() ?? [])],
     onApplied: options.shared?.onApplied,
     inherit: options.shared?.inherit,
   });

@@ -14,6 +14,7 @@ import { countProbes } from "../../runtime/upstream/upstreams.ts";
 import { serveStore } from "../../store/ipc/ipc-serve.ts";
 import type { Revision } from "../../store/store.ts";
 import { Waiters } from "../../sync/waiters.ts";
+import { judgeEnvOf } from "../judge-env.ts";
 import type { Serving, ServingOptions } from "../serving.ts";
 import { type Follower, followStore } from "../store-follower.ts";
 import { Admission } from "./admission.ts";
@@ -106,10 +107,12 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
   };
   const starting = supervisor.start();
   starting.catch(() => undefined); // awaited below
+  // Workers judge alike, each for itself; on the embedded store this judge only names what they refuse.
+  const judge = openRecordJudge(settings.prefix, judgeEnvOf(settings, registry));
   const followed = await followStore({
     ...{ settings, source, folder, clock, log },
-    // On the embedded store there is no file to keep, only records to show.
-    consumer: source.kind === "etcd" ? openRecordJudge(settings, registry, clock) : { apply: () => undefined },
+    consumer: judge,
+    refusals: () => judge.refusals(),
     membership: { ...options.membership, settled },
   });
   follower = followed;

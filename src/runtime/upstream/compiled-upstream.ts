@@ -213,7 +213,8 @@ export class Upstream implements UpstreamUnit {
   }
 }
 
-function readPassHost(record: UpstreamRecord): "pass" | "node" | "rewrite" {
+/** @throws GatewayError CONFIG_INVALID */
+export function readPassHost(record: UpstreamRecord): "pass" | "node" | "rewrite" {
   const mode = record.pass_host ?? "pass";
   if (mode === "rewrite" && !record.upstream_host)
     throw invalid("`upstream_host` can't be empty when `pass_host` is `rewrite`");

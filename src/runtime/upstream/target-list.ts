@@ -23,6 +23,7 @@ export interface TargetSpec {
 }
 
 const DEFAULT_PORTS: Readonly<Record<Scheme, number>> = { http: 80, https: 443, grpc: 80, grpcs: 443 };
+const HOW = ': nodes are written "host:port", without a scheme ("scheme" is the upstream\'s) and without a path';
 const HOST_NAME = /^[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?\.?$/;
 
 /** @throws GatewayError CONFIG_INVALID for schemes that are not HTTP */
@@ -81,7 +82,7 @@ function readEntry([address, weight]: readonly [string, number]): NodeRecord {
   const colon = address.indexOf(":", Math.max(bracket, 0));
   if (colon < 0) return { host: address, weight };
   const port = address.slice(colon + 1);
-  if (!/^\d{1,5}$/.test(port)) throw invalid(`upstream node "${address}" has no valid port`);
+  if (!/^\d{1,5}$/.test(port)) throw invalid(`upstream node "${address}" has no valid port${HOW}`);
   return { host: address.slice(0, colon), port: Number(port), weight };
 }
 
@@ -90,7 +91,7 @@ function readNode(node: NodeRecord, scheme: Scheme): TargetSpec {
   const port = node.port ?? DEFAULT_PORTS[scheme];
   const priority = node.priority ?? 0;
   const family = isIP(host);
-  if (family === 0 && !HOST_NAME.test(host)) throw invalid(`upstream node "${node.host}" is no host`);
+  if (family === 0 && !HOST_NAME.test(host)) throw invalid(`upstream node "${node.host}" is no host${HOW}`);
   if (family !== 6 && host !== node.host) throw invalid(`upstream node "${node.host}" is no IPv6 address`);
   if (!Number.isInteger(port) || port < 1 || port > 65_535) throw invalid(`upstream node "${host}" has port ${port}`);
   if (!Number.isSafeInteger(node.weight) || node.weight < 0) {

@@ -14,6 +14,7 @@ import type { Probe } from "./health/node-health.ts";
 import type { UpstreamRecord } from "./upstream-record.ts";
 import type { CertificatePair } from "./upstream-settings.ts";
 import type { UpstreamUnit } from "./upstream-unit.ts";
+import { upstreamError } from "./upstream-verdict.ts";
 
 export interface UpstreamsEnv {
   readonly clock: Clock;
@@ -43,6 +44,8 @@ export interface Upstreams {
    * @throws GatewayError CONFIG_INVALID for what the schema cannot know
    */
   compile(record: UpstreamRecord, ids: UpstreamIds): CompiledUpstream;
+  /** Why a record cannot be compiled; undefined also where a certificate that it names may still come. */
+  errorOf(record: UpstreamRecord): string | undefined;
   /** Upstreams with checks that had a request, as `/v1/healthcheck` lists them; plain JSON. */
   healthStatus(): readonly UpstreamHealth[];
   /** Closes every unit that is still open. */
@@ -87,6 +90,7 @@ export function openUpstreams(env: UpstreamsEnv): Upstreams {
       open.add(unit);
       return unit;
     },
+    errorOf: (record) => upstreamError(record, env.denied),
     healthStatus,
     close() {
       for (const unit of open) unit.close();

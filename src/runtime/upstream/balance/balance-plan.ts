@@ -5,6 +5,7 @@
  */
 import type { Clock } from "../../../base/clock.ts";
 import { GatewayError } from "../../../base/errors.ts";
+import { BALANCERS } from "../../../model/upstream.ts";
 import type { Plan } from "../attempts.ts";
 import type { Node } from "../target.ts";
 import { byPriority, type TargetSpec, withWeight } from "../target-list.ts";
@@ -38,6 +39,7 @@ export interface Rule {
 
 /** @throws GatewayError CONFIG_INVALID for an unknown type (with two nodes or more) or a bad hash key */
 export function makeRule(record: UpstreamRecord, nodeCount: number, env: PlanEnv): Rule {
+  checkRule(record, nodeCount);
   const type = record.type ?? "roundrobin";
   switch (type) {
     case "roundrobin":
@@ -55,10 +57,17 @@ export function makeRule(record: UpstreamRecord, nodeCount: number, env: PlanEnv
         balance: (_members, usable) => new PowerOfTwo([...usable], env.random),
       };
     default:
-      // APISIX answers 500 for it with two nodes, and never asks the balancer with one.
-      if (nodeCount < 2) return roundRobinRule(env);
-      throw new GatewayError("CONFIG_INVALID", { message: `unknown balancer type "${type}"` });
+      return roundRobinRule(env);
   }
+}
+
+/** Throws what `makeRule` throws. */
+export function checkRule(record: UpstreamRecord, nodeCount: number): void {
+  const type = record.type ?? "roundrobin";
+  if (type === "chash") compileHashKey(record);
+  // APISIX answers 500 for an unknown one with two nodes, and never asks the balancer with one.
+  if (nodeCount < 2 || (BALANCERS as readonly string[]).includes(type)) return;
+  throw new GatewayError("CONFIG_INVALID", { message: `unknown balancer type "${type}"` });
 }
 
 /** @returns undefined when no node can be used at all */
