@@ -7,6 +7,7 @@
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { Readable } from "node:stream";
+import replyFrom from "@fastify/reply-from";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { Clock } from "../base/clock.ts";
 import { isGatewayError, messageOf } from "../base/errors.ts";
@@ -27,6 +28,7 @@ import type { PluginCatalog } from "./plugin-catalog.ts";
 import type { AdminRoute } from "./routes/admin-route.ts";
 import { METHODS } from "./routes/admin-route.ts";
 import { adminRoutes } from "./routes/admin-routes.ts";
+import { NODE_CLIENT, TO_NODE } from "./routes/node-routes.ts";
 import type { FieldCodec } from "./sealing/field-codec.ts";
 import { plainCodec } from "./sealing/plain-codec.ts";
 import { openKeyQueue } from "./write/key-queue.ts";
@@ -197,6 +199,7 @@ function openHttp(options: AdminOptions, access: Access): FastifyInstance {
   limitConnections(app.server, limits.connectionsPerAddress);
   // Bodies are read by readBody, whatever type they are said to have.
   for (const method of METHODS) app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
+  app.register(replyFrom, NODE_CLIENT);
   app.decorateRequest(ASKED, undefined);
   app.addHook("onRequest", async (request, reply) => admit(request, reply));
   app.addHook("onResponse", async (request, reply) => {
@@ -216,7 +219,7 @@ function openHttp(options: AdminOptions, access: Access): FastifyInstance {
 
 /** Puts one route under Fastify. @param strict bodies that two readers could read differently are refused */
 function serve(app: FastifyInstance, engine: Engine, route: AdminRoute, strict: boolean): void {
-  const { endpoint, method, reads, url } = route;
+  const { endpoint, forward, method, reads, url } = route;
   app.route<{ Params: Record<string, string | undefined> }>({
     method,
     url: `${BASE}${url}`,
@@ -227,7 +230,10 @@ function serve(app: FastifyInstance, engine: Engine, route: AdminRoute, strict: 
       const bytes = read?.bytes ?? NOTHING;
       const parsed = reads === "json" ? parseBody(bytes, strict) : { body: undefined };
       if ("refusal" in parsed) return send(reply, parsed.refusal);
-      return send(reply, await endpoint(engine, { ...asked, params: request.params, bytes, body: parsed.body }));
+      const wanted: AdminRequest = { ...asked, params: request.params, bytes, body: parsed.body };
+      if (!forward) return send(reply, await endpoint(engine, wanted));
+      const target = await forward(engine, wanted);
+      return target instanceof URL ? reply.from(target.href, TO_NODE) : send(reply, target);
     },
   });
 }

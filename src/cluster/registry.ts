@@ -183,6 +183,12 @@ export async function listNodes(
   return { revision, nodes };
 }
 
+/** One node, read linearizably; undefined when it is not registered. */
+export async function readNode(store: Store, prefix: string, id: string): Promise<RegisteredNode | undefined> {
+  const { kv } = await store.get(controlKeys(prefix).nodes + id);
+  return kv && parseNode(id, kv.value);
+}
+
 /** How many nodes are registered now. */
 export async function countNodes(store: Store, prefix: string): Promise<number> {
   let count = 0;

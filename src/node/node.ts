@@ -197,6 +197,7 @@ function openStatusListener(
     hosts: [...status.hosts, listen.host, ...(status.advertise ? [status.advertise.host] : [])],
     exportUri: prometheus.exportUri,
     facts,
+    health: async () => (await serving()?.health()) ?? [],
     metrics: () => serving()?.metrics() ?? metricsText(metrics.registry),
     metricsType: metrics.registry.contentType,
     nowMs: () => systemClock.nowMs(),

@@ -5,8 +5,9 @@
  */
 import type { FastifyReply } from "fastify";
 import type { Address } from "../settings/setting-kinds.ts";
+import type { HealthReport } from "./control-server.ts";
 import { createServer, type Listener, listen } from "./listener.ts";
-import { type CopyFacts, type NodeFacts, notReady } from "./status-facts.ts";
+import { type CopyFacts, type NodeFacts, notReady, type RecordProblem } from "./status-facts.ts";
 import { CONTENT_SECURITY_POLICY, statusPage } from "./status-page.ts";
 
 export interface StatusOptions {
@@ -14,6 +15,8 @@ export interface StatusOptions {
   /** Host names it answers to, beside those of every machine. */
   readonly hosts?: readonly string[];
   readonly facts: NodeFacts;
+  /** Health of upstream nodes, as APISIX's Control API shows it. */
+  readonly health: () => Promise<readonly HealthReport[]>;
   /** All metrics of the node in Prometheus' text format, workers merged. */
   readonly metrics: () => Promise<string>;
   readonly metricsType: string;
@@ -24,6 +27,8 @@ export interface StatusOptions {
 
 /** Longest list of problems in an answer; the number of all is beside it. */
 const PROBLEMS_MAX = 100;
+/** The same for `/problems`, which says nothing else. */
+const ALL_PROBLEMS_MAX = 1_000;
 const WAIT_MAX_MS = 60_000;
 /** Beyond this many, a long poll is answered at once. */
 const WAITING_MAX = 256;
@@ -50,6 +55,11 @@ export async function openStatus(options: StatusOptions): Promise<Listener> {
   if (options.exportUri !== "/metrics") server.get(options.exportUri, metrics);
 
   server.get("/config", async () => configAnswer(facts, options.nowMs()));
+  server.get("/healthcheck", async () => options.health());
+  server.get("/problems", async () => {
+    const { problems } = facts.config();
+    return { list: problems.slice(0, ALL_PROBLEMS_MAX).map(problemAnswer), total: problems.length };
+  });
 
   server.get("/applied", async (request, reply) => {
     const { min, wait } = request.query as { readonly min?: unknown; readonly wait?: unknown };
@@ -97,14 +107,13 @@ function configAnswer(facts: NodeFacts, nowMs: number): object {
     store_problem: config.problem ? { code: config.problem.code, text: config.problem.text } : null,
     last_known_good: config.copy ? copyAnswer(config.copy) : null,
     problems_total: config.problems.length,
-    problems: config.problems.slice(0, PROBLEMS_MAX).map((problem) => ({
-      key: problem.key,
-      kind: problem.kind,
-      revision: number(problem.revision),
-      reason: problem.reason,
-      blocks: problem.blocks,
-    })),
+    problems: config.problems.slice(0, PROBLEMS_MAX).map(problemAnswer),
   };
+}
+
+function problemAnswer(problem: RecordProblem): object {
+  const { key, kind, revision, reason, blocks } = problem;
+  return { key, kind, revision: number(revision), reason, blocks };
 }
 
 function copyAnswer({ savedAtMs, savedRevision, problem }: CopyFacts): object {

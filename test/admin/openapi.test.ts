@@ -271,6 +271,8 @@ describe("real answers are as described", () => {
     await call("POST", "/configs/validate", { routes: [] });
     await call("POST", "/configs/validate", { routes: [{}] });
     await call("GET", "/nodes");
+    for (const view of ["config", "status", "metrics", "healthcheck", "problems"])
+      await call("GET", `/nodes/n1/${view}`);
     await call("GET", "/store");
     await call("POST", "/store/epoch?dry_run=1");
     await call("POST", "/store/epoch");

@@ -67,6 +67,7 @@ async function start(world: World = {}) {
   const listener = await openStatus({
     listen: { host: "127.0.0.1", port: 0 },
     facts,
+    health: async () => [],
     metrics: () => metrics.registry.metrics(),
     metricsType: metrics.registry.contentType,
     exportUri: "/apisix/prometheus/metrics",
@@ -318,6 +319,7 @@ describe("what is not there", () => {
     const again = openStatus({
       listen: taken,
       facts: {} as NodeFacts,
+      health: async () => [],
       metrics: async () => "",
       metricsType: "text/plain",
       exportUri: "/metrics",

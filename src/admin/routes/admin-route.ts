@@ -9,6 +9,9 @@ import { writeOptionsOf } from "../write/write-options.ts";
 
 export type Endpoint = (engine: Engine, request: AdminRequest) => AdminAnswer | Promise<AdminAnswer>;
 
+/** Where a request is forwarded to, or why it is not. */
+export type Forward = (engine: Engine, request: AdminRequest) => Promise<URL | AdminAnswer>;
+
 export const METHODS = ["GET", "PUT", "POST", "DELETE", "PATCH"] as const;
 export type Method = (typeof METHODS)[number];
 
@@ -19,6 +22,8 @@ export interface AdminRoute {
   /** What is read of the body before the endpoint runs: parsed JSON, bytes as they came, or nothing. */
   readonly reads: "json" | "bytes" | "nothing";
   readonly endpoint: Endpoint;
+  /** Instead of the endpoint: another listener answers. */
+  readonly forward?: Forward | undefined;
   /** Its operation in the OpenAPI description; undefined for paths that only refuse. */
   readonly operation?: Json | undefined;
 }

@@ -7,6 +7,7 @@ import { readOperation } from "../openapi/operation.ts";
 import { type AdminRoute, get, refuseOthers } from "./admin-route.ts";
 import { CLUSTER_ROUTES } from "./cluster-routes.ts";
 import { HISTORY_ROUTES } from "./history-routes.ts";
+import { NODE_ROUTES } from "./node-routes.ts";
 import { recordRoutes } from "./record-routes.ts";
 import { schemaRoutes } from "./schema-routes.ts";
 
@@ -23,6 +24,7 @@ export function adminRoutes(options: AdminRouteOptions): readonly AdminRoute[] {
   const all = [
     ...recordRoutes(options),
     ...schemaRoutes(options),
+    ...NODE_ROUTES,
     ...CLUSTER_ROUTES,
     ...HISTORY_ROUTES,
     get("/openapi.json", readOperation("getOpenApi", { type: "object" }), ({ catalog }) =>

@@ -1,22 +1,11 @@
 /**
- * The cluster itself: its gateway nodes, which store this is, and sealing all secrets anew.
+ * The cluster itself: which store this is, and sealing all secrets anew.
  */
-import { APPLIED, type Json, listOf, ref } from "../openapi/openapi-schemas.ts";
+import { APPLIED, type Json, ref } from "../openapi/openapi-schemas.ts";
 import { actOperation, answer, anyOf, query, readOperation, WRITE_PARAMETERS } from "../openapi/operation.ts";
 import { resealAll } from "../sealing/reseal.ts";
 import { describeStore, raiseStoreEpoch } from "../store-epoch.ts";
 import { type AdminRoute, act, get, refuseOthers } from "./admin-route.ts";
-
-const NODE: Json = {
-  type: "object",
-  properties: {
-    ...{ id: { type: "string" }, address: { type: "string" }, version: { type: "string" }, hash: { type: "string" } },
-    ...{ started: { type: "integer" }, workers: { type: "integer" }, applied: { type: "integer" } },
-    ...{ lag: { type: "integer" }, staleness_seconds: { type: "number" }, problems: { type: "integer" } },
-  },
-  required: ["id", "address", "version", "started", "applied", "lag", "problems", "hash"],
-  additionalProperties: false,
-};
 
 const IDENTITY: Json = {
   type: "object",
@@ -48,9 +37,6 @@ const RESEALED: Json = {
 };
 
 export const CLUSTER_ROUTES: readonly AdminRoute[] = [
-  get("/nodes", readOperation("listNodes", listOf(NODE, { revision: { type: "integer" } })), (engine) =>
-    engine.nodes.answer(),
-  ),
   get("/store", readOperation("getStore", IDENTITY), describeStore),
   act(
     "POST",
@@ -69,5 +55,5 @@ export const CLUSTER_ROUTES: readonly AdminRoute[] = [
     actOperation("reseal", answer("Sealed anew, or what would be.", RESEALED), { parameters: WRITE_PARAMETERS }),
     resealAll,
   ),
-  ...refuseOthers("/nodes", "/nodes/*", "/store", "/store/*", "/encryption", "/encryption/*"),
+  ...refuseOthers("/store", "/store/*", "/encryption", "/encryption/*"),
 ];
