@@ -29,7 +29,8 @@ describe.skipIf(!etcdAvailable())("two admin processes on etcd", () => {
   let admins: readonly [Node, Node];
   beforeAll(async () => {
     etcd = await startEtcd();
-    const options = { etcd: etcd.endpoints };
+    // On a busy machine etcd may be late; a write of unknown outcome would be in the history without its answer.
+    const options = { etcd: etcd.endpoints, args: ["--etcd-timeout", "60s"] };
     admins = [await startNode("admin", options), await startNode("admin", options)];
   });
   afterAll(async () => {

@@ -14,8 +14,10 @@ export function etcdctl(
   input?: string | Buffer,
 ): Promise<string> {
   return new Promise((resolve, reject) => {
-    const all = [`--endpoints=${endpoints.join(",")}`, ...args];
-    const child = execFile("etcdctl", all, { env: environment(), timeout: 30_000 }, (error, stdout, stderr) => {
+    // Its own 2 and 5 seconds are little on a busy machine.
+    const patient = ["--dial-timeout=30s", "--command-timeout=60s"];
+    const all = [`--endpoints=${endpoints.join(",")}`, ...patient, ...args];
+    const child = execFile("etcdctl", all, { env: environment(), timeout: 90_000 }, (error, stdout, stderr) => {
       if (error) reject(new Error(`etcdctl ${args[0]}: ${stderr || error.message}`));
       else resolve(stdout);
     });

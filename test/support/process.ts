@@ -172,6 +172,15 @@ export async function untilReady(node: Node, limitMs = 60_000): Promise<void> {
   });
 }
 
+/** As `admin`, for calls that may be repeated: asked again while it is 503, which a busy machine may make of a store that is late. */
+export function adminInTime(...call: Parameters<typeof admin>): ReturnType<typeof admin> {
+  return until(`${call[1]} ${call[2]} is answered`, async () => {
+    const answer = await admin(...call);
+    if (answer.status !== 503) return answer;
+    throw new Error(JSON.stringify(answer.body));
+  });
+}
+
 /** One Admin API call; @returns status and parsed body (or text). */
 export async function admin(
   node: { readonly admin: string },

@@ -1,6 +1,8 @@
 /**
  * What a node says of itself on its status port, read the way operators and Prometheus read it.
  */
+import { bounded } from "./long-run.ts";
+
 export interface NodeConfig {
   readonly revision: number;
   readonly store_head_revision: number;
@@ -21,7 +23,7 @@ export interface NodeConfig {
   }[];
 }
 
-const ANSWER_MS = 5_000;
+const ANSWER_MS = bounded(30_000, 5_000);
 
 /** @param node with the origin of its status listener */
 export async function configOf(node: { readonly status: string }): Promise<NodeConfig> {

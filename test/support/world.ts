@@ -153,11 +153,14 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
     for (let i = 0; i < adminCount; i++) starting.push(startAdmin(i));
     await Promise.all(starting);
     const ledger = new Ledger();
-    const written = await ledger.write(admins[0] as Node, "put", `/routes/${LOAD_ROUTE}`, {
-      uri: "/load/*",
-      upstream: { type: "roundrobin", nodes: { [`127.0.0.1:${upstreamPort}`]: 1 } },
+    await until("the load route is written", async () => {
+      const written = await ledger.write(admins[0] as Node, "put", `/routes/${LOAD_ROUTE}`, {
+        uri: "/load/*",
+        upstream: { type: "roundrobin", nodes: { [`127.0.0.1:${upstreamPort}`]: 1 } },
+      });
+      if (written.outcome !== "done") throw new Error(written.text); // a busy etcd may be late
+      return true;
     });
-    if (written.outcome !== "done") throw new Error(written.text);
     for (const node of gateways)
       await until("the load route", async () => (await fetch(`${node.gateway}/load/first`)).ok);
 
