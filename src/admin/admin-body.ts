@@ -17,7 +17,8 @@ export type BodyRead =
   | { readonly ok: true; readonly bytes: Buffer }
   | { readonly ok: false; readonly refusal: AdminAnswer };
 
-export async function readBody(request: IncomingMessage): Promise<BodyRead> {
+/** @param maxBytes default: what one record may have */
+export async function readBody(request: IncomingMessage, maxBytes = BODY_BYTES_MAX): Promise<BodyRead> {
   const encoding = request.headers["content-encoding"];
   if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
     return refused(
@@ -26,17 +27,17 @@ export async function readBody(request: IncomingMessage): Promise<BodyRead> {
     );
   }
   const announced = Number(request.headers["content-length"] ?? 0);
-  if (announced > BODY_BYTES_MAX) return refused(request, tooLarge(announced));
+  if (announced > maxBytes) return refused(request, tooLarge(announced, maxBytes));
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of request) {
     const bytes = chunk as Buffer; // no encoding is set on the request
     size += bytes.length;
-    if (size <= BODY_BYTES_MAX) chunks.push(bytes);
+    if (size <= maxBytes) chunks.push(bytes);
     else if (size > DISCARDED_BYTES_MAX) break;
   }
-  return size > BODY_BYTES_MAX
-    ? { ok: false, refusal: closing(tooLarge(size)) }
+  return size > maxBytes
+    ? { ok: false, refusal: closing(tooLarge(size, maxBytes)) }
     : { ok: true, bytes: Buffer.concat(chunks) };
 }
 
@@ -54,11 +55,8 @@ function closing(answer: AdminAnswer): AdminAnswer {
   return { ...answer, headers: { ...answer.headers, Connection: "close" } };
 }
 
-function tooLarge(size: number): AdminAnswer {
-  return refuse(
-    400,
-    `invalid request body: request size ${size} is greater than the maximum size ${BODY_BYTES_MAX} allowed`,
-  );
+function tooLarge(size: number, maxBytes: number): AdminAnswer {
+  return refuse(400, `invalid request body: request size ${size} is greater than the maximum size ${maxBytes} allowed`);
 }
 
 /** JSON; with `strict`, without members that an object names twice. */

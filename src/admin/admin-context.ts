@@ -14,6 +14,7 @@ import type { History } from "./history/history.ts";
 import type { NodeList } from "./node-list.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
 import type { Members, StoredRecord } from "./read/stored-record.ts";
+import type { AdminRevocations } from "./revocations/admin-revocations.ts";
 import type { FieldCodec } from "./sealing/field-codec.ts";
 import type { KeyQueue } from "./write/key-queue.ts";
 import type { Pointing } from "./write/reference-guard.ts";
@@ -87,4 +88,5 @@ export interface Engine {
   readonly barrier: Barrier | undefined;
   readonly nodes: NodeList;
   readonly history: History;
+  readonly revocations: AdminRevocations;
 }

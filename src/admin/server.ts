@@ -25,6 +25,8 @@ import { keepPreparing } from "./bootstrap.ts";
 import { openHistory } from "./history/history.ts";
 import { openNodeList } from "./node-list.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
+import { openAdminRevocations, type RevocationLimits } from "./revocations/admin-revocations.ts";
+import { keepRevocations } from "./revocations/revocation-keeper.ts";
 import type { AdminRoute } from "./routes/admin-route.ts";
 import { METHODS } from "./routes/admin-route.ts";
 import { adminRoutes } from "./routes/admin-routes.ts";
@@ -72,6 +74,8 @@ export interface AdminOptions {
   readonly routerMode?: RouterMode;
   /** How many writes are remembered, 0: none; default 1,000. */
   readonly historyEntries?: number;
+  /** Default: 1,000,000 tokens, 10 minutes. */
+  readonly revocations?: Partial<RevocationLimits>;
   /** What `?wait=all` waits by; started and stopped by its owner. Default: nobody can wait. */
   readonly barrier?: Barrier;
   /** Default: 10 s, 60 s, 1,024, 256. */
@@ -111,13 +115,17 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
   for (const route of adminRoutes({ stream: options.stream !== false, strict })) serve(app, engine, route, strict);
   await app.listen({ host: options.listen.host, port: options.listen.port });
   const preparation = await keepPreparing(engine);
+  const stopTidying = keepRevocations(engine);
   const bound = app.server.address();
   let closing: Promise<void> | undefined;
   return {
     address: typeof bound === "object" && bound ? { host: bound.address, port: bound.port } : options.listen,
     close() {
       preparation.stop();
-      closing ??= app.close().then(() => engine.history.idle());
+      closing ??= app.close().then(async () => {
+        await stopTidying();
+        await engine.history.idle();
+      });
       return closing;
     },
   };
@@ -140,6 +148,7 @@ function buildEngine(options: AdminOptions): Engine {
     barrier: options.barrier,
     nodes: openNodeList(store, prefix, clock, options.barrier),
     history: openHistory(options.historyEntries ?? HISTORY_ENTRIES),
+    revocations: openAdminRevocations(options.revocations),
   };
 }
 
@@ -225,7 +234,7 @@ function serve(app: FastifyInstance, engine: Engine, route: AdminRoute, strict: 
     url: `${BASE}${url}`,
     handler: async (request, reply) => {
       const asked = request[ASKED] as Asked; // true: without it the hook has answered
-      const read = reads === "nothing" ? undefined : await readBody(request.raw);
+      const read = reads === "nothing" ? undefined : await readBody(request.raw, route.maxBytes);
       if (read?.ok === false) return send(reply, read.refusal);
       const bytes = read?.bytes ?? NOTHING;
       const parsed = reads === "json" ? parseBody(bytes, strict) : { body: undefined };

@@ -29,6 +29,7 @@ export async function makeParts(settings: Settings): Promise<NodeParts> {
     environment: processEnvironment(),
     httpsPort: settings.redirect.httpsPort ?? settings.gateway.tls.listen?.port,
     prometheus: prometheusSettings(settings),
+    tokenCache: { entries: settings.tokens.cacheEntries, bytes: settings.tokens.cacheBytes },
   };
   const plugins = [...PLUGINS, ...(await loadOwnPlugins(settings.plugins, PLUGINS))];
   makeStringsFast(); // all modules are loaded

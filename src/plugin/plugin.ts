@@ -88,6 +88,8 @@ export interface PluginSettings {
   /** Where callers reach TLS, if said: `redirect.https_port`, else the TLS listener's port (http_to_https redirects). */
   readonly httpsPort: number | undefined;
   readonly prometheus: PrometheusSettings;
+  /** Bounds of what one process remembers of verified tokens. */
+  readonly tokenCache: { readonly entries: number; readonly bytes: number };
 }
 
 /** What `prometheus.*` of the settings says to the plugin of that name. */

@@ -19,6 +19,7 @@ import {
   onOffOrOrigins,
   origin,
   resolver,
+  size,
   structure,
   text,
   workerCount,
@@ -268,6 +269,20 @@ export const SettingsSchema = Type.Object({
       listOf(text("a variable name, * at the end stands for any rest", /^[A-Za-z_][A-Za-z0-9_]*\*?$/)),
       "all but JOTGATE_*",
       "Environment variables that `$ENV://` may name.",
+    ),
+  }),
+  tokens: group("Verified tokens that are remembered, and revoked ones.", {
+    cache_entries: setting(integer(1, 10_000_000), "50000", "Most verified tokens that one process remembers."),
+    cache_bytes: setting(size, "32MiB", "Most memory for verified tokens that one process remembers."),
+    max_revocations: setting(
+      integer(1, 10_000_000),
+      "1000000",
+      "Most tokens that may be revoked by themselves at a time; rules come on top. A million takes some 70 MiB of each process.",
+    ),
+    keep_revoked: setting(
+      duration,
+      "10m",
+      "How long after its `exp` a revoked token is remembered; at least the longest `lifetime_grace_period` of a consumer.",
     ),
   }),
   upstreams: group("Bounds on upstream nodes.", {

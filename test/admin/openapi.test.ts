@@ -288,6 +288,26 @@ describe("real answers are as described", () => {
     await call("GET", "/openapi.json");
   });
 
+  test("of revocations", async () => {
+    const exp = Math.floor(Date.now() / 1_000) + 60;
+    const all = [
+      { consumer: "jack", reason: "r" },
+      { issuer: "i", kid: "k" },
+      { issuer: "i", jti: "j", exp },
+    ];
+    await call("POST", "/revocations?dry_run=1", [...all, { consumer: "nobody" }]);
+    const { rules } = (await call("POST", "/revocations", all)).body;
+    expect((await call("POST", "/revocations?wait=all&timeout=50ms", { issuer: "i", subject: "s" })).status).toBe(202);
+    expect((await call("POST", "/revocations", { jti: "j" })).status).toBe(400);
+    expect((await call("POST", "/revocations/check", { issuer: "i", jti: "j", exp })).body.revoked).toBe(true);
+    await call("GET", "/revocations");
+    await call("GET", "/history");
+    await call("GET", `/revocations/${rules[0].name}`);
+    await call("DELETE", `/revocations/${rules[0].name}?dry_run=1`);
+    await call("DELETE", `/revocations/${rules[0].name}`);
+    expect((await call("GET", `/revocations/${rules[0].name}`)).status).toBe(404);
+  });
+
   test("of deletions", async () => {
     for (const [path] of [...RECORDS].reverse()) {
       expect((await call("DELETE", `${path}?dry_run=1&force=true`)).status).toBe(200);

@@ -71,6 +71,7 @@ export async function openSimNode(options: SimNodeOptions): Promise<SimNode> {
     ...{ clock, log: silentLog, metrics, states, registry, upstreams: bench.upstreams },
     settings: {
       ...{ compat: "default", serverName: "sim", environment: {}, httpsPort: undefined },
+      tokenCache: { entries: 1_000, bytes: 1_000_000 },
       prometheus: { exportUri: "/metrics", buckets: [1], metrics: {} },
     },
     secrets: openSecrets({ environment: {}, clock, log: silentLog, metrics: openMetrics() }),

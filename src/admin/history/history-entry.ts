@@ -18,6 +18,15 @@ export interface HistoryEntry {
   readonly changes: readonly ShownEntryChange[];
   /** Of a run that sealed records anew; together with the entry's own, `revisions` are all that it made. */
   readonly resealed?: { readonly records: number; readonly revisions: readonly Span[] };
+  /** Of revocations, which no rollback takes back. */
+  readonly revoked?: Revoked;
+}
+
+/** Never a token: how many there were, and rules as answers show them. */
+export interface Revoked {
+  readonly tokens?: number;
+  readonly rules?: readonly object[];
+  readonly taken_back?: readonly object[];
 }
 
 /** From and to, both included. */

@@ -83,10 +83,10 @@ async function readEntries(engine: Engine, keys: readonly KeyValue[]): Promise<R
 }
 
 function shownEntry(engine: Engine, { entry, revision }: ReadEntry): object {
-  const { timeMs, actor, address, method, path, resealed } = entry;
+  const { timeMs, actor, address, method, path, resealed, revoked } = entry;
   const time = Math.floor(timeMs / 1_000);
   const changes = entry.changes.map((change) => ({ ...change, diff: maskedDiff(engine, change.key, change.diff) }));
-  const more = resealed && { resealed: resealed.records };
+  const more = { ...(resealed && { resealed: resealed.records }), ...(revoked && { revoked }) };
   return { revision: Number(revision), time, actor, address, method, path, changes, ...more };
 }
 

@@ -5,6 +5,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { dirOf, parseKey } from "../../model/keys.ts";
 import { KINDS, type KindName } from "../../model/kinds.ts";
+import { revocationsDir } from "../../model/revocation.ts";
 import { type KeyValue, prefixRange } from "../../store/store.ts";
 import type { Engine, RecordChange } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
@@ -21,7 +22,7 @@ export interface Reconstruction {
 }
 
 export interface HistoryWarning {
-  readonly code: "changed_outside" | "had_lifetime";
+  readonly code: "changed_outside" | "had_lifetime" | "not_rolled_back";
   readonly key: string;
   readonly message: string;
 }
@@ -43,6 +44,7 @@ export async function reconstruct(
   const moment = BigInt(revision);
   const found = new Map<string, Found>();
   const sealing = await spansBefore(engine, keys.slice(0, at + 1), moment);
+  const warnings: HistoryWarning[] = [];
   const later = keys.slice(at + 1);
   for (let from = 0; from < later.length; from += READ_TOGETHER) {
     const some = later.slice(from, from + READ_TOGETHER);
@@ -51,6 +53,7 @@ export async function reconstruct(
       const read = reads[n];
       if (read === undefined) return { refusal: unrestorable(createRevision) };
       sealing.push(...read.sealing);
+      if (read.revokes && wanted === undefined) warnings.push(notRolledBack(engine, createRevision));
       for (const one of read.records) {
         const known = found.get(one.key);
         if (known) known.last = createRevision;
@@ -59,7 +62,6 @@ export async function reconstruct(
     }
   }
   const records: { change: RecordChange; sealed: Buffer | undefined }[] = [];
-  const warnings: HistoryWarning[] = [];
   for (const [key, { target, last }] of found) {
     if (wanted !== undefined && key !== wanted) continue;
     const record = await recordAt(engine, key, target);
@@ -86,6 +88,12 @@ interface ReadEntry {
   readonly records: readonly Restorable[];
   /** Revisions that only sealed records anew. */
   readonly sealing: readonly Span[];
+  readonly revokes?: boolean;
+}
+
+function notRolledBack({ prefix }: Engine, revision: bigint): HistoryWarning {
+  const message = `what was revoked by the write of revision ${revision} stays as it is`;
+  return { code: "not_rolled_back", key: revocationsDir(prefix), message };
 }
 
 /** undefined: this write kept nothing to restore. */
@@ -99,7 +107,8 @@ async function readRestorables(engine: Engine, entryKey: string): Promise<ReadEn
   // Some entries are of no record at all.
   const entry = (await engine.store.get(entryKey)).kv;
   const decoded = entry && decodeEntry(entry.value);
-  return entry && decoded?.changes.length === 0 ? { records: [], sealing: spansOf(decoded, entry) } : undefined;
+  if (!entry || decoded?.changes.length !== 0) return undefined;
+  return { records: [], sealing: spansOf(decoded, entry), revokes: decoded.revoked !== undefined };
 }
 
 function spansOf({ resealed }: HistoryEntry, { modRevision }: KeyValue): readonly Span[] {

@@ -21,6 +21,8 @@ export interface AdminRoute {
   readonly url: string;
   /** What is read of the body before the endpoint runs: parsed JSON, bytes as they came, or nothing. */
   readonly reads: "json" | "bytes" | "nothing";
+  /** Of the body; default: what one record may have. */
+  readonly maxBytes?: number;
   readonly endpoint: Endpoint;
   /** Instead of the endpoint: another listener answers. */
   readonly forward?: Forward | undefined;

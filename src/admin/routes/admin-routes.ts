@@ -9,6 +9,7 @@ import { CLUSTER_ROUTES } from "./cluster-routes.ts";
 import { HISTORY_ROUTES } from "./history-routes.ts";
 import { NODE_ROUTES } from "./node-routes.ts";
 import { recordRoutes } from "./record-routes.ts";
+import { REVOCATION_ROUTES } from "./revocation-routes.ts";
 import { schemaRoutes } from "./schema-routes.ts";
 
 export interface AdminRouteOptions {
@@ -27,6 +28,7 @@ export function adminRoutes(options: AdminRouteOptions): readonly AdminRoute[] {
     ...NODE_ROUTES,
     ...CLUSTER_ROUTES,
     ...HISTORY_ROUTES,
+    ...REVOCATION_ROUTES,
     get("/openapi.json", readOperation("getOpenApi", { type: "object" }), ({ catalog }) =>
       describeApi(catalog, described),
     ),

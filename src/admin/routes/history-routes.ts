@@ -3,6 +3,7 @@
  */
 import { getHistoryEntry, listHistory } from "../history/history-read.ts";
 import { rollBack } from "../history/rollback.ts";
+import { REVOKED_ENTRY } from "../openapi/openapi-revocations.ts";
 import { APPLIED, type Json, listOf, ref } from "../openapi/openapi-schemas.ts";
 import { actOperation, answer, anyOf, query, readOperation, WRITE_PARAMETERS } from "../openapi/operation.ts";
 import { type AdminRoute, act, get, refuseOthers } from "./admin-route.ts";
@@ -13,6 +14,7 @@ const HISTORY_ENTRY: Json = {
     ...{ revision: { type: "integer" }, time: { type: "integer" }, actor: { type: "string" } },
     ...{ address: { type: "string" }, method: { type: "string" }, path: { type: "string" } },
     changes: { type: "array", items: ref("Change") },
+    revoked: REVOKED_ENTRY,
     resealed: { type: "integer", description: "records that were sealed anew, without any other change" },
   },
   required: ["revision", "time", "actor", "address", "method", "path", "changes"],

@@ -69,6 +69,7 @@ export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminP
     stream: settings.stream,
     routerMode: settings.router.mode,
     historyEntries: settings.history.entries,
+    revocations: { maxTokens: settings.tokens.maxRevocations, keepMs: settings.tokens.keepRevokedMs },
     ...(tls ? { tls } : {}),
   });
   barrier.start();

@@ -134,6 +134,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     counters: options.shared?.counters,
     tokenPlaces: options.tokenPlaces,
     mayBeMissing: new Set(settings.pluginsMayBeMissing),
+    keepRevokedMs: settings.tokens.keepRevokedMs,
     decrypt: openFields(keyringOf(settings), registry, prefix),
   });
 

@@ -102,7 +102,7 @@ function holdTokens(env: NodeEnv): { readonly state: Tokens; release(): void } {
     "jwt-auth/tokens",
     () => ({
       parse: openTokenParser(),
-      cache: new TokenCache(env.credentials<JwtCredential>("jwt-auth"), env.metrics),
+      cache: new TokenCache(env.credentials<JwtCredential>("jwt-auth"), env.metrics, env.settings.tokenCache),
     }),
     (tokens) => tokens.cache.clear(),
   );

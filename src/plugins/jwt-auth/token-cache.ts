@@ -60,7 +60,6 @@ export interface TokenCacheLimits {
   readonly bytes: number;
 }
 
-const LIMITS: TokenCacheLimits = { entries: 50_000, bytes: 32 * 1024 * 1024 };
 /** What an entry costs beside its texts, as measured: map slot, list links, the pair, the fingerprint, the payload object. */
 const ENTRY_BYTES = 420;
 
@@ -70,7 +69,7 @@ export class TokenCache {
   readonly #hits: Counter;
   readonly #misses: Counter;
 
-  constructor(table: CredentialTable<JwtCredential>, metrics: Metrics, limits: TokenCacheLimits = LIMITS) {
+  constructor(table: CredentialTable<JwtCredential>, metrics: Metrics, limits: TokenCacheLimits) {
     this.#table = table;
     this.#entries = new LRUCache({ max: limits.entries, maxSize: limits.bytes });
     const asked = metrics.counter("jotgate_token_cache_total", "Look-ups of verified tokens", ["result"]);

@@ -1,0 +1,135 @@
+/**
+ * `POST /revocations`: ends tokens before their time, one or up to 10,000 in a call; and takes rules back.
+ * Promise: a list with a fault in it writes nothing; 2xx means that it is in the store, and with `?wait=all` that every
+ * node refuses; a token is read here and goes nowhere.
+ */
+import { keyOf } from "../../model/keys.ts";
+import { decodeRule, ruleName, rulesDir } from "../../model/revocation.ts";
+import { Slice } from "../../store/turns.ts";
+import { readJson } from "../admin-body.ts";
+import type { AdminRequest, Engine } from "../admin-context.ts";
+import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
+import { commit } from "../write/commit.ts";
+import { Plan } from "../write/write-plan.ts";
+import { readWanted, type Times, type WantedRule, type WantedToken } from "./revocation-body.ts";
+import { shownRule } from "./revocation-ledger.ts";
+import type { Written } from "./revocation-writer.ts";
+
+const ENTRIES_MAX = 10_000;
+/** Of a body: 10,000 tokens of 1.6 KB. */
+export const REVOKE_BODY_BYTES_MAX = 16 * 1024 * 1024;
+/** Names are looked up one by one, so that a typing error does not look like a success. */
+const LOOKED_UP_MAX = 100;
+
+interface Wish {
+  readonly entries: number;
+  readonly tokens: readonly WantedToken[];
+  readonly rules: readonly WantedRule[];
+}
+
+export async function revoke(engine: Engine, request: AdminRequest): Promise<AdminAnswer> {
+  const read = readEntries(request.bytes);
+  if ("status" in read) return read;
+  const wish = await readWishes(engine, read.entries, read.isList);
+  if (typeof wish === "string") return refuse(400, wish);
+  const { revocations } = engine;
+  const { tokens, rules } = wish;
+  const most = revocations.maxTokens;
+  if (tokens.length > 0 && (await revocations.ledger.total(engine)) + tokens.length > most) {
+    return refuse(507, `${most} tokens are revoked already: revoke by consumer, client or issuer instead`);
+  }
+  const warnings = await unknownConsumers(engine, rules);
+  const shown = rules.map((rule) => ({ name: ruleName(rule), ...shownRule({ ...rule, writtenMs: 0 }) }));
+  const said = { revoked: wish.entries, ...(shown.length > 0 && { rules: shown }) };
+  if (request.options.dryRun) {
+    return { status: 200, body: { dry_run: true, status: 200, ...said, changes: [], warnings } };
+  }
+  let written: Written | undefined;
+  if (rules.length > 0) {
+    const isLast = tokens.length === 0;
+    written = await revocations.writer.writeRules(engine, isLast ? request : { ...request, ask: undefined }, rules);
+  }
+  if (tokens.length > 0) written = await revocations.writer.writeTokens(engine, request, tokens);
+  if (!written) return refuse(400, NOTHING);
+  engine.history.written(engine);
+  const { revision, asked } = written;
+  const body = { ...said, revision: Number(revision), ...(warnings.length > 0 && { warnings }) };
+  return { status: 200, body, revision, asked };
+}
+
+/** `DELETE /revocations/{name}`: a rule refuses nothing any more. What was revoked as a token stays so. */
+export async function takeBack(engine: Engine, request: AdminRequest): Promise<AdminAnswer> {
+  const name = request.params["name"] ?? "";
+  const key = `${rulesDir(engine.prefix)}${name}`;
+  const { kv } = name.includes("/") ? { kv: undefined } : await engine.store.get(key);
+  if (!kv) return KEY_NOT_FOUND;
+  const rule = decodeRule(kv.value);
+  const body = { deleted: "1", key };
+  if (request.options.dryRun) {
+    return {
+      status: 200,
+      body: { dry_run: true, status: 200, changes: [{ key, change: "deleted", diff: [] }], warnings: [] },
+    };
+  }
+  const plan = new Plan().expect(key, kv.modRevision).delete(key);
+  const rules = typeof rule === "string" ? [] : [rule];
+  engine.revocations.ledger.planRules(engine, plan, request, { rules, takenBack: true });
+  const evidence = { key, before: kv.modRevision, after: undefined };
+  const done = await commit(engine.store, engine.clock, plan, evidence, request.ask);
+  if (done.kind === "conflict") return refuse(503, "the rule changed while it was taken back: try again");
+  engine.history.written(engine);
+  return { status: 200, body, revision: done.revision, asked: done.asked };
+}
+
+const NOTHING = "nothing to revoke: expected an entry, or a list of entries";
+
+/** The body's entries. Its text never goes into an answer: it holds tokens. */
+export function readEntries(
+  bytes: Buffer,
+): { readonly entries: readonly unknown[]; readonly isList: boolean } | AdminAnswer {
+  if (bytes.length === 0) return refuse(400, NOTHING);
+  const parsed = readJson(bytes, true);
+  if (!parsed.ok) return refuse(400, "invalid request body: it is no JSON, or names a member twice");
+  const isList = Array.isArray(parsed.value);
+  const entries: readonly unknown[] = Array.isArray(parsed.value) ? parsed.value : [parsed.value];
+  if (entries.length === 0) return refuse(400, NOTHING);
+  if (entries.length > ENTRIES_MAX) {
+    return refuse(400, `${entries.length} entries in one call, at most ${ENTRIES_MAX} are possible`);
+  }
+  return { entries, isList };
+}
+
+/** @returns text: what is wrong with the first faulty entry */
+async function readWishes(engine: Engine, entries: readonly unknown[], isList: boolean): Promise<Wish | string> {
+  const times = timesOf(engine);
+  const tokens: WantedToken[] = [];
+  const rules: WantedRule[] = [];
+  const slice = new Slice(engine.clock);
+  for (const [i, entry] of entries.entries()) {
+    const wanted = readWanted(entry, times);
+    if (typeof wanted === "string") return isList ? `entry ${i + 1}: ${wanted}` : wanted;
+    if ("rule" in wanted) rules.push(wanted.rule);
+    else tokens.push(...wanted.tokens);
+    if (slice.isOver()) await slice.yield();
+  }
+  return { entries: entries.length, tokens, rules };
+}
+
+export function timesOf({ clock, revocations }: Engine): Times {
+  return { nowSeconds: Math.floor(clock.nowMs() / 1_000), keepSeconds: revocations.keepMs / 1_000 };
+}
+
+async function unknownConsumers(engine: Engine, rules: readonly WantedRule[]): Promise<readonly object[]> {
+  const names = new Set(rules.filter(({ type }) => type === "consumer").map(({ value }) => value));
+  const warnings: object[] = [];
+  for (const name of [...names].slice(0, LOOKED_UP_MAX)) {
+    const key = keyOf(engine.prefix, "consumer", name);
+    if (Buffer.byteLength(key, "utf8") <= 512 && (await engine.store.get(key)).kv) continue;
+    warnings.push({
+      code: "unknown_consumer",
+      key,
+      message: "there is no consumer of this name: nothing is refused by it",
+    });
+  }
+  return warnings;
+}
