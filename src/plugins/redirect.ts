@@ -1,18 +1,21 @@
 /**
  * redirect: sends the caller elsewhere.
- * Promise: Location is printable ASCII without blanks, and never begins with a second slash that a variable brought.
+ * Promise: Location is printable ASCII without blanks, never begins with a second slash that a variable brought, and what
+ * variables and captures bring is escaped for its place (url-places.ts).
  * Source: docs/spec/plugins.md section 10, APISIX 3.18.
  */
 import { type Static, Type } from "typebox";
-import { escapePath } from "../base/net/path.ts";
+import { escapeIllegal, escapePath } from "../base/net/path.ts";
 import { compilePattern, patternError } from "../base/regex.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import { definePlugin } from "../plugin/plugin.ts";
 import { type Answer, bareAnswer } from "../plugin/plugin-answer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { afterBody } from "../plugin/variables/body-variables.ts";
-import { compileTemplate } from "../plugin/variables/template.ts";
+import { compileTemplate, parseTemplate, type TemplatePart } from "../plugin/variables/template.ts";
+import { escapeAt, escapesInUrl, findUrlPlaces } from "../plugin/variables/url-places.ts";
 import { replacementError } from "./shared/pattern-list.ts";
+import { fillReplacement, parseReplacement } from "./shared/replacement.ts";
 
 const TEMPLATE = "(\\\\\\$[0-9a-zA-Z_]+)|\\$\\{([0-9a-zA-Z_]+)\\}|\\$([0-9a-zA-Z_]+)|(\\$|[^$\\\\]+)";
 
@@ -66,7 +69,7 @@ function compileToHttps(port: number | undefined): (view: RequestView) => Answer
     const scheme = view.header("x-forwarded-proto") ?? view.connection.scheme;
     if (scheme === "https") return undefined;
     const { method, escapedPath, query } = view.head;
-    const target = query === undefined ? escapedPath : `${escapedPath}?${query}`;
+    const target = query === undefined ? escapedPath : `${escapedPath}?${escapeIllegal(query)}`;
     // 308 keeps the method; for GET and HEAD 301 is as good and older.
     const status = method === "GET" || method === "HEAD" ? 301 : 308;
     return answerWith(status, escapeLocation(`https://${view.host}${suffix}${target}`));
@@ -75,17 +78,33 @@ function compileToHttps(port: number | undefined): (view: RequestView) => Answer
 
 function compileLocate(conf: Conf): Locate {
   if (conf.uri !== undefined) {
-    const template = compileTemplate(conf.uri, { escape: escapeBackslash });
+    const template = compileTemplate(encodeFixed(parseTemplate(conf.uri), conf), { escapes: escapesInUrl });
     return conf.uri.startsWith("//") ? template : (view) => oneSlash(template(view));
   }
-  const [source = "", template = ""] = conf.regex_uri ?? [];
+  const [source = "", text = ""] = conf.regex_uri ?? [];
   const pattern = compilePattern(source);
-  const keep = template.startsWith("//");
+  const parts = encodeFixed(parseReplacement(text), conf);
+  const { escapes, end } = findUrlPlaces(parts);
+  const keep = text.startsWith("//");
   return (view) => {
-    if (!pattern.test(view.path)) return undefined;
-    const made = escapeBackslash(pattern.replace(view.path, template));
+    const match = pattern.exec(view.path);
+    if (!match) return undefined;
+    const before = escapePath(view.path.slice(0, match.start));
+    const made = before + fillReplacement(parts, match, view, escapes) + escapeAt(end, view.path.slice(match.end));
     return keep ? made : oneSlash(made);
   };
+}
+
+/** With `encode_uri` the configured path is a plain text; what variables bring is escaped in any case. */
+function encodeFixed(parts: readonly TemplatePart[], conf: Conf): readonly TemplatePart[] {
+  if (!conf.encode_uri) return parts;
+  let inQuery = false;
+  return parts.map((part) => {
+    if (typeof part !== "string" || inQuery) return part;
+    const [path = "", ...query] = part.split("?");
+    inQuery = query.length > 0;
+    return [escapePath(path), ...query].join("?");
+  });
 }
 
 /** Two slashes in front would name another host. */
@@ -94,16 +113,10 @@ function oneSlash(location: string): string {
 }
 
 function finish(made: string, view: RequestView, conf: Conf): string {
-  const mark = made.indexOf("?");
-  let location = made;
-  if (conf.encode_uri) location = mark < 0 ? escapePath(made) : escapePath(made.slice(0, mark)) + made.slice(mark);
-  if (conf.append_query_string && view.head.query) location += `${mark < 0 ? "?" : "&"}${view.head.query}`;
-  return escapeLocation(location);
-}
-
-/** Browsers read a backslash as a slash: one that a client sent is escaped, a configured one is meant. */
-function escapeBackslash(value: string): string {
-  return value.replaceAll("\\", "%5C");
+  if (!conf.append_query_string || !view.head.query) return escapeLocation(made);
+  const [location = "", ...fragment] = made.split("#");
+  const whole = `${location}${location.includes("?") ? "&" : "?"}${escapeIllegal(view.head.query)}`;
+  return escapeLocation([whole, ...fragment].join("#"));
 }
 
 /** Escapes what may not stand in a URL at all. */

@@ -24,10 +24,32 @@ describe("proxy-rewrite of the target", () => {
     { conf: { uri: "/t/$arg_a" }, target: "/p?a=b%3Fc", want: "/t/b%3Fc?a=b%3Fc" },
     { conf: { uri: "/t/$arg_a" }, target: "/p?a=b%0d%0ac%20d", want: "/t/b%0D%0Ac%20d?a=b%0d%0ac%20d" },
     { conf: { uri: "/t?q=$arg_a" }, target: "/p?a=b%0d%0ac%20d", want: "/t?q=b%0D%0Ac%20d&a=b%0d%0ac%20d" },
+    {
+      conf: { uri: "/t?q=$arg_a" },
+      target: "/p?a=1%26admin%3D1%3B%23x%2By",
+      want: "/t?q=1%26admin%3D1%3B%23x%2By&a=1%26admin%3D1%3B%23x%2By",
+    },
+    { conf: { uri: "/t?$arg_a=1" }, target: "/p?a=b%3Dc", want: "/t?b%3Dc=1&a=b%3Dc" },
+    { conf: { uri: "/t?$args" }, target: "/p?a=1", want: "/t?a=1&a=1" },
+    { conf: { uri: "/t?x=1&$query_string" }, target: "/p?a=1&b", want: "/t?x=1&a=1&b&a=1&b" },
+    { conf: { uri: "/t?next=$request_uri" }, target: "/p%20q?a=1&b=2", want: "/t?next=/p%20q?a%3D1%26b%3D2&a=1&b=2" },
+    { conf: { uri: "/t?all=$args" }, target: "/p?a=1&b", want: "/t?all=a%3D1%26b&a=1&b" },
+    { conf: { uri: "/t/$http_x_x" }, target: "/p", headers: { "X-X": "a?b#c&d" }, want: "/t/a%3Fb%23c&d" },
+    {
+      conf: { uri: "/t?x=$http_x_x&y=2" },
+      target: "/p",
+      headers: { "X-X": "a?b#c&d%" },
+      want: "/t?x=a?b%23c%26d%25&y=2",
+    },
     { conf: { uri: "/t/${arg_none ?? zero}?k" }, target: "/p", want: "/t/zero?k" },
     { conf: { uri: "/a%20b" }, target: "/p", want: "/a%2520b" },
     { conf: { regex_uri: ["^/(\\w+)/(.*)", "/$2/$1"] }, target: "/a/b/c?d", want: "/b/c/a?d" },
     { conf: { regex_uri: ["^/(\\w+)", "/x?y=$1"] }, target: "/a?z", want: "/x?y=a&z" },
+    { conf: { regex_uri: ["^/(.*)$", "/x?y=$1&z=1"] }, target: "/a%26b%3D%3Fc", want: "/x?y=a%26b%3D?c&z=1" },
+    { conf: { regex_uri: ["^/(\\w+)", "/x?y=$1"] }, target: "/a%26b%3Fc?z", want: "/x?y=a%26b?c&z" },
+    { conf: { regex_uri: ["^/a(.*)", "/b$1?k=$1"] }, target: "/a%3Fc", want: "/b%3Fc?k=?c" },
+    { conf: { regex_uri: ["^/a(.*)", "/$$1$1"] }, target: "/a/b", want: "/$1/b" },
+    { conf: { use_real_request_uri_unsafe: true, uri: "/n/$arg_a" }, target: "/a?a=b%3Fc", want: "/n/b%3Fc?a=b%3Fc" },
     { conf: { regex_uri: ["^/no", "/x", "^/a", "/y"] }, target: "/a/b", want: "/y/b" },
     { conf: { regex_uri: ["^/no", "/x"] }, target: "/a%20b", want: "/a%20b" },
     { conf: { regex_uri: ["^/a(.*)", "/b$1"] }, target: "/a%3Fc=d", want: "/b%3Fc=d" },
@@ -36,14 +58,17 @@ describe("proxy-rewrite of the target", () => {
     { conf: { use_real_request_uri_unsafe: true, uri: "/n?x" }, target: "/a?c", want: "/n?x&c" },
     { conf: { use_real_request_uri_unsafe: true, regex_uri: ["^/a", "/b"] }, target: "/a%2Fb?c", want: "/b%2Fb?c" },
     { conf: { method: "POST" }, target: "/a%20b?c", want: "/a%20b?c" },
-  ])("$conf makes $target $want", async ({ conf, target, want }) => {
-    expect((await rewrite(conf, target)).url).toBe(want);
+  ])("$conf makes $target $want", async ({ conf, target, want, ...sent }) => {
+    expect((await rewrite(conf, target, "headers" in sent ? sent.headers : {})).url).toBe(want);
   });
 
-  test.each(["..%2Fsecret", "a/../../b", ".", "%2e%2e"])("a dot segment in a variable (%s) is a 400", async (value) => {
-    const { answer } = await rewrite({ uri: "/files/$arg_name" }, `/p?name=${value}`);
-    expect(answer?.status).toBe(400);
-  });
+  test.each(["..%2Fsecret", "a/../../b", ".", "%2e%2e", "..%5Csecret", "..;/x", "%252e%252e/x", "%25252e%25252e/"])(
+    "a dot segment in a variable (%s) is a 400",
+    async (value) => {
+      const { answer } = await rewrite({ uri: "/files/$arg_name" }, `/p?name=${value}`);
+      expect(answer?.status).toBe(400);
+    },
+  );
 });
 
 describe("proxy-rewrite of host, method and headers", () => {
@@ -113,6 +138,11 @@ describe("proxy-rewrite of host, method and headers", () => {
   ])("$says", async ({ headers, target = "/", sent = {}, name, want }) => {
     const { view } = await rewrite({ headers, regex_uri: ["^/(\\w+)/(.*)", "/"] }, target, sent);
     expect(view.headers.getAll(name)).toEqual(want);
+  });
+
+  test("what a variable brings into Host cannot end the name", async () => {
+    const { view } = await rewrite({ headers: { set: { Host: "h.$arg_a.com" } } }, "/?a=b/c%40evil.com:80");
+    expect(view.upstreamHost).toBe("h.b%2Fc%40evil.com%3A80.com");
   });
 
   test("setting Host sets what the upstream is asked", async () => {

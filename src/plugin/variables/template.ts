@@ -1,6 +1,7 @@
 /**
  * Texts with variables in them, compiled once: `$name`, `${name}`, `${name ?? default}`; `\$` stays as written.
- * What comes out may hold anything a client sent: texts for headers go through `safeHeaderValue`.
+ * What comes out may hold anything a client sent: `escapes` makes values fit the place they stand in (url-places.ts,
+ * text-places.ts), and texts for headers go through `safeHeaderValue`.
  * Source: docs/spec/plugins.md section 8; APISIX 3.18's resolve_var.
  */
 import { type Clock, systemClock } from "../../base/clock.ts";
@@ -18,23 +19,32 @@ export interface Template {
   resolves(view: RequestView): boolean;
 }
 
+/** Makes a value fit the place it stands in. */
+export type Escape = (value: string, view: RequestView) => string;
+
+/** A fixed text or a variable. */
+export type TemplatePart = string | { readonly name: string; readonly fallback: string };
+
 export interface TemplateOptions {
   /** Applied to the value of each variable, not to the fixed parts. */
-  readonly escape?: (value: string) => string;
+  readonly escape?: Escape;
+  /** Makes one for each part, by where it stands; in place of `escape`. */
+  readonly escapes?: (parts: readonly TemplatePart[]) => readonly (Escape | undefined)[];
   readonly clock?: Clock;
   /** Names that mean something only here, such as numbered captures; asked first. */
   readonly local?: (name: string) => Variable | undefined;
 }
 
 /** An absent variable without a default gives nothing. Cost: one read per variable; none for a fixed text. */
-export function compileTemplate(text: string, options: TemplateOptions = {}): Template {
-  const parts = parseTemplate(text);
+export function compileTemplate(text: string | readonly TemplatePart[], options: TemplateOptions = {}): Template {
+  const parts = typeof text === "string" ? parseTemplate(text) : text;
   const names = parts.flatMap((part) => (typeof part === "string" ? [] : [part.name]));
   const clock = options.clock ?? systemClock;
   const readerOf = (part: Part): Variable => options.local?.(part.name) ?? compileVariable(part.name, clock);
-  const pieces = parts.map((part) => {
+  const escapes = options.escapes?.(parts);
+  const pieces = parts.map((part, at) => {
     if (typeof part === "string") return part;
-    return compilePart(part, readerOf(part), options.escape);
+    return compilePart(part, readerOf(part), escapes ? escapes[at] : options.escape);
   });
   const readers = parts.flatMap((part) => (typeof part === "string" ? [] : [readerOf(part)]));
   const alwaysResolves = parts.some((part) => typeof part !== "string" && part.fallback !== "");
@@ -69,13 +79,11 @@ export function safeHeaderValue(text: string): string | undefined {
   return text.trim();
 }
 
-interface Part {
-  readonly name: string;
-  readonly fallback: string;
-}
+type Part = Exclude<TemplatePart, string>;
 
-function parseTemplate(text: string): (string | Part)[] {
-  const parts: (string | Part)[] = [];
+/** Fixed texts and variables in their order. */
+export function parseTemplate(text: string): readonly TemplatePart[] {
+  const parts: TemplatePart[] = [];
   let from = 0;
   for (const match of text.matchAll(/(?<!\\)\$(?:\{\s*([^}]+?)\s*\}|(post_arg\.[\w.]+|\w+))/g)) {
     if (match.index > from) parts.push(text.slice(from, match.index));
@@ -87,15 +95,11 @@ function parseTemplate(text: string): (string | Part)[] {
   return parts;
 }
 
-function compilePart(
-  part: Part,
-  read: Variable,
-  escaped: ((value: string) => string) | undefined,
-): (view: RequestView) => string {
+function compilePart(part: Part, read: Variable, escaped: Escape | undefined): (view: RequestView) => string {
   return (view) => {
     const value = read(view);
     const shown = value === undefined ? part.fallback : valueText(value);
-    return escaped === undefined ? shown : escaped(shown);
+    return escaped === undefined ? shown : escaped(shown, view);
   };
 }
 

@@ -6,7 +6,7 @@
 import { createHash } from "node:crypto";
 import type { Clock } from "../../base/clock.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
-import { compileTemplate, valueText } from "../../plugin/variables/template.ts";
+import { compileTemplate, type Escape, type TemplatePart, valueText } from "../../plugin/variables/template.ts";
 import { compileVariable } from "../../plugin/variables/variables.ts";
 
 const KEY_CHARS = 256; // counters remember tens of thousands of keys
@@ -33,8 +33,24 @@ export function compileLimitKey({ key, keyType }: LimitKey, clock: Clock): KeyOf
 
 /** The key of one of several rules: undefined when no variable in it has a value, and the rule does not apply. */
 export function compileRuleKey(key: string, clock: Clock): (view: RequestView) => string | undefined {
-  const template = compileTemplate(key, { clock });
+  const template = compileTemplate(separate(key), { clock, escapes: escapesInKey });
   return (view) => (template.resolves(view) ? boundedKey(template(view)) : undefined);
+}
+
+/** Two variables side by side would leave open where one ends. */
+function separate(key: string): string {
+  return key.replace(/(\$(?:\w+|\{[^}]*\}))(?=\$)/g, "$1 ");
+}
+
+/** In a key of several variables none can bring what stands between them: nobody counts as somebody else. */
+function escapesInKey(parts: readonly TemplatePart[]): readonly (Escape | undefined)[] {
+  if (parts.filter((part) => typeof part !== "string").length < 2) return [];
+  const between = new Set(parts.filter((part) => typeof part === "string").join(""));
+  const inKey = (value: string): string =>
+    value.replace(/\W/gu, (char) =>
+      char === "%" || between.has(char) ? `%${char.codePointAt(0)?.toString(16)};` : char,
+    );
+  return parts.map((part) => (typeof part === "string" ? undefined : inKey));
 }
 
 function boundedKey(key: string): string {

@@ -1,14 +1,17 @@
 /**
  * How proxy-rewrite makes the path and query that go upstream.
- * A "?" in the configured text begins a query; one that came from a variable or a capture is part of the path.
+ * A "?" in the configured text begins a query; one that came from a variable or a capture is part of the path, and what
+ * they bring into a query stays within one value.
  * Source: docs/spec/plugins.md section 8, APISIX 3.18.
  */
 import { escapePath } from "../../base/net/path.ts";
 import { isClimbing } from "../../base/net/path-readings.ts";
-import type { Pattern } from "../../base/regex.ts";
+import type { Pattern, PatternMatch } from "../../base/regex.ts";
 import { type Answer, bareAnswer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
-import { compileTemplate } from "../../plugin/variables/template.ts";
+import { compileTemplate, parseTemplate, type TemplatePart } from "../../plugin/variables/template.ts";
+import { escapeAt, findUrlPlaces } from "../../plugin/variables/url-places.ts";
+import { fillReplacement, parseReplacement } from "../shared/replacement.ts";
 
 /** Returns an answer when what was made is no path to send. */
 export type RewriteUri = (view: RequestView) => Answer | undefined;
@@ -21,11 +24,12 @@ const CLIMBING = bareAnswer(400, "rewritten_path_invalid");
 
 /**
  * A variable that brings a dot segment (`../`) into the path is answered with 400: policy has not seen where it leads.
- * @param unsafe the client's query is merged as it came, and nothing but control characters is escaped */
+ * @param unsafe the client's query is merged as it came, and the configured text is not escaped
+ */
 export function compileUri(uri: string, unsafe: boolean): RewriteUri {
-  const mark = findQueryMark(uri);
-  const path = compileTemplate(mark < 0 ? uri : uri.slice(0, mark));
-  const query = mark < 0 ? undefined : compileTemplate(uri.slice(mark + 1));
+  const { pathParts, queryParts } = splitQuery(parseTemplate(uri));
+  const path = compileTemplate(pathParts, unsafe ? { escapes: (parts) => findUrlPlaces(parts, "path").escapes } : {});
+  const query = queryParts && compileTemplate(queryParts, { escapes: (parts) => findUrlPlaces(parts, "pair").escapes });
   const ownDots = DOT_SEGMENT.test(uri);
   return (view) => {
     const made = path(view);
@@ -45,36 +49,68 @@ export interface RegexRule {
 
 /** The first rule whose pattern is found makes the path; none leaves it. */
 export function compileRegexUri(rules: readonly RegexRule[], unsafe: boolean): RewriteUri {
+  if (unsafe)
+    return (view) => {
+      const { target } = view.head;
+      const found = findFirst(rules, target, view);
+      sendRaw(view, found ? found.rule.pattern.replace(target, found.rule.template) : target);
+      return undefined;
+    };
+  const compiled = rules.map(({ pattern, template }) => ({ pattern, rewrite: compileReplacement(template) }));
   return (view) => {
-    const uri = unsafe ? view.head.target : view.path;
-    const rewritten = applyFirst(rules, uri, view);
-    if (unsafe) sendRaw(view, rewritten);
-    else if (rewritten !== uri) return send(view, rewritten, uri.includes("?"));
-    else view.upstreamPath = view.head.escapedPath;
+    const found = findFirst(compiled, view.path, view);
+    if (found) return found.rule.rewrite(view, found.match);
+    view.upstreamPath = view.head.escapedPath;
     return undefined;
   };
 }
 
-function applyFirst(rules: readonly RegexRule[], uri: string, view: RequestView): string {
-  for (const { pattern, template } of rules) {
-    const match = pattern.exec(uri);
+function findFirst<R extends { readonly pattern: Pattern }>(
+  rules: readonly R[],
+  uri: string,
+  view: RequestView,
+): { readonly rule: R; readonly match: PatternMatch } | undefined {
+  for (const rule of rules) {
+    const match = rule.pattern.exec(uri);
     if (!match) continue;
     view.setNote(CAPTURES_NOTE, match.groups);
-    return pattern.replace(uri, template);
+    return { rule, match };
   }
-  return uri;
+  return undefined;
 }
 
-/** @param marksArePath the path held a "?" already, so that one cannot be told from the template's */
-function send(view: RequestView, uri: string, marksArePath: boolean): Answer | undefined {
-  const mark = marksArePath ? -1 : uri.indexOf("?");
-  const path = mark < 0 ? uri : uri.slice(0, mark);
-  if (isClimbing(path)) return CLIMBING;
-  view.upstreamPath = escapePath(path.startsWith("/") ? path : `/${path}`);
-  if (mark < 0) return undefined;
-  const made = escapeUnsafe(uri.slice(mark + 1));
-  view.query = view.query ? `${made}&${view.query}` : made;
-  return undefined;
+function compileReplacement(template: string): (view: RequestView, match: PatternMatch) => Answer | undefined {
+  const { pathParts, queryParts } = splitQuery(parseReplacement(template));
+  const places = queryParts && findUrlPlaces(queryParts, "pair");
+  return (view, match) => {
+    const rest = view.path.slice(match.end);
+    const made = view.path.slice(0, match.start) + fillReplacement(pathParts, match, view) + (places ? "" : rest);
+    if (isClimbing(made)) return CLIMBING;
+    view.upstreamPath =
+      made === view.path ? view.head.escapedPath : escapePath(made.startsWith("/") ? made : `/${made}`);
+    if (!places || !queryParts) return undefined;
+    const query = fillReplacement(queryParts, match, view, places.escapes) + escapeAt(places.end, rest);
+    view.query = view.query ? `${escapeUnsafe(query)}&${view.query}` : escapeUnsafe(query);
+    return undefined;
+  };
+}
+
+interface SplitTemplate {
+  readonly pathParts: readonly TemplatePart[];
+  readonly queryParts: readonly TemplatePart[] | undefined;
+}
+
+/** At the first "?" of the configured text. */
+function splitQuery(parts: readonly TemplatePart[]): SplitTemplate {
+  const at = parts.findIndex((part) => typeof part === "string" && part.includes("?"));
+  const fixed = parts[at];
+  if (typeof fixed !== "string") return { pathParts: parts, queryParts: undefined };
+  const mark = fixed.indexOf("?");
+  const around = [fixed.slice(0, mark), fixed.slice(mark + 1)].map((text) => (text === "" ? [] : [text]));
+  return {
+    pathParts: [...parts.slice(0, at), ...(around[0] ?? [])],
+    queryParts: [...(around[1] ?? []), ...parts.slice(at + 1)],
+  };
 }
 
 function sendRaw(view: RequestView, target: string): void {
@@ -91,16 +127,4 @@ function escapeUnsafe(text: string): string {
     : text.replace(/[^\x21\x22\x24-\x7e]+/g, (part) =>
         [...Buffer.from(part)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`).join(""),
       );
-}
-
-/** Index of the first "?" that does not stand inside `${…}`, or -1. */
-function findQueryMark(uri: string): number {
-  let inside = false;
-  for (let at = 0; at < uri.length; at++) {
-    const char = uri[at];
-    if (char === "$" && uri[at + 1] === "{") inside = true;
-    else if (char === "}") inside = false;
-    else if (char === "?" && !inside) return at;
-  }
-  return -1;
 }

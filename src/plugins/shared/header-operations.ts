@@ -1,6 +1,6 @@
 /**
  * Edits of header lists that configurations describe: add, then set, then remove; values are templates.
- * Promise: no value with CR, LF or other control characters is ever written: a set that would do so removes the header.
+ * Promise: what variables bring stays within the URL, quoted text or cookie it stands in; no value with CR, LF or other control characters is ever written: a set that would do so removes the header.
  */
 import type { HeaderList } from "../../plugin/headers.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
@@ -9,7 +9,9 @@ import {
   safeHeaderValue,
   type Template,
   type TemplateOptions,
+  type TemplatePart,
 } from "../../plugin/variables/template.ts";
+import { escapesInHeader } from "../../plugin/variables/text-places.ts";
 
 export type HeaderText = string | number;
 
@@ -40,8 +42,9 @@ export function compileHeaderEdits(edits: HeaderEdits, options: EditOptions = {}
   const steps: Edit[] = [];
   const step = (kind: Edit["kind"], name: string, values: readonly HeaderText[]): void => {
     if (!isHeaderName(name)) return; // schemas allow more than a header's name can be
-    const templates = values.map((value) => compileTemplate(String(value), options));
     const lower = name.toLowerCase();
+    const placed = { ...options, escapes: (parts: readonly TemplatePart[]) => escapesInHeader(lower, parts) };
+    const templates = values.map((value) => compileTemplate(String(value), placed));
     steps.push({ kind, name, lower, values: templates, once: SINGLE.has(lower) });
   };
   for (const [name, value] of edits.add ?? []) step("add", name, [value]);

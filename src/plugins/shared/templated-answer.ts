@@ -6,6 +6,7 @@ import { HeaderList } from "../../plugin/headers.ts";
 import { type Answer, bareAnswer, textAnswer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import { compileTemplate, isTemplate } from "../../plugin/variables/template.ts";
+import { escapesInBody } from "../../plugin/variables/text-places.ts";
 import { compileHeaderEdits, type HeaderText } from "./header-operations.ts";
 
 export interface AnswerText {
@@ -21,7 +22,11 @@ export interface AnswerText {
 export function compileTemplatedAnswer(text: AnswerText, reason: string): (view: RequestView) => Answer {
   const edit = compileHeaderEdits({ add: text.headers });
   const body =
-    text.body === undefined ? undefined : text.plainBody ? () => text.body ?? "" : compileTemplate(text.body);
+    text.body === undefined
+      ? undefined
+      : text.plainBody
+        ? () => text.body ?? ""
+        : compileTemplate(text.body, { escapes: escapesInBody });
   const make = (view: RequestView): Answer => {
     const list = new HeaderList();
     edit(view, list);
