@@ -7,6 +7,7 @@ import { isGatewayError } from "../base/errors.ts";
 import { HeaderList } from "../plugin/headers.ts";
 import type { PhaseHandler } from "../plugin/plugin.ts";
 import type { Answer } from "../plugin/plugin-answer.ts";
+import type { Consumer } from "../plugin/plugin-consumer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { ResponseView } from "../plugin/response-view.ts";
 import { loadBodyVariables } from "../plugin/variables/body-variables.ts";
@@ -34,16 +35,20 @@ import { addCharset, applyBodyFilters, dropUnsendable } from "./http/response-ed
 import { FRAMING_NONE, FRAMING_UNKNOWN, type Reply } from "./reply.ts";
 
 const GLOBAL_REWRITE = 0;
-const ROUTE_REWRITE = 1;
-const CONSUMER_REWRITE = 2;
-const GLOBAL_ACCESS = 3;
-const ROUTE_ACCESS = 4;
-const FORWARD = 5;
+const ROUTE_TO_CONSUMER = 1;
+const CONSUMER = 2;
+const ROUTE_REWRITE = 3;
+const LATE_CONSUMER = 4;
+const GLOBAL_ACCESS = 5;
+const ROUTE_ACCESS = 6;
+const FORWARD = 7;
 
 const NOTHING: readonly PhaseHandler[] = Object.freeze([]);
 /** Until the global rules are known. */
 const NO_PIPELINE: Pipeline = Object.freeze({
   rewrite: NOTHING,
+  toConsumer: NOTHING,
+  afterConsumer: NOTHING,
   access: NOTHING,
   beforeProxy: [],
   headerFilter: [],
@@ -67,6 +72,8 @@ export class Exchange {
   #stage = GLOBAL_REWRITE;
   #handlers: readonly PhaseHandler[] = NOTHING;
   #at = 0;
+  /** Whose plugins were laid over the route's. */
+  #merged: Consumer | undefined = undefined;
   #answered = false;
   #filterFailed = false;
   #forwarding: Forwarding | undefined;
@@ -301,11 +308,16 @@ export class Exchange {
   /** Sets the handlers of the stage just reached. @returns false when the phases are over */
   #enter(): boolean {
     switch (this.#stage) {
-      case ROUTE_REWRITE:
-        this.#handlers = this.pipeline?.rewrite ?? NOTHING;
+      case ROUTE_TO_CONSUMER:
+        this.#handlers = this.pipeline?.toConsumer ?? NOTHING;
         return true;
-      case CONSUMER_REWRITE:
-        return this.#mergeConsumer();
+      case CONSUMER:
+        return this.#mergeConsumer(false);
+      case ROUTE_REWRITE:
+        this.#handlers = this.pipeline?.afterConsumer ?? NOTHING;
+        return true;
+      case LATE_CONSUMER:
+        return this.#mergeConsumer(true);
       case GLOBAL_ACCESS:
         this.#handlers = this.global.access;
         return true;
@@ -329,22 +341,24 @@ export class Exchange {
     return this.context.freshness.isLoaded ? answer : CONFIGURATION_NOT_LOADED;
   }
 
-  #mergeConsumer(): boolean {
+  /** @param late another plugin than those that authenticate may have said who calls */
+  #mergeConsumer(late: boolean): boolean {
     this.#handlers = NOTHING;
     const { consumer } = this.view;
-    if (!consumer || !this.route) return true;
+    if (!consumer || !this.route || consumer === this.#merged) return true;
+    this.#merged = consumer;
     if (this.context.freshness.isTooOld) {
       this.answerSelf(CONFIGURATION_STALE);
       return false;
     }
-    const merged = this.route.pipelineFor(consumer);
+    const merged = this.route.pipelineFor(consumer, late);
     if (merged === "group_missing") {
       this.answerSelf(GROUP_MISSING);
       return false;
     }
     if (merged === this.pipeline) return true;
     this.pipeline = merged;
-    this.#handlers = merged.rewrite;
+    if (late) this.#handlers = merged.rewrite;
     return true;
   }
 

@@ -24,6 +24,8 @@ export function pipelineOf(...plugins: PluginPhases[]): Pipeline {
   const defined = <T>(list: (T | undefined)[]): T[] => list.filter((item) => item !== undefined);
   return {
     rewrite: defined(plugins.map((plugin) => plugin.rewrite)),
+    toConsumer: [],
+    afterConsumer: defined(plugins.map((plugin) => plugin.rewrite)),
     access: defined(plugins.map((plugin) => plugin.access)),
     beforeProxy: defined(plugins.map((plugin) => plugin.beforeProxy)),
     headerFilter: defined(plugins.map((plugin) => plugin.headerFilter)),

@@ -121,10 +121,10 @@ describe("what consumers and groups lay over a route", () => {
       want: ["mark-two:mine", "mark:route"],
     },
     {
-      says: "a plugin that the route has too does not run its rewrite phase again",
+      says: "a plugin that the route has too runs under the consumer's configuration in every phase",
       group: {},
       mine: over("mine", "mark", "rewrite"),
-      want: [],
+      want: ["mark:mine"],
     },
     { says: "who brings nothing changes nothing", group: {}, mine: { key: { key: "x" } }, want: ["mark:route"] },
   ])("$says", async ({ group, mine, want }) => {

@@ -155,16 +155,16 @@ async function askLive(live: LiveConfiguration, input: ViewInput, username: stri
   if (!matched) return outcome(404);
   if (matched.unit.broken) return outcome(matched.unit.broken);
   let pipeline = matched.unit.pipeline;
-  const second = await runPhase(pipeline.rewrite, view);
+  const second = await runPhase(pipeline.toConsumer, view);
   if (second) return outcome(second.status);
   view.consumer ??= username === undefined ? undefined : live.env.consumer(username);
   if (view.consumer) {
     const merged = matched.unit.pipelineFor(view.consumer);
     if (merged === "group_missing") return outcome(503);
-    const third = merged === pipeline ? undefined : await runPhase(merged.rewrite, view);
-    if (third !== undefined) return outcome(third.status);
     pipeline = merged;
   }
+  const third = await runPhase(pipeline.afterConsumer, view);
+  if (third !== undefined) return outcome(third.status);
   const fourth = (await runPhase(global.access, view)) ?? (await runPhase(pipeline.access, view));
   if (fourth !== undefined) return outcome(fourth.status);
   for (const log of pipeline.log) log(view);

@@ -10,6 +10,7 @@ import { uniqueKey } from "../store-paths.ts";
 import type { ConfigView } from "./config-view.ts";
 import { type EffectiveRoute, readRoutes } from "./effective-route.ts";
 import { hiddenBy, takesFrom } from "./route-order.ts";
+import { lateConsumerPlugins } from "./warn-consumer.ts";
 import { collisionsOf, danglingOf } from "./warn-references.ts";
 import { isProtected, type RouteSurroundings, routeFaults, upstreamFault } from "./warn-route.ts";
 
@@ -21,7 +22,8 @@ export interface Warning {
     | "nobody_can_pass"
     | "upstream_without_nodes"
     | "dangling_reference"
-    | "key_collision";
+    | "key_collision"
+    | "consumer_plugin_too_late";
   /** Of the record that is suspicious, which need not be the one that is written. */
   readonly key: string;
   readonly message: string;
@@ -41,6 +43,7 @@ export async function warningsOf(
   const warnings: Warning[] = [];
   for (const change of changes) {
     warnings.push(...(await danglingOf(engine, change, after)), ...(await collisionsOf(engine, change, after)));
+    warnings.push(...(await lateConsumerPlugins(change, after)));
     const fault = change.kind.name === "upstream" && change.candidate ? upstreamFault(change.candidate) : undefined;
     if (fault !== undefined) warnings.push({ code: "upstream_without_nodes", key: change.key, message: fault });
   }

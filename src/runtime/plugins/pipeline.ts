@@ -34,22 +34,45 @@ export function consumerPlugins(over: PluginSet): PluginSet | undefined {
   return kept.length === 0 ? undefined : kept;
 }
 
-/** Compiles what has not been compiled yet. @param rewrite which units run in that phase; default: all */
-export function compilePipeline(units: PluginSet, rewrite?: (unit: PluginUnit) => boolean): Pipeline {
-  const active = units.filter((unit) => !unit.disabled);
+/** Compiles what has not been compiled yet. @param ran units whose rewrite phase is over */
+export function compilePipeline(units: PluginSet, ran?: ReadonlySet<PluginUnit>): Pipeline {
+  const active = inOrder(units);
   if (active.length === 0) return EMPTY_PIPELINE;
-  // Equal priorities run in order of name, so that every node runs them alike.
-  active.sort((a, b) => b.priority - a.priority || (a.plugin.name < b.plugin.name ? -1 : 1));
-  const pipeline: MutablePipeline = { rewrite: [], access: [], beforeProxy: [], headerFilter: [], log: [] };
+  const pipeline: MutablePipeline = emptyPhases();
   for (const unit of active) {
     const phases = unit.phases();
-    if (phases.rewrite && (rewrite === undefined || rewrite(unit))) pipeline.rewrite.push(phases.rewrite);
+    if (phases.rewrite && ran?.has(unit) !== true) {
+      pipeline.rewrite.push(phases.rewrite);
+      pipeline.afterConsumer.push(phases.rewrite);
+      // Whoever authenticates says who calls; what runs before cannot know.
+      if (authenticates(unit)) pipeline.toConsumer.push(...pipeline.afterConsumer.splice(0));
+    }
     if (phases.access) pipeline.access.push(phases.access);
     if (phases.beforeProxy) pipeline.beforeProxy.push(phases.beforeProxy);
     if (phases.headerFilter) pipeline.headerFilter.push(phases.headerFilter);
     if (phases.log) pipeline.log.push(phases.log);
   }
   return freeze(pipeline);
+}
+
+/**
+ * The units of a route whose rewrite phase runs before it is known who calls: those up to the last that authenticates.
+ * @param late all that have one: the consumer became known by something else
+ */
+export function ranBeforeConsumer(units: PluginSet, late: boolean): ReadonlySet<PluginUnit> {
+  const rewriting = inOrder(units).filter((unit) => unit.phases().rewrite !== undefined);
+  return new Set(late ? rewriting : rewriting.slice(0, rewriting.findLastIndex(authenticates) + 1));
+}
+
+/** Equal priorities run in order of name, so that every node runs them alike. */
+function inOrder(units: PluginSet): PluginUnit[] {
+  return units
+    .filter((unit) => !unit.disabled)
+    .sort((a, b) => b.priority - a.priority || (a.plugin.name < b.plugin.name ? -1 : 1));
+}
+
+function authenticates({ plugin }: PluginUnit): boolean {
+  return plugin.credential !== undefined || plugin.authenticates === true;
 }
 
 type MutablePipeline = {
@@ -59,6 +82,8 @@ type MutablePipeline = {
 function freeze(made: MutablePipeline): Pipeline {
   return Object.freeze({
     rewrite: Object.freeze(made.rewrite),
+    toConsumer: Object.freeze(made.toConsumer),
+    afterConsumer: Object.freeze(made.afterConsumer),
     access: Object.freeze(made.access),
     beforeProxy: Object.freeze(made.beforeProxy),
     headerFilter: Object.freeze(made.headerFilter),
@@ -68,7 +93,19 @@ function freeze(made: MutablePipeline): Pipeline {
   });
 }
 
-export const EMPTY_PIPELINE: Pipeline = freeze({ rewrite: [], access: [], beforeProxy: [], headerFilter: [], log: [] });
+function emptyPhases(): MutablePipeline {
+  return {
+    rewrite: [],
+    toConsumer: [],
+    afterConsumer: [],
+    access: [],
+    beforeProxy: [],
+    headerFilter: [],
+    log: [],
+  };
+}
+
+export const EMPTY_PIPELINE: Pipeline = freeze(emptyPhases());
 
 /**
  * Runs the handlers of a phase in order, beginning at `from`, until one answers.

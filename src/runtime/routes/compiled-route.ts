@@ -5,7 +5,7 @@
 import type { Consumer } from "../../plugin/plugin-consumer.ts";
 import type { RequestView, RouteFacts } from "../../plugin/request-view.ts";
 import { ConsumerUnit, type Overlay } from "../consumers/consumers.ts";
-import { compilePipeline, mergePlugins } from "../plugins/pipeline.ts";
+import { compilePipeline, mergePlugins, ranBeforeConsumer } from "../plugins/pipeline.ts";
 import type { PluginSet } from "../plugins/plugin-unit.ts";
 import type { Timeouts } from "../upstream/upstream-unit.ts";
 import type { Pipeline, RouteUnit, UpstreamChoice } from "./route-unit.ts";
@@ -37,7 +37,8 @@ export class CompiledRoute implements RouteUnit {
   readonly #upstream: UpstreamSource;
   #merged: PluginSet | undefined;
   #pipeline: Pipeline | undefined;
-  #byOverlay: WeakMap<Overlay, Pipeline> | undefined;
+  /** In time and late. */
+  #byOverlay: WeakMap<Overlay, [Pipeline | undefined, Pipeline | undefined]> | undefined;
   #overlays = 0;
 
   constructor(input: CompiledRouteInput) {
@@ -54,13 +55,13 @@ export class CompiledRoute implements RouteUnit {
     return this.#pipeline;
   }
 
-  pipelineFor(consumer: Consumer): Pipeline | "group_missing" {
+  pipelineFor(consumer: Consumer, late = false): Pipeline | "group_missing" {
     // Tests and plugins may make consumers of their own, which bring nothing.
     if (!(consumer instanceof ConsumerUnit)) return this.pipeline;
     const overlay = consumer.overlay();
     if (overlay === undefined) return this.pipeline;
     if (overlay === "group_missing") return overlay;
-    return this.#byOverlay?.get(overlay) ?? this.#lay(overlay);
+    return this.#byOverlay?.get(overlay)?.[late ? 1 : 0] ?? this.#lay(overlay, late);
   }
 
   upstream(view: RequestView): UpstreamChoice {
@@ -79,15 +80,18 @@ export class CompiledRoute implements RouteUnit {
     return this.#merged;
   }
 
-  #lay(overlay: Overlay): Pipeline {
-    const own = new Set(this.#plugins.map((unit) => unit.plugin));
-    // What the route has too was run in its rewrite phase, with the route's configuration.
-    const pipeline = compilePipeline(mergePlugins([this.#plugins, overlay]), (unit) => !own.has(unit.plugin));
+  #lay(overlay: Overlay, late: boolean): Pipeline {
+    const ran = ranBeforeConsumer(this.#plugins, late);
+    const names = new Set([...ran].map((unit) => unit.plugin.name));
+    const inTime = overlay.filter((unit) => !names.has(unit.plugin.name));
+    const pipeline = compilePipeline(mergePlugins([this.#plugins, inTime]), ran);
     if (this.#byOverlay === undefined || this.#overlays >= CONSUMER_PIPELINES_MAX) {
       this.#byOverlay = new WeakMap();
       this.#overlays = 0;
     }
-    this.#byOverlay.set(overlay, pipeline);
+    const made = this.#byOverlay.get(overlay) ?? [undefined, undefined];
+    made[late ? 1 : 0] = pipeline;
+    this.#byOverlay.set(overlay, made);
     this.#overlays++;
     return pipeline;
   }

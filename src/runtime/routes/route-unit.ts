@@ -12,6 +12,9 @@ import type { Timeouts, UpstreamUnit } from "../upstream/upstream-unit.ts";
 /** Handlers of merged plugins per phase, highest priority first; empty arrays where there is nothing to do. */
 export interface Pipeline {
   readonly rewrite: readonly PhaseHandler[];
+  /** The part of `rewrite` up to the last plugin that authenticates, and the part behind it. */
+  readonly toConsumer: readonly PhaseHandler[];
+  readonly afterConsumer: readonly PhaseHandler[];
   readonly access: readonly PhaseHandler[];
   readonly beforeProxy: readonly ((view: RequestView) => void)[];
   readonly headerFilter: readonly ((view: RequestView, response: ResponseView) => void)[];
@@ -36,10 +39,12 @@ export interface RouteUnit {
   readonly pipeline: Pipeline;
   /**
    * Pipeline for a request of this consumer: consumer over group over route; made once per pair and kept.
-   * `rewrite` then holds only what the consumer or its group brought, since the route's rewrite already ran.
+   * `rewrite` then holds what has not run yet. A plugin of the route that has run keeps the route's configuration in
+   * every phase: each plugin runs under one whole configuration.
+   * @param late the whole rewrite phase of the route has run, not just `toConsumer`
    * @returns the route's own pipeline when the consumer brings nothing; "group_missing" answers 503
    */
-  pipelineFor(consumer: Consumer): Pipeline | "group_missing";
+  pipelineFor(consumer: Consumer, late?: boolean): Pipeline | "group_missing";
   /** Current upstream by id or inline; read per request, since it may be replaced without the route changing. */
   upstream(view: RequestView): UpstreamChoice;
 }
