@@ -12,7 +12,7 @@ import { controlKeys } from "../store/store-keys.ts";
 /** What a node says of itself. */
 export interface NodeReport {
   readonly version: string;
-  /** `http://host:port` of its status listener. */
+  /** `host:port` of its status listener as others reach it; empty without one. */
   readonly address: string;
   /** Wall time of its start, in milliseconds. */
   readonly startedMs: number;

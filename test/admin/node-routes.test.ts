@@ -22,7 +22,7 @@ beforeAll(async () => {
     respond(request, response);
   });
   await new Promise<void>((done) => node.listen(0, "127.0.0.1", done));
-  await register("n1", `http://127.0.0.1:${(node.address() as AddressInfo).port}`);
+  await register("n1", `127.0.0.1:${(node.address() as AddressInfo).port}`);
 });
 afterAll(async () => {
   node.closeAllConnections();
@@ -88,6 +88,9 @@ describe("a node that cannot be asked", () => {
 
   test.each([
     "",
+    "0.0.0.0:9091",
+    "[::]:9091",
+    "127.0.0.1",
     "https://127.0.0.1:1",
     "http://user@127.0.0.1:1",
     "http://127.0.0.1:1/x?y",
@@ -96,11 +99,11 @@ describe("a node that cannot be asked", () => {
   ])("an address of %j is never called", async (address) => {
     await register("odd", address);
     const reply = await world.call("GET", "/nodes/odd/config");
-    expect([reply.status, reply.body.error_msg]).toEqual([502, expect.stringContaining("status.listen")]);
+    expect([reply.status, reply.body.error_msg]).toEqual([502, expect.stringContaining("status.advertise")]);
   });
 
   test("one that is gone is 502", async () => {
-    await register("gone", "http://127.0.0.1:1");
+    await register("gone", "127.0.0.1:1");
     const reply = await world.call("GET", "/nodes/gone/config");
     expect([reply.status, reply.body]).toEqual([502, { error_msg: "the node cannot be reached" }]);
   });

@@ -59,6 +59,18 @@ describe.skipIf(!etcdAvailable())("a cluster on etcd", () => {
     }
   });
 
+  test("the admin tells of every node by asking it", async () => {
+    const nodes = await until("three nodes", async () => {
+      const { list } = (await admin(adminNode, "GET", "/nodes")).body as { list: { id: string; hash: string }[] };
+      return list.length === 3 ? list : undefined;
+    });
+    for (const { id } of nodes) {
+      const config = await admin(adminNode, "GET", `/nodes/${id}/config`);
+      expect(config.body).toMatchObject({ loaded: true, problems_total: 0 });
+      expect((await admin(adminNode, "GET", `/nodes/${id}/status`)).body).toMatchObject({ id, role: "gateway" });
+    }
+  });
+
   test(`none of ${WRITES} writes is lost and every node answers by it`, async () => {
     const delays: number[] = [];
     for (let i = 0; i < WRITES; i++) {

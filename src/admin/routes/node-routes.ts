@@ -40,9 +40,13 @@ function viewRoute(view: keyof typeof VIEWS): AdminRoute {
     const id = params["id"] ?? "";
     const node = await readNode(engine.store, engine.prefix, id);
     if (!node) return refuse(404, `no node ${id.slice(0, 64)} is registered: GET /apisix/admin/nodes lists them`);
-    return /^http:\/\/[^/?#@\\\s]+$/.test(node.address) && URL.canParse(node.address)
-      ? new URL(`/${view}`, node.address)
-      : refuse(502, `node ${id} registered no address of its status listener: set status.listen on it`);
+    return (
+      statusUrl(node.address, view) ??
+      refuse(
+        502,
+        `node ${id} registered ${node.address || "no address"}: set status.advertise on it to where the admin reaches it`,
+      )
+    );
   };
   return {
     ...get(
@@ -52,6 +56,15 @@ function viewRoute(view: keyof typeof VIEWS): AdminRoute {
     ),
     forward,
   };
+}
+
+const UNSPECIFIED = new Set(["0.0.0.0", "[::]", ""]);
+
+/** @returns undefined for what is no `host:port` of one machine */
+function statusUrl(address: string, view: string): URL | undefined {
+  if (!/^[^/?#@\\\s]+:\d{1,5}$/.test(address) || !URL.canParse(`http://${address}`)) return undefined;
+  const url = new URL(`/${view}`, `http://${address}`);
+  return UNSPECIFIED.has(url.hostname) ? undefined : url;
 }
 
 export const NODE_ROUTES: readonly AdminRoute[] = [
