@@ -27,6 +27,7 @@ const CODES = {
   SECRET_UNRESOLVED: { status: 503, source: "internal", retryable: true },
   PLUGIN_FAILED: { status: 500, source: "internal", retryable: false },
   UPSTREAM_NONE: { status: 503, source: "internal", retryable: false },
+  UPSTREAM_CERTIFICATE_MISSING: { status: 502, source: "internal", retryable: false },
   UPSTREAM_MISSING: { status: 502, source: "internal", retryable: false },
   UPSTREAM_CONNECT_FAILED: { status: 502, source: "upstream", retryable: true },
   UPSTREAM_CONNECT_TIMEOUT: { status: 504, source: "upstream", retryable: true },

@@ -27,6 +27,7 @@ import {
   ROUTE_NOT_FOUND,
   SERVICE_MISSING,
   TEXT_TYPE,
+  UPSTREAM_CERTIFICATE_MISSING,
   UPSTREAM_MISSING,
   UPSTREAM_NONE,
 } from "./gateway-pages.ts";
@@ -56,6 +57,11 @@ const NO_PIPELINE: Pipeline = Object.freeze({
   close: () => {},
 });
 const CLIENT_CLOSED = 499;
+const NO_CHOICE = Object.freeze({
+  none: UPSTREAM_NONE,
+  missing: UPSTREAM_MISSING,
+  uncertified: UPSTREAM_CERTIFICATE_MISSING,
+});
 
 export class Exchange {
   readonly context: GatewayContext;
@@ -366,7 +372,7 @@ export class Exchange {
     const route = this.route as RouteUnit; // true: without a route the request was answered 404
     const choice = route.upstream(this.view);
     if (choice.kind !== "upstream") {
-      this.answerSelf(choice.kind === "none" ? UPSTREAM_NONE : UPSTREAM_MISSING);
+      this.answerSelf(NO_CHOICE[choice.kind]);
       return;
     }
     const attempts = choice.unit.start(this.view);

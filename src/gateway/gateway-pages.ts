@@ -63,6 +63,8 @@ export const CONFIGURATION_STALE = pageAnswer(503, "configuration_stale");
 export const GROUP_MISSING = pageAnswer(503, "consumer_group_missing");
 export const UPSTREAM_NONE = pageAnswer(503, "upstream_none");
 export const UPSTREAM_MISSING = pageAnswer(502, "upstream_missing");
+/** The client certificate that its record names cannot be had; the upstream is not called without it. */
+export const UPSTREAM_CERTIFICATE_MISSING = pageAnswer(502, "upstream_certificate_missing");
 export const UPSTREAM_EXHAUSTED = pageAnswer(502, "upstream_exhausted");
 /** No name of any node could be looked up. */
 export const UPSTREAM_UNRESOLVED = pageAnswer(503, "upstream_unresolved");

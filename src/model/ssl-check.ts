@@ -1,9 +1,9 @@
 /**
- * Certificates and private keys: that they parse.
+ * Certificates and private keys: that they parse, and that they belong together.
  * Pure: no I/O. A private key that is not PEM is taken as encrypted and handed to `DecryptKey` first.
  * Source: docs/spec/admin-api.md sections 5.8 and 5.14.
  */
-import { createPrivateKey, X509Certificate } from "node:crypto";
+import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { isReference } from "../base/reference.ts";
 import { compileSchema } from "../base/schema/schema.ts";
 import { Ssl } from "./secret.ts";
@@ -39,14 +39,29 @@ export function pairError(cert: string, key: string | undefined, decryptKey: Dec
   if (wrong !== undefined || key === undefined || isReference(key)) return wrong;
   const pem = key.startsWith("---") ? key : decryptKey(key);
   if (pem === undefined) return "failed to decrypt previous encrypted key";
+  let parsed: KeyObject;
   try {
-    // Whether key and certificate belong together is not asked, as in APISIX: renewals often come one after the other.
-    createPrivateKey(pem);
-    return undefined;
+    parsed = createPrivateKey(pem);
   } catch {
     // The words are those that lua-resty-core gives; OpenSSL's own would say no more, and might quote what was parsed.
     return "failed to parse key: PEM_read_bio_PrivateKey() failed";
   }
+  return pairMismatch(new X509Certificate(cert), parsed);
+}
+
+/**
+ * Why a private key is not that of a certificate. Asked of the two themselves: a TLS context is made of an EC certificate
+ * and an RSA key without an error, and then fails every handshake. Names kinds of keys, never their content.
+ */
+export function pairMismatch(cert: X509Certificate, key: KeyObject): string | undefined {
+  if (cert.checkPrivateKey(key)) return undefined;
+  const kinds = `the certificate has ${nameOf(cert.publicKey)}, the private key is ${nameOf(key)}`;
+  return `the private key does not belong to the certificate (${kinds}): write certificate and key in one request`;
+}
+
+function nameOf({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): string {
+  const size = asymmetricKeyDetails?.namedCurve ?? asymmetricKeyDetails?.modulusLength;
+  return `${(asymmetricKeyType ?? "another kind").toUpperCase()}${size === undefined ? "" : ` ${size}`}`;
 }
 
 function certificateError(cert: string): string | undefined {

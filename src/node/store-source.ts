@@ -1,12 +1,15 @@
 /**
  * Opens the store that the settings name: etcd, or the embedded one of `jotgate start`.
  */
+
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createSecureContext } from "node:tls";
 import type { Clock } from "../base/clock.ts";
 import { GatewayError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { pairMismatch } from "../model/ssl-check.ts";
 import type { Settings } from "../settings/settings.ts";
 import { openEmbeddedSource } from "../store/embedded/embedded.ts";
 import { openEtcdSource } from "../store/etcd/etcd.ts";
@@ -47,6 +50,7 @@ function followTls({ ca, cert, key }: Settings["etcd"], log: Log): () => EtcdTls
     ...(key !== undefined ? { key: readPem("etcd.key", key) } : {}),
   });
   let held = read();
+  if (held.cert && held.key) requirePair("etcd.cert", held.cert, "etcd.key", held.key);
   let said = "";
   return () => {
     if (ca === undefined && cert === undefined) return held;
@@ -54,6 +58,7 @@ function followTls({ ca, cert, key }: Settings["etcd"], log: Log): () => EtcdTls
       const now = read();
       if (isSame(now, held)) return held;
       createSecureContext(now);
+      if (now.cert && now.key) requirePair("etcd.cert", now.cert, "etcd.key", now.key);
       held = now;
       log.info({}, "the certificates for etcd were replaced");
     } catch (error) {
@@ -78,4 +83,21 @@ export function readPem(setting: string, file: string): Buffer {
   } catch (error) {
     throw new GatewayError("SETTINGS_INVALID", { message: `${setting}: cannot read ${file}: ${messageOf(error)}` });
   }
+}
+
+/** @throws GatewayError SETTINGS_INVALID when a key is not its certificate's, or one of them cannot be read */
+export function requirePair(
+  certSetting: string,
+  cert: string | Buffer,
+  keySetting: string,
+  key: string | Buffer,
+): void {
+  let mismatch: string | undefined;
+  try {
+    mismatch = pairMismatch(new X509Certificate(cert), createPrivateKey(key));
+  } catch {
+    mismatch = "one of them is no PEM that can be read";
+  }
+  if (mismatch === undefined) return;
+  throw new GatewayError("SETTINGS_INVALID", { message: `${certSetting}, ${keySetting}: ${mismatch}` });
 }

@@ -6,6 +6,7 @@ import type { KindName } from "../model/kinds.ts";
 import type { StoredValue } from "../model/record.ts";
 import type { KeyValue } from "../store/store.ts";
 import type { Ssls } from "./certificates.ts";
+import type { ClientCertificates } from "./client-certificates.ts";
 import type { Consumers } from "./consumers/consumers.ts";
 import type { CredentialRecord } from "./consumers/credential-unit.ts";
 import type { Node } from "./plugins/plugin-environment.ts";
@@ -22,6 +23,7 @@ export interface KindParts {
   readonly globalRules: GlobalRules;
   readonly upstreams: Map<string, UpstreamSlot>;
   readonly ssls: Ssls;
+  readonly certificates: ClientCertificates;
   readonly secrets: SecretUsers;
   readonly node: Node;
   readonly slots: UpstreamSlotHost;
@@ -41,7 +43,7 @@ export type KindHandlers = Readonly<Partial<Record<KindName, KindHandler>>>;
 
 /** Kinds without a handler are listed in the store and mean nothing here. */
 export function openKinds(parts: KindParts): KindHandlers {
-  const { routes, consumers, globalRules, upstreams, ssls, secrets, node, slots } = parts;
+  const { routes, consumers, globalRules, upstreams, ssls, certificates, secrets, node, slots } = parts;
   const setMetadata = (plugin: string, value: StoredValue | undefined): void => {
     node.setMetadata(plugin, value);
     routes.invalidateAll();
@@ -52,6 +54,7 @@ export function openKinds(parts: KindParts): KindHandlers {
     consumers.secretChanged(id);
   };
   const setSsl = (id: string, value: StoredValue | undefined): void => {
+    certificates.set(id, value);
     ssls.set(id, value);
     certificateChanged(id, slots);
   };

@@ -11,6 +11,7 @@ import type { NodeEnv, ResourceFacts } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import type { Change, KeyValue, Revision } from "../store/store.ts";
 import { openSsls, type SslListener } from "./certificates.ts";
+import { openClientCertificates } from "./client-certificates.ts";
 import { openConsumers } from "./consumers/consumers.ts";
 import { Listeners } from "./listeners.ts";
 import { openKinds } from "./live-kinds.ts";
@@ -28,7 +29,14 @@ import type { RouteMatch } from "./routes/route-entry.ts";
 import type { Pipeline, RouteUnit, UpstreamChoice } from "./routes/route-unit.ts";
 import type { RouterMode } from "./routes/router.ts";
 import { openRoutes } from "./routes/routes.ts";
-import { MISSING_UPSTREAM, NO_UPSTREAM, UpstreamSlot, type UpstreamSlotHost } from "./upstream/upstream-slot.ts";
+import type { CertificatePair } from "./upstream/upstream-settings.ts";
+import {
+  certificateChanged,
+  MISSING_UPSTREAM,
+  NO_UPSTREAM,
+  UpstreamSlot,
+  type UpstreamSlotHost,
+} from "./upstream/upstream-slot.ts";
 import type { Upstreams } from "./upstream/upstreams.ts";
 
 export interface LiveOptions extends NodeParts {
@@ -77,7 +85,8 @@ export interface LiveConfiguration {
   problems(): readonly Problem[];
   /** The newest problems by which a record was not taken, or refuses requests. */
   refusals(): readonly Problem[];
-  ssl(id: string): StoredValue | undefined;
+  /** What upstreams show under this id, or why there is nothing. */
+  clientCertificate(id: string): CertificatePair | string;
   ssls(): IterableIterator<[string, StoredValue]>;
   onSslChange(listener: SslListener): () => void;
   /** Told the ids of routes that were deleted, in the turn of the change. @returns the way to end it */
@@ -91,6 +100,15 @@ export function openLive(options: LiveOptions): LiveConfiguration {
   const secrets = new SecretUsers(options.secrets);
   const problems = openProblems(log, clock);
   const ssls = openSsls();
+  const certificates = openClientCertificates({
+    secrets,
+    changed: (id) => certificateChanged(id, slots),
+    report(id, problem) {
+      const key = keyOf(prefix, "ssl", id);
+      if (problem === undefined) problems.clear(key, "client certificate");
+      else problems.set(key, "client certificate", revision, problem);
+    },
+  });
   const removed = new Listeners<[string]>();
   const upstreams = new Map<string, UpstreamSlot>();
   let revision: Revision = 0n;
@@ -160,6 +178,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     globalRules,
     upstreams,
     ssls,
+    certificates,
     secrets,
     node,
     slots,
@@ -252,7 +271,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     upstream: upstreamById,
     problems: () => problems.list(),
     refusals: () => problems.refusals(),
-    ssl: (id) => ssls.get(id),
+    clientCertificate: (id) => certificates.find(id),
     ssls: () => ssls.entries(),
     onSslChange: (listener) => ssls.onChange(listener),
     onRouteRemoved: (listener) => removed.add(listener),

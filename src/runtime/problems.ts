@@ -20,6 +20,7 @@ export interface Problem {
 export type ProblemTopic =
   | "record"
   | "upstream"
+  | "client certificate"
   | `duplicate ${string}`
   | `repeated ${string}`
   | `secret ${string}`

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { FakeClock } from "../../src/base/clock.ts";
 import { type AdminWorld, openAdminWorld, VIEWER_KEY } from "../support/admin.ts";
-import { CERTIFICATE, PRIVATE_KEY } from "../support/certificates.ts";
+import { CERTIFICATE, OTHER_KEY, PRIVATE_KEY } from "../support/certificates.ts";
 import { contents, put, remove, write } from "../support/stores.ts";
 
 let world: AdminWorld;
@@ -420,6 +420,31 @@ describe("certificates", () => {
     const { body } = await world.call("PUT", "/ssls/ref", { body: reference });
     expect(body.value).toMatchObject(reference);
     await world.call("DELETE", "/ssls/ref");
+  });
+
+  test("a key that is not the certificate's is refused, wherever a pair stands", async () => {
+    const wrong = { cert: CERTIFICATE, key: OTHER_KEY };
+    const good = { cert: CERTIFICATE, key: PRIVATE_KEY };
+    const nodes = { "127.0.0.1:1": 1 };
+    const tls = { client_cert: CERTIFICATE, client_key: OTHER_KEY };
+    const upstream = { type: "roundrobin", scheme: "https", nodes, tls };
+    const says =
+      /the private key does not belong to the certificate \(.*EC.*RSA 2048\): write certificate and key in one/;
+    for (const [path, record] of [
+      ["/ssls/1", { ...wrong, sni: "a.com" }],
+      ["/ssls/1", { ...wrong, type: "client" }],
+      ["/ssls/1", { ...good, certs: [CERTIFICATE], keys: [OTHER_KEY], sni: "a.com" }],
+      ["/upstreams/1", upstream],
+      ["/routes/1", { uri: "/x", upstream }],
+    ] as const) {
+      const { status, body } = await world.call("PUT", path, { body: record });
+      expect(status).toBe(400);
+      expect(body.error_msg).toMatch(says);
+      expect(body.error_msg).not.toContain("BEGIN");
+    }
+    expect((await world.call("PUT", "/ssls/1", { body: { ...good, sni: "a.com" } })).status).toBe(201);
+    expect((await world.call("PATCH", "/ssls/1", { body: { key: OTHER_KEY } })).status).toBe(400);
+    await world.call("DELETE", "/ssls/1");
   });
 
   const body = { cert: CERTIFICATE, key: PRIVATE_KEY, certs: [CERTIFICATE], keys: [PRIVATE_KEY], snis: ["a.com"] };

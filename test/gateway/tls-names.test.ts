@@ -222,6 +222,29 @@ describe("changes", () => {
     expect(gateway.certificates.problems()[0]?.reason).toBe("unresolved: $ENV://MISSING");
   });
 
+  test.each([
+    { says: "EC over RSA", before: "rsa", after: "ec", key: "rsa" },
+    { says: "RSA over EC", before: "ec", after: "rsa", key: "ec" },
+    { says: "another key of the same kind", before: "ec", after: "ec", key: "ec" },
+  ] as const)("a certificate with a key that is not its own changes nothing: $says", async ({ before, after, key }) => {
+    const gateway = await open();
+    const good = authority.issue(["good.test"], { kind: before });
+    const next = authority.issue(["next.test"], { kind: after });
+    const other = authority.issue(["other.test"], { kind: key });
+    gateway.ssls.set("1", { ...good, sni: "a.test" });
+    const wrong = { cert: next.cert, key: key === before ? good.key : other.key };
+    for (const ssl of [wrong, { ...good, certs: [wrong.cert], keys: [wrong.key] }]) {
+      gateway.ssls.set("1", { ...ssl, sni: "a.test" });
+      expect(await subjectOf(gateway.tlsPort, { servername: "a.test" })).toBe("good.test");
+      expect(gateway.certificates.problems()).toMatchObject([
+        { reason: expect.stringContaining("the private key does not belong to the certificate") },
+      ]);
+    }
+    gateway.ssls.set("1", { ...next, sni: "a.test" });
+    expect(await subjectOf(gateway.tlsPort, { servername: "a.test" })).toBe("next.test");
+    expect(gateway.certificates.problems()).toEqual([]);
+  });
+
   test("references to the environment are resolved at once, the problem goes with the record", async () => {
     const { cert, key } = pair("env");
     const gateway = await open({ environment: { CERT: cert, PAIR: JSON.stringify({ key }), NUMBER: '{"n":1}' } });

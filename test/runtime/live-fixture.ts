@@ -33,8 +33,6 @@ export interface World {
   readonly vault: Map<string, Record<string, string>>;
   /** Every question Vault was asked. */
   readonly asked: string[];
-  /** Pairs that upstreams may present, by ssl id; to be set before the ssl record comes. */
-  readonly certificates: Map<string, { cert: string; key: string }>;
   /** Whether Vault answers at all. */
   vaultUp: boolean;
   /** Writes records (undefined deletes) as one revision. Keys are without the prefix. @returns what was refused */
@@ -95,6 +93,7 @@ export function openWorld(options: WorldOptions = {}): World {
     ...(options.mayBeMissing ? { mayBeMissing: options.mayBeMissing } : {}),
     ...(options.decrypt ? { decrypt: options.decrypt } : {}),
   });
+  bench.script.certificate = (id) => live.clientCertificate(id);
 
   const world: World = {
     live,
@@ -102,7 +101,6 @@ export function openWorld(options: WorldOptions = {}): World {
     states,
     vault,
     asked,
-    certificates: bench.script.certificates,
     vaultUp: true,
     put(records) {
       revision++;
@@ -170,7 +168,7 @@ async function askLive(live: LiveConfiguration, input: ViewInput, username: stri
   for (const log of pipeline.log) log(view);
   const choice = matched.unit.upstream(view);
   if (choice.kind === "none") return outcome(503);
-  if (choice.kind === "missing") return outcome(502);
+  if (choice.kind !== "upstream") return outcome(502);
   const target = choice.unit.start(view)?.next();
   return outcome(200, target instanceof Promise ? (await target)?.id : target?.id);
 }

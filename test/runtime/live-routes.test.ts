@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { type Fields, type Log, silentLog } from "../../src/base/log.ts";
 import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
-import { CERTIFICATE, PRIVATE_KEY } from "../support/certificates.ts";
-import { openWorld } from "./live-fixture.ts";
+import { CERTIFICATE, OTHER_KEY, PRIVATE_KEY } from "../support/certificates.ts";
+import { openWorld, type World } from "./live-fixture.ts";
 
 const upstream = (port: number) => ({ type: "roundrobin", nodes: { [`127.0.0.1:${port}`]: 1 } });
 const mark = (text: string, phase = "access") => ({ mark: { text, phase } });
@@ -313,17 +313,55 @@ describe("bad records", () => {
     expect(await world.ask({ target: "/a" })).toMatchObject({ upstream: "127.0.0.1:1" });
   });
 
-  test("an upstream whose certificate comes later heals without being touched", async () => {
-    const world = openWorld();
+  describe("an upstream that names a client certificate", () => {
     const value = { scheme: "https", nodes: { "127.0.0.1:1": 1 }, tls: { client_cert_id: "c" } };
-    expect(world.put({ "upstreams/u": value, "routes/r": { uri: "/a", upstream_id: "u" } })).toBeUndefined();
-    expect(world.problemsOf("upstreams/u")).toHaveLength(1);
-    expect(await world.ask({ target: "/a" })).toMatchObject({ status: 503 });
-    world.certificates.set("c", { cert: CERTIFICATE, key: PRIVATE_KEY });
-    const pem = "-----BEGIN CERTIFICATE-----\n".padEnd(200, "x");
-    world.put({ "ssls/c": { cert: pem, key: pem, type: "client" } });
-    expect(world.live.problemCount).toBe(0);
-    expect(await world.ask({ target: "/a" })).toMatchObject({ status: 200 });
+    const pair = { cert: CERTIFICATE, key: PRIVATE_KEY };
+    const open = (ssl?: object) => {
+      const world = openWorld({ environment: { CLIENT_KEY: PRIVATE_KEY } });
+      const records = { "upstreams/u": value, "routes/r": { uri: "/a", upstream_id: "u" } };
+      expect(world.put(ssl ? { "ssls/c": ssl, ...records } : records)).toBeUndefined();
+      return world;
+    };
+    const statusOf = async (world: World) => (await world.ask({ target: "/a" })).status;
+
+    test.each([
+      { says: "does not exist", ssl: undefined, told: /there is no such ssl record/ },
+      { says: "is for servers", ssl: { ...pair, sni: "a.test" }, told: /not of type client/ },
+      {
+        says: "has a reference without a value",
+        ssl: { ...pair, key: "$ENV://NOT_THERE", type: "client" },
+        told: /unresolved: \$ENV:\/\/NOT_THERE/,
+      },
+      {
+        says: "has another's key",
+        ssl: { cert: CERTIFICATE, key: OTHER_KEY, type: "client" },
+        told: /the private key does not belong to the certificate/,
+      },
+    ])("answers 502 while it $says, says so, and heals without being touched", async ({ ssl, told }) => {
+      const world = open(ssl);
+      expect(await statusOf(world)).toBe(502);
+      expect(world.problemsOf("upstreams/u")).toEqual([expect.stringMatching(told)]);
+      world.put({ "ssls/c": { ...pair, type: "client" } });
+      expect(world.live.problemCount).toBe(0);
+      expect(await statusOf(world)).toBe(200);
+      world.put({ "ssls/c": undefined });
+      expect(await statusOf(world)).toBe(502);
+    });
+
+    test("shows what its references stand for", async () => {
+      const world = open({ cert: CERTIFICATE, key: "$ENV://CLIENT_KEY", type: "client" });
+      expect(world.live.clientCertificate("c")).toEqual(pair);
+      expect(await statusOf(world)).toBe(200);
+      expect(world.live.problemCount).toBe(0);
+    });
+
+    test("keeps the former pair when the new one does not fit together", async () => {
+      const world = open({ ...pair, type: "client" });
+      world.put({ "ssls/c": { cert: CERTIFICATE, key: OTHER_KEY, type: "client" } });
+      expect(world.live.clientCertificate("c")).toEqual(pair);
+      expect(await statusOf(world)).toBe(200);
+      expect(world.problemsOf("ssls/c")).toEqual([expect.stringMatching(/does not belong/)]);
+    });
   });
 
   test("a plugin that throws when it is compiled answers 500 and is listed", async () => {
@@ -390,7 +428,7 @@ test("certificates are kept and their listeners told", () => {
   world.live.onSslChange((id, value) => told.push(`${id} ${value?.["sni"] ?? "gone"}`));
   const pem = "-----BEGIN CERTIFICATE-----\n".padEnd(200, "x");
   expect(world.put({ "ssls/1": { cert: pem, key: pem, sni: "a.com" } })).toBeUndefined();
-  expect(world.live.ssl("1")?.["sni"]).toBe("a.com");
+  expect([...world.live.ssls()].map(([id, value]) => `${id} ${value["sni"]}`)).toEqual(["1 a.com"]);
   world.put({ "ssls/1": undefined });
   expect(told).toEqual(["1 a.com", "1 gone"]);
   expect([...world.live.ssls()]).toEqual([]);

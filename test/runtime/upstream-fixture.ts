@@ -32,6 +32,7 @@ export function openBench(seed = 1, openOwnStates?: (clock: Clock) => StateRegis
     outcome: (_target: ProbeTarget): ProbeOutcome | Promise<ProbeOutcome> => ({ kind: "status", status: 200 }),
     probes: [] as AskedProbe[],
     certificates: new Map<string, { cert: string; key: string }>(),
+    certificate: (id: string): { cert: string; key: string } | string => script.certificates.get(id) ?? "none",
   };
   const dns = openDns({
     clock,
@@ -53,7 +54,7 @@ export function openBench(seed = 1, openOwnStates?: (clock: Clock) => StateRegis
     states,
     dns,
     random,
-    certificate: (id) => script.certificates.get(id),
+    certificate: (id) => script.certificate(id),
     async probe(target, conf, signal) {
       script.probes.push({ target, conf, signal });
       return await script.outcome(target);

@@ -24,6 +24,40 @@ function reportOn(unit: Parameters<typeof begin>[0], id: string, outcome: Attemp
   throw new Error(`${id} gets no requests`);
 }
 
+describe("nodes without weight", () => {
+  const weighted = (checks: object) => ({ nodes: { [A]: 1, [B]: 1, [C]: 0 }, checks });
+  const checks = { ...passiveOnly, passive: { unhealthy: { tcp_failures: 1 } } };
+
+  test("are used when every node with weight is unhealthy, and no longer when one is not", async () => {
+    const unit = openBench().compile(weighted(checks));
+    expect(Object.keys(tally(unit, 10)).sort()).toEqual([A, B]);
+    reportOn(unit, A, REFUSED);
+    expect(tally(unit, 10)).toEqual({ [B]: 10 });
+    reportOn(unit, B, REFUSED);
+    expect(tally(unit, 10)).toEqual({ [C]: 10 });
+    reportOn(unit, C, REFUSED);
+    expect(Object.keys(tally(unit, 10)).sort()).toEqual([A, B]);
+  });
+
+  test("stand in for the only node with weight", () => {
+    const unit = openBench().compile({ nodes: { [A]: 1, [B]: 0 }, checks });
+    expect(serve(unit)).toBe(A);
+    reportOn(unit, A, REFUSED);
+    expect(tally(unit, 4)).toEqual({ [B]: 4 });
+  });
+
+  test("come before nodes of a lower priority", () => {
+    const [one, two, three] = [1, 0, 5].map((weight, at) => ({
+      ...{ host: "127.0.0.1", port: 1980 + at, weight, priority: at === 2 ? -1 : 0 },
+    }));
+    const unit = openBench().compile({ nodes: [one, two, three], checks });
+    reportOn(unit, A, REFUSED);
+    expect(tally(unit, 4)).toEqual({ [B]: 4 });
+    reportOn(unit, B, REFUSED);
+    expect(tally(unit, 4)).toEqual({ [C]: 4 });
+  });
+});
+
 describe("the state of a target", () => {
   // s: success (threshold 2), h: http failure (5), t: tcp failure (2), o: time-out (3)
   const step = (state: HealthState, letter: string): void => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { isGatewayError } from "../../src/base/errors.ts";
 import { readScheme, readTargets } from "../../src/runtime/upstream/target-list.ts";
-import { CERTIFICATE, PRIVATE_KEY } from "../support/certificates.ts";
+import { CERTIFICATE, OTHER_KEY, PRIVATE_KEY } from "../support/certificates.ts";
 import { openBench } from "./upstream-fixture.ts";
 
 describe("nodes of a record", () => {
@@ -95,7 +95,7 @@ describe("an upstream record", () => {
     },
     { says: "a certificate that is none", record: { scheme: "https", tls: { ...pair, client_cert: "x" }, nodes: two } },
     { says: "a key that is none", record: { scheme: "https", tls: { ...pair, client_key: "x" }, nodes: two } },
-    { says: "an unknown certificate", record: { scheme: "https", tls: { client_cert_id: "9" }, nodes: two } },
+    { says: "another's key", record: { scheme: "https", tls: { ...pair, client_key: OTHER_KEY }, nodes: two } },
     { says: "a probe path with a blank", record: { checks: { active: { http_path: "/a b" } }, nodes: two } },
     {
       says: "a probe header with a line break",

@@ -4,11 +4,12 @@
  * errors here, not in a handshake; errors name the member and OpenSSL's reason, never a value.
  * Source: docs/spec/resources.md "SSL".
  */
-import { constants, createHash, X509Certificate } from "node:crypto";
+import { constants, createHash, createPrivateKey, X509Certificate } from "node:crypto";
 import { createServer, type Server } from "node:tls";
 import { GatewayError, messageOf } from "../../base/errors.ts";
 import { compilePattern } from "../../base/regex.ts";
 import type { Ssl } from "../../model/secret.ts";
+import { pairMismatch } from "../../model/ssl-check.ts";
 import { normaliseServerName } from "./tls-client-hello.ts";
 
 export type TlsVersion = "TLSv1.2" | "TLSv1.3";
@@ -88,8 +89,12 @@ function readPairs(ssl: Ssl): readonly Pair[] {
   for (const [at, cert] of certs.entries()) {
     const what = at === 0 ? "cert" : `certs[${at}]`;
     const leaf = attempt(what, () => new X509Certificate(cert));
+    const key = keys[at] as string; // true: there are as many
+    const parsed = attempt(at === 0 ? "key" : `keys[${at}]`, () => createPrivateKey(key));
+    const mismatch = pairMismatch(leaf, parsed);
+    if (mismatch !== undefined) throw invalid(`${what}: ${mismatch}`);
     const type = leaf.publicKey.asymmetricKeyType;
-    byType.set(type, { cert, key: keys[at] as string, expiresMs: Date.parse(leaf.validTo) });
+    byType.set(type, { cert, key, expiresMs: Date.parse(leaf.validTo) });
   }
   return [...byType.values()];
 }

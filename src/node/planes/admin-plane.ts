@@ -17,7 +17,7 @@ import type { Store, StoreSource } from "../../store/store.ts";
 import type { NamedKey } from "../admin-keys.ts";
 import { judgeEnvOf } from "../judge-env.ts";
 import { keyringOf } from "../open-keyring.ts";
-import { readPem } from "../store-source.ts";
+import { readPem, requirePair } from "../store-source.ts";
 
 export interface AdminPlaneOptions {
   readonly settings: Settings;
@@ -49,6 +49,7 @@ export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminP
             : { clientCa: readPem("admin.tls.client_ca", admin.tls.clientCa).toString("utf8") }),
         }
       : undefined;
+  if (tls) requirePair("admin.tls.cert", tls.cert, "admin.tls.key", tls.key);
   const barrier = new Barrier({ source: options.source, store, prefix, clock, log });
   const keyring = keyringOf(settings);
   const catalog = catalogOf(options.registry, { compat: settings.compat }, judgeEnvOf(settings, options.registry));

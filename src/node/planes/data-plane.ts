@@ -118,7 +118,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     probe: options.shared?.probe ?? makeProbe(clock),
     probes: options.shared?.probes,
     denied,
-    certificate: (id) => certificateOf(live, id),
+    certificate: (id) => live.clientCertificate(id),
   });
   const live = openLive({
     prefix,
@@ -193,14 +193,6 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
       states.close();
     },
   };
-}
-
-/** The client certificate that an upstream names by id. */
-function certificateOf(live: LiveConfiguration, id: string): { cert: string; key: string } | undefined {
-  const ssl = live.ssl(id);
-  const cert = ssl?.["cert"];
-  const key = ssl?.["key"];
-  return typeof cert === "string" && typeof key === "string" ? { cert, key } : undefined;
 }
 
 /** How often the age of the configuration is compared with `max_stale`. */

@@ -26,7 +26,8 @@ export interface Pipeline {
 export type UpstreamChoice =
   | { readonly kind: "upstream"; readonly unit: UpstreamUnit }
   | { readonly kind: "none" } // no upstream configured: 503
-  | { readonly kind: "missing" }; // upstream_id not found: 502
+  | { readonly kind: "missing" } // upstream_id not found: 502
+  | { readonly kind: "uncertified" }; // no client certificate under client_cert_id: 502
 
 export interface RouteUnit {
   readonly facts: RouteFacts;

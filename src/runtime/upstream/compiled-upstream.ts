@@ -62,8 +62,8 @@ export interface UnitEnv extends HealthEnv {
   readonly clock: Clock;
   readonly states: StateRegistry;
   readonly dns: Dns;
-  /** PEM texts of the client certificate in an ssl record; needed when units are compiled. */
-  certificate(id: string): CertificatePair | undefined;
+  /** PEM texts of the client certificate in an ssl record, or why there are none; needed when units are compiled. */
+  certificate(id: string): CertificatePair | string;
   readonly denied?: IpSet | undefined;
 }
 

@@ -1,9 +1,10 @@
 /**
  * The frozen facts of an upstream: timeouts, retries, keep-alive pool, TLS identity; seconds become milliseconds here.
  */
-import { createHash } from "node:crypto";
+import { createHash, createPrivateKey, X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
 import { GatewayError } from "../../base/errors.ts";
+import { pairMismatch } from "../../model/ssl-check.ts";
 import type { RetryRules } from "./attempts.ts";
 import type { Scheme } from "./target-list.ts";
 import type { TlsRecord, UpstreamRecord } from "./upstream-record.ts";
@@ -32,14 +33,14 @@ export function readRetryRules(record: UpstreamRecord, nodeCount: number): Retry
 }
 
 /**
- * @param find the certificate of an ssl record, if there is one
+ * @param find the certificate of an ssl record, or why there is none
  * @returns undefined for plain schemes
- * @throws GatewayError CONFIG_INVALID when a certificate or key is missing
+ * @throws GatewayError CONFIG_INVALID when a pair cannot be used, UPSTREAM_CERTIFICATE_MISSING when a record has none
  */
 export function readTls(
   tls: TlsRecord | undefined,
   scheme: Scheme,
-  find: (id: string) => CertificatePair | undefined,
+  find: (id: string) => CertificatePair | string,
 ): UpstreamTls | undefined {
   if (scheme !== "https" && scheme !== "grpcs") return undefined;
   const pair = readPair(tls, find);
@@ -71,28 +72,34 @@ export function digest(text: string): string {
 
 function readPair(
   tls: TlsRecord | undefined,
-  find: (id: string) => CertificatePair | undefined,
+  find: (id: string) => CertificatePair | string,
 ): CertificatePair | undefined {
   if (tls?.client_cert_id !== undefined) {
-    const pair = find(String(tls.client_cert_id));
-    if (!pair) throw invalid(`upstream tls: ssl "${tls.client_cert_id}" has no certificate to send`);
-    return usable(pair);
+    const id = String(tls.client_cert_id);
+    const pair = find(id);
+    if (typeof pair === "object") return pair;
+    throw new GatewayError("UPSTREAM_CERTIFICATE_MISSING", {
+      message: `upstream tls: client_cert_id "${id}": ${pair}`,
+    });
   }
   if (tls?.client_cert === undefined && tls?.client_key === undefined) return undefined;
   if (tls.client_cert === undefined || tls.client_key === undefined) {
     throw invalid("upstream tls: client_cert and client_key need each other");
   }
-  return usable({ cert: tls.client_cert, key: tls.client_key });
+  const pair = { cert: tls.client_cert, key: tls.client_key };
+  const unusable = clientPairError(pair);
+  if (unusable !== undefined) throw invalid(`upstream tls: ${unusable}`);
+  return pair;
 }
 
-/** Seen when the configuration changes, as a problem of the record, and not by each request. */
-function usable(pair: CertificatePair): CertificatePair {
+/** Why a pair cannot be shown to an upstream: asked when the configuration changes, and not by each request. */
+export function clientPairError({ cert, key }: CertificatePair): string | undefined {
   try {
-    createSecureContext({ cert: pair.cert, key: pair.key });
-    return pair;
+    createSecureContext({ cert, key });
+    return pairMismatch(new X509Certificate(cert), createPrivateKey(key));
   } catch {
     // The cause stays here: OpenSSL's texts are about key material.
-    throw invalid("upstream tls: the client certificate and its key cannot be used");
+    return "the client certificate and its key cannot be used";
   }
 }
 

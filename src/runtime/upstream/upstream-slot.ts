@@ -2,7 +2,7 @@
  * One upstream of one record, compiled at first use or at once, compiled again when its certificate changes.
  * Requests ask the slot anew each time, so a change reaches them without touching what points to it.
  */
-import { messageOf } from "../../base/errors.ts";
+import { isGatewayError, messageOf } from "../../base/errors.ts";
 import type { StoredValue } from "../../model/record.ts";
 import type { UpstreamChoice } from "../routes/route-unit.ts";
 import type { UpstreamIds } from "./compiled-upstream.ts";
@@ -10,6 +10,7 @@ import type { UpstreamRecord } from "./upstream-record.ts";
 import type { CompiledUpstream, Upstreams } from "./upstreams.ts";
 
 export const NO_UPSTREAM: UpstreamChoice = Object.freeze({ kind: "none" });
+const UNCERTIFIED_UPSTREAM: UpstreamChoice = Object.freeze({ kind: "uncertified" });
 export const MISSING_UPSTREAM: UpstreamChoice = Object.freeze({ kind: "missing" });
 
 export interface UpstreamSlotHost {
@@ -92,7 +93,8 @@ export class UpstreamSlot {
     } catch (thrown) {
       error = messageOf(thrown);
       this.#unit = undefined;
-      this.#choice = NO_UPSTREAM;
+      const isUncertified = isGatewayError(thrown, "UPSTREAM_CERTIFICATE_MISSING");
+      this.#choice = isUncertified ? UNCERTIFIED_UPSTREAM : NO_UPSTREAM;
     }
     before?.close();
     this.#host.report(this.#recordKey, error);

@@ -19,7 +19,7 @@ export function upstreamError(record: UpstreamRecord, denied: IpSet | undefined)
   try {
     const scheme = readScheme(record.scheme);
     readPassHost(record);
-    if (record.tls?.client_cert_id === undefined) readTls(record.tls, scheme, () => undefined);
+    if (record.tls?.client_cert_id === undefined) readTls(record.tls, scheme, () => "not asked here");
     readChecks(record);
     const targets = readTargets(record.nodes, scheme);
     refuseDenied(targets, denied);

@@ -23,8 +23,8 @@ export interface UpstreamsEnv {
   readonly states: StateRegistry;
   readonly dns: Dns;
   readonly probe: Probe;
-  /** PEM texts of the client certificate in an ssl record (`client_cert_id`); its units must be compiled again when it changes. */
-  certificate(id: string): CertificatePair | undefined;
+  /** PEM texts of the client certificate in an ssl record (`client_cert_id`), or why there are none; its units must be compiled again when it changes. */
+  certificate(id: string): CertificatePair | string;
   /** Addresses no node may have. */
   readonly denied?: IpSet | undefined;
   /** Where probes are counted, by outcome; default: a family of `metrics`. */

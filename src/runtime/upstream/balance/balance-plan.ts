@@ -1,6 +1,7 @@
 /**
  * Makes plans: which balancer chooses among which nodes, given who is healthy now.
- * Promise: lower priorities come after higher ones; when every node is unhealthy all are used; a node without any
+ * Promise: lower priorities come after higher ones, and within one nodes without weight after those with it; when
+ * every node is unhealthy all are used; a node without any
  * address is left out. Called when a configuration, a node's health or a name's fate changes, never per request.
  */
 import type { Clock } from "../../../base/clock.ts";
@@ -72,17 +73,19 @@ export function checkRule(record: UpstreamRecord, nodeCount: number): void {
 
 /** @returns undefined when no node can be used at all */
 export function makePlan(nodes: readonly Node[], rule: Rule): Plan | undefined {
-  const groups = byPriority(nodes).map((group) => [...withWeight(group)].sort((a, b) => (a.id < b.id ? -1 : 1)));
-  const reachable = groups.flat().filter((node) => !node.isLost);
+  const groups = byPriority(nodes).map((group) => [...group].sort((a, b) => (a.id < b.id ? -1 : 1)));
+  const reachable = nodes.filter((node) => !node.isLost);
   if (reachable.length === 0) return undefined;
-  const [only, ...others] = groups.flat();
-  if (others.length === 0) return { groups: [], only };
   const healthy = reachable.filter((node) => node.isHealthy);
   const usable = new Set(healthy.length > 0 ? healthy : reachable);
+  const [only, ...others] = groups.flatMap(withWeight);
+  if (only && others.length === 0 && (usable.has(only) || nodes.length === 1)) return { groups: [], only };
   const balancers: Balancer<Node>[] = [];
-  for (const members of groups) {
-    const mine = new Set(members.filter((node) => usable.has(node)));
-    if (mine.size > 0) balancers.push(rule.balance(members, mine));
+  for (const group of groups) {
+    const mine = withWeight(group.filter((node) => usable.has(node)));
+    // Those without weight are a group of their own, whose turn comes when none with weight can be used.
+    const members = group.filter((node) => node.weight > 0 === (mine[0]?.weight ?? 0) > 0);
+    if (mine.length > 0) balancers.push(rule.balance(members, new Set(mine)));
   }
   return { groups: balancers, only: undefined };
 }
