@@ -409,22 +409,49 @@ describe("health across configuration changes", () => {
   };
 
   test.each([
-    { says: "another balancer", change: { type: "least_conn" }, kept: true },
-    { says: "one node more", change: { nodes: { ...nodes, [C]: 1 } }, kept: true },
-    { says: "another weight", change: { nodes: { [A]: 7, [B]: 1 } }, kept: true },
-    {
-      says: "other checks",
-      change: { checks: { ...checks, active: { ...checks.active, http_path: "/x" } } },
-      kept: false,
-    },
-    { says: "another probe Host", change: { pass_host: "rewrite", upstream_host: "x.test" }, kept: false },
-  ])("$says: state is kept: $kept", ({ change, kept }) => {
+    { says: "another balancer", change: { type: "least_conn" } },
+    { says: "one node more", change: { nodes: { ...nodes, [C]: 1 } } },
+    { says: "another weight", change: { nodes: { [A]: 7, [B]: 1 } } },
+    { says: "other checks", change: { checks: { ...checks, active: { ...checks.active, http_path: "/x" } } } },
+    { says: "another probe Host", change: { pass_host: "rewrite", upstream_host: "x.test" } },
+  ])("$says: what is known of a target that stays is kept, and shown before the next request", async ({ change }) => {
     const bench = openBench();
     const before = brokenA(bench);
     const after = bench.compile({ nodes, checks, ...change });
     before.close();
-    serve(after);
-    expect(statuses(bench)[1980]).toBe(kept ? "unhealthy" : "healthy");
+    expect(statuses(bench)[1980]).toBe("unhealthy");
+    expect(await bench.metric("jotgate_upstream_healthy", { upstream: "/apisix/upstreams/1", target: A })).toBe(0);
+    expect(Object.keys(tally(after, 10))).not.toContain(A);
+  });
+
+  test.each([
+    { says: "nothing that they depend on", change: { retries: 1 } },
+    { says: "another path", change: { checks: { active: { http_path: "/x" } } } },
+    { says: "another interval", change: { checks: { active: { healthy: { interval: 2 } } } } },
+    { says: "a passive part", change: { checks: { active: {}, passive: {} } } },
+    { says: "another node", change: { nodes: { [B]: 1 } } },
+    { says: "another host", change: { pass_host: "rewrite", upstream_host: "x.test" } },
+  ])("probes go on without a request after a change of $says", async ({ change }) => {
+    const bench = openBench();
+    const record = { nodes: { [A]: 1 }, checks: { active: {} } };
+    const before = bench.compile(record);
+    serve(before);
+    await bench.pass(2000);
+    bench.compile({ ...record, ...change });
+    before.close();
+    const asked = bench.script.probes.length;
+    await bench.pass(10_000);
+    expect(bench.script.probes.length).toBeGreaterThan(asked + 3);
+    expect(bench.upstreams.healthStatus()).toHaveLength(1);
+  });
+
+  test("checks that no request has begun do not begin by a change", async () => {
+    const bench = openBench();
+    const record = { nodes: { [A]: 1 }, checks: { active: {} } };
+    bench.compile(record).close();
+    bench.compile({ ...record, retries: 1 });
+    await bench.pass(5000);
+    expect(bench.script.probes).toEqual([]);
   });
 
   test("probes go on without a pause or a double", async () => {

@@ -15,7 +15,7 @@ import type { Dns } from "./dns/dns.ts";
 import type { DomainName } from "./dns/domain-name.ts";
 import { Gate } from "./gate.ts";
 import { type HealthConf, readChecks } from "./health/health-conf.ts";
-import type { HealthCounter, HealthStatus } from "./health/health-state.ts";
+import type { HealthCounter, HealthState, HealthStatus } from "./health/health-state.ts";
 import { type HealthEnv, NodeHealth } from "./health/node-health.ts";
 import { Node } from "./target.ts";
 import { readScheme, readTargets, type Scheme, type TargetSpec } from "./target-list.ts";
@@ -67,6 +67,14 @@ export interface UnitEnv extends HealthEnv {
   readonly denied?: IpSet | undefined;
 }
 
+/** What a resource's checks hand on to the next version of the resource. */
+interface Checking {
+  /** A request has begun them. */
+  isAwake: boolean;
+  /** By target id. */
+  states: ReadonlyMap<string, HealthState>;
+}
+
 export class Upstream implements UpstreamUnit {
   readonly id: string;
   readonly key: string;
@@ -84,6 +92,7 @@ export class Upstream implements UpstreamUnit {
   readonly #nodes: readonly Node[];
   readonly #held = new Map<string, { readonly state: unknown; release(): void }>();
   readonly #endings: (() => void)[] = [];
+  readonly #checking: Checking | undefined;
   readonly #onClose: (unit: Upstream) => void;
   #plan: Plan | undefined;
   #isStale = false;
@@ -113,9 +122,12 @@ export class Upstream implements UpstreamUnit {
       hold: (key, make) => this.#hold(key, make),
     });
     // From here on nothing throws: what is held is released by close.
+    this.#checking =
+      this.#checks && this.#hold(`upstream:checking:${ids.key}`, () => ({ isAwake: false, states: new Map() }));
     const checksText = JSON.stringify([record.checks, this.#checks?.probe.host, identityOf(this.tls)]);
     this.#nodes = specs.map((spec) => this.#makeNode(spec, checksText));
     this.#isAwake = this.#endings.length === 0;
+    this.#goOn();
     this.#plan = makePlan(this.#nodes, this.#rule);
   }
 
@@ -156,8 +168,17 @@ export class Upstream implements UpstreamUnit {
     this.#plan = makePlan(this.#nodes, this.#rule);
   }
 
+  /** Checks that ran go on, whatever has changed, with what they know of the targets that stay. */
+  #goOn(): void {
+    const checking = this.#checking;
+    if (!checking) return;
+    checking.states = new Map(this.#nodes.flatMap(({ id, health }) => (health ? [[id, health.state]] : [])));
+    if (checking.isAwake && !this.#isAwake) this.#wake();
+  }
+
   #wake(): void {
     this.#isAwake = true;
+    if (this.#checking) this.#checking.isAwake = true;
     for (const node of this.#nodes) {
       const sleep = node.wake();
       if (sleep) this.#endings.push(sleep);
@@ -190,7 +211,8 @@ export class Upstream implements UpstreamUnit {
       `upstream:health:${owner}:${spec.id}`,
       () => {
         const held = spec.isName ? this.#env.dns.open(spec.host) : undefined;
-        return new NodeHealth(this.#env, { spec, conf, tls: this.tls, gate, held });
+        const former = this.#checking?.states.get(spec.id);
+        return new NodeHealth(this.#env, { spec, conf, tls: this.tls, gate, held, former });
       },
       (state) => state.close(),
     );

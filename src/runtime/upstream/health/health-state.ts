@@ -20,6 +20,16 @@ export class HealthState {
   #tcp = 0;
   #timeout = 0;
 
+  /** @param former state of the same target under other checks, to go on from */
+  constructor(former?: HealthState) {
+    if (!former) return;
+    this.#status = former.#status;
+    this.#success = former.#success;
+    this.#http = former.#http;
+    this.#tcp = former.#tcp;
+    this.#timeout = former.#timeout;
+  }
+
   get status(): HealthStatus {
     return this.#status;
   }

@@ -48,6 +48,8 @@ export interface HealthFacts {
   readonly tls: UpstreamTls | undefined;
   /** Limits the probes of one upstream. */
   readonly gate: Gate;
+  /** What other checks of the same resource have found out. */
+  readonly former?: HealthState | undefined;
   /** The node's name, held for the probes; released at close. */
   readonly held: HeldName | undefined;
 }
@@ -55,7 +57,7 @@ export interface HealthFacts {
 export class NodeHealth {
   readonly #env: HealthEnv;
   readonly #facts: HealthFacts;
-  readonly #state = new HealthState();
+  readonly #state: HealthState;
   readonly #listeners = new Set<() => void>();
   readonly #abort = new AbortController();
   #timer: Timer | undefined;
@@ -69,13 +71,14 @@ export class NodeHealth {
   constructor(env: HealthEnv, facts: HealthFacts) {
     this.#env = env;
     this.#facts = facts;
+    this.#state = new HealthState(facts.former);
   }
 
   get isUsable(): boolean {
     return this.#state.isUsable;
   }
 
-  get state(): Pick<HealthState, "status" | "counter"> {
+  get state(): HealthState {
     return this.#state;
   }
 
