@@ -2,7 +2,7 @@
  * The metrics of the gateway; children are bound once per route and status, so a request adds to plain numbers.
  * Promise: labels are route ids and words of this program, never anything a client sent.
  */
-import type { Counter, Family, Gauge, Histogram, Metrics } from "../base/metrics.ts";
+import type { Counter, Family, Gauge, Histogram, Metrics, Sample } from "../base/metrics.ts";
 import type { RouteFacts } from "../plugin/request-view.ts";
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
@@ -101,11 +101,6 @@ export class GatewayMetrics {
     return known;
   }
 
-  /** Forgets the children of a route that was deleted. */
-  forget(routeId: string): void {
-    for (const family of [this.#requests, this.#duration, this.#upstream]) family.forget("route", routeId);
-  }
-
   /** Counts an error the gateway made. @param reason a snake_case word of this program or a plugin's answer */
   error(reason: string): void {
     let counter = this.#errorChildren.get(reason);
@@ -118,29 +113,23 @@ export class GatewayMetrics {
 
   /** What APISIX counts of its nginx. Source: docs/spec/plugins.md section 11. */
   #collectApisix(metrics: Metrics): void {
-    metrics.gaugeOf(
-      "apisix_http_requests_total",
-      "The total number of client requests since APISIX started",
-      [],
-      () => [{ labels: [], value: this.fast.value + this.general.value }],
-    );
-    metrics.gaugeOf("apisix_nginx_http_current_connections", "Number of HTTP connections", ["state"], () => {
+    const total = ["apisix_http_requests_total", "The total number of client requests since APISIX started"] as const;
+    metrics.counterOf(...total, [], () => [{ labels: [], value: this.fast.value + this.general.value }], "gauge");
+    const connections = ["apisix_nginx_http_current_connections", "Number of HTTP connections", ["state"]] as const;
+    metrics.counterOf(...connections, () => byState({ accepted: this.accepted, handled: this.accepted }), "gauge");
+    metrics.gaugeOf(...connections, () => {
       const active = this.connections.value;
       // A connection with several requests at work, as HTTP/2 has, is one that writes.
       const writing = Math.min(active, this.inFlight.value);
-      const states = {
-        active,
-        accepted: this.accepted,
-        handled: this.accepted,
-        reading: 0,
-        writing,
-        waiting: active - writing,
-      };
-      return Object.entries(states).map(([state, value]) => ({ labels: [state], value }));
+      return byState({ active, reading: 0, writing, waiting: active - writing });
     });
   }
 
   #make(route: string): RouteMetrics {
     return new RouteMetrics(this.#requests, route, this.#duration.child(route), this.#upstream.child(route));
   }
+}
+
+function byState(states: Readonly<Record<string, number>>): readonly Sample[] {
+  return Object.entries(states).map(([state, value]) => ({ labels: [state], value }));
 }

@@ -7,7 +7,7 @@ import { hostname } from "node:os";
 import { systemClock } from "../base/clock.ts";
 import { type Log, openLog } from "../base/log.ts";
 import { countLogLines, LogSink } from "../base/log-sink.ts";
-import { type Metrics, metricsText, openMetrics } from "../base/metrics.ts";
+import type { Metrics } from "../base/metrics.ts";
 import type { NodeReport } from "../cluster/registry.ts";
 import { instanceFolder, instanceName } from "../settings/instance.ts";
 import { type Address, formatAddress } from "../settings/setting-kinds.ts";
@@ -23,6 +23,7 @@ import { bannerText } from "./banner.ts";
 import { controlFacts } from "./control-facts.ts";
 import { containLateErrors } from "./late-errors.ts";
 import { listenerFacts, nodeFacts, STARTING, type StoreProbe, startStoreProbe } from "./node-facts.ts";
+import { openNodeMetrics } from "./node-metrics.ts";
 import { makeParts } from "./node-parts.ts";
 import { keyringOf } from "./open-keyring.ts";
 import { type AdminPlane, openAdminPlane } from "./planes/admin-plane.ts";
@@ -55,7 +56,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
   const id = `${instanceName(role, settings)}-${hostname()}-${randomUUID().slice(0, 8)}`;
   const sink = new LogSink({ clock });
   const log = openLog({ level: settings.log.level, node: id, sink });
-  const metrics = openMetrics(settings.prometheus.metricPrefix);
+  const metrics = openNodeMetrics(settings, log);
   countLogLines(metrics, sink);
   const stopContaining = containLateErrors({
     ...{ modules: settings.plugins, log, sink, metrics, clock },
@@ -198,7 +199,7 @@ function openStatusListener(
     exportUri: prometheus.exportUri,
     facts,
     health: async () => (await serving()?.health()) ?? [],
-    metrics: () => serving()?.metrics() ?? metricsText(metrics.registry),
+    metrics: () => serving()?.metrics() ?? metrics.chunks(),
     metricsType: metrics.registry.contentType,
     nowMs: () => systemClock.nowMs(),
   });

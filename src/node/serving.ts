@@ -3,7 +3,6 @@
  * The only place where the number of processes is decided.
  */
 import { availableParallelism } from "node:os";
-import { metricsText } from "../base/metrics.ts";
 import type { Address } from "../settings/setting-kinds.ts";
 import type { HealthReport } from "../status/control-server.ts";
 import type { ConfigFacts, WorkerFacts } from "../status/status-facts.ts";
@@ -26,8 +25,8 @@ export interface Serving {
   /** The records held, by store key. */
   entries(): Iterable<[string, TableRecord]>;
   modifyIndexes(): ModifyIndexes;
-  /** All metrics of the node, in Prometheus' text format. */
-  metrics(): Promise<string>;
+  /** All metrics of the node, in Prometheus' text format, in pieces. */
+  metrics(): Promise<readonly Buffer[]>;
   /** From now on answers ask clients to connect anew; new connections are still served. */
   beginDrain(): void;
   /** Leaves the registry, stops accepting, finishes what runs within `drainMs`. */
@@ -63,7 +62,7 @@ async function serveHere(options: ServingOptions): Promise<Serving> {
     health: async () => plane.upstreams.healthStatus(),
     entries: () => plane.table.entries(),
     modifyIndexes: () => plane.modifyIndexes(),
-    metrics: () => metricsText(options.metrics.registry),
+    metrics: options.metrics.chunks,
     beginDrain: () => plane.server.beginDrain(),
     close: (drainMs) => plane.close(drainMs),
   };

@@ -7,6 +7,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
+import type { Metrics } from "../base/metrics.ts";
 import { Acknowledger, type Refusal } from "../cluster/acknowledge.ts";
 import { nodesInBeat } from "../cluster/beat.ts";
 import { type NodeReport, Registration } from "../cluster/registry.ts";
@@ -21,6 +22,7 @@ import type { SavedPosition } from "../sync/sync-status.ts";
 import { type RecordConsumer, Table } from "../sync/table.ts";
 import { Watcher } from "../sync/watcher.ts";
 import { type ModifyIndexes, trackModifyIndexes } from "./modify-indexes.ts";
+import { forgetSeries } from "./node-metrics.ts";
 
 /** What the process that speaks for a node needs to do so. */
 export interface Membership {
@@ -45,6 +47,8 @@ export interface FollowOptions {
   readonly onApplied?: ((revision: Revision) => void) | undefined;
   /** How a worker begins: fills the table from its primary; resolves undefined when the file is as new. */
   readonly inherit?: ((table: Table) => Promise<SavedPosition | undefined>) | undefined;
+  /** Where series of records that are deleted are forgotten. */
+  readonly series: Pick<Metrics, "forget">;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -75,6 +79,7 @@ export async function followStore(options: FollowOptions): Promise<Follower> {
     consumer: {
       apply(batch) {
         changedAtMs = clock.nowMs();
+        for (const { key, kv } of batch.changes) if (kv === undefined) forgetSeries(options.series, prefix, key);
         return consumer.apply(batch);
       },
     },

@@ -28,7 +28,6 @@ export interface KindParts {
   readonly node: Node;
   readonly slots: UpstreamSlotHost;
   readonly registry: PluginRegistry;
-  routeRemoved(id: string): void;
 }
 
 export interface KindHandler {
@@ -61,10 +60,7 @@ export function openKinds(parts: KindParts): KindHandlers {
   return {
     route: {
       prepare: ({ id }, value, kv) => routes.prepareRoute(id, value, kv),
-      remove({ id }) {
-        routes.deleteRoute(id);
-        parts.routeRemoved(id);
-      },
+      remove: ({ id }) => routes.deleteRoute(id),
       refused(key, kv) {
         const match = matchPart(key, kv.value, parts.registry);
         return match !== undefined && routes.blockRoute(key.id, match, kv);

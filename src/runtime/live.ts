@@ -13,7 +13,6 @@ import type { Change, KeyValue, Revision } from "../store/store.ts";
 import { openSsls, type SslListener } from "./certificates.ts";
 import { openClientCertificates } from "./client-certificates.ts";
 import { openConsumers } from "./consumers/consumers.ts";
-import { Listeners } from "./listeners.ts";
 import { openKinds } from "./live-kinds.ts";
 import { type NodeParts, openNode } from "./plugins/plugin-environment.ts";
 import type { PluginRegistry } from "./plugins/plugin-registry.ts";
@@ -89,8 +88,6 @@ export interface LiveConfiguration {
   clientCertificate(id: string): CertificatePair | string;
   ssls(): IterableIterator<[string, StoredValue]>;
   onSslChange(listener: SslListener): () => void;
-  /** Told the ids of routes that were deleted, in the turn of the change. @returns the way to end it */
-  onRouteRemoved(listener: (id: string) => void): () => void;
   /** Gives back everything counted; for the end of the process. */
   close(): void;
 }
@@ -109,7 +106,6 @@ export function openLive(options: LiveOptions): LiveConfiguration {
       else problems.set(key, "client certificate", revision, problem);
     },
   });
-  const removed = new Listeners<[string]>();
   const upstreams = new Map<string, UpstreamSlot>();
   let revision: Revision = 0n;
 
@@ -183,7 +179,6 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     node,
     slots,
     registry,
-    routeRemoved: (id) => removed.tell(id),
   });
 
   /** @returns why the record is refused */
@@ -274,7 +269,6 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     clientCertificate: (id) => certificates.find(id),
     ssls: () => ssls.entries(),
     onSslChange: (listener) => ssls.onChange(listener),
-    onRouteRemoved: (listener) => removed.add(listener),
     close() {
       routes.close();
       consumers.close();

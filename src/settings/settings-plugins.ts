@@ -23,6 +23,11 @@ export const prometheus = group(
       "1,2,5,10,20,50,100,200,500,1000,2000,5000,10000,30000,60000",
       "Upper bounds of the buckets of `http_latency`, in milliseconds.",
     ),
+    max_series: setting(
+      integer(1_000, 10_000_000),
+      "100000",
+      "Lines that one metric may have in one process; series beyond it are counted together, with all labels `other`.",
+    ),
     metrics: setting(
       countedMetrics,
       "{}",

@@ -3,7 +3,9 @@
  * page for people. Read-only; nothing it says is secret, yet it belongs on an inner network.
  * Source of shapes: design of the cluster barrier (`/applied`), APISIX's `/status/ready`.
  */
-import type { FastifyReply } from "fastify";
+import { Readable } from "node:stream";
+import { constants, createGzip } from "node:zlib";
+import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Address } from "../settings/setting-kinds.ts";
 import type { HealthReport } from "./control-server.ts";
 import { createServer, type Listener, listen } from "./listener.ts";
@@ -18,7 +20,7 @@ export interface StatusOptions {
   /** Health of upstream nodes, as APISIX's Control API shows it. */
   readonly health: () => Promise<readonly HealthReport[]>;
   /** All metrics of the node in Prometheus' text format, workers merged. */
-  readonly metrics: () => Promise<string>;
+  readonly metrics: () => Promise<readonly Buffer[]>;
   readonly metricsType: string;
   /** Where they are beside `/metrics`. */
   readonly exportUri: string;
@@ -49,8 +51,12 @@ export async function openStatus(options: StatusOptions): Promise<Listener> {
   server.get("/ready", ready);
   server.get("/status/ready", ready);
 
-  const metrics = async (_request: unknown, reply: FastifyReply): Promise<FastifyReply> =>
-    reply.type(options.metricsType).send(await options.metrics());
+  const metrics = async ({ headers }: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+    const text = Readable.from(await options.metrics());
+    void reply.type(options.metricsType).header("vary", "accept-encoding");
+    if (!takesGzip(headers["accept-encoding"])) return reply.send(text);
+    return reply.header("content-encoding", "gzip").send(text.pipe(createGzip({ level: constants.Z_BEST_SPEED })));
+  };
   server.get("/metrics", metrics);
   if (options.exportUri !== "/metrics") server.get(options.exportUri, metrics);
 
@@ -89,6 +95,17 @@ export async function openStatus(options: StatusOptions): Promise<Listener> {
   });
 
   return listen(server, options.listen);
+}
+
+/** RFC 9110 section 12.5.3: named, or covered by `*`, and not with weight 0. */
+function takesGzip(accepted: string | string[] | undefined): boolean {
+  const codings = String(accepted ?? "")
+    .split(",")
+    .map((coding) => coding.trim().toLowerCase());
+  const own =
+    codings.find((coding) => /^(?:x-)?gzip(?:$|[\s;])/.test(coding)) ??
+    codings.find((coding) => coding.startsWith("*"));
+  return own !== undefined && !/;\s*q=0(?:\.0*)?$/.test(own);
 }
 
 /** What `/config` says. Ages are seconds. */

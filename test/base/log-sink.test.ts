@@ -7,7 +7,7 @@ import { afterAll, expect, test } from "vitest";
 import { FakeClock } from "../../src/base/clock.ts";
 import { openLog } from "../../src/base/log.ts";
 import { countLogLines, LogSink, openPatiently } from "../../src/base/log-sink.ts";
-import { openMetrics } from "../../src/base/metrics.ts";
+import { metricsText, openMetrics } from "../../src/base/metrics.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "jotgate-sink-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -78,7 +78,7 @@ test("a reader that does not read costs lines, never time; what waited comes who
   expect(kept).toEqual(kept.map((_, at) => at)); // the first ones; later ones were dropped
   expect(kept.length + sink.dropped).toBe(lines);
   expect(seen.at(-1)).toMatchObject({ level: "warn", lines: sink.dropped });
-  expect(await metrics.registry.metrics()).toContain(`jotgate_log_lines_total{result="dropped"} ${sink.dropped}\n`);
+  expect(await metricsText(metrics)).toContain(`jotgate_log_lines_total{result="dropped"} ${sink.dropped}\n`);
 });
 
 test("a line that got only half way is finished first", () => {

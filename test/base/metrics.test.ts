@@ -6,7 +6,7 @@ function counted(afterMs: number) {
   const clock = new FakeClock();
   const metrics = openMetrics();
   const family = metrics.counter("hits", "Hits.", ["who"], { clock, afterMs });
-  return { clock, metrics, family, text: () => metricsText(metrics.registry) };
+  return { clock, metrics, family, text: () => metricsText(metrics) };
 }
 
 describe("series with an expiry", () => {
@@ -49,13 +49,77 @@ describe("metrics as text", () => {
     metrics.counter("some", "Some\n\nlines.", ["who"]).child("a\n\nb").inc();
     metrics.gauge("empty_last", "Nothing.", ["who"]);
     const text = '# HELP some Some\\n\\nlines.\n# TYPE some counter\nsome{who="a\\n\\nb"} 1\n';
-    expect(await metricsText(metrics.registry)).toBe(text);
+    expect(await metricsText(metrics)).toBe(text);
   });
 
   test("of no samples at all are empty", async () => {
     const metrics = openMetrics();
     metrics.gauge("empty", "Nothing.", ["who"]);
-    expect(await metricsText(metrics.registry)).toBe("");
-    expect(await metricsText(openMetrics().registry)).toMatch(/^\n?$/);
+    expect(await metricsText(metrics)).toBe("");
+    expect(await metricsText(openMetrics())).toMatch(/^\n?$/);
+  });
+});
+
+describe("a family", () => {
+  test("that is full counts the rest together, says so once, and shows how often", async () => {
+    const full: string[] = [];
+    const metrics = openMetrics({ maxSeries: 10, onFull: (name) => full.push(name) });
+    const hits = metrics.counter("apisix_hits", "h", ["who"]);
+    for (let i = 0; i < 30; i++) hits.child(`n${i}`).inc();
+    const times = metrics.histogram("times", "h", [1, 2], ["who"]); // five lines each
+    for (let i = 0; i < 4; i++) times.child(`n${i}`).observe(1);
+    metrics.gaugeOf("read", "h", ["who"], () => Array.from({ length: 12 }, (_, i) => ({ labels: [`${i}`], value: i })));
+    const text = await metricsText(metrics);
+    expect(text).toContain('apisix_hits{who="n9"} 1\n');
+    expect(text).toContain('apisix_hits{who="other"} 20\n');
+    expect(text).toContain('times_count{who="other"} 2\n');
+    expect(text).toContain('jotgate_metric_series_left_out_total{family="apisix_hits"} 20\n');
+    expect(text).not.toContain('read{who="10"}');
+    await metricsText(metrics);
+    expect(full.toSorted()).toEqual(["apisix_hits", "read", "times"]);
+  });
+
+  test("forgets what belongs to a record that is gone, by id and by name; a new one of that name is another", async () => {
+    const metrics = openMetrics();
+    const hits = metrics.counter("hits", "h", ["code", "route"]);
+    const times = metrics.histogram("times", "h", [1], ["route"]);
+    for (const route of ["a", 'q"', "other"]) {
+      hits.child("200", route).inc();
+      times.child(route).observe(1);
+    }
+    metrics.named("route", "1", "a");
+    metrics.forget("route", "1");
+    metrics.forget("route", 'q"');
+    metrics.forget("consumer", "other");
+    hits.child("500", "a").inc(7);
+    const text = await metricsText(metrics);
+    expect(text.split("\n").filter((line) => !line.startsWith("#") && line !== "")).toEqual([
+      'hits{code="200",route="other"} 1',
+      'hits{code="500",route="a"} 7',
+      'times_bucket{route="other",le="1"} 1',
+      'times_bucket{route="other",le="+Inf"} 1',
+      'times_sum{route="other"} 1',
+      'times_count{route="other"} 1',
+    ]);
+    expect(hits.generation).toBe(2);
+  });
+
+  test("is read in turns: timers go on while a hundred thousand series are written", async () => {
+    const metrics = openMetrics({ maxSeries: 200_000 });
+    const hits = metrics.counter("hits", "h", ["who"]);
+    for (let i = 0; i < 100_000; i++) hits.child(`somebody with a name ${i}`).inc();
+    let turns = 0;
+    const timer = setInterval(() => turns++, 1);
+    const [one, other] = [metrics.chunks(), metrics.chunks()];
+    const chunks = await one;
+    clearInterval(timer);
+    expect(await other).toBe(chunks);
+    expect(turns).toBeGreaterThan(5);
+    expect(Math.max(...chunks.map(({ length }) => length))).toBeLessThan(100_000);
+    expect(
+      Buffer.concat([...chunks])
+        .toString()
+        .split("\n"),
+    ).toHaveLength(100_003);
   });
 });

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { type Clock, FakeClock, systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { openMetrics } from "../../src/base/metrics.ts";
+import { metricsText, openMetrics } from "../../src/base/metrics.ts";
 import { FLUSH_MS, LineSink } from "../../src/gateway/log/access-log-sink.ts";
 import { until as untilTrue } from "../support/until.ts";
 
@@ -21,7 +21,7 @@ function open(clock: Clock, more: { target?: string; pendingLengthMax?: number }
   const target = more.target ?? join(folder, `${++files}.log`);
   const sink = new LineSink({ clock, log: silentLog, metrics, ...more, target });
   const count = async (result: string): Promise<number> => {
-    const text = await metrics.registry.metrics();
+    const text = await metricsText(metrics);
     return Number(new RegExp(`jotgate_access_log_lines_total\\{result="${result}"\\} (\\d+)`).exec(text)?.[1]);
   };
   return { sink, target, count, read: () => (existsSync(target) ? readFileSync(target, "utf8") : "") };

@@ -4,7 +4,7 @@
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { openMetrics } from "../../src/base/metrics.ts";
+import { metricsText, openMetrics } from "../../src/base/metrics.ts";
 import type { Routing } from "../../src/gateway/gateway-context.ts";
 import { type GatewayServer, openGatewayServer } from "../../src/gateway/gateway-server.ts";
 import type { GatewaySettings } from "../../src/gateway/gateway-settings.ts";
@@ -145,7 +145,7 @@ export async function openTestGateway(
   const metrics = openMetrics();
   const listen = { host: "127.0.0.1", port: 0 };
   const server = await openGatewayServer({ routing, listen, settings, metrics, clock: systemClock, log });
-  return { ...server, port: server.address.port, scrape: () => metrics.registry.metrics() };
+  return { ...server, port: server.address.port, scrape: () => metricsText(metrics) };
 }
 
 export interface RawUpstream {

@@ -5,7 +5,7 @@ import { connect as connectPlain } from "node:net";
 import { type ConnectionOptions, connect, type TLSSocket } from "node:tls";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { openMetrics } from "../../src/base/metrics.ts";
+import { metricsText, openMetrics } from "../../src/base/metrics.ts";
 import type { Freshness, Routing } from "../../src/gateway/gateway-context.ts";
 import { openGatewayServer } from "../../src/gateway/gateway-server.ts";
 import type { GatewaySettings } from "../../src/gateway/gateway-settings.ts";
@@ -60,7 +60,7 @@ export async function openTlsGateway(routing: Routing, input: TlsInput = {}): Pr
     ssls,
     secrets,
     certificates,
-    scrape: () => metrics.registry.metrics(),
+    scrape: () => metricsText(metrics),
     async close(drainMs) {
       await server.close(drainMs);
       certificates.close();

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { FakeClock } from "../../src/base/clock.ts";
-import { type Metrics, openMetrics } from "../../src/base/metrics.ts";
+import type { SeriesPage } from "../../src/base/metric-pages.ts";
+import { type Metrics, metricsText, openMetrics } from "../../src/base/metrics.ts";
 import {
   addTally,
   mergeConfigs,
@@ -11,7 +12,8 @@ import {
 } from "../../src/node/workers/config-wire.ts";
 import { mergeHealth } from "../../src/node/workers/merged-health.ts";
 import { MergedMetrics, type MetricsSource } from "../../src/node/workers/merged-metrics.ts";
-import { METRICS, type WireMetrics } from "../../src/node/workers/protocol.ts";
+import { pageMetrics, readPages } from "../../src/node/workers/paged-metrics.ts";
+import { METRICS } from "../../src/node/workers/protocol.ts";
 import { SharedProber } from "../../src/node/workers/shared-probe.ts";
 import type { ProbeConf } from "../../src/runtime/upstream/health/health-conf.ts";
 import type { ConfigFacts } from "../../src/status/status-facts.ts";
@@ -64,8 +66,25 @@ describe("the facts of a node", () => {
 describe("the metrics of a node", () => {
   const make = (): { readonly metrics: Metrics; readonly source: MetricsSource } => {
     const metrics = openMetrics();
-    const wire = async (): Promise<WireMetrics> => METRICS.reply(await metrics.registry.getMetricsAsJSON()) ?? [];
+    const ask = pageMetrics(metrics);
+    const wire = (): Promise<SeriesPage[]> =>
+      readPages(
+        async (body) => METRICS.reply(await ask(METRICS.body(body) ?? { reading: 0 })) ?? { reading: 0, page: null },
+      );
     return { metrics, source: { metrics: wire } };
+  };
+
+  const merge = (sources: readonly MetricsSource[], own = openMetrics()) => {
+    let asked = sources;
+    const merged = new MergedMetrics(own, () => asked, 100_000);
+    return {
+      text: async (of = sources): Promise<string> => {
+        asked = of;
+        return metricsText(merged);
+      },
+      retire: (...given: Parameters<typeof merged.retire>) => merged.retire(...given),
+      forget: (label: string, id: string) => merged.forget(label, id),
+    };
   };
 
   test("are sums, or what the family says", async () => {
@@ -80,7 +99,7 @@ describe("the metrics of a node", () => {
       metrics.gaugeOf("jotgate_least", "h", [], () => [{ labels: [], value: by }], "min");
       metrics.gaugeOf("jotgate_most", "h", [], () => [{ labels: [], value: by }], "max");
     }
-    const text = await new MergedMetrics(own.registry).text([one.source, other.source]);
+    const text = await merge([one.source, other.source], own).text();
     for (const line of [
       'jotgate_c_total{route="a"} 5',
       'jotgate_h_seconds_bucket{le="5"} 2',
@@ -95,7 +114,7 @@ describe("the metrics of a node", () => {
 
   test("do not go back when a worker ends, said its last or not", async () => {
     const [one, other] = [make(), make()];
-    const merged = new MergedMetrics(openMetrics().registry);
+    const merged = merge([]);
     for (const { metrics } of [one, other]) {
       metrics.counter("jotgate_c_total", "h").child().inc(10);
       metrics.gauge("jotgate_g", "h").child().set(1);
@@ -111,12 +130,38 @@ describe("the metrics of a node", () => {
     expect(text).not.toContain("jotgate_g ");
   });
 
+  test("forget what ended workers had counted for a record that is gone", async () => {
+    const one = make();
+    for (const route of ["a", "b"]) one.metrics.counter("jotgate_c_total", "h", ["route", "x"]).child(route, "y").inc();
+    const merged = merge([]);
+    merged.retire(one.source, await one.source.metrics());
+    merged.forget("route", "a");
+    const text = await merged.text();
+    expect(text).toContain('jotgate_c_total{route="b",x="y"} 1');
+    expect(text).not.toContain('route="a"');
+  });
+
+  test("keep counts that APISIX calls gauges, and let levels of the same name go", async () => {
+    const [one, other] = [make(), make()];
+    for (const { metrics } of [one, other]) {
+      metrics.counterOf("apisix_c", "h", ["state"], () => [{ labels: ["accepted"], value: 3 }], "gauge");
+      metrics.gaugeOf("apisix_c", "h", ["state"], () => [{ labels: ["active"], value: 2 }]);
+    }
+    const merged = merge([one.source, other.source]);
+    await merged.text();
+    merged.retire(one.source, undefined);
+    const text = await merged.text([other.source]);
+    expect(text).toMatch(/^# HELP apisix_c h\n# TYPE apisix_c gauge\n(?:apisix_c.*\n){2}/);
+    for (const line of ['apisix_c{state="active"} 2', 'apisix_c{state="accepted"} 6'])
+      expect(text).toContain(`${line}\n`);
+  });
+
   test("count a worker that does not answer by what it said last", async () => {
     const one = make();
     one.metrics.counter("jotgate_c_total", "h").child().inc(10);
     let isBusy = false;
     const source = { metrics: () => (isBusy ? Promise.reject(new Error("busy")) : one.source.metrics()) };
-    const merged = new MergedMetrics(openMetrics().registry);
+    const merged = merge([]);
     await merged.text([source]);
     isBusy = true;
     expect(await merged.text([source])).toContain("jotgate_c_total 10");

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { metricsText } from "../../src/base/metrics.ts";
 import { answerHeader, bodyText, makeEnv, metricValue, type TestEnv } from "../../src/plugin/testkit/testkit.ts";
 import { makeResponse, makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
 import { prometheus } from "../../src/plugins/prometheus/prometheus.ts";
@@ -29,7 +30,7 @@ function log(env: TestEnv, conf: object, outcome: Outcome): void {
 const SETTINGS = { exportUri: "/apisix/prometheus/metrics", buckets: [10, 100], metrics: {} };
 
 async function labelValues(env: TestEnv, name: string, label: string): Promise<ReadonlySet<string>> {
-  const text = await env.metrics.registry.metrics();
+  const text = await metricsText(env.metrics);
   return new Set(
     [...text.matchAll(new RegExp(`^${name}\\{.*\\b${label}="([^"]*)"`, "gm"))].map(([, value]) => value ?? ""),
   );
@@ -53,7 +54,7 @@ describe("prometheus", () => {
     ).toBe(1);
     expect(await metricValue(env, "apisix_bandwidth", { ...labels, type: "ingress" })).toBe(10);
     expect(await metricValue(env, "apisix_bandwidth", { ...labels, type: "egress" })).toBe(20);
-    const text = await env.metrics.registry.metrics();
+    const text = await metricsText(env.metrics);
     const latency = (type: string, le: string): string | undefined =>
       new RegExp(`apisix_http_latency_bucket\\{type="${type}".*le="${le}"\\} (\\d+)`).exec(text)?.[1];
     expect([latency("request", "20"), latency("request", "50")]).toEqual(["0", "1"]); // 30 ms in all
@@ -109,7 +110,7 @@ describe("prometheus", () => {
     expect(await metricValue(env, "apisix_http_status", { team: "red", up: "" })).toBe(1);
     expect(await metricValue(env, "apisix_http_status", { team: "" })).toBe(1);
     expect(await metricValue(env, "apisix_bandwidth", { verb: "GET", type: "egress", node: "" })).toBe(40);
-    const text = await env.metrics.registry.metrics();
+    const text = await metricsText(env.metrics);
     expect(text).not.toMatch(/apisix_http_latency_count\{[^}]*(?:team|verb)=/);
   });
 
@@ -126,7 +127,7 @@ describe("prometheus", () => {
     env.compile(prometheus).log?.(view);
     const labels = { l0: "***", l1: "***", l2: "***", l3: "/a?jwt=***&b=1", l4: "jwt=***&b=1", l5: "***" };
     expect(await metricValue(env, "apisix_http_status", labels)).toBe(1);
-    expect(await env.metrics.registry.metrics()).not.toContain("eyJ");
+    expect(await metricsText(env.metrics)).not.toContain("eyJ");
   });
 
   test("what clients send into an extra label is bounded in number and length", async () => {

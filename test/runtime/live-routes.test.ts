@@ -198,17 +198,6 @@ describe("changes", () => {
     expect(world.states.size).toBe(0);
   });
 
-  test("listeners hear of deleted routes", () => {
-    const world = openWorld();
-    const gone: string[] = [];
-    const stop = world.live.onRouteRemoved((id) => gone.push(id));
-    world.put({ "routes/a": { uri: "/a", plugins: {} }, "routes/b": { uri: "/b", plugins: {} } });
-    world.put({ "routes/a": undefined });
-    stop();
-    world.put({ "routes/b": undefined });
-    expect(gone).toEqual(["a"]);
-  });
-
   test("changed metadata reaches plugins that are compiled already", async () => {
     const world = openWorld();
     world.put({ "routes/r": { uri: "/a", plugins: mark("x"), upstream: upstream(1) } });

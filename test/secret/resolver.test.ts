@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { FakeClock } from "../../src/base/clock.ts";
 import { isGatewayError } from "../../src/base/errors.ts";
-import { openMetrics } from "../../src/base/metrics.ts";
+import { metricsText, openMetrics } from "../../src/base/metrics.ts";
 import { makeEnv } from "../../src/plugin/testkit/testkit.ts";
 import type { ExchangeAnswer } from "../../src/secret/managers/manager-exchange.ts";
 import { openSecrets, type SecretLimits, type SecretOptions, type SecretResolver } from "../../src/secret/resolver.ts";
@@ -271,11 +271,10 @@ describe("a secret manager", () => {
 
 describe("what is remembered", () => {
   const count = async (metrics: SecretOptions["metrics"], state: string): Promise<number | undefined> => {
-    const all = await metrics.registry.getMetricsAsJSON();
-    const values = all.find(({ name }) => name === "jotgate_secret_references")?.values as
-      | readonly { value: number; labels: { state: string } }[]
-      | undefined;
-    return values?.find(({ labels }) => labels.state === state)?.value;
+    const line = new RegExp(`^jotgate_secret_references\\{state="${state}"\\} (\\d+)$`, "m").exec(
+      await metricsText(metrics),
+    );
+    return line ? Number(line[1]) : undefined;
   };
 
   test("is bounded, and what is held is not forgotten", async () => {

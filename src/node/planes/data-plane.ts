@@ -148,6 +148,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     ...{ settings, source, folder: options.folder, membership: options.membership, clock, log },
     consumer: live,
     refusals: () => [...live.refusals(), ...(certificates?.refusals() ?? [])],
+    series: metrics,
     onApplied: options.shared?.onApplied,
     inherit: options.shared?.inherit,
   });
@@ -165,7 +166,6 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     clock,
     log,
   });
-  const forget = live.onRouteRemoved((id) => server.metrics.forget(id));
   follower.join();
   const { watcher, table, changedAtMs, copy, modifyIndexes } = follower;
   return {
@@ -181,7 +181,6 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     async close(drainMs, quietMs) {
       await follower.leave();
       await server.close(drainMs, quietMs);
-      forget();
       freshness.stop();
       await accessLog?.close();
       await follower.stop();

@@ -1,77 +1,86 @@
 /**
- * The metrics of all processes of a node as one: prom-client's aggregation over the primary's own, the workers' and
- * what workers that have ended had counted.
+ * The metrics of all processes of a node as one: the primary's own, the workers' and what workers that have ended had
+ * counted. They come in pages and are merged in turns, so that nobody waits for a scrape.
  * Promise: counters do not go back when a worker is replaced; of one that was killed, what the last scrape saw counts.
  */
-import { AggregatorRegistry, type Registry } from "prom-client";
-import { metricsText } from "../../base/metrics.ts";
-import type { WireMetrics } from "./protocol.ts";
+import { chunksOf, labelText, mergePages, type SeriesPage } from "../../base/metric-pages.ts";
+import { type Metrics, shared } from "../../base/metrics.ts";
 
 /** Whoever can be asked for metrics; the object stands for the process. */
 export interface MetricsSource {
-  metrics(): Promise<WireMetrics>;
+  metrics(): Promise<readonly SeriesPage[]>;
 }
 
-/** Series kept of workers that ended, per family: like those of a living one, their number is bounded. */
-const PAST_SERIES_MAX = 200_000;
+/** Labels of records that are gone and may still be in what ended workers had counted. */
+const FORGOTTEN_MAX = 100_000;
+/** Pages of ended workers beyond which they are put together, though nobody scrapes. */
+const PAST_PAGES = 1_000;
 
 export class MergedMetrics<Source extends MetricsSource> {
-  readonly #own: Registry;
-  readonly #last = new Map<Source, WireMetrics>();
+  readonly #own: Metrics;
+  readonly #sources: () => readonly Source[];
+  readonly #maxSeries: number;
+  readonly #last = new Map<Source, readonly SeriesPage[]>();
   readonly #retired = new WeakSet<Source>();
-  #past: WireMetrics = [];
+  /** Grows at its end only; whoever shortens it keeps what was added meanwhile. */
+  #past: readonly SeriesPage[] = [];
+  #forgotten = new Set<string>();
 
-  constructor(own: Registry) {
+  /** @param maxSeries lines of one metric in one process */
+  constructor(own: Metrics, sources: () => readonly Source[], maxSeries: number) {
+    this.#maxSeries = maxSeries;
     this.#own = own;
+    this.#sources = sources;
   }
 
-  get contentType(): string {
-    return this.#own.contentType;
-  }
+  /** The exposition format, in pieces. Of a process that does not answer, what it said last counts. */
+  readonly chunks: () => Promise<readonly Buffer[]> = shared(() => this.#collect());
 
-  /** Asks all; of one that does not answer, what it said last counts. */
-  async text(sources: readonly Source[]): Promise<string> {
+  async #collect(): Promise<readonly Buffer[]> {
     await Promise.all(
-      sources.map(async (source) => {
+      this.#sources().map(async (source) => {
         try {
-          const metrics = await source.metrics();
-          if (!this.#retired.has(source)) this.#last.set(source, metrics);
+          const pages = await source.metrics();
+          if (!this.#retired.has(source)) this.#last.set(source, pages);
         } catch {
           // Busy or ending: what it said last stands.
         }
       }),
     );
-    // True: the schema of the messages says what prom-client's own type says.
-    const own = (await this.#own.getMetricsAsJSON()) as unknown as WireMetrics;
-    const living = sources.flatMap((source) => {
-      const last = this.#last.get(source);
-      return last ? [last] : [];
-    });
-    return await metricsText(AggregatorRegistry.aggregate([own.map(ownFirst), ...living, this.#past]));
+    const own: SeriesPage[] = [];
+    for await (const page of this.#own.pages()) own.push(page);
+    await this.#tidy();
+    // At one moment, so that a worker that ends meanwhile counts once.
+    const living = [...this.#last.values()];
+    return await chunksOf(
+      await mergePages([...own, ...living.flat(), ...this.#past], this.#maxSeries * (living.length + 1)),
+    );
   }
 
-  /** The first call for a source counts. @param metrics its last ones; undefined when it did not get to say them */
-  retire(source: Source, metrics: WireMetrics | undefined): void {
+  /** The first call for a source counts. @param pages its last ones; undefined when it did not get to say them */
+  retire(source: Source, pages: readonly SeriesPage[] | undefined): void {
     if (this.#retired.has(source)) return;
     this.#retired.add(source);
-    const counted = (metrics ?? this.#last.get(source) ?? []).filter(isCounted);
+    // Counts stay when those who counted are gone; levels go with them.
+    const counted = (pages ?? this.#last.get(source) ?? []).filter((page) => page.counted);
     this.#last.delete(source);
-    if (counted.length === 0) return;
-    const summed = AggregatorRegistry.aggregate([this.#past, counted]).getMetricsAsArray();
-    // True: the families of an aggregation hold their values themselves.
-    this.#past = (summed as unknown as WireMetrics).map(({ name, help, type, aggregator, values }) => ({
-      ...{ name, help, type, aggregator },
-      values: values.slice(0, PAST_SERIES_MAX),
-    }));
+    this.#past = [...this.#past, ...counted];
+    if (this.#past.length > PAST_PAGES) void this.#tidy();
   }
+
+  /** The series of a record that is gone. */
+  forget(label: string, id: string): void {
+    if (this.#past.length > 0 && this.#forgotten.size < FORGOTTEN_MAX) this.#forgotten.add(labelText(label, id));
+  }
+
+  readonly #tidy: () => Promise<void> = shared(async () => {
+    const [past, forgotten] = [this.#past, this.#forgotten];
+    this.#forgotten = new Set();
+    const leaves = (key: string): boolean => (key.match(LABEL) ?? []).some((label) => forgotten.has(label));
+    const merged = await mergePages(past, this.#maxSeries, forgotten.size > 0 ? leaves : undefined);
+    this.#past = [...merged, ...this.#past.slice(past.length)];
+  });
 }
 
-/** What a process says of itself alone is, for a node, what its primary says; the primary comes first. */
-function ownFirst(family: WireMetrics[number]): WireMetrics[number] {
-  return family.aggregator === "omit" ? { ...family, aggregator: "first" } : family;
-}
-
-/** Counts stay when those who counted are gone; levels go with them. */
-function isCounted({ type }: WireMetrics[number]): boolean {
-  return type === "counter" || type === "histogram";
-}
+/** Each label in a key as `labelText` writes it. */
+const LABEL = /[A-Za-z_][A-Za-z0-9_]*="(?:[^"\\]|\\.)*"/g;

@@ -87,25 +87,22 @@ const WireFacts = Type.Object({
 /** Sent every second; a worker that falls silent is not well. */
 export const FACTS = tell("facts", WireFacts);
 
-export type WireMetrics = Static<typeof WireMetrics>;
-const WireMetrics = Type.Array(
-  Type.Object({
-    name: Type.String({ pattern: "^[a-zA-Z_:][a-zA-Z0-9_:]{0,127}$" }),
-    help: Type.String({ maxLength: 1_024 }),
-    type: words(["counter", "gauge", "histogram", "summary"]),
-    aggregator: words(["sum", "first", "omit", "average", "min", "max"]),
-    values: Type.Array(
-      Type.Object({
-        value: Type.Number(),
-        labels: Type.Record(Type.String(), Type.Union([Type.String(), Type.Number()])),
-        metricName: Type.Optional(Type.String({ maxLength: 160 })),
-      }),
-      { maxItems: 1_000_000 },
-    ),
-  }),
-  { maxItems: 1_000 },
-);
-export const METRICS = call("metrics", Nothing, WireMetrics);
+const Labels = Type.String({ maxLength: 65_536 });
+const Page = Type.Object({
+  name: Type.String({ pattern: "^[a-zA-Z_:][a-zA-Z0-9_:]{0,127}$" }),
+  help: Type.String({ maxLength: 1_024 }),
+  type: words(["counter", "gauge", "histogram", "summary"]),
+  merge: words(["sum", "first", "average", "min", "max"]),
+  counted: Type.Boolean(),
+  sample: Type.String({ maxLength: 160 }),
+  bounds: Type.Array(Type.Number(), { maxItems: 1_000 }),
+  keys: Type.Array(Labels, { maxItems: 10_000 }),
+  values: Type.Array(Type.Number(), { maxItems: 100_000 }),
+});
+export type MetricsPage = Static<typeof MetricsPage>;
+const MetricsPage = Type.Object({ reading: Type.Integer(), page: Type.Union([Nothing, Page]) });
+/** The next page of a reading; 0 begins one. A page of null is its end. */
+export const METRICS = call("metrics", Type.Object({ reading: Type.Integer({ minimum: 0 }) }), MetricsPage);
 
 const Health = Type.Unsafe<readonly HealthReport[]>({
   type: "array",
@@ -136,9 +133,5 @@ export const HEALTH = call("health", Nothing, Health);
 export const DRAIN = tell("drain", Nothing);
 
 const Milliseconds = Type.Number({ minimum: 0 });
-/** Stop accepting, finish what runs; answered with the last metrics when all is done. */
-export const STOP = call(
-  "stop",
-  Type.Object({ drainMs: Milliseconds, quietMs: Type.Optional(Milliseconds) }),
-  WireMetrics,
-);
+/** Stop accepting, finish what runs; answered when all is done. */
+export const STOP = call("stop", Type.Object({ drainMs: Milliseconds, quietMs: Type.Optional(Milliseconds) }), Nothing);

@@ -36,7 +36,7 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
   const { settings, source, registry, folder, version, metrics, clock, log } = options;
   const view = new WorkersView(clock);
   const waiters = new Waiters(clock);
-  const merged = new MergedMetrics<WorkerProcess>(metrics.registry);
+  const merged = new MergedMetrics<WorkerProcess>(metrics, () => view.serving, settings.prometheus.maxSeries);
   const onNews = (): void => waiters.reached(view.applied());
 
   const states = openStates(clock);
@@ -113,6 +113,7 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
     ...{ settings, source, folder, clock, log },
     consumer: judge,
     refusals: () => judge.refusals(),
+    series: merged,
     membership: { ...options.membership, settled },
   });
   follower = followed;
@@ -134,7 +135,7 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
       health: async () => mergeHealth(await Promise.allSettled(view.serving.map((worker) => worker.health()))),
       entries: () => followed.table.entries(),
       modifyIndexes: () => followed.modifyIndexes(),
-      metrics: () => merged.text(view.serving),
+      metrics: merged.chunks,
       beginDrain: () => supervisor.beginDrain(),
       reload: () => supervisor.reload(),
     };

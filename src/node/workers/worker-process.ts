@@ -8,11 +8,13 @@ import { Channel } from "../../base/channel.ts";
 import type { Clock, Timer } from "../../base/clock.ts";
 import { GatewayError, messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
+import type { SeriesPage } from "../../base/metric-pages.ts";
 import type { Address } from "../../settings/setting-kinds.ts";
 import type { HealthReport } from "../../status/control-server.ts";
 import type { ConfigFacts, WorkerFacts } from "../../status/status-facts.ts";
 import { readFacts } from "./config-wire.ts";
-import { APPLIED, DRAIN, FACTS, FAILED, HEALTH, LISTENING, METRICS, STOP, type WireMetrics } from "./protocol.ts";
+import { readPages } from "./paged-metrics.ts";
+import { APPLIED, DRAIN, FACTS, FAILED, HEALTH, LISTENING, METRICS, STOP } from "./protocol.ts";
 import { RECALL } from "./shared-messages.ts";
 
 /** How a process ended. */
@@ -32,7 +34,7 @@ export interface WorkerOptions {
   /** Something of what is known about it changed. */
   readonly onNews: (worker: WorkerProcess) => void;
   /** The last metrics of a worker that ended in order. */
-  readonly onLastMetrics: (worker: WorkerProcess, metrics: WireMetrics) => void;
+  readonly onLastMetrics: (worker: WorkerProcess, metrics: readonly SeriesPage[]) => void;
 }
 
 /** How long a worker may take to say something. */
@@ -153,8 +155,8 @@ export class WorkerProcess {
       this.#killer = this.#options.clock.after(drainMs + GRACE_MS, () => this.kill());
       try {
         const order = { drainMs, ...(quietMs === undefined ? {} : { quietMs }) };
-        const metrics = await this.channel.call(STOP, order, drainMs + 2 * GRACE_MS);
-        this.#options.onLastMetrics(this, metrics);
+        await this.channel.call(STOP, order, drainMs + 2 * GRACE_MS);
+        this.#options.onLastMetrics(this, await this.metrics());
       } catch (error) {
         this.#options.log.warn({ worker: this.id, error: messageOf(error) }, "a worker did not end in order");
       }
@@ -172,8 +174,8 @@ export class WorkerProcess {
     }
   }
 
-  metrics(): Promise<WireMetrics> {
-    return this.channel.call(METRICS, null, ANSWER_MS);
+  metrics(): Promise<SeriesPage[]> {
+    return readPages((body) => this.channel.call(METRICS, body, ANSWER_MS));
   }
 
   health(): Promise<readonly HealthReport[]> {

@@ -19,24 +19,14 @@ import { openIpcSource } from "../../store/ipc/ipc.ts";
 import type { Watcher } from "../../sync/watcher.ts";
 import { containLateErrors } from "../late-errors.ts";
 import { configOfPlane } from "../node-facts.ts";
+import { openNodeMetrics } from "../node-metrics.ts";
 import { makeParts } from "../node-parts.ts";
 import { type DataPlane, openDataPlane } from "../planes/data-plane.ts";
 import { openSource } from "../store-source.ts";
 import { writeFacts } from "./config-wire.ts";
 import { openLeasedCounters } from "./leased-counters.ts";
-import {
-  APPLIED,
-  BEGIN,
-  DRAIN,
-  FACTS,
-  FAILED,
-  HEALTH,
-  LISTENING,
-  MAY_LISTEN,
-  METRICS,
-  STOP,
-  type WireMetrics,
-} from "./protocol.ts";
+import { pageMetrics } from "./paged-metrics.ts";
+import { APPLIED, BEGIN, DRAIN, FACTS, FAILED, HEALTH, LISTENING, MAY_LISTEN, METRICS, STOP } from "./protocol.ts";
 import { askedProbe } from "./shared-probe.ts";
 import { inheritTable } from "./table-handover.ts";
 
@@ -75,7 +65,7 @@ async function serve(
   channel: Channel,
   { clock, sink, log }: { readonly clock: Clock; readonly sink: LogSink; readonly log: Log },
 ): Promise<void> {
-  const metrics = openMetrics(settings.prometheus.metricPrefix);
+  const metrics = openNodeMetrics(settings, log);
   collectProcessMetrics(metrics);
   countLogLines(metrics, sink);
   containLateErrors({ ...{ modules: settings.plugins, log, sink, metrics, clock }, exit: process.exit });
@@ -112,15 +102,12 @@ async function untilAllowed(watcher: Watcher, channel: Channel): Promise<void> {
 }
 
 function answer(channel: Channel, plane: DataPlane, metrics: Metrics): void {
-  const last = async (): Promise<WireMetrics> =>
-    // True: what prom-client gives is what its own aggregation takes.
-    (await metrics.registry.getMetricsAsJSON()) as unknown as WireMetrics;
-  channel.onCall(METRICS, last);
+  channel.onCall(METRICS, pageMetrics(metrics));
   channel.onCall(HEALTH, () => plane.upstreams.healthStatus());
   channel.onTell(DRAIN, () => plane.server.beginDrain());
   channel.onCall(STOP, async ({ drainMs, quietMs }) => {
     await plane.close(drainMs, quietMs);
-    return await last();
+    return null;
   });
 }
 

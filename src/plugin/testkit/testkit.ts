@@ -3,9 +3,11 @@
  * Promise: what a plugin sees here is what the pipeline gives it: configuration is checked, then completed with
  * defaults; a changed consumer's credentials are no longer `current`. Time is a FakeClock, metrics are real.
  */
+
 import { FakeClock } from "../../base/clock.ts";
 import { GatewayError } from "../../base/errors.ts";
 import type { Fields, Log } from "../../base/log.ts";
+import { labelText } from "../../base/metric-pages.ts";
 import { type Metrics, openMetrics } from "../../base/metrics.ts";
 import { compileSchema } from "../../base/schema/schema.ts";
 import { withDefaults } from "../../base/schema/schema-defaults.ts";
@@ -182,11 +184,13 @@ export async function metricValue(
   name: string,
   labels: Readonly<Record<string, string>> = {},
 ): Promise<number | undefined> {
-  const metric = (await env.metrics.registry.getMetricsAsJSON()).find((one) => one.name === name);
-  const wanted = Object.entries(labels);
-  // True: prom-client's JSON has a list of values with labels; its type says unknown here.
-  const values = (metric?.values ?? []) as readonly { value: number; labels: Record<string, unknown> }[];
-  return values.find((one) => wanted.every(([label, value]) => String(one.labels[label]) === value))?.value;
+  const wanted = Object.entries(labels).map(([label, value]) => labelText(label, value));
+  for await (const page of env.metrics.pages()) {
+    if (page.name !== name || page.bounds.length > 0) continue;
+    const at = page.keys.findIndex((key) => wanted.every((label) => `,${key},`.includes(`,${label},`)));
+    if (at >= 0) return page.values[at];
+  }
+  return undefined;
 }
 
 const DEFAULT_SETTINGS: PluginSettings = {

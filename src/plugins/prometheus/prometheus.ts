@@ -4,10 +4,10 @@
  * Source: docs/spec/plugins.md section 11, APISIX 3.18.
  */
 import { Type } from "typebox";
-import { type Counter, type Histogram, metricsText } from "../../base/metrics.ts";
+import type { Counter, Histogram } from "../../base/metrics.ts";
 import { Defaulted } from "../../plugin/defaulted.ts";
 import { definePlugin, type NodeEnv } from "../../plugin/plugin.ts";
-import { type Answer, textAnswer } from "../../plugin/plugin-answer.ts";
+import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { RequestView, RouteFacts } from "../../plugin/request-view.ts";
 import { disabledLabels, type ExtraLabels, openFamilies, type PrometheusFamilies } from "./prometheus-families.ts";
 
@@ -30,7 +30,8 @@ export const prometheus = definePlugin({
 /** All metrics of the process that answers; the status listener has those of the whole node. */
 async function exposition(env: NodeEnv): Promise<Answer> {
   const { registry } = env.metrics;
-  return textAnswer(200, await metricsText(registry), "metrics", ["Content-Type", registry.contentType]);
+  const body = Buffer.concat(await env.metrics.chunks());
+  return { status: 200, headers: ["Content-Type", registry.contentType], body, reason: "metrics" };
 }
 
 /** The time series of one route, consumer and node, bound once. */
@@ -128,6 +129,8 @@ class Books {
     const families = this.#families;
     const route = (this.#preferName && facts.name) || facts.id;
     const service = (this.#preferName && facts.serviceName) || facts.serviceId;
+    if (route !== facts.id) this.#env.metrics.named("route", facts.id, route);
+    if (service !== facts.serviceId) this.#env.metrics.named("service", facts.serviceId, service);
     const latency = (type: string): Histogram =>
       families.latency([type, route, service, consumer, node], extra.latency);
     const bytes = (type: string): Counter =>
