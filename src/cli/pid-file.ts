@@ -1,11 +1,14 @@
 /**
  * The file that tells `jotgate reload` which process to signal.
- * Promise: a process id is only trusted when the process behind it is one of ours.
+ * Promise: a process id is only trusted when the process behind it says that it is a node: the file may be old, or anybody's,
+ * and the signal ends most other programs.
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 const NAME = "pid";
+/** What a node calls itself (main.ts), in the memory of its arguments, which may be longer. */
+const TITLE = /^jotgate (?:start|admin|gateway)\0*$/;
 
 /** @returns what removes the file. A folder that cannot be written costs only `jotgate reload`. */
 export function writePidFile(folder: string): () => void {
@@ -55,7 +58,7 @@ function isOurs(pid: number): boolean {
     return false; // no such process, or another user's
   }
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("jotgate");
+    return TITLE.test(readFileSync(`/proc/${pid}/cmdline`, "utf8"));
   } catch {
     return true; // no /proc on this system
   }

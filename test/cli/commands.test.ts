@@ -1,7 +1,9 @@
 /**
  * The command line as a child process: what it prints, where, and how it ends.
  */
-import { readFileSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { ROOT, run, temporaryFolder } from "../support/process.ts";
@@ -91,6 +93,23 @@ test("jotgate check names every mistake with its line", async () => {
   expect(output).toContain("bad.yaml line 1: unknown setting prefx; did you mean prefix?");
   expect(output).toContain("bad.yaml line 3: gateway.listen: expected an address");
   expect(code).toBe(2);
+});
+
+test("a file with the id of another process, as old ones have, signals nobody", async () => {
+  const script = "process.stdout.write('up'); setInterval(() => {}, 1000)";
+  const other = spawn(process.execPath, ["-e", script, "jotgate", "gateway"], { stdio: ["ignore", "pipe", "ignore"] });
+  try {
+    await once(other.stdout, "data");
+    mkdirSync(join(folder, "gateway"), { recursive: true });
+    for (const text of [`${other.pid}`, "garbage", "-1", ""]) {
+      writeFileSync(join(folder, "gateway", "pid"), text);
+      const { code, output } = await jotgate(["reload", "--data-dir", folder]);
+      expect([code, output]).toEqual([1, expect.stringContaining("no node is running")]);
+    }
+    expect([other.exitCode, other.signalCode]).toEqual([null, null]);
+  } finally {
+    other.kill("SIGKILL");
+  }
 });
 
 test("jotgate reload without a running node says so", async () => {

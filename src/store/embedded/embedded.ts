@@ -24,6 +24,7 @@ import type {
 } from "../store.ts";
 import { checkTxn } from "../store-limits.ts";
 import { nextTurn } from "../turns.ts";
+import { checkStoreFile } from "./embedded-check.ts";
 import { encodeKey } from "./embedded-codec.ts";
 import { EmbeddedEngine } from "./embedded-engine.ts";
 import { watchEmbedded } from "./embedded-watch.ts";
@@ -50,6 +51,7 @@ export async function openEmbeddedSource(settings: EmbeddedSettings): Promise<Em
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const lock = await lockFolder(folder);
     try {
+      checkStoreFile(folder);
       return new Source(new EmbeddedEngine(folder, settings.clock, settings.log), settings.clock, () => lock.release());
     } catch (error) {
       lock.release();

@@ -45,7 +45,7 @@ export async function lockFolder(folder: string): Promise<FolderLock> {
 }
 
 function releaseHeld(folder: string, release: () => void): void {
-  rmSync(join(folder, NAME), { force: true });
+  rmSync(join(folder, NAME), { force: true, recursive: true });
   release();
 }
 
@@ -67,7 +67,7 @@ async function removeStale(name: string, aside: string): Promise<void> {
     return; // another starter moved it
   }
   if (await answers(aside)) tryLink(aside, name);
-  rmSync(aside, { force: true });
+  rmSync(aside, { force: true, recursive: true }); // whatever lies there in place of a socket is nobody's lock
 }
 
 function answers(path: string): Promise<boolean> {
