@@ -64,6 +64,15 @@ export class Acknowledger {
     });
   }
 
+  /** The node is registered anew: what was acknowledged under its former lease went with that, or could not be said at all. */
+  again(): void {
+    if (this.#wanted === 0n || this.#stopped) return;
+    this.#written = 0n;
+    this.#working ??= this.#work().finally(() => {
+      this.#working = undefined;
+    });
+  }
+
   /** What is under way may still be written; it is not waited for, because the store may be away. */
   async stop(): Promise<void> {
     this.#stopped = true;
@@ -83,14 +92,15 @@ export class Acknowledger {
   }
 
   async #put(revision: Revision): Promise<void> {
-    const since = this.#acked[0] ?? 0n;
+    const [oldest = 0n] = this.#acked;
+    const since = oldest < revision ? oldest : 0n; // said again, under another lease
     const refused = (this.#options.refusals?.() ?? [])
       .filter((one) => one.revision > since && one.revision <= revision)
       .slice(-REFUSALS_MAX)
       .map((one) => ({ ...one, revision: String(one.revision) }));
     const said = { applied: revision.toString(), ...(refused.length > 0 ? { refused } : {}) };
     const value = Buffer.from(JSON.stringify(said), "utf8");
-    this.#acked.push(revision);
+    if (this.#acked.at(-1) !== revision) this.#acked.push(revision);
     if (this.#acked.length > REPEATED) this.#acked.shift();
     const lease = this.#options.lease();
     if (lease === undefined) return; // not registered, so nobody waits for this node

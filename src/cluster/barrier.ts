@@ -10,6 +10,7 @@ import { type KeyValue, prefixRange, type Revision, type Store, type StoreSource
 import { follow } from "../store/store-follow.ts";
 import { type ControlKeys, controlKeys } from "../store/store-keys.ts";
 import type { Refusal } from "./acknowledge.ts";
+import { LatelySeen } from "./lately-seen.ts";
 import { listNodes } from "./registry.ts";
 
 export interface BarrierOptions {
@@ -29,7 +30,7 @@ export interface BarrierAnswer {
   readonly refused: readonly NodeRefusal[];
   /** Registered, and silent so far. */
   readonly waiting: readonly string[];
-  /** Their lease ended meanwhile: gone, or cut off and still serving what they had. */
+  /** Their lease ended, meanwhile or lately: gone, or cut off and still serving what they had. */
   readonly left: readonly string[];
 }
 
@@ -79,16 +80,19 @@ export class Barrier {
   readonly #acks = new Map<string, Ack>();
   readonly #waiters = new Set<Waiter>();
   #round: Promise<Round> | undefined;
+  readonly #lately: LatelySeen;
   #unfollow: (() => Promise<void>) | undefined;
 
   constructor(options: BarrierOptions) {
     this.#options = options;
     this.#keys = controlKeys(options.prefix);
+    this.#lately = new LatelySeen(options);
   }
 
   /** Begins to listen for acknowledgements. */
   start(): void {
     const { source, clock, log } = this.#options;
+    this.#lately.start();
     this.#unfollow ??= follow(
       source,
       prefixRange(this.#keys.acks),
@@ -112,7 +116,7 @@ export class Barrier {
   /** Whoever waits gets the answer as it is. Idempotent. */
   async stop(): Promise<void> {
     for (const waiter of this.#waiters) waiter.done();
-    await this.#unfollow?.();
+    await Promise.all([this.#lately.stop(), this.#unfollow?.()]);
     this.#unfollow = undefined;
   }
 
@@ -165,7 +169,10 @@ export class Barrier {
     const [after] = await Promise.all([round.after, waitFor(round.before)]);
     const late = after.filter((id) => !round.before.includes(id));
     await waitFor(late);
-    const nodes = [...round.before, ...late];
+    // Their leases may have ended with the store's leader, and they serve all the while: they come back, or are named.
+    const lost = this.#lately.missing([...round.before, ...after]);
+    await waitFor(lost);
+    const nodes = [...round.before, ...late, ...lost];
     const refused = nodes.filter((id) => !open.has(id)).flatMap((id) => this.#refusalsOf(id, revision));
     const refusing = new Set(refused.map(({ node }) => node));
     const applied = nodes.filter((id) => !open.has(id) && !refusing.has(id));

@@ -38,6 +38,8 @@ export interface RegistrationOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly random?: () => number;
+  /** Registered anew after its lease had ended. */
+  readonly onAgain?: () => void;
 }
 
 /** A node that is gone is missed after this long. */
@@ -45,6 +47,8 @@ export const LEASE_SECONDS = 15;
 const KEEP_ALIVE_MS = 5_000;
 const REPORT_EVERY_MS = 10_000;
 const STOP_MS = 1_000;
+/** All nodes may have lost theirs at the same moment. */
+const AT_ONCE_SPREAD_MS = 200;
 const RETRY_FROM_MS = 1_000;
 const RETRY_SPREAD_MS = 4_000;
 /** A loss that lasts is said again after this long; that the store is away is said by others. */
@@ -63,6 +67,8 @@ export class Registration {
   #saidAtMs = 0;
   #timer: Timer | undefined;
   #step: Promise<void> | undefined;
+  #isBusy = false;
+  #wasLost = false;
   #stopped = false;
 
   constructor(options: RegistrationOptions) {
@@ -77,6 +83,13 @@ export class Registration {
     if (this.#timer === undefined && !this.#stopped) this.#plan(0);
   }
 
+  /** The store is there again: what became of the lease is looked at now, not when the next keep-alive is due. */
+  look(): void {
+    if (this.#timer === undefined || this.#stopped || this.#isBusy) return;
+    this.#timer.cancel();
+    this.#plan(this.#random() * AT_ONCE_SPREAD_MS);
+  }
+
   /** Takes the record back. Idempotent; a store that is away is waited for at most a second. */
   async stop(): Promise<void> {
     if (this.#stopped) return;
@@ -87,9 +100,13 @@ export class Registration {
 
   async #takeBack(): Promise<void> {
     await this.#step;
-    if (this.#lease === undefined) return;
+    const lease = this.#lease;
+    if (lease === undefined) return;
     try {
-      await this.#options.store.revokeLease(this.#lease);
+      // Said before it is gone: a record that only vanishes is one of a node that may still serve.
+      const value = Buffer.from(JSON.stringify({ ...this.#options.report(), leaving: true }), "utf8");
+      await this.#options.store.txn({ compare: [], then: [{ op: "put", key: this.#key, value, lease }] });
+      await this.#options.store.revokeLease(lease);
     } catch (error) {
       this.#options.log.debug({ error: messageOf(error) }, "the registration ends by its lease"); // within 15 s
     }
@@ -106,7 +123,9 @@ export class Registration {
 
   #plan(delayMs: number): void {
     this.#timer = this.#clock.after(delayMs, () => {
+      this.#isBusy = true;
       this.#step = this.#once().then((nextMs) => {
+        this.#isBusy = false;
         if (!this.#stopped) this.#plan(nextMs);
       });
     });
@@ -119,7 +138,10 @@ export class Registration {
       else if ((await this.#options.store.keepAlive(this.#lease)) > 0) {
         this.#aliveAtMs = this.#clock.monotonicMs();
         await this.#rewrite(this.#lease);
-      } else return this.#lost("the lease ended");
+      } else {
+        this.#lost("the lease ended");
+        return this.#random() * AT_ONCE_SPREAD_MS; // the store has just answered
+      }
       this.#problem = undefined;
       return KEEP_ALIVE_MS;
     } catch (error) {
@@ -139,6 +161,8 @@ export class Registration {
     this.#reported = "";
     this.#reportedAtMs = Number.NEGATIVE_INFINITY;
     await this.#rewrite(lease);
+    if (this.#wasLost) this.#options.onAgain?.();
+    this.#wasLost = false;
     log.info({ node: this.#options.id }, "registered");
   }
 
@@ -160,6 +184,7 @@ export class Registration {
       this.#options.log.warn({ node: this.#options.id, problem }, "not registered; trying again");
     }
     this.#problem = problem;
+    if (this.#lease !== undefined) this.#wasLost = true;
     this.#lease = undefined;
     return RETRY_FROM_MS + this.#random() * RETRY_SPREAD_MS;
   }
@@ -187,6 +212,15 @@ export async function listNodes(
 export async function readNode(store: Store, prefix: string, id: string): Promise<RegisteredNode | undefined> {
   const { kv } = await store.get(controlKeys(prefix).nodes + id);
   return kv && parseNode(id, kv.value);
+}
+
+/** Whether a node takes its record back in order. */
+export function isLeaving(value: Buffer): boolean {
+  try {
+    return (JSON.parse(value.toString("utf8")) as { leaving?: unknown } | null)?.leaving === true;
+  } catch {
+    return false; // not written by a node
+  }
 }
 
 /** How many nodes are registered now. */

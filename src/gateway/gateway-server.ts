@@ -67,6 +67,8 @@ export interface GatewayServer {
 }
 
 const QUIET_MS = 500;
+/** Turns of the event loop, each of which accepts what has come. */
+const ACCEPT_TURNS = 3;
 const POLL_MS = 50;
 
 /** Resolves when the listener accepts connections; rejects when it cannot be opened. */
@@ -224,6 +226,8 @@ class Front {
 
   async #drain(drainMs: number, quiet: number): Promise<void> {
     const { clock } = this.#context;
+    // Connections that the kernel has completed and nobody has accepted are reset with the listener: those come first.
+    for (let turn = 0; turn < ACCEPT_TURNS; turn++) await new Promise((resolve) => void setImmediate(resolve));
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     const startMs = clock.monotonicMs();
     const quietMs = Math.min(quiet, drainMs * 0.9);

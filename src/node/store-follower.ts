@@ -102,6 +102,7 @@ export async function followStore(options: FollowOptions): Promise<Follower> {
   const watcher = new Watcher({
     ...{ source, table, prefix, clock, log, restored },
     nodes: () => nodes,
+    onOpened: () => duties?.registration.look(),
     onControl(change) {
       duties?.acknowledger.control(change);
       if (change.key === watcher.keys.beat && change.kv) nodes = nodesInBeat(change.kv.value) ?? nodes;
@@ -132,7 +133,8 @@ function takeDuties(membership: Membership, options: FollowOptions, copy: LastKn
   const { prefix } = settings;
   const { id, report } = membership;
   const store = source.open();
-  const registration = new Registration({ store, prefix, id, report, clock, log });
+  const onAgain = (): void => acknowledger.again();
+  const registration = new Registration({ store, prefix, id, report, clock, log, onAgain });
   const lease = (): ReturnType<Registration["lease"]> => registration.lease();
   // What a node acknowledges it keeps: in all of its workers, and over a restart with the store away.
   const settled = (revision: Revision): Promise<unknown> =>

@@ -93,6 +93,8 @@ export interface NodeFacts {
 export function notReady(facts: NodeFacts): string | undefined {
   if (facts.draining()) return "the node is stopping";
   const { loaded, stalenessSeconds, problem, problems } = facts.config();
+  // An admin holds no configuration: it is ready when its store answers.
+  if (!loaded && facts.role === "admin") return `the store does not answer${problem ? `: ${problem.text}` : " yet"}`;
   if (!loaded) return `no configuration was loaded yet${problem ? `: ${problem.text}` : ""}`;
   if (problem?.code === "apply-failed") return `the configuration cannot be brought up to date: ${problem.text}`;
   if (facts.maxStaleMs !== undefined && stalenessSeconds * 1_000 > facts.maxStaleMs) {

@@ -29,6 +29,8 @@ export interface WatcherOptions {
   readonly onControl?: (change: ControlChange) => void;
   /** After each applied revision or list. */
   readonly onApplied?: (revision: Revision) => void;
+  /** The watch was opened, for the first time or again. */
+  readonly onOpened?: () => void;
   /** From 0 to 1; default Math.random. */
   readonly random?: () => number;
 }
@@ -125,6 +127,7 @@ export class Watcher {
       random: this.#random,
       opened: () => {
         this.#failures = 0;
+        this.#options.onOpened?.();
       },
       applied: (revision) => {
         if (this.#state.loaded) this.#waiters.reached(revision);

@@ -33,11 +33,15 @@ async function startNode(
   settled?: (revision: Revision) => Promise<unknown>,
   refusals?: () => readonly Refusal[],
 ) {
-  const lease = await under.store.grantLease(15);
-  await under.store.txn({
-    compare: [],
-    then: [{ op: "put", key: KEYS.nodes + id, value: Buffer.from("{}"), lease }],
-  });
+  let lease = 0n;
+  const register = async (): Promise<void> => {
+    lease = await under.store.grantLease(15);
+    await under.store.txn({
+      compare: [],
+      then: [{ op: "put", key: KEYS.nodes + id, value: Buffer.from("{}"), lease }],
+    });
+  };
+  await register();
   const acknowledger = new Acknowledger({
     ...common,
     store: under.store,
@@ -59,7 +63,11 @@ async function startNode(
     () => watcher.stop(),
     () => acknowledger.stop(),
   );
-  return { watcher, table, lease };
+  const registerAgain = async (): Promise<void> => {
+    await register();
+    acknowledger.again();
+  };
+  return { watcher, table, lease, registerAgain };
 }
 
 test("the answer comes when every node has applied the revision", async () => {
@@ -142,6 +150,34 @@ test("a node that leaves while the write is under way is named as left", async (
   const ask = { op: "put", ...asking.ask } as const;
   const { revision } = await under.store.txn({ compare: [], then: [put("/apisix/routes/1"), ask] });
   expect(await asking.waitApplied(revision, true, 300)).toMatchObject({ applied: ["here"], left: ["gone"] });
+});
+
+test("a node whose registration was lost lately is named until it has it back, and then has acknowledged", async () => {
+  await startNode("here");
+  const lost = await startNode("lost");
+  await barrier.waitApplied(await write(under.store, put("/apisix/routes/0")), 5_000);
+  await under.store.revokeLease(lost.lease);
+  const revision = await write(under.store, put("/apisix/routes/1"));
+  expect(await barrier.waitApplied(revision, 300)).toMatchObject({
+    revision,
+    applied: ["here"],
+    waiting: [],
+    left: ["lost"],
+  });
+  const waiting = barrier.waitApplied(revision, 5_000);
+  await lost.registerAgain();
+  expect(await waiting).toMatchObject({ revision, applied: ["here", "lost"], refused: [], waiting: [], left: [] });
+});
+
+test("a node that left in order is not missed", async () => {
+  await startNode("here");
+  const { lease } = await startNode("leaves");
+  await barrier.waitApplied(await write(under.store, put("/apisix/routes/0")), 5_000);
+  const value = Buffer.from(JSON.stringify({ leaving: true }));
+  await under.store.txn({ compare: [], then: [{ op: "put", key: `${KEYS.nodes}leaves`, value, lease }] });
+  await under.store.revokeLease(lease);
+  const revision = await write(under.store, put("/apisix/routes/1"));
+  expect(await barrier.waitApplied(revision, 5_000)).toMatchObject({ applied: ["here"], waiting: [], left: [] });
 });
 
 test("a node that registers while the write is under way is waited for", async () => {

@@ -96,6 +96,40 @@ test("a lost lease is replaced by itself", async () => {
   expect(registration.facts()).toEqual({ registered: true, problem: undefined });
 });
 
+test("a lease that ended is replaced as soon as that is known, and known as soon as the store is there again", async () => {
+  const lease = registration.lease() as LeaseId;
+  await under.store.revokeLease(lease);
+  expect(await names()).toEqual([]);
+  registration.look();
+  for (let i = 0; i < 3; i++) {
+    clock.advance(0);
+    await until(async () => registration.lease() !== lease || i < 2, "it looked");
+  }
+  await until(async () => (await names()).length === 1, "registered again");
+});
+
+test("a node that stops says so before its record goes", async () => {
+  const seen: unknown[] = [];
+  const store = under.source.open();
+  const stopping = new AbortController();
+  const { revision } = await store.get(KEY);
+  const watching = store.watch(
+    { start: KEY, end: `${KEY}0` },
+    revision,
+    {
+      created: () => {},
+      progress: () => {},
+      batch: (_, changes) => void seen.push(...changes.map(({ kv }) => kv && JSON.parse(String(kv.value)).leaving)),
+    },
+    stopping.signal,
+  );
+  await registration.stop();
+  await until(() => seen.length === 2, "both are seen");
+  expect(seen).toEqual([true, undefined]);
+  stopping.abort();
+  await watching;
+});
+
 test("a store that is away is said once a minute, however its errors are worded, and a new loss at once", async () => {
   let tries = 0;
   let away = true;

@@ -1,5 +1,5 @@
 /** Lines on their way to the disk: batches, moved files, slow and full disks. */
-import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
@@ -7,6 +7,7 @@ import { type Clock, FakeClock, systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { metricsText, openMetrics } from "../../src/base/metrics.ts";
 import { FLUSH_MS, LineSink } from "../../src/gateway/log/access-log-sink.ts";
+import { mountSmallDisk, whyNoMount } from "../support/tmpfs.ts";
 import { until as untilTrue } from "../support/until.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "jotgate-log-"));
@@ -95,6 +96,31 @@ describe("bad disks", () => {
     await sink.close();
     expect(await count("written")).toBe(0);
   });
+
+  test.skipIf(whyNoMount() !== undefined)(
+    "a disk that becomes full counts lines, not batches, and keeps them whole",
+    async () => {
+      const { folder: small, unmount } = mountSmallDisk("64k");
+      try {
+        const target = join(small, "access.log");
+        const { sink, count } = open(systemClock, { target });
+        const filler = join(small, "filler");
+        writeFileSync(filler, Buffer.alloc(40_000));
+        for (let i = 0; i < 900; i++) sink.write(`line ${i} ${"x".repeat(90)}`);
+        await until(async () => (await count("failed")) > 0);
+        rmSync(filler);
+        for (let i = 900; i < 910; i++) sink.write(`line ${i} ${"x".repeat(90)}`);
+        await sink.close();
+        const lines = readFileSync(target, "utf8").split("\n");
+        expect(lines.pop()).toBe("");
+        expect(lines.filter((line) => !/^line \d+ x{90}$/.test(line))).toEqual([]);
+        expect(lines.length).toBeGreaterThan(100);
+        expect([await count("written"), await count("failed")]).toEqual([lines.length, 910 - lines.length]);
+      } finally {
+        unmount();
+      }
+    },
+  );
 
   test("a file that cannot be opened is an error at the start", () => {
     expect(() => open(systemClock, { target: join(folder, "none", "a.log") })).toThrow("ENOENT");

@@ -37,6 +37,7 @@ afterEach(async () => {
 });
 
 interface World {
+  readonly role?: NodeFacts["role"];
   readonly config?: Partial<ConfigFacts>;
   readonly draining?: boolean;
   readonly maxStaleMs?: number;
@@ -47,7 +48,7 @@ interface World {
 async function start(world: World = {}) {
   const facts: NodeFacts = {
     id: "node-<1>",
-    role: "gateway",
+    role: world.role ?? "gateway",
     version: "1.2.3",
     apisixVersion: "3.11.0",
     startedAtMs: NOW_MS - 60_000,
@@ -102,6 +103,19 @@ describe("probes", () => {
       says: "whose store is away since the start",
       world: { config: { loaded: false, problem: { code: "store-unreachable", text: "connect refused", sinceMs: 0 } } },
       want: "no configuration was loaded yet: connect refused",
+    },
+    {
+      says: "of the role admin whose store is away",
+      world: {
+        role: "admin",
+        config: { loaded: false, problem: { code: "store-unreachable", text: "connect refused", sinceMs: 0 } },
+      },
+      want: "the store does not answer: connect refused",
+    },
+    {
+      says: "that cannot apply a change",
+      world: { config: { problem: { code: "apply-failed", text: "revision 7 cannot be applied", sinceMs: 0 } } },
+      want: "the configuration cannot be brought up to date: revision 7 cannot be applied",
     },
     { says: "that is stopping", world: { draining: true }, want: "the node is stopping" },
     {

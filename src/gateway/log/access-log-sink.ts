@@ -19,6 +19,7 @@ const PENDING_LENGTH_MAX = 8_388_608;
 const AGAIN_MS = 100;
 const CLOSE_MS = 2_000;
 const STDOUT = 1;
+const LINE_BREAK = 0x0a;
 const FILE_MODE = 0o640;
 /** Appends; where it is a pipe, a write does not wait for its reader. */
 const FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK;
@@ -45,6 +46,10 @@ export class LineSink {
   #fd: number;
   #pending = "";
   #lines = 0;
+  /** The rest of a line whose beginning is in the file. */
+  #torn: Buffer | undefined;
+  /** The last bytes that were written end within a line. */
+  #isTorn = false;
   #writing = false;
   #closed: (() => void) | undefined;
 
@@ -90,7 +95,8 @@ export class LineSink {
       this.#clock.after(CLOSE_MS, resolve);
       if (!this.#writing) this.#flush();
     });
-    this.#dropped.inc(this.#lines);
+    this.#dropped.inc(this.#lines + Number(this.#torn !== undefined));
+    this.#torn = undefined;
     this.#lines = 0;
     this.#pending = "";
     if (this.#target !== undefined && !this.#writing) closeSync(this.#fd);
@@ -108,8 +114,10 @@ export class LineSink {
       this.#closed?.();
       return;
     }
-    const lines = this.#lines;
-    const bytes = Buffer.from(this.#pending, "utf8");
+    const torn = this.#torn ?? Buffer.alloc(0);
+    const lines = this.#lines + Number(torn.length > 0);
+    const bytes = Buffer.concat([torn, Buffer.from(this.#pending, "utf8")]);
+    this.#torn = undefined;
     this.#pending = "";
     this.#lines = 0;
     this.#writing = true;
@@ -121,18 +129,27 @@ export class LineSink {
       if (error?.code === "EAGAIN") {
         // A pipe whose reader is slow.
         this.#clock.after(AGAIN_MS, () => this.#writeBytes(bytes, lines));
-      } else if (error) this.#lose(error, lines);
-      else if (count < bytes.length) this.#writeBytes(bytes.subarray(count), lines);
-      else {
+      } else if (error) this.#lose(error, bytes, lines);
+      else if (count < bytes.length) {
+        const whole = countLines(bytes.subarray(0, count));
+        this.#written.inc(whole);
+        this.#isTorn = bytes[count - 1] !== LINE_BREAK;
+        this.#writeBytes(bytes.subarray(count), lines - whole);
+      } else {
+        this.#isTorn = false;
         this.#written.inc(lines);
         this.#next();
       }
     });
   }
 
-  #lose(error: Error, lines: number): void {
-    this.#failed.inc(lines);
-    this.#warn({ target: this.#target ?? "stdout", error: messageOf(error), lines }, "access log cannot be written");
+  /** @param bytes what is not in the file; of a line that was begun the rest is kept, to be first when there is room again */
+  #lose(error: Error, bytes: Buffer, lines: number): void {
+    if (this.#isTorn) this.#torn = Buffer.from(bytes.subarray(0, bytes.indexOf(LINE_BREAK) + 1));
+    const lost = lines - Number(this.#torn !== undefined);
+    this.#failed.inc(lost);
+    const target = this.#target ?? "stdout";
+    this.#warn({ target, error: messageOf(error), lines: lost }, "access log cannot be written");
     this.#next();
   }
 
@@ -159,9 +176,18 @@ export class LineSink {
         done();
         return;
       }
+      this.#failed.inc(Number(this.#torn !== undefined)); // its beginning is in the other file
+      this.#torn = undefined;
+      this.#isTorn = false;
       close(this.#fd, () => {}); // nothing is lost with it: every write has been confirmed
       this.#fd = fd;
       done();
     });
   }
+}
+
+function countLines(bytes: Buffer): number {
+  let lines = 0;
+  for (let at = bytes.indexOf(LINE_BREAK); at !== -1; at = bytes.indexOf(LINE_BREAK, at + 1)) lines++;
+  return lines;
 }

@@ -1,6 +1,6 @@
 /**
- * The store port on etcd. A call goes to one member and is never repeated once it can have reached it;
- * only a call that certainly was not sent is offered to the next member.
+ * The store port on etcd. A write goes to one member and is never repeated once it can have reached it; only one that
+ * certainly was not sent is offered to the next member. Reads are, also when they were sent.
  */
 
 import type { Etcd3 } from "etcd3";
@@ -47,6 +47,8 @@ interface Shared {
 }
 
 const RPC_MS = 5_000;
+/** What a member has at least to answer a small read, before the next one is asked. */
+const MEMBER_MS = 1_000;
 const PAGE_SIZE = 500; // decoded in one turn
 /** Ranges with more keys are read in sections. */
 const UNCUT_KEYS = 20_000;
@@ -92,6 +94,7 @@ class EtcdStore implements Store {
       "read",
       (client) => client.kv.range({ key: Buffer.from(key, "utf8"), limit: 1 }),
       signal,
+      this.#hosts.length > 1 ? Math.max(MEMBER_MS, this.#rpcMs / this.#hosts.length) : undefined,
     );
     const kv = response.kvs[0];
     return {
@@ -197,27 +200,34 @@ class EtcdStore implements Store {
     this.#clients.clear();
   }
 
-  async #call<T>(kind: CallKind, run: (client: Etcd3) => Promise<T>, signal?: AbortSignal): Promise<T> {
+  /** @param memberMs what each member has to answer a call that is small; default: the time of a call */
+  async #call<T>(
+    kind: CallKind,
+    run: (client: Etcd3) => Promise<T>,
+    signal?: AbortSignal,
+    memberMs = 2 * this.#rpcMs + 1_000,
+  ): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       if (this.#closing.signal.aborted) throw new GatewayError("STORE_CLOSED", { message: "the store is closed" });
       const turn = this.#turn;
       this.#forgetOutdated();
       try {
-        return await this.#bounded(run(this.#client()), signal);
+        return await this.#bounded(run(this.#client()), signal, memberMs);
       } catch (thrown) {
         const { error, sent, memberAtFault } = translate(thrown, kind);
         if (memberAtFault) this.#failed = true;
         if (memberAtFault && this.#turn === turn) this.#turn++;
-        if (sent || !memberAtFault || attempt >= this.#hosts.length || signal?.aborted) throw error;
+        if ((sent && kind === "write") || !memberAtFault || attempt >= this.#hosts.length || signal?.aborted)
+          throw error;
       }
     }
   }
 
   /** etcd3 authenticates again for ever when a token is refused again and again; the caller need not wait for that. */
-  #bounded<T>(call: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  #bounded<T>(call: Promise<T>, signal: AbortSignal | undefined, limitMs: number): Promise<T> {
     return new Promise((resolve, reject) => {
       const give = (message: string): void => reject(new Error(message));
-      const guard = this.#settings.clock.after(2 * this.#rpcMs + 1_000, () => give("no answer in time"));
+      const guard = this.#settings.clock.after(limitMs, () => give("no answer in time"));
       const stop = (): void => give("stopped by the caller");
       const closed = (): void => give("the store was closed meanwhile");
       if (signal?.aborted) stop();

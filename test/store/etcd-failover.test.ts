@@ -1,0 +1,45 @@
+import { createServer } from "node:net";
+import { afterAll, describe, expect, test } from "vitest";
+import { systemClock } from "../../src/base/clock.ts";
+import { silentLog } from "../../src/base/log.ts";
+import { openEtcdSource } from "../../src/store/etcd/etcd.ts";
+import { etcdAvailable, startEtcd } from "../support/etcd.ts";
+import { put, write } from "../support/stores.ts";
+
+const ends: (() => unknown)[] = [];
+afterAll(async () => {
+  for (const end of ends.splice(0).reverse()) await end();
+});
+
+/** A member that takes every connection and then does as `treat` says. */
+async function startBroken(treat: "silent" | "reset"): Promise<string> {
+  const server = createServer((socket) => {
+    socket.on("error", () => undefined);
+    if (treat === "reset") socket.once("data", () => socket.resetAndDestroy());
+  });
+  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
+  ends.push(() => server.close());
+  return `http://127.0.0.1:${(server.address() as { port: number }).port}`;
+}
+
+describe.skipIf(!etcdAvailable())("one member of several that fails", () => {
+  test.each(["silent", "reset"] as const)("costs no read: the next one is asked when it is %s", async (treat) => {
+    const etcd = await startEtcd();
+    ends.push(() => etcd.stop());
+    const [good = ""] = etcd.endpoints;
+    const direct = openEtcdSource({ hosts: [good], clock: systemClock, log: silentLog }).open();
+    ends.push(() => direct.close());
+    await write(direct, put("/apisix/routes/1", { uri: "/x" }));
+    const hosts = [await startBroken(treat), good];
+    // Where a store begins is chance: several begin at the broken one.
+    for (let i = 0; i < 6; i++) {
+      const store = openEtcdSource({ hosts, clock: systemClock, log: silentLog, rpcMs: 2_000 }).open();
+      ends.push(() => store.close());
+      expect((await store.get("/apisix/routes/1")).kv?.value.toString()).toBe('{"uri":"/x"}');
+      const seen: string[] = [];
+      for await (const page of store.list({ start: "/apisix/", end: "/apisix0" }))
+        seen.push(...page.kvs.map(({ key }) => key));
+      expect(seen).toEqual(["/apisix/routes/1"]);
+    }
+  });
+});
