@@ -50,9 +50,9 @@ export default defineConfig(({ mode }) => ({
   test: {
     pool: "forks",
     maxWorkers: 2, // the tests start processes of their own
-    testTimeout: mode === "long" ? 3_600_000 : 120_000, // catches what hangs; a busy machine is no failure
+    testTimeout: mode === "long" ? 3_600_000 : 300_000, // catches what hangs; a busy machine is no failure
     env: mode === "long" ? { LONG_RUN: "1" } : {}, // test/support/long-run.ts
-    hookTimeout: 120_000,
+    hookTimeout: 300_000,
     teardownTimeout: 10_000,
     projects: [
       suite("unit", [files("**/*")], Object.values(SUITES).flat().map(files)),

@@ -25,7 +25,7 @@ async function untilReady(status: number, node: Running): Promise<void> {
 }
 
 test("the start script becomes a node that serves, can be reloaded and stops on Ctrl-C", {
-  timeout: 90_000,
+  timeout: 300_000,
 }, async () => {
   const dataDir = temporaryFolder("start");
   const status = await freePort();

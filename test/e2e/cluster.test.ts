@@ -92,7 +92,7 @@ describe.skipIf(!etcdAvailable())("a cluster on etcd", () => {
   });
 
   test("the others go on when a gateway or the admin is killed, and a new node serves after its first sync", {
-    timeout: 60_000,
+    timeout: 300_000,
   }, async () => {
     const [first, second, third] = gateways as [Node, Node, Node];
     await first.stop("SIGKILL");

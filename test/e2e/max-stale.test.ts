@@ -9,7 +9,7 @@ import { admin, startNode, until } from "../support/process.ts";
 
 test.skipIf(!etcdAvailable())(
   "a node that is cut off for longer than max_stale refuses authenticated traffic until its store is back",
-  { timeout: 60_000 },
+  { timeout: 300_000 },
   async () => {
     const upstream = createServer((_request, response) => response.end("ok"));
     await new Promise<void>((ok) => upstream.listen(0, "127.0.0.1", ok));

@@ -114,7 +114,7 @@ describe.skipIf(!etcdAvailable())("a cluster whose key is rotated", () => {
     }
     expect((await call("GET", "/consumers/u7")).value.plugins["key-auth"].key).toBe("key-of-7");
     expect(await call("POST", "/encryption/reseal")).toMatchObject({ resealed: 0, failed: [] });
-  }, 180_000);
+  }, 300_000);
 
   test("nothing in etcd is under the old key", async () => {
     const store = openEtcdSource({ hosts: etcd.endpoints, clock: systemClock, log: silentLog }).open();

@@ -91,7 +91,7 @@ afterAll(async () => {
   await node?.stop();
 });
 
-test("every command of the tutorial prints what the page says", { timeout: 180_000 }, async () => {
+test("every command of the tutorial prints what the page says", { timeout: 300_000 }, async () => {
   const steps = stepsOf(page);
   expect(steps.length).toBeGreaterThan(15);
   for (const step of steps) {

@@ -165,7 +165,7 @@ describe.skipIf(!etcdAvailable())("a gateway of two workers", () => {
   });
 
   test("G1 G10: 36 a worker that is killed under load is replaced; only what it held breaks", {
-    timeout: 60_000,
+    timeout: 300_000,
   }, async () => {
     const [victim, other] = await serving();
     const load = startLoad(`${gateway.gateway}/hello`, RATE);
@@ -211,7 +211,7 @@ describe.skipIf(!etcdAvailable())("a gateway of two workers", () => {
   });
 
   test("G10: 36 workers that keep crashing are started ever more slowly, and the others serve on", {
-    timeout: 120_000,
+    timeout: 300_000,
   }, async () => {
     const [victim, other] = await serving();
     writeFileSync(crashFile, "");

@@ -77,7 +77,7 @@ describe.skipIf(!etcdAvailable())("two admin processes on etcd", () => {
   });
 
   test("every write of one record gets through and has its entry, with its revision", {
-    timeout: 120_000,
+    timeout: 300_000,
   }, async () => {
     const replies = await writers((node, turn) =>
       admin(node, "PUT", "/routes/one", { uri: "/a", upstream, priority: turn }),
@@ -101,7 +101,7 @@ describe.skipIf(!etcdAvailable())("two admin processes on etcd", () => {
   });
 
   test("writes of different records, mixed with deletions: the history tells the end of each", {
-    timeout: 120_000,
+    timeout: 300_000,
   }, async () => {
     const replies = await writers(async (node, turn) => {
       const path = `/services/s${turn}`;

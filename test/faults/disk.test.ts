@@ -39,7 +39,10 @@ test("G8: 34 killed while it writes the file, again and again: the file is alway
     const script = join(import.meta.dirname, "../support/lkg-child.mjs");
     const child = spawn(process.execPath, [script, join(ROOT, "dist"), file], { stdio: ["ignore", "pipe", "inherit"] });
     const exited = once(child, "exit");
-    await once(child.stdout, "data");
+    await Promise.race([
+      once(child.stdout, "data"),
+      exited.then(() => Promise.reject(new Error("it ended by itself"))),
+    ]);
     await new Promise((resolve) => setTimeout(resolve, 5 + Math.random() * 60));
     child.kill("SIGKILL");
     await exited;

@@ -4,7 +4,7 @@
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { type EtcdCluster, etcdAvailable, startEtcd } from "../support/etcd.ts";
 import { reportFault } from "../support/fault-report.ts";
 import { recordOf } from "../support/ledger.ts";
@@ -45,8 +45,10 @@ async function start(
   await until(
     "it tried the store",
     async () => {
+      // In this order: what is ready by its file was so before it tried the store.
+      const { store_problem: problem } = await configOf(node);
       if ((await fetch(`${node.status}/ready`)).ok) readyMs ??= performance.now() - startMs;
-      return (await configOf(node)).store_problem;
+      return problem;
     },
     undefined,
     10,
@@ -77,6 +79,9 @@ describe.skipIf(!etcdAvailable())("a gateway that starts while etcd is away", ()
     whole = readFileSync(path);
     await etcd.kill(0);
   });
+
+  // Whatever became of a test: the next one finds etcd away.
+  afterEach(() => etcd.kill(0));
 
   afterAll(async () => {
     for (const node of [...nodes, adminNode]) await node?.stop("SIGKILL");

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { freePorts } from "./ports.ts";
 
 const BINARY = "etcd";
-const START_MS = 60_000;
+const START_MS = 120_000;
 
 export interface EtcdOptions {
   readonly members?: 1 | 3;

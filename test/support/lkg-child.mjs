@@ -7,7 +7,7 @@ import { pathToFileURL } from "node:url";
 
 const [, , dist, file] = process.argv;
 const load = (path) => import(pathToFileURL(join(dist, path)).href);
-const { LastKnownGood } = await load("sync/last-known-good.js");
+const { LastKnownGood } = await load("sync/lkg/last-known-good.js");
 const { Table } = await load("sync/table.js");
 const { systemClock } = await load("base/clock.js");
 const { silentLog } = await load("base/log.js");

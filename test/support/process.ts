@@ -155,7 +155,7 @@ export async function startNode(role: "start" | "admin" | "gateway", options: No
 }
 
 /** Waits for `/ready`; fails at once, with the output, when the process ended instead. */
-export async function untilReady(node: Node, limitMs = 60_000): Promise<void> {
+export async function untilReady(node: Node, limitMs = 120_000): Promise<void> {
   let gone: number | string | undefined;
   void node.exited.then((code) => {
     gone = code;

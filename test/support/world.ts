@@ -93,7 +93,7 @@ export interface FaultResult {
 
 const SAMPLE_MS = 200;
 /** Many start at the same time. */
-const START_MS = 60_000;
+const START_MS = 120_000;
 const LOAD_ROUTE = "load";
 
 export async function openWorld(options: WorldOptions = {}): Promise<World> {
