@@ -213,6 +213,25 @@ describe("when DNS fails", () => {
     expect([isDone, await waiting]).toEqual([true, undefined]);
   });
 
+  test("nobody waits longer for it than for a connection, and other nodes serve then", async () => {
+    const bench = openBench();
+    bench.script.answers.set("a.test", new Promise(() => {}));
+    const timeout = { connect: 0.5, send: 60, read: 60 };
+    const alone = begin(bench.compile({ ...one, timeout })).next();
+    const beside = begin(
+      bench.compile({
+        timeout,
+        nodes: [
+          { host: "a.test", port: 80, weight: 1, priority: 1 },
+          { host: "127.0.0.1", port: 80, weight: 1, priority: 0 },
+        ],
+      }),
+    ).next();
+    await bench.pass(600);
+    expect(await alone).toBeUndefined();
+    expect((await beside)?.address).toBe("127.0.0.1");
+  });
+
   test("the other nodes serve, and passing over is no try", async () => {
     const bench = openBench();
     bench.script.answers.set("b.test", answer(60, "10.0.0.2"));

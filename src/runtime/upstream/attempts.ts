@@ -3,7 +3,7 @@
  * Promise: per request one small object and, from the second try on, two short lists; nothing is tried twice unless
  * the upstream has a single node. Source: docs/spec/proxy.md section 4.
  */
-import type { Clock } from "../../base/clock.ts";
+import { type Clock, sleep } from "../../base/clock.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { Balancer, Choice } from "./balance/balancer.ts";
 import type { Node } from "./target.ts";
@@ -23,6 +23,8 @@ export interface RetryRules {
   readonly tries: number;
   /** Since the first try; 0 is no limit. */
   readonly timeoutMs: number;
+  /** How long a request may wait for the first addresses of names: as long as for a connection. */
+  readonly lookUpMs: number;
 }
 
 const ABORTED: AttemptOutcome = { kind: "aborted" };
@@ -135,16 +137,22 @@ export class RequestAttempts implements Attempts, Choice<Node> {
     this.#node = node;
   }
 
-  /** A node whose name cannot be looked up is passed over; that is no try. */
+  /** A node whose name cannot be looked up, or not in time, is passed over; that is no try. */
   async #wait(first: Node): Promise<Target | undefined> {
+    const late = new AbortController();
+    const over = sleep(this.#clock, this.#rules.lookUpMs, late.signal).then(() => late.abort());
     let node: Node | undefined = first;
     while (node) {
-      await node.lookUp();
+      if (!late.signal.aborted) await Promise.race([node.lookUp(), over]);
       const target = node.take();
-      if (target) return this.#begin(node, target);
+      if (target) {
+        late.abort();
+        return this.#begin(node, target);
+      }
       this.#remember(node);
       node = this.#plan.only ? undefined : this.#choose();
     }
+    late.abort();
     return undefined;
   }
 }

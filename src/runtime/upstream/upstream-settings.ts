@@ -29,7 +29,8 @@ export function readTimeouts(timeout: UpstreamRecord["timeout"]): Timeouts {
 /** @param nodeCount all configured nodes, whatever their weight */
 export function readRetryRules(record: UpstreamRecord, nodeCount: number): RetryRules {
   const retries = record.retries === undefined || record.retries < 0 ? nodeCount - 1 : record.retries;
-  return Object.freeze({ tries: 1 + Math.max(0, retries), timeoutMs: (record.retry_timeout ?? 0) * 1000 });
+  const lookUpMs = readTimeouts(record.timeout).connectMs;
+  return Object.freeze({ tries: 1 + Math.max(0, retries), timeoutMs: (record.retry_timeout ?? 0) * 1000, lookUpMs });
 }
 
 /**
