@@ -1,42 +1,32 @@
 /**
- * Errors as data: one table of codes with what clients see (status), whom operators ask (source)
- * and what a balancer may do (retryable). Each code has a line in docs/errors.md; none is ever renamed.
+ * Errors as data: one table of codes with what clients see (status). Each is thrown somewhere and has a line in
+ * docs/errors.md; none is ever renamed. Why the gateway answers a request itself is in gateway/gateway-reasons.ts.
  */
 export interface CodeFacts {
   readonly status: number;
-  readonly source: "downstream" | "upstream" | "internal";
-  readonly retryable: boolean;
 }
 
 const CODES = {
-  CONFIG_INVALID: { status: 400, source: "downstream", retryable: false },
-  SETTINGS_INVALID: { status: 500, source: "internal", retryable: false },
-  RECORD_INVALID: { status: 400, source: "downstream", retryable: false },
-  REQUEST_INVALID: { status: 400, source: "downstream", retryable: false },
-  REQUEST_TOO_LARGE: { status: 413, source: "downstream", retryable: false },
-  STORE_UNAVAILABLE: { status: 503, source: "internal", retryable: true },
-  STORE_OUTCOME_UNKNOWN: { status: 503, source: "internal", retryable: true },
-  STORE_FULL: { status: 507, source: "internal", retryable: false },
-  STORE_DENIED: { status: 500, source: "internal", retryable: false },
-  STORE_TOO_LARGE: { status: 400, source: "downstream", retryable: false },
-  STORE_COMPACTED: { status: 503, source: "internal", retryable: true },
-  STORE_LEASE_GONE: { status: 503, source: "internal", retryable: true },
-  STORE_CLOSED: { status: 503, source: "internal", retryable: false },
-  STORE_BAD_REVISION: { status: 500, source: "internal", retryable: false },
-  WORKER_UNAVAILABLE: { status: 503, source: "internal", retryable: true },
-  SECRET_UNRESOLVED: { status: 503, source: "internal", retryable: true },
-  PLUGIN_FAILED: { status: 500, source: "internal", retryable: false },
-  UPSTREAM_NONE: { status: 503, source: "internal", retryable: false },
-  UPSTREAM_CERTIFICATE_MISSING: { status: 502, source: "internal", retryable: false },
-  UPSTREAM_MISSING: { status: 502, source: "internal", retryable: false },
-  UPSTREAM_CONNECT_FAILED: { status: 502, source: "upstream", retryable: true },
-  UPSTREAM_CONNECT_TIMEOUT: { status: 504, source: "upstream", retryable: true },
-  UPSTREAM_SEND_TIMEOUT: { status: 504, source: "upstream", retryable: true },
-  UPSTREAM_READ_TIMEOUT: { status: 504, source: "upstream", retryable: true },
-  UPSTREAM_RESET: { status: 502, source: "upstream", retryable: true },
-  UPSTREAM_BAD_RESPONSE: { status: 502, source: "upstream", retryable: true },
-  UPSTREAM_RETRY_TIMEOUT: { status: 502, source: "upstream", retryable: false },
-  CLIENT_ABORTED: { status: 499, source: "downstream", retryable: false },
+  CONFIG_INVALID: { status: 400 },
+  SETTINGS_INVALID: { status: 500 },
+  RECORD_INVALID: { status: 400 },
+  REQUEST_INVALID: { status: 400 },
+  REQUEST_TOO_LARGE: { status: 413 },
+  STORE_UNAVAILABLE: { status: 503 },
+  STORE_OUTCOME_UNKNOWN: { status: 503 },
+  STORE_FULL: { status: 507 },
+  STORE_DENIED: { status: 500 },
+  STORE_TOO_LARGE: { status: 400 },
+  STORE_COMPACTED: { status: 503 },
+  STORE_LEASE_GONE: { status: 503 },
+  STORE_CLOSED: { status: 503 },
+  STORE_BAD_REVISION: { status: 500 },
+  WORKER_UNAVAILABLE: { status: 503 },
+  SECRET_UNRESOLVED: { status: 503 },
+  PLUGIN_FAILED: { status: 500 },
+  UPSTREAM_CERTIFICATE_MISSING: { status: 502 },
+  UPSTREAM_BAD_RESPONSE: { status: 502 },
+  CLIENT_ABORTED: { status: 499 },
 } as const satisfies Record<string, CodeFacts>;
 
 export type ErrorCode = keyof typeof CODES;
@@ -50,17 +40,12 @@ export interface ErrorOptionsWithMessage {
 export class GatewayError extends Error {
   readonly code: ErrorCode;
   readonly status: number;
-  readonly source: CodeFacts["source"];
-  readonly retryable: boolean;
 
   constructor(code: ErrorCode, options: ErrorOptionsWithMessage) {
     super(options.message, options.cause === undefined ? undefined : { cause: options.cause });
-    const facts = CODES[code];
     this.name = "GatewayError";
     this.code = code;
-    this.status = facts.status;
-    this.source = facts.source;
-    this.retryable = facts.retryable;
+    this.status = CODES[code].status;
   }
 }
 

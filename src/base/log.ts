@@ -6,7 +6,13 @@
 import { pino } from "pino";
 import type { LogSink } from "./log-sink.ts";
 
-export type Fields = Readonly<Record<string, unknown>>;
+/** What is said of each line stands in it once. */
+export type Fields = Readonly<Record<string, unknown>> & {
+  readonly node?: never;
+  readonly level?: never;
+  readonly time?: never;
+  readonly msg?: never;
+};
 
 export interface Log {
   debug(fields: Fields, message: string): void;

@@ -163,7 +163,7 @@ export class Registration {
     await this.#rewrite(lease);
     if (this.#wasLost) this.#options.onAgain?.();
     this.#wasLost = false;
-    log.info({ node: this.#options.id }, "registered");
+    log.info({}, "registered");
   }
 
   async #rewrite(lease: LeaseId): Promise<void> {
@@ -181,7 +181,7 @@ export class Registration {
     // Texts differ from try to try: gRPC puts the time into them.
     if (this.#problem === undefined || now - this.#saidAtMs >= SAY_AGAIN_MS) {
       this.#saidAtMs = now;
-      this.#options.log.warn({ node: this.#options.id, problem }, "not registered; trying again");
+      this.#options.log.warn({ problem }, "not registered; trying again");
     }
     this.#problem = problem;
     if (this.#lease !== undefined) this.#wasLost = true;

@@ -5,6 +5,7 @@
 import { isGatewayError, messageOf } from "../base/errors.ts";
 import type { Answer } from "../plugin/plugin-answer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
+import { requestIdOf } from "../plugin/variables/variables.ts";
 import type { Pipeline } from "../runtime/routes/route-unit.ts";
 import type { ClientConnection } from "./client-connection.ts";
 import type { GatewayContext } from "./gateway-context.ts";
@@ -51,7 +52,11 @@ export function recordRefusal(
 export function logCrash(context: GatewayContext, view: RequestView, error: unknown, message: string): void {
   const stack = error instanceof Error ? error.stack : undefined;
   const reason = isGatewayError(error) ? error.code.toLowerCase() : PLUGIN_FAILED.reason;
-  context.errors.error(reason, { route: view.route?.id, error: messageOf(error), stack }, message);
+  context.errors.error(
+    reason,
+    { request_id: requestIdOf(view), route: view.route?.id, error: messageOf(error), stack },
+    message,
+  );
 }
 
 function runLog(context: GatewayContext, view: RequestView, handlers: Pipeline["log"]): void {

@@ -18,11 +18,11 @@ import type { GatewayContext } from "./gateway-context.ts";
 import {
   CONFIGURATION_NOT_LOADED,
   CONFIGURATION_STALE,
+  failureAnswer,
   GROUP_MISSING,
   PATH_AMBIGUOUS,
   PLUGIN_CONFIG_MISSING,
   PLUGIN_FAILED,
-  pageAnswer,
   pageOf,
   ROUTE_NOT_FOUND,
   SERVICE_MISSING,
@@ -238,7 +238,7 @@ export class Exchange {
     if (!isGatewayError(error) || error.status >= 500) this.#logCrash(error, "a phase failed");
     this.#forwarding?.cancel();
     if (this.reply.headSent || this.#answered) this.breakOff(PLUGIN_FAILED.reason);
-    else this.answerSelf(isGatewayError(error) ? pageAnswer(error.status, error.code.toLowerCase()) : PLUGIN_FAILED);
+    else this.answerSelf(isGatewayError(error) ? failureAnswer(error) : PLUGIN_FAILED);
   }
 
   #start(): void {

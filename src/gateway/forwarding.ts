@@ -3,11 +3,17 @@
  * Promise: a try is repeated only when nothing was sent or the method is idempotent and the body is still here; never
  * after a response head. Each target is reported once. Source: docs/spec/proxy.md section 4.
  */
+import { requestIdOf } from "../plugin/variables/variables.ts";
 import type { AttemptOutcome, Attempts, Target, Timeouts, UpstreamUnit } from "../runtime/upstream/upstream-unit.ts";
 import type { Exchange } from "./exchange.ts";
-import { UPSTREAM_EXHAUSTED, UPSTREAM_LATE, UPSTREAM_OVERLOADED, UPSTREAM_UNRESOLVED } from "./gateway-pages.ts";
+import {
+  failureAnswer,
+  UPSTREAM_EXHAUSTED,
+  UPSTREAM_LATE,
+  UPSTREAM_OVERLOADED,
+  UPSTREAM_UNRESOLVED,
+} from "./gateway-pages.ts";
 import type { BodySink } from "./http/request-body.ts";
-import { refusal } from "./http/request-head.ts";
 import type { ResponseHead } from "./http/response-head.ts";
 import { Relay } from "./response-relay.ts";
 import { announcedLength, FAILED, isIdempotent } from "./retry-rules.ts";
@@ -209,7 +215,7 @@ export class Forwarding implements UpstreamCall, BodySink {
     try {
       if (body.error) {
         reply.closeAfter();
-        exchange.answerSelf(refusal(body.error.status, body.error.code.toLowerCase()));
+        exchange.answerSelf(failureAnswer(body.error));
       } else this.#next();
     } catch (error) {
       exchange.crash(error);
@@ -320,7 +326,8 @@ export class Forwarding implements UpstreamCall, BodySink {
 
   #logFailure(failure: UpstreamFailure): void {
     const { context, view } = this.#exchange;
-    const fields = { route: view.route?.id, node: this.#target?.id, address: this.#target?.address };
+    const { id: target, address } = this.#target ?? {};
+    const fields = { request_id: requestIdOf(view), route: view.route?.id, target, address };
     context.errors.warn(FAILED[failure.kind].reason, fields, failure.message);
   }
 }

@@ -2,7 +2,9 @@
  * The answers the gateway makes itself, as JSON in place of nginx's pages; each is made once.
  * Source: docs/spec/proxy.md section 3; the 404 without a route keeps APISIX's text and type.
  */
+import type { GatewayError } from "../base/errors.ts";
 import type { Answer } from "../plugin/plugin-answer.ts";
+import { REASONS, type Reason } from "./gateway-reasons.ts";
 
 const TITLES: ReadonlyMap<number, string> = new Map([
   [400, "Bad Request"],
@@ -41,9 +43,15 @@ export function pageOf(status: number): string {
   return pages.get(status) ?? pageText(status);
 }
 
-/** An error page as an answer. @param reason stable snake_case word for logs and metrics */
-export function pageAnswer(status: number, reason: string): Answer {
+/** The page for a reason. */
+export function pageAnswer(reason: Reason): Answer {
+  const { status } = REASONS[reason];
   return Object.freeze({ status, headers: JSON_TYPE, body: pageOf(status), reason });
+}
+
+/** The page for an expected failure: its reason is its code in lower case. */
+export function failureAnswer({ code, status }: GatewayError): Answer {
+  return Object.freeze({ status, headers: JSON_TYPE, body: pageOf(status), reason: code.toLowerCase() });
 }
 
 export const ROUTE_NOT_FOUND: Answer = Object.freeze({
@@ -54,25 +62,25 @@ export const ROUTE_NOT_FOUND: Answer = Object.freeze({
 });
 
 /** Another reader of the path would ask for what another route guards. */
-export const PATH_AMBIGUOUS = pageAnswer(400, "path_ambiguous");
-export const SERVICE_MISSING = pageAnswer(404, "service_missing");
-export const PLUGIN_CONFIG_MISSING = pageAnswer(503, "plugin_config_missing");
+export const PATH_AMBIGUOUS = pageAnswer("path_ambiguous");
+export const SERVICE_MISSING = pageAnswer("service_missing");
+export const PLUGIN_CONFIG_MISSING = pageAnswer("plugin_config_missing");
 /** Nothing was ever loaded, so nobody can say that there is no such route. */
-export const CONFIGURATION_NOT_LOADED = pageAnswer(503, "configuration_not_loaded");
-export const CONFIGURATION_STALE = pageAnswer(503, "configuration_stale");
-export const GROUP_MISSING = pageAnswer(503, "consumer_group_missing");
-export const UPSTREAM_NONE = pageAnswer(503, "upstream_none");
-export const UPSTREAM_MISSING = pageAnswer(502, "upstream_missing");
+export const CONFIGURATION_NOT_LOADED = pageAnswer("configuration_not_loaded");
+export const CONFIGURATION_STALE = pageAnswer("configuration_stale");
+export const GROUP_MISSING = pageAnswer("consumer_group_missing");
+export const UPSTREAM_NONE = pageAnswer("upstream_none");
+export const UPSTREAM_MISSING = pageAnswer("upstream_missing");
 /** The client certificate that its record names cannot be had; the upstream is not called without it. */
-export const UPSTREAM_CERTIFICATE_MISSING = pageAnswer(502, "upstream_certificate_missing");
-export const UPSTREAM_EXHAUSTED = pageAnswer(502, "upstream_exhausted");
+export const UPSTREAM_CERTIFICATE_MISSING = pageAnswer("upstream_certificate_missing");
+export const UPSTREAM_EXHAUSTED = pageAnswer("upstream_exhausted");
 /** No name of any node could be looked up. */
-export const UPSTREAM_UNRESOLVED = pageAnswer(503, "upstream_unresolved");
-export const UPSTREAM_OVERLOADED = pageAnswer(503, "upstream_connections");
-export const UPSTREAM_LATE = pageAnswer(502, "upstream_retry_timeout");
-export const PLUGIN_FAILED = pageAnswer(500, "plugin_failed");
-export const INTERNAL_ERROR = pageAnswer(500, "internal");
-export const BODY_BROKEN = pageAnswer(400, "request_body");
-export const BODY_TOO_LARGE = pageAnswer(413, "request_too_large");
-export const BODY_TIMEOUT = pageAnswer(408, "request_body_timeout");
-export const RESPONSE_TOO_LARGE = pageAnswer(502, "response_filter_limit");
+export const UPSTREAM_UNRESOLVED = pageAnswer("upstream_unresolved");
+export const UPSTREAM_OVERLOADED = pageAnswer("upstream_connections");
+export const UPSTREAM_LATE = pageAnswer("upstream_retry_timeout");
+export const PLUGIN_FAILED = pageAnswer("plugin_failed");
+export const INTERNAL_ERROR = pageAnswer("internal");
+export const BODY_BROKEN = pageAnswer("request_body");
+export const BODY_TOO_LARGE = pageAnswer("request_too_large");
+export const BODY_TIMEOUT = pageAnswer("request_body_timeout");
+export const RESPONSE_TOO_LARGE = pageAnswer("response_filter_limit");

@@ -8,12 +8,12 @@ import type { FailureKind } from "./upstream/upstream-call.ts";
 import { NO_BODY } from "./upstream/upstream-head.ts";
 
 export const FAILED: Readonly<Record<FailureKind, Answer>> = Object.freeze({
-  connect: pageAnswer(502, "upstream_connect_failed"),
-  connect_timeout: pageAnswer(504, "upstream_connect_timeout"),
-  send_timeout: pageAnswer(504, "upstream_send_timeout"),
-  read_timeout: pageAnswer(504, "upstream_read_timeout"),
-  reset: pageAnswer(502, "upstream_reset"),
-  bad_response: pageAnswer(502, "upstream_bad_response"),
+  connect: pageAnswer("upstream_connect_failed"),
+  connect_timeout: pageAnswer("upstream_connect_timeout"),
+  send_timeout: pageAnswer("upstream_send_timeout"),
+  read_timeout: pageAnswer("upstream_read_timeout"),
+  reset: pageAnswer("upstream_reset"),
+  bad_response: pageAnswer("upstream_bad_response"),
 });
 
 /** nginx's rule: these are not sent twice (proxy_next_upstream, non_idempotent). */

@@ -1,14 +1,18 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { ERROR_CODES, GatewayError, isGatewayError } from "../../src/base/errors.ts";
+import { REASONS } from "../../src/gateway/gateway-reasons.ts";
 
-const page = readFileSync(join(import.meta.dirname, "../../docs/errors.md"), "utf8");
+const ROOT = join(import.meta.dirname, "../..");
+const page = readFileSync(join(ROOT, "docs/errors.md"), "utf8");
+const rows = page.split("\n").map((line) => line.split("|").map((cell) => cell.trim()));
+const sources = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8" })
+  .filter((path) => path.endsWith(".ts"))
+  .map((path) => ({ path, text: readFileSync(join(ROOT, "src", path), "utf8") }));
 
 test.each(Object.entries(ERROR_CODES))("docs/errors.md says what %s means and how it is answered", (code, facts) => {
-  const row = page.split("\n").find((line) => line.startsWith(`| \`${code}\` |`));
-  const cells = row?.split("|").map((cell) => cell.trim());
-  expect(cells?.slice(2, 5)).toEqual([String(facts.status), facts.source, facts.retryable ? "yes" : "no"]);
+  expect(rows.find(([, name]) => name === `\`${code}\``)?.[2]).toBe(String(facts.status));
 });
 
 test("docs/errors.md lists no code that does not exist", () => {
@@ -16,10 +20,31 @@ test("docs/errors.md lists no code that does not exist", () => {
   expect(listed.sort()).toEqual(Object.keys(ERROR_CODES).sort());
 });
 
+test.each(Object.keys(ERROR_CODES))("%s is thrown somewhere", (code) => {
+  const users = sources.filter(({ path, text }) => path !== "base/errors.ts" && text.includes(`"${code}"`));
+  expect(users).not.toEqual([]);
+});
+
+test("docs/errors.md lists the reasons there are, how each is answered and who acts", () => {
+  const listed = rows.flatMap(([, name = "", status = "", acts = ""]) => {
+    const reason = /^`([a-z_0-9]+)`$/.exec(name)?.[1];
+    return reason === undefined ? [] : [[reason, { status: status === "none" ? 0 : Number(status), acts }]];
+  });
+  expect(listed).toEqual(Object.entries(REASONS));
+});
+
+test.each(Object.keys(REASONS))("the gateway uses the reason %s", (reason) => {
+  const users = sources.filter(
+    ({ path, text }) =>
+      path.startsWith("gateway/") && path !== "gateway/gateway-reasons.ts" && text.includes(`"${reason}"`),
+  );
+  expect(users).not.toEqual([]);
+});
+
 test("an error carries the facts of its code and keeps its cause", () => {
   const cause = new Error("why");
-  const error = new GatewayError("UPSTREAM_RESET", { message: "node went away", cause });
-  expect(error).toMatchObject({ code: "UPSTREAM_RESET", status: 502, source: "upstream", retryable: true, cause });
-  expect(isGatewayError(error, "UPSTREAM_RESET")).toBe(true);
-  expect(isGatewayError(error, "UPSTREAM_NONE")).toBe(false);
+  const error = new GatewayError("STORE_FULL", { message: "no room", cause });
+  expect(error).toMatchObject({ code: "STORE_FULL", status: 507, cause });
+  expect(isGatewayError(error, "STORE_FULL")).toBe(true);
+  expect(isGatewayError(error, "STORE_CLOSED")).toBe(false);
 });

@@ -344,7 +344,7 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
   }
 
   #refuseLate(): void {
-    recordRefusal(this.#context, this.#facts, "", refusal(408, "request_head_timeout"));
+    recordRefusal(this.#context, this.#facts, "", refusal("request_head_timeout"));
     const page = pageOf(408);
     const lines = ["Server", this.#context.settings.serverHeader, "Content-Type", "application/json"];
     this.#writer.raw(responseHeadText(408, lines, page.length, this.#shared.date.line, "close") + page);

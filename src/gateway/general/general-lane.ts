@@ -102,7 +102,7 @@ class Lane {
     server.on("request", (request, response) => this.#receive({ request, response, expectation: "none" }));
     server.on("checkContinue", (request, response) => this.#receive({ request, response, expectation: "continue" }));
     server.on("checkExpectation", (request, response) => this.#receive({ request, response, expectation: "unknown" }));
-    server.on("connect", (_request, socket) => this.#refuseRaw(socket, refusal(405, "method")));
+    server.on("connect", (_request, socket) => this.#refuseRaw(socket, refusal("method")));
     server.on("upgrade", (request: IncomingMessage, socket: Socket, head: Buffer) =>
       this.#upgrade(request, socket, head),
     );
@@ -227,8 +227,8 @@ class Lane {
 }
 
 function readClientError(error: ParserError): Answer {
-  if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") return refusal(408, "request_head_timeout");
-  if (error.code !== "HPE_HEADER_OVERFLOW") return refusal(400, "malformed_request");
+  if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") return refusal("request_head_timeout");
+  if (error.code !== "HPE_HEADER_OVERFLOW") return refusal("malformed_request");
   const inTarget = error.rawPacket?.includes("\r\n") === false;
-  return inTarget ? refusal(414, "target_too_long") : refusal(431, "head_too_large");
+  return inTarget ? refusal("target_too_long") : refusal("head_too_large");
 }

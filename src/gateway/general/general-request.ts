@@ -33,10 +33,10 @@ export function openGeneralExchange(
   const startedMs = context.clock.monotonicMs();
   const refused = generalHeadFault(request, settings);
   if (refused) return refused;
-  if (expectation === "unknown") return refusal(417, "expectation");
+  if (expectation === "unknown") return refusal("expectation");
   const scan = scanHeaders(request.rawHeaders, connection);
-  if (typeof scan === "string") return refusal(400, scan);
-  if (scan.chunked && request.httpVersion === "1.0") return refusal(400, "transfer_encoding");
+  if (typeof scan === "string") return refusal(scan);
+  if (scan.chunked && request.httpVersion === "1.0") return refusal("transfer_encoding");
   const reply = new GeneralReply(request, response, context, expectation === "continue");
   const hasBody = scan.chunked || scan.length > 0;
   const announced = scan.chunked ? undefined : Math.max(0, scan.length);
@@ -64,6 +64,6 @@ export function openGeneralExchange(
 /** What Node's parser accepts but a proxy must not: two readers could disagree about it. */
 export function generalHeadFault(request: IncomingMessage, settings: GatewaySettings): Answer | undefined {
   const { method = "", url: target = "", rawHeaders } = request;
-  if (request.httpVersionMajor !== 1 || request.httpVersionMinor > 1) return refusal(400, "http_version");
+  if (request.httpVersionMajor !== 1 || request.httpVersionMinor > 1) return refusal("http_version");
   return headFault({ method, target, fields: rawHeaders.length / 2, bytes: lineBytes(rawHeaders) }, settings);
 }

@@ -36,11 +36,11 @@ export function handleUpgrade(
   const scan = refused ?? scanHeaders(request.rawHeaders, connection);
   const reply = new UpgradeReply(socket, early, context);
   if (typeof scan === "string" || !(scan instanceof HeaderScan)) {
-    refuse(context, connection, reply, typeof scan === "string" ? refusal(400, scan) : scan);
+    refuse(context, connection, reply, typeof scan === "string" ? refusal(scan) : scan);
     return;
   }
   if (scan.chunked || scan.length > 0) {
-    refuse(context, connection, reply, refusal(400, "upgrade_with_body"));
+    refuse(context, connection, reply, refusal("upgrade_with_body"));
     return;
   }
   const body = new IncomingBody(0, undefined, 0);

@@ -18,11 +18,11 @@ export interface HeadSize {
 
 /** @returns why the head is refused: 414, 431, 405 or 400 */
 export function headFault(head: HeadSize, settings: GatewaySettings): Answer | undefined {
-  if (head.target.length > settings.targetBytes) return refusal(414, "target_too_long");
-  if (head.fields > settings.headerLines) return refusal(431, "too_many_header_lines");
-  if (head.bytes > settings.headBytes) return refusal(431, "head_too_large");
-  if (head.method === "TRACE" || head.method === "CONNECT") return refusal(405, "method");
-  if (head.target === "*" && head.method !== "OPTIONS") return refusal(400, "request_target");
+  if (head.target.length > settings.targetBytes) return refusal("target_too_long");
+  if (head.fields > settings.headerLines) return refusal("too_many_header_lines");
+  if (head.bytes > settings.headBytes) return refusal("head_too_large");
+  if (head.method === "TRACE" || head.method === "CONNECT") return refusal("method");
+  if (head.target === "*" && head.method !== "OPTIONS") return refusal("request_target");
   return undefined;
 }
 

@@ -10,6 +10,7 @@ import type { Answer } from "../../plugin/plugin-answer.ts";
 import { RequestView } from "../../plugin/request-view.ts";
 import type { ClientConnection } from "../client-connection.ts";
 import { pageAnswer } from "../gateway-pages.ts";
+import type { Reason } from "../gateway-reasons.ts";
 import type { GatewaySettings } from "../gateway-settings.ts";
 import type { IncomingBody } from "./request-body.ts";
 import type { HeaderScan } from "./request-headers.ts";
@@ -31,15 +32,14 @@ export interface ReadRequest {
   readonly matchPath: string;
 }
 
-const refusals = new Map<string, Answer>();
+const refusals = new Map<Reason, Answer>();
 
 /** The page for a refused request; made once per reason. */
-export function refusal(status: number, reason: string): Answer {
-  const key = `${status} ${reason}`;
-  let answer = refusals.get(key);
+export function refusal(reason: Reason): Answer {
+  let answer = refusals.get(reason);
   if (!answer) {
-    answer = pageAnswer(status, reason);
-    refusals.set(key, answer);
+    answer = pageAnswer(reason);
+    refusals.set(reason, answer);
   }
   return answer;
 }
@@ -51,18 +51,18 @@ export function readRequest(raw: RawHead, settings: GatewaySettings): ReadReques
   let target = raw.target;
   if (target.charCodeAt(0) !== 0x2f) {
     const absolute = readAbsolute(target, connection.scheme);
-    if (!absolute) return refusal(400, "request_target");
+    if (!absolute) return refusal("request_target");
     // RFC 9112 section 3.2.2: the target's authority replaces whatever Host said, for routing and forwarding.
     hostHeader = absolute.authority;
     target = absolute.target;
     replaceHost(lines, hostHeader);
   }
-  if (hostHeader === undefined && raw.httpVersion !== "1.0") return refusal(400, "no_host");
+  if (hostHeader === undefined && raw.httpVersion !== "1.0") return refusal("no_host");
   const host = hostHeader === undefined ? undefined : connection.readHost(hostHeader);
-  if (hostHeader !== undefined && !host) return refusal(400, "bad_host");
+  if (hostHeader !== undefined && !host) return refusal("bad_host");
   const split = splitTarget(target);
   const normal = split && normalisePath(split.rawPath, settings.paths);
-  if (!split || !normal) return refusal(400, "request_target");
+  if (!split || !normal) return refusal("request_target");
   const refused = connection.tls?.refusal(host?.host ?? "", normal.path, normal.otherPaths);
   if (refused) return refused;
   const view = new RequestView({

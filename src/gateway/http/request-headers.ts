@@ -3,6 +3,7 @@
  * Promise: after `finish` the lines hold end-to-end headers only, no identity or forwarding header the client had
  * no right to send, whatever their spelling. Sources: reliability of framing in RFC 9112 section 6, docs/spec/proxy.md section 1.
  */
+import type { Reason } from "../gateway-reasons.ts";
 import {
   AUTHORIZATION,
   CONNECTION,
@@ -66,7 +67,7 @@ export class HeaderScan {
   #realIpHeader = "";
   #authorized = false;
   #named: Set<string> | undefined;
-  #fault: string | undefined;
+  #fault: Reason | undefined;
 
   begin(peer: PeerTrust): void {
     this.lines = [];
@@ -90,7 +91,7 @@ export class HeaderScan {
   }
 
   /** @returns a snake_case word for what is wrong, which is a 400 */
-  finish(): string | undefined {
+  finish(): Reason | undefined {
     if (this.chunked && this.length >= 0) this.#fault ??= "length_and_coding";
     const named = this.#named;
     if (named) {
@@ -168,7 +169,7 @@ export class HeaderScan {
 }
 
 /** Scans lines that were parsed already. @returns a snake_case word for what is wrong */
-export function scanHeaders(raw: readonly string[], peer: PeerTrust): HeaderScan | string {
+export function scanHeaders(raw: readonly string[], peer: PeerTrust): HeaderScan | Reason {
   const scan = new HeaderScan();
   scan.begin(peer);
   for (let i = 0; i < raw.length; i += 2) scan.add(raw[i] as string, raw[i + 1] as string);

@@ -11,6 +11,7 @@ import { Exchange } from "../exchange.ts";
 import { recordRefusal } from "../exchange-end.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { pageOf } from "../gateway-pages.ts";
+import type { Reason } from "../gateway-reasons.ts";
 import { headFault } from "../http/head-limits.ts";
 import { IncomingBody } from "../http/request-body.ts";
 import { readRequest, refusal } from "../http/request-head.ts";
@@ -148,9 +149,9 @@ export class Http2Session {
     }
     const { lines, method, target } = head;
     const scan = scanHeaders(lines, connection);
-    const refused = typeof scan === "string" ? refusal(400, scan) : this.#refused(head, raw.length / 2);
+    const refused = typeof scan === "string" ? refusal(scan) : this.#refused(head, raw.length / 2);
     if (refused || typeof scan === "string") {
-      this.#refuse(stream, method, refused ?? refusal(400, "request"));
+      this.#refuse(stream, method, refused ?? refusal("request"));
       return;
     }
     if (target === "*") {
@@ -159,7 +160,7 @@ export class Http2Session {
     }
     const expects = scan.expect?.toLowerCase();
     if (expects !== undefined && expects !== "100-continue") {
-      this.#refuse(stream, method, refusal(417, "expectation"));
+      this.#refuse(stream, method, refusal("expectation"));
       return;
     }
     const hasBody = !stream.endAfterHeaders;
@@ -183,7 +184,7 @@ export class Http2Session {
   /** The limits and refusals that the general lane has for HTTP/1.1. */
   #refused(head: Http2Head, fields: number): Answer | undefined {
     const { settings } = this.#context;
-    if (!isKnownMethod(head.method)) return refusal(400, "method");
+    if (!isKnownMethod(head.method)) return refusal("unknown_method");
     const { method, target } = head;
     return headFault({ method, target, fields: fields - PSEUDO_FIELDS, bytes: head.bytes - target.length }, settings);
   }
@@ -207,7 +208,7 @@ export class Http2Session {
     if (!stream.endAfterHeaders) stream.close(NGHTTP2_NO_ERROR);
   }
 
-  #spend(allowance: Allowance, reason: string): void {
+  #spend(allowance: Allowance, reason: Reason): void {
     if (this.#session.destroyed || allowance.take(this.#context.wheel.nowMs)) return;
     this.#context.metrics.error(reason);
     // Without an error Node would say NO_ERROR, whatever the code is.

@@ -18,8 +18,8 @@ export interface ClientProof {
   readonly intermediates: number;
 }
 
-const NO_CERTIFICATE: Answer = pageAnswer(400, "client_certificate");
-const OTHER_NAME: Answer = pageAnswer(400, "sni_mismatch");
+const NO_CERTIFICATE: Answer = pageAnswer("client_certificate");
+const OTHER_NAME: Answer = pageAnswer("sni_mismatch");
 
 export class TlsConnection {
   /** Server name the certificate was chosen by: the client's, else the fallback. */

@@ -96,7 +96,12 @@ function isBehind(one: WorkerConfig, other: WorkerConfig): boolean {
 /** Some problems show only where a request came by. */
 function mergeProblems(lists: readonly (readonly RecordProblem[])[]): readonly RecordProblem[] {
   const known = new Map<string, RecordProblem>();
-  for (const problem of lists.flat()) known.set(`${problem.key} ${problem.revision} ${problem.reason}`, problem);
+  for (const problem of lists.flat()) {
+    // Of certificates each worker says the revision at which it read them.
+    const id = `${problem.key} ${problem.reason}`;
+    const before = known.get(id);
+    if (before === undefined || before.revision < problem.revision) known.set(id, problem);
+  }
   return [...known.values()].sort((one, other) => (one.key < other.key ? -1 : Number(one.key > other.key)));
 }
 

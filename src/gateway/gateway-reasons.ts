@@ -1,0 +1,79 @@
+/**
+ * Why the gateway itself answers a request, or ends it without an answer: the one table that answers, metrics, access log,
+ * program log and docs/errors.md are made from. Answers of plugins have reasons of their own, named on their pages.
+ * None is ever renamed.
+ */
+export interface ReasonFacts {
+  /** What the client gets; 0: the connection or stream ends without an answer. */
+  readonly status: number;
+  /** Who can do something about it. */
+  readonly acts: "caller" | "operator" | "upstream";
+}
+
+const caller = (status: number): ReasonFacts => ({ status, acts: "caller" });
+const operator = (status: number): ReasonFacts => ({ status, acts: "operator" });
+const upstream = (status: number): ReasonFacts => ({ status, acts: "upstream" });
+
+export const REASONS = {
+  // Requests that are refused before they have a route.
+  bad_host: caller(400),
+  client_certificate: caller(400),
+  content_length: caller(400),
+  duplicate_authorization: caller(400),
+  duplicate_host: caller(400),
+  expectation: caller(417),
+  head_too_large: caller(431),
+  http_version: caller(400),
+  length_and_coding: caller(400),
+  malformed_request: caller(400),
+  method: caller(405),
+  no_host: caller(400),
+  request: caller(400),
+  request_head_timeout: caller(408),
+  request_target: caller(400),
+  sni_mismatch: caller(400),
+  target_too_long: caller(414),
+  too_many_header_lines: caller(431),
+  transfer_encoding: caller(400),
+  unknown_method: caller(400),
+  upgrade_with_body: caller(400),
+  // Routes and configuration.
+  route_not_found: caller(404),
+  path_ambiguous: caller(400),
+  service_missing: operator(404),
+  plugin_config_missing: operator(503),
+  consumer_group_missing: operator(503),
+  configuration_not_loaded: operator(503),
+  configuration_stale: operator(503),
+  // Bodies.
+  request_body: caller(400),
+  request_body_timeout: caller(408),
+  request_too_large: caller(413),
+  response_filter_limit: operator(502),
+  // Upstreams.
+  upstream_none: operator(503),
+  upstream_missing: operator(502),
+  upstream_certificate_missing: operator(502),
+  upstream_exhausted: upstream(502),
+  upstream_unresolved: operator(503),
+  upstream_connections: operator(503),
+  upstream_connect_failed: upstream(502),
+  upstream_connect_timeout: upstream(504),
+  upstream_send_timeout: upstream(504),
+  upstream_read_timeout: upstream(504),
+  upstream_reset: upstream(502),
+  upstream_bad_response: upstream(502),
+  upstream_retry_timeout: upstream(502),
+  // This program.
+  plugin_failed: operator(500),
+  internal: operator(500),
+  client_aborted: caller(499),
+  // Connections and streams that end without an answer.
+  address_connections: caller(0),
+  connections: operator(0),
+  http2_control_frames: caller(0),
+  http2_malformed: caller(0),
+  http2_resets: caller(0),
+} as const satisfies Record<string, ReasonFacts>;
+
+export type Reason = keyof typeof REASONS;
