@@ -12,6 +12,7 @@ import type { Consumer, CredentialTable } from "./plugin-consumer.ts";
 import type { RequestView } from "./request-view.ts";
 import type { ResponseView } from "./response-view.ts";
 import type { Revocations } from "./revocations.ts";
+import type { Siblings } from "./siblings.ts";
 import type { Variable } from "./variables/args.ts";
 
 export type PhaseResult = Answer | undefined | Promise<Answer | undefined>;
@@ -60,6 +61,8 @@ export interface NodeEnv {
   readonly states: StateRegistry;
   /** Counters that all processes of this node share; absent when there is one process only. */
   readonly counters?: Counters | undefined;
+  /** The other processes of this node, for counts of another kind; absent where there is one process. */
+  readonly siblings?: Siblings | undefined;
   /** Tokens that were ended before their time; the same object every time. */
   readonly revocations: Revocations;
   /** Settings that plugins may read. */

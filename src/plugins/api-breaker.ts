@@ -1,11 +1,11 @@
 /**
  * api-breaker: stops asking an upstream that keeps failing, per host and path, for 2, 4, 8 … seconds.
- * Promise: only answers of an upstream count; memory is bounded whatever paths are asked for.
+ * Promise: only answers of an upstream count, to whichever worker of the node they came; memory is bounded whatever paths are asked for.
  * Source: APISIX 3.18 api-breaker.
  */
-import { Type } from "typebox";
+import { type Static, Type } from "typebox";
 import { Defaulted } from "../plugin/defaulted.ts";
-import { definePlugin } from "../plugin/plugin.ts";
+import { type CompileEnv, definePlugin } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { type Ending, ExpiringMap } from "./shared/expiring-map.ts";
 import { scopeOf } from "./shared/scope.ts";
@@ -58,8 +58,13 @@ export const apiBreaker = definePlugin({
   priority: 1005,
   schema,
   compile(conf, env) {
-    const held = env.states.hold(scopeOf("api-breaker", conf, env), () => new ExpiringMap<Record>(PATHS_MAX));
-    const records = held.state;
+    const scope = scopeOf("api-breaker", conf, env);
+    const held = env.states.hold(
+      scope,
+      () => openBreaker(conf, env, scope),
+      (breaker) => breaker.others?.leave(),
+    );
+    const { records, count, others } = held.state;
     const { clock } = env;
     const unhealthy = new Set(conf.unhealthy.http_statuses);
     const healthy = new Set(conf.healthy.http_statuses);
@@ -73,17 +78,6 @@ export const apiBreaker = definePlugin({
     );
     const breakMs = (failures: number): number =>
       1000 * Math.min(conf.max_breaker_sec, 2 ** Math.max(1, Math.floor(failures / conf.unhealthy.failures)));
-    const fail = (key: string, known: Record | undefined, nowMs: number): void => {
-      const record = known ?? { failures: 0, successes: 0, brokenAtMs: undefined, endMs: 0 };
-      record.failures++;
-      record.successes = 0;
-      record.endMs = nowMs + FORGET_MS;
-      if (record.failures % conf.unhealthy.failures === 0) record.brokenAtMs = nowMs;
-      if (!known) records.set(key, record, nowMs);
-    };
-    const succeed = (key: string, record: Record | undefined): void => {
-      if (record && ++record.successes >= conf.healthy.successes) records.delete(key);
-    };
     return {
       access(view) {
         const nowMs = clock.monotonicMs();
@@ -94,16 +88,41 @@ export const apiBreaker = definePlugin({
       log(view) {
         const status = upstreamStatus(view);
         if (status === undefined) return;
-        const nowMs = clock.monotonicMs();
         const key = keyOf(view);
-        const record = records.get(key, nowMs);
-        if (unhealthy.has(status)) fail(key, record, nowMs);
-        else if (healthy.has(status)) succeed(key, record);
+        const failed = unhealthy.has(status);
+        // A success matters only where something failed before.
+        if (!failed && (!healthy.has(status) || !records.get(key, clock.monotonicMs()))) return;
+        count(key, failed);
+        others?.tell({ key, failed });
       },
       close: () => held.release(),
     };
   },
 });
+
+/** What this node knows of one configuration: each worker counts what it sees and what the others tell. */
+function openBreaker(conf: Static<typeof schema>, { clock, siblings }: CompileEnv, scope: string) {
+  const records = new ExpiringMap<Record>(PATHS_MAX);
+  const fail = (key: string, known: Record | undefined, nowMs: number): void => {
+    const record = known ?? { failures: 0, successes: 0, brokenAtMs: undefined, endMs: 0 };
+    record.failures++;
+    record.successes = 0;
+    record.endMs = nowMs + FORGET_MS;
+    if (record.failures % conf.unhealthy.failures === 0) record.brokenAtMs = nowMs;
+    if (!known) records.set(key, record, nowMs);
+  };
+  const count = (key: string, failed: boolean): void => {
+    const nowMs = clock.monotonicMs();
+    const record = records.get(key, nowMs);
+    if (failed) fail(key, record, nowMs);
+    else if (record && ++record.successes >= conf.healthy.successes) records.delete(key);
+  };
+  const others = siblings?.join(scope, (message) => {
+    const { key, failed } = message as { readonly key?: unknown; readonly failed?: unknown }; // checked here
+    if (typeof key === "string" && typeof failed === "boolean") count(key, failed);
+  });
+  return { records, count, others };
+}
 
 function keyOf(view: RequestView): string {
   return view.host + view.path;

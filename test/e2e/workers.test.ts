@@ -26,6 +26,7 @@ let upstream: Server;
 let target = "";
 const held: (() => void)[] = [];
 let probes = 0;
+let failures = 0;
 /** Every node that a test started, so that none stays when a test fails. */
 const started: Node[] = [];
 
@@ -37,6 +38,10 @@ describe.skipIf(!etcdAvailable())("a gateway of two workers", () => {
   beforeAll(async () => {
     upstream = createServer((incoming, response) => {
       if (incoming.url === "/probe") probes++;
+      if (incoming.url === "/failing") {
+        failures++;
+        response.statusCode = 500;
+      }
       if (incoming.url === "/held") held.push(() => response.end("released"));
       else response.end("ok");
     });
@@ -162,6 +167,17 @@ describe.skipIf(!etcdAvailable())("a gateway of two workers", () => {
     expect(health).toMatchObject({ nodes: [{ status: "healthy" }] });
     expect(valueIn(await metrics(), 'jotgate_upstream_probes_total{outcome="status"}')).toBeLessThanOrEqual(probes);
     await admin(adminNode, "DELETE", "/routes/probed");
+  });
+
+  test("api-breaker counts failures for the node, not for each worker", async () => {
+    const breaker = { break_response_code: 418, unhealthy: { http_statuses: [500], failures: 40 } };
+    await put("/routes/failing", { uri: "/failing", plugins: { "api-breaker": breaker }, upstream: toUpstream() });
+    const ask = async () => (await fetch(`${gateway.gateway}/failing`, { headers: { connection: "close" } })).status;
+    await until("the breaker", async () => (await ask()) === 418);
+    // Each worker for itself would have let forty through before both were open, so more than forty more.
+    expect(failures).toBeLessThan(60);
+    expect(new Set([await ask(), await ask(), await ask(), await ask()])).toEqual(new Set([418]));
+    await admin(adminNode, "DELETE", "/routes/failing");
   });
 
   test("G1 G10: 36 a worker that is killed under load is replaced; only what it held breaks", {

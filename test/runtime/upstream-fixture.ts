@@ -1,6 +1,7 @@
 /** Upstreams on a hand-moved clock, with a scripted DNS and a scripted prober: what sockets would say, said by the test. */
 import type { Clock } from "../../src/base/clock.ts";
 import type { StateRegistry } from "../../src/plugin/plugin.ts";
+import type { Siblings } from "../../src/plugin/siblings.ts";
 import { makeEnv, metricValue } from "../../src/plugin/testkit/testkit.ts";
 import { makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
 import type { UpstreamIds } from "../../src/runtime/upstream/compiled-upstream.ts";
@@ -21,7 +22,7 @@ export interface AskedProbe {
 }
 
 /** One process's upstreams. `dns.answers` and `prober.outcome` may be changed at any time. */
-export function openBench(seed = 1, openOwnStates?: (clock: Clock) => StateRegistry) {
+export function openBench(seed = 1, openOwnStates?: (clock: Clock) => StateRegistry, siblings?: Siblings) {
   const env = makeEnv();
   const states = openOwnStates?.(env.clock) ?? env.states;
   const random = makeRandom(seed);
@@ -54,6 +55,7 @@ export function openBench(seed = 1, openOwnStates?: (clock: Clock) => StateRegis
     states,
     dns,
     random,
+    siblings,
     certificate: (id) => script.certificate(id),
     async probe(target, conf, signal) {
       script.probes.push({ target, conf, signal });

@@ -14,6 +14,7 @@ import { openAccessLog } from "../../gateway/log/access-log.ts";
 import { openTlsCertificates } from "../../gateway/tls/tls-certificates.ts";
 import type { Counters } from "../../plugin/counters.ts";
 import type { PluginSettings } from "../../plugin/plugin.ts";
+import type { Siblings } from "../../plugin/siblings.ts";
 import type { TokenPlaces } from "../../plugin/variables/token-places.ts";
 import { openFields } from "../../runtime/field-opener.ts";
 import { type LiveConfiguration, openLive } from "../../runtime/live.ts";
@@ -59,6 +60,7 @@ export interface DataPlaneOptions {
 
 export interface SharedParts {
   readonly counters: Counters;
+  readonly siblings: Siblings;
   readonly probe: Probe;
   /** Probes are counted where they are made. */
   readonly probes: Family<Counter>;
@@ -117,6 +119,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     dns,
     probe: options.shared?.probe ?? makeProbe(clock),
     probes: options.shared?.probes,
+    siblings: options.shared?.siblings,
     denied,
     certificate: (id) => live.clientCertificate(id),
   });
@@ -132,6 +135,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     states,
     settings: options.pluginSettings,
     counters: options.shared?.counters,
+    siblings: options.shared?.siblings,
     tokenPlaces: options.tokenPlaces,
     mayBeMissing: new Set(settings.pluginsMayBeMissing),
     keepRevokedMs: settings.tokens.keepRevokedMs,

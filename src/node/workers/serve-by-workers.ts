@@ -28,6 +28,7 @@ import { SharedProber } from "./shared-probe.ts";
 import { Supervisor } from "./supervisor.ts";
 import { type Following, serveTable } from "./table-handover.ts";
 import { WorkerProcess } from "./worker-process.ts";
+import { SiblingRelay } from "./worker-siblings.ts";
 import { WorkersView } from "./workers-view.ts";
 
 const SETTLE_MS = 600_000;
@@ -51,7 +52,10 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
     const stalenessMs = (): number => watcher.facts().stalenessSeconds * 1_000;
     return { table, position: () => watcher.position(), stalenessMs };
   };
+  const siblings = new SiblingRelay();
+
   const answer = (worker: WorkerProcess): void => {
+    void worker.gone.then(siblings.add(worker.channel));
     view.add(worker);
     if (source.kind === "embedded") {
       const unserve = serveStore(worker.channel, source);

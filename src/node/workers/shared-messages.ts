@@ -74,6 +74,14 @@ export const RELEASE: Tell<{ readonly scope: string }> = {
   body: reader(Type.Object({ scope: Text })),
 };
 
+/** What workers tell each other by way of the primary: so many sayings at a time. */
+export const SAID_MAX = 10_000;
+export type Said = Static<typeof Said>;
+const Said = Type.Object({ topic: Text, message: Type.Unknown() });
+const SaidTogether = reader(Type.Array(Said, { maxItems: SAID_MAX }));
+export const TOLD: Tell<readonly Said[]> = { name: "told", body: SaidTogether };
+export const HEARD: Tell<readonly Said[]> = { name: "heard", body: SaidTogether };
+
 const Pem = Type.Optional(Type.String({ maxLength: 262_144 }));
 const Target = Type.Object({
   address: Text,

@@ -29,6 +29,7 @@ import { pageMetrics } from "./paged-metrics.ts";
 import { APPLIED, BEGIN, DRAIN, FACTS, FAILED, HEALTH, LISTENING, MAY_LISTEN, METRICS, STOP } from "./protocol.ts";
 import { askedProbe } from "./shared-probe.ts";
 import { inheritTable } from "./table-handover.ts";
+import { openSiblings } from "./worker-siblings.ts";
 
 const ANSWER_MS = 30_000;
 /** A worker that stands by hears nothing until another one ends; after this long, 24 days, it makes room for a new one. */
@@ -77,6 +78,7 @@ async function serve(
     ...(await makeParts(settings)),
     shared: {
       counters: openLeasedCounters(channel, clock),
+      siblings: openSiblings(channel, clock),
       probe: askedProbe(channel),
       probes: countProbes(openMetrics()), // not told of
       onApplied: (revision) => news.applied(revision),

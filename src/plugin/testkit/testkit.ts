@@ -25,6 +25,7 @@ import type { Answer } from "../plugin-answer.ts";
 import type { Consumer, Credential, CredentialTable } from "../plugin-consumer.ts";
 import type { RequestView } from "../request-view.ts";
 import { NO_REVOCATIONS, type Revocations } from "../revocations.ts";
+import type { Siblings } from "../siblings.ts";
 import { shownVariable, TokenPlaces } from "../variables/token-places.ts";
 import { compileVariable } from "../variables/variables.ts";
 
@@ -38,6 +39,8 @@ export interface ConsumerInput {
 }
 
 export interface EnvInput {
+  /** Further processes of the node. */
+  readonly siblings?: Siblings;
   /** The plugins that are loaded: those under test, those they compile, those consumers use. */
   readonly plugins?: readonly Plugin[];
   readonly consumers?: readonly ConsumerInput[];
@@ -114,6 +117,7 @@ export function makeEnv(input: EnvInput = {}): TestEnv {
   const places = new TokenPlaces();
   const env: TestEnv = {
     clock,
+    siblings: input.siblings,
     log: recordingLog(logged, {}),
     logged,
     metrics: openMetrics(),

@@ -10,6 +10,7 @@ import type { Counters } from "../../plugin/counters.ts";
 import type { InternalApi, NodeEnv, PluginSettings, StateRegistry } from "../../plugin/plugin.ts";
 import type { CredentialTable } from "../../plugin/plugin-consumer.ts";
 import type { Revocations } from "../../plugin/revocations.ts";
+import type { Siblings } from "../../plugin/siblings.ts";
 import { shownVariable, TokenPlaces } from "../../plugin/variables/token-places.ts";
 import { compileVariable } from "../../plugin/variables/variables.ts";
 import type { Consumers } from "../consumers/consumers.ts";
@@ -23,6 +24,8 @@ export interface NodeParts {
   readonly settings: PluginSettings;
   /** Counters that this node's workers share; absent where there is one process. */
   readonly counters?: Counters | undefined;
+  /** The other workers of this node; absent where there is one process. */
+  readonly siblings?: Siblings | undefined;
   /** Where tokens are on this node; without it the places that are known by their names. */
   readonly tokenPlaces?: TokenPlaces | undefined;
 }
@@ -54,6 +57,7 @@ export function openNode(
     metrics: parts.metrics,
     states: parts.states,
     counters: parts.counters,
+    siblings: parts.siblings,
     settings: parts.settings,
     revocations,
     // True: what the plugin's own compile made is asked for by the plugin under its own name.

@@ -207,12 +207,13 @@ export class Upstream implements UpstreamUnit {
     // Probes see the same for everybody; how requests end is a matter of the resource they belong to.
     const owner = `${conf.passive ? this.key : ""}:${digest(checksText)}`;
     const gate = this.#hold(`upstream:probes:${owner}`, () => new Gate(conf.concurrency));
+    const topic = `upstream:health:${owner}:${spec.id}`;
     const health = this.#hold(
-      `upstream:health:${owner}:${spec.id}`,
+      topic,
       () => {
         const held = spec.isName ? this.#env.dns.open(spec.host) : undefined;
         const former = this.#checking?.states.get(spec.id);
-        return new NodeHealth(this.#env, { spec, conf, tls: this.tls, gate, held, former });
+        return new NodeHealth(this.#env, { spec, conf, tls: this.tls, gate, held, former, topic });
       },
       (state) => state.close(),
     );

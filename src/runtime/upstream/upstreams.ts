@@ -8,6 +8,7 @@ import type { Log } from "../../base/log.ts";
 import type { Counter, Family, Metrics, Sample } from "../../base/metrics.ts";
 import type { IpSet } from "../../base/net/ip.ts";
 import type { StateRegistry } from "../../plugin/plugin.ts";
+import type { Siblings } from "../../plugin/siblings.ts";
 import { type UnitEnv, Upstream, type UpstreamHealth, type UpstreamIds } from "./compiled-upstream.ts";
 import type { Dns } from "./dns/dns.ts";
 import type { Probe } from "./health/node-health.ts";
@@ -29,6 +30,8 @@ export interface UpstreamsEnv {
   readonly denied?: IpSet | undefined;
   /** Where probes are counted, by outcome; default: a family of `metrics`. */
   readonly probes?: Family<Counter> | undefined;
+  /** The other workers of this node: how requests end is counted by all of them. */
+  readonly siblings?: Siblings | undefined;
   /** In [0, 1); default Math.random. */
   readonly random?: () => number;
 }

@@ -39,6 +39,11 @@ export class HealthState {
     return this.#status === "healthy" || this.#status === "mostly_healthy";
   }
 
+  /** Whether this would change anything. */
+  minds(kind: "success" | FailureKind): boolean {
+    return this.#status !== (kind === "success" ? "healthy" : "unhealthy");
+  }
+
   get counter(): HealthCounter {
     return {
       success: this.#success,

@@ -7,12 +7,13 @@ import type { Clock, Timer } from "../../../base/clock.ts";
 import { assertNever } from "../../../base/errors.ts";
 import type { Log } from "../../../base/log.ts";
 import type { Counter, Family } from "../../../base/metrics.ts";
+import type { Siblings, SiblingTopic } from "../../../plugin/siblings.ts";
 import type { HeldName } from "../dns/dns.ts";
 import type { Gate } from "../gate.ts";
 import type { TargetSpec } from "../target-list.ts";
 import type { AttemptOutcome, UpstreamTls } from "../upstream-unit.ts";
 import type { HealthConf, ProbeConf, Thresholds } from "./health-conf.ts";
-import { HealthState } from "./health-state.ts";
+import { type FailureKind, HealthState } from "./health-state.ts";
 
 export interface ProbeTarget {
   /** IP literal. */
@@ -40,11 +41,22 @@ export interface HealthEnv {
   readonly probe: Probe;
   readonly probes: Family<Counter>;
   readonly random: () => number;
+  /** The other workers of this node, who count with this one how requests end; absent where there is one process. */
+  readonly siblings?: Siblings | undefined;
+}
+
+/** What the end of a request says of a target. */
+interface Signal {
+  readonly kind: "success" | FailureKind;
+  /** At which the state changes; 0: nothing is counted. */
+  readonly threshold: number;
 }
 
 export interface HealthFacts {
   readonly spec: TargetSpec;
   readonly conf: HealthConf;
+  /** The same in every worker of this node. */
+  readonly topic: string;
   readonly tls: UpstreamTls | undefined;
   /** Limits the probes of one upstream. */
   readonly gate: Gate;
@@ -58,6 +70,7 @@ export class NodeHealth {
   readonly #env: HealthEnv;
   readonly #facts: HealthFacts;
   readonly #state: HealthState;
+  readonly #others: SiblingTopic | undefined;
   readonly #listeners = new Set<() => void>();
   readonly #abort = new AbortController();
   #timer: Timer | undefined;
@@ -72,6 +85,7 @@ export class NodeHealth {
     this.#env = env;
     this.#facts = facts;
     this.#state = new HealthState(facts.former);
+    this.#others = facts.conf.passive && env.siblings?.join(facts.topic, (message) => this.#hear(message));
   }
 
   get isUsable(): boolean {
@@ -106,6 +120,7 @@ export class NodeHealth {
     this.#abort.abort();
     this.#timer?.cancel();
     this.#listeners.clear();
+    this.#others?.leave();
     this.#facts.held?.release();
   }
 
@@ -118,33 +133,30 @@ export class NodeHealth {
   /** Passive check: how a request to this node ended. */
   observe(outcome: AttemptOutcome): void {
     const passive = this.#facts.conf.passive;
-    if (!passive) return;
+    const signal = passive && signalOf(outcome, passive);
+    // Most requests succeed at a healthy target, which says nothing new.
+    if (!signal || signal.threshold === 0 || !this.#state.minds(signal.kind)) return;
+    this.#count(signal);
+    this.#others?.tell(signal);
+  }
+
+  #hear(message: unknown): void {
+    const { kind, threshold } = message as Partial<Signal>; // checked here
+    if (kind !== "success" && kind !== "http" && kind !== "tcp" && kind !== "timeout") return;
+    if (typeof threshold === "number" && threshold > 0) this.#count({ kind, threshold });
+  }
+
+  #count({ kind, threshold }: Signal): void {
     const wasUsable = this.#state.isUsable;
-    switch (outcome.kind) {
-      case "response":
-        this.#judge(outcome.status, passive);
-        break;
-      // With its own counter off, a broken try counts as the status the client would see.
-      case "refused":
-        if (passive.tcpFailures > 0) this.#state.fail("tcp", passive.tcpFailures);
-        else this.#judge(502, passive);
-        break;
-      case "timeout":
-        if (passive.timeouts > 0) this.#state.fail("timeout", passive.timeouts);
-        else this.#judge(504, passive);
-        break;
-      case "aborted":
-        return;
-      default:
-        assertNever(outcome);
-    }
+    if (kind === "success") this.#state.succeed(threshold);
+    else this.#state.fail(kind, threshold);
     this.#announce(wasUsable);
   }
 
   #judge(status: number, thresholds: Thresholds): void {
-    const verdict = thresholds.verdicts[status];
-    if (verdict === 1) this.#state.succeed(thresholds.successes);
-    else if (verdict === 2) this.#state.fail("http", thresholds.httpFailures);
+    const signal = verdictOn(status, thresholds);
+    if (signal?.kind === "success") this.#state.succeed(signal.threshold);
+    else if (signal) this.#state.fail("http", signal.threshold);
   }
 
   #announce(wasUsable: boolean): void {
@@ -229,5 +241,29 @@ export class NodeHealth {
         assertNever(outcome);
     }
     this.#announce(wasUsable);
+  }
+}
+
+function verdictOn(status: number, thresholds: Thresholds): Signal | undefined {
+  const verdict = thresholds.verdicts[status];
+  if (verdict === 1) return { kind: "success", threshold: thresholds.successes };
+  return verdict === 2 ? { kind: "http", threshold: thresholds.httpFailures } : undefined;
+}
+
+/** With its own counter off, a broken try counts as the status the client would see. */
+function signalOf(outcome: AttemptOutcome, passive: Thresholds): Signal | undefined {
+  switch (outcome.kind) {
+    case "response":
+      return verdictOn(outcome.status, passive);
+    case "refused":
+      if (passive.tcpFailures > 0) return { kind: "tcp", threshold: passive.tcpFailures };
+      return verdictOn(502, passive);
+    case "timeout":
+      if (passive.timeouts > 0) return { kind: "timeout", threshold: passive.timeouts };
+      return verdictOn(504, passive);
+    case "aborted":
+      return undefined;
+    default:
+      return assertNever(outcome);
   }
 }
