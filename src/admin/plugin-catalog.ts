@@ -6,7 +6,7 @@
 import { withDefaults } from "../base/schema/schema-defaults.ts";
 import type { KindName } from "../model/kinds.ts";
 import type { DeclaredMembers } from "../model/named-secrets.ts";
-import type { WriteContext } from "../plugin/plugin.ts";
+import type { CredentialDefinition, WriteContext } from "../plugin/plugin.ts";
 import { declaredMembersOf } from "../runtime/field-opener.ts";
 import type { PluginRegistry, PluginSide } from "../runtime/plugins/plugin-registry.ts";
 import { type JudgeEnv, verdictOn } from "../runtime/record-verdict.ts";
@@ -32,6 +32,8 @@ export interface CatalogPlugin {
   readonly secretMembers: ReadonlySet<string>;
   /** Completes a consumer's configuration before it is checked and stored. @param previous as stored, opened */
   prepare(conf: Members, previous: Members | undefined): Members;
+  /** Gives a consumer's configuration a new secret or key; undefined when this plugin has none that could be rotated. */
+  readonly rotate: CredentialDefinition["rotate"];
   /** Why two configurations in different records cannot stand together; undefined when this plugin has no such rule. */
   readonly conflict: ((conf: Members, other: Members) => string | undefined) | undefined;
 }
@@ -106,6 +108,7 @@ function describe(registry: PluginRegistry, name: string, write: WriteContext): 
       conflict:
         plugin.conflict &&
         ((conf, other) => plugin.conflict?.(withDefaults(plugin.schema, conf), withDefaults(plugin.schema, other))),
+      rotate: credential?.rotate,
       prepare: (conf, previous) => credential?.prepare?.({ ...conf }, previous && { ...previous }, write) ?? conf,
     },
   ];

@@ -33,10 +33,13 @@ function put(view: RequestView, name: string, lower: string, value: string | und
   else view.headers.remove(lower);
 }
 
+/** What the challenge of a bearer token says beside the realm (RFC 6750 section 3.1). */
+export type ChallengeError = "invalid_token";
+
 /** What a configuration of an authentication plugin answers; made when it is compiled. */
 export interface Refusals {
   /** A 401 with the challenge; the text is the same for all reasons in compatibility mode `strict`. */
-  answer(message: string, reason: string): Answer;
+  answer(message: string, reason: string, error?: ChallengeError): Answer;
   /**
    * Ends a failed authentication: attaches the anonymous consumer when one is configured and exists
    * (then undefined: go on), else gives the answer to send.
@@ -56,10 +59,11 @@ const UNIFORM_MESSAGE = "Invalid user authorization";
 
 export function openRefusals(env: NodeEnv, options: RefusalOptions): Refusals {
   const { anonymousConsumer } = options;
-  const headers = Object.freeze(["WWW-Authenticate", options.challenge]);
+  const headersOf = (error?: ChallengeError): readonly string[] =>
+    Object.freeze(["WWW-Authenticate", error ? `${options.challenge}, error="${error}"` : options.challenge]);
   const strict = env.settings.compat === "strict";
-  const answer = (message: string, reason: string): Answer =>
-    jsonAnswer(401, { message: strict ? UNIFORM_MESSAGE : message }, reason, headers);
+  const answer = (message: string, reason: string, error?: ChallengeError): Answer =>
+    jsonAnswer(401, { message: strict ? UNIFORM_MESSAGE : message }, reason, headersOf(error));
   const noAnonymous = answer("Invalid user authorization", "anonymous_consumer_missing");
   return {
     answer,

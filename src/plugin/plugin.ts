@@ -121,6 +121,19 @@ export interface WriteContext {
   readonly compat: PluginSettings["compat"];
 }
 
+/** How long the former key goes on when a new one comes. */
+export interface Rotation {
+  readonly nowSeconds: number;
+  /** 0: not at all. */
+  readonly overlapSeconds: number;
+}
+
+export interface Rotated {
+  readonly conf: Readonly<Record<string, unknown>>;
+  /** What was made, to be shown once. */
+  readonly generated: Readonly<Record<string, string>>;
+}
+
 /** The consumer side of an authentication plugin. */
 export interface CredentialDefinition<S extends TSchema = TSchema, Data = unknown> {
   readonly schema: S;
@@ -144,6 +157,15 @@ export interface CredentialDefinition<S extends TSchema = TSchema, Data = unknow
     previous: Record<string, unknown> | undefined,
     write?: WriteContext,
   ): Record<string, unknown>;
+  /**
+   * Gives the configuration a new secret or key.
+   * @param given what the admin brings along @returns text: why it cannot be
+   */
+  rotate?(
+    conf: Readonly<Record<string, unknown>>,
+    given: Readonly<Record<string, unknown>>,
+    rotation: Rotation,
+  ): Rotated | string;
   /** Called with every reference resolved and defaults filled; throws GatewayError RECORD_INVALID when unusable. */
   compile(conf: Static<S>, env: NodeEnv): Data;
 }

@@ -308,6 +308,17 @@ describe("real answers are as described", () => {
     expect((await call("GET", `/revocations/${rules[0].name}`)).status).toBe(404);
   });
 
+  test("of rotations", async () => {
+    const conf = { plugins: { "jwt-auth": { key: "rotated", secret: "0123456789abcdef0123456789abcdef" } } };
+    await call("PUT", "/consumers/jack/credentials/rotated", conf);
+    expect((await call("POST", "/consumers/jack/credentials/rotated/rotate?dry_run=1")).status).toBe(200);
+    expect((await call("POST", "/consumers/jack/credentials/rotated/rotate")).status).toBe(200);
+    expect((await call("POST", "/consumers/jack/credentials/rotated/rotate?wait=all&timeout=50ms")).status).toBe(202);
+    expect((await call("POST", "/consumers/jack/rotate?overlap=x")).status).toBe(400);
+    expect((await call("POST", "/consumers/nobody/rotate")).status).toBe(404);
+    await call("DELETE", "/consumers/jack/credentials/rotated");
+  });
+
   test("of deletions", async () => {
     for (const [path] of [...RECORDS].reverse()) {
       expect((await call("DELETE", `${path}?dry_run=1&force=true`)).status).toBe(200);

@@ -94,7 +94,7 @@ describe("what plugins read", () => {
     const seen = new TokenPlaces();
     const env = {
       credentials: () => ({ get: () => undefined, resolvePending: () => undefined, size: 0 }),
-      settings: { compat: "default" },
+      settings: { compat: "default", tokenCache: { entries: 1, bytes: 1_000 } },
       states: openStates(systemClock),
       metrics: openMetrics(),
       clock: systemClock,

@@ -1,3 +1,4 @@
+import { createSecretKey } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { compileSchema } from "../../src/base/schema/schema.ts";
 import { answerHeader, bodyText, makeEnv, metricValue } from "../../src/plugin/testkit/testkit.ts";
@@ -254,6 +255,22 @@ describe("a refusal", () => {
     expect(answerHeader(answer, "www-authenticate")).toBe('Bearer realm="my api"');
   });
 
+  test.each([
+    { says: "a refused token", compat: "default", token: "x", challenge: 'Bearer realm="jwt", error="invalid_token"' },
+    {
+      says: "a refused token, strictly",
+      compat: "strict",
+      token: "x",
+      challenge: 'Bearer realm="jwt", error="invalid_token"',
+    },
+    { says: "a refused token, as APISIX 3.5 does", compat: "apisix-3.5", token: "x", challenge: 'Bearer realm="jwt"' },
+    { says: "no token", compat: "default", token: undefined, challenge: 'Bearer realm="jwt"' },
+  ] as const)("of $says says in its challenge what is wrong", async ({ compat, token, challenge }) => {
+    const node = openJwtNode({ settings: { compat }, jack: { secret: SECRET } });
+    const { answer } = token === undefined ? await node.call({}) : await node.callWith(token);
+    expect(answerHeader(answer, "www-authenticate")).toBe(challenge);
+  });
+
   test("becomes the anonymous consumer, if there is one", async () => {
     const node = openJwtNode({ route: { anonymous_consumer: "guest", hide_credentials: true } });
     const before = await node.callWith("junk");
@@ -310,4 +327,27 @@ test("keys of another algorithm do not confuse the compiled credential", () => {
   expect(() =>
     env.setConsumer({ username: "a", auth: { "jwt-auth": { key: "a", algorithm: "ES256", ...keyOf("ES384").conf } } }),
   ).toThrow("public_key is on curve secp384r1, ES256 needs prime256v1");
+});
+
+describe("a former key", () => {
+  const former = `${SECRET}former`;
+  const signed = (secret: string) => makeToken({ key: createSecretKey(Buffer.from(secret, "utf8")) });
+
+  test("verifies until its end and not after, remembered tokens included", async () => {
+    const node = openJwtNode();
+    const notAfter = Math.floor(node.env.clock.nowMs() / 1_000) + 60;
+    node.jack({
+      secret: SECRET,
+      previous_keys: [
+        { secret: `${SECRET}older`, not_after: 1 },
+        { secret: former, not_after: notAfter },
+      ],
+    });
+    expect((await node.callWith(signed(former))).status).toBe(200);
+    expect((await node.callWith(signed(`${SECRET}older`))).message).toBe("failed to verify jwt");
+    expect((await node.callWith(signed(SECRET))).status).toBe(200);
+    node.env.clock.advance(60_000);
+    expect((await node.callWith(signed(former))).message).toBe("failed to verify jwt");
+    expect((await node.callWith(signed(SECRET))).status).toBe(200);
+  });
 });

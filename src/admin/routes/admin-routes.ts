@@ -10,6 +10,7 @@ import { HISTORY_ROUTES } from "./history-routes.ts";
 import { NODE_ROUTES } from "./node-routes.ts";
 import { recordRoutes } from "./record-routes.ts";
 import { REVOCATION_ROUTES } from "./revocation-routes.ts";
+import { ROTATE_ROUTES } from "./rotate-routes.ts";
 import { schemaRoutes } from "./schema-routes.ts";
 
 export interface AdminRouteOptions {
@@ -29,6 +30,7 @@ export function adminRoutes(options: AdminRouteOptions): readonly AdminRoute[] {
     ...CLUSTER_ROUTES,
     ...HISTORY_ROUTES,
     ...REVOCATION_ROUTES,
+    ...ROTATE_ROUTES,
     get("/openapi.json", readOperation("getOpenApi", { type: "object" }), ({ catalog }) =>
       describeApi(catalog, described),
     ),

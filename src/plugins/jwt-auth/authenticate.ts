@@ -50,6 +50,7 @@ export function compileAuthentication(parts: AuthenticationParts): PhaseHandler 
   const settle = (view: RequestView, token: string, verified: VerifiedToken): Refusal | undefined => {
     const { credential, payload } = verified;
     const nowSeconds = Math.floor(parts.nowMs() / 1000);
+    if (nowSeconds >= verified.keyUntil) return "bad_signature";
     const failure = checkClaims(payload, rules, nowSeconds, credential.data.graceSeconds);
     if (failure !== undefined) return failure;
     if (revocationOf(verified, token, revocations)) return "revoked";
@@ -68,8 +69,9 @@ export function compileAuthentication(parts: AuthenticationParts): PhaseHandler 
     const { data } = credential;
     if (data.verifier === undefined) return refuse(view, "unusable_key");
     if (parsed.algorithm !== data.algorithm) return refuse(view, "wrong_algorithm");
-    if (!data.verifier.verify(parsed.signingInput, parsed.signature)) return refuse(view, "bad_signature");
-    const verified = new VerifiedToken(credential, freezeDeep(parsed.payload));
+    const keyUntil = keyUntilOf(data, parsed, parts.nowMs() / 1000);
+    if (keyUntil === 0) return refuse(view, "bad_signature");
+    const verified = new VerifiedToken(credential, freezeDeep(parsed.payload), keyUntil);
     const failure = settle(view, token, verified);
     if (failure !== undefined) return refuse(view, failure);
     cache.remember(token, keyClaim, verified);
@@ -96,6 +98,19 @@ export function compileAuthentication(parts: AuthenticationParts): PhaseHandler 
     // A reference that cannot be resolved leaves the key unknown.
     return pending.then(verifyThen, verifyThen);
   };
+}
+
+/** NumericDate until which the key counts that made the signature, for ever where it is the current one; 0: none did. */
+function keyUntilOf(
+  { verifier, previous }: JwtCredential,
+  { signingInput, signature }: ParsedToken,
+  nowSeconds: number,
+): number {
+  if (verifier?.verify(signingInput, signature)) return Number.POSITIVE_INFINITY;
+  for (const one of previous) {
+    if (nowSeconds < one.notAfter && one.verifier.verify(signingInput, signature)) return one.notAfter;
+  }
+  return 0;
 }
 
 /** The payload is handed to other plugins and to later requests with the same token: nobody may edit it. */

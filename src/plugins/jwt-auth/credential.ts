@@ -26,6 +26,17 @@ import { openLimitedWarn, type Warn } from "../../base/limited-log.ts";
 import { isReference } from "../../base/reference.ts";
 import { Defaulted } from "../../plugin/defaulted.ts";
 import type { CredentialDefinition, NodeEnv, WriteContext } from "../../plugin/plugin.ts";
+import { rotateKey } from "./rotate-key.ts";
+
+/** A key of which the caller may still hold tokens; the same algorithm as the current one. */
+const PreviousKey = Type.Object(
+  {
+    secret: Type.Optional(Type.String({ minLength: 1 })),
+    public_key: Type.Optional(Type.String()),
+    not_after: Type.Integer({ minimum: 0 }),
+  },
+  { additionalProperties: false },
+);
 
 const ConsumerConf = Type.Object(
   {
@@ -37,6 +48,7 @@ const ConsumerConf = Type.Object(
     lifetime_grace_period: Defaulted(Type.Integer({ minimum: 0, default: 0 })),
     public_key: Type.Optional(Type.String()),
     private_key: Type.Optional(Type.String()),
+    previous_keys: Type.Optional(Type.Array(PreviousKey, { maxItems: 3 })),
   },
   {
     dependencies: {
@@ -54,6 +66,14 @@ const ConsumerConf = Type.Object(
 );
 type ConsumerConf = Static<typeof ConsumerConf>;
 
+export interface PreviousVerifier {
+  readonly verifier: Verifier;
+  /** NumericDate from which on it verifies nothing. */
+  readonly notAfter: number;
+}
+
+const NO_PREVIOUS: readonly PreviousVerifier[] = Object.freeze([]);
+
 /** A credential ready to verify and sign with. */
 export interface JwtCredential {
   readonly algorithm: Algorithm;
@@ -63,6 +83,8 @@ export interface JwtCredential {
   readonly lifetimeSeconds: number;
   /** undefined when the secret turned out to be no base64: no token can ever be right. */
   readonly verifier: Verifier | undefined;
+  /** Tried in turn after `verifier`, each until its second; mostly none. */
+  readonly previous: readonly PreviousVerifier[];
   /** "incomplete": a key or a decodable secret is missing; "unusable": the private key cannot be used. */
   readonly signer: Signer | "incomplete" | "unusable";
   /** The public key as configured, for the header of RS and ES tokens; of a private key its public half. */
@@ -72,10 +94,11 @@ export interface JwtCredential {
 export const jwtCredential: CredentialDefinition<typeof ConsumerConf, JwtCredential> = {
   schema: ConsumerConf,
   keyAttribute: "key",
-  encryptFields: ["secret", "private_key"],
+  encryptFields: ["secret", "private_key", "previous_keys.secret"],
   hiddenFields: ["key"], // whoever knows it is given a token by an open sign endpoint
-  check: checkConf,
+  check: (conf, write) => checkConf(conf, write) ?? previousError(conf, write),
   prepare: prepareConf,
+  rotate: rotateKey,
   compile: compileConf,
 };
 
@@ -108,6 +131,21 @@ function checkConf(conf: ConsumerConf, write?: WriteContext): string | undefined
     if (isGatewayError(error)) return error.message;
     throw error;
   }
+}
+
+/** Former keys are held to what holds for the current one. */
+function previousError(conf: ConsumerConf, write?: WriteContext): string | undefined {
+  const algorithm = conf.algorithm ?? "HS256";
+  if (isReference(algorithm)) return undefined;
+  const [wanted, other] = isHmac(algorithm) ? (["secret", "public_key"] as const) : (["public_key", "secret"] as const);
+  for (const [i, { not_after: _, ...key }] of (conf.previous_keys ?? []).entries()) {
+    const where = `previous_keys ${i + 1}`;
+    if (key[wanted] === undefined || key[other] !== undefined) return `${where}: ${wanted} is needed with ${algorithm}`;
+    const { secret: _s, public_key: _p, private_key: _k, previous_keys: _o, ...rest } = conf;
+    const error = checkConf({ ...rest, ...key }, write);
+    if (error !== undefined) return `${where}: ${error}`;
+  }
+  return undefined;
 }
 
 /** Gives an HMAC consumer without secret the one it had, or a new one of 44 base64 characters; not in `strict`. */
@@ -164,9 +202,20 @@ function made(
     graceSeconds: conf.lifetime_grace_period,
     lifetimeSeconds: conf.exp,
     verifier,
+    previous: conf.previous_keys === undefined ? NO_PREVIOUS : compilePrevious(conf, conf.previous_keys),
     signer,
     publicKeyText,
   });
+}
+
+function compilePrevious(conf: ConsumerConf, keys: readonly Static<typeof PreviousKey>[]): readonly PreviousVerifier[] {
+  const { algorithm } = conf;
+  return keys.map(({ secret = "", public_key: pem = "", not_after: notAfter }) => ({
+    verifier: isHmac(algorithm)
+      ? new HmacKey(algorithm, secret, conf.base64_secret)
+      : keyPairVerifier(algorithm, publicKey(algorithm, pem).key),
+    notAfter,
+  }));
 }
 
 function compileSigner(

@@ -83,7 +83,7 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): Authentication {
     keyClaim: conf.key_claim_name,
     storeInCtx: conf.store_in_ctx,
     refusals,
-    outcomes: openOutcomes(refusals, env.metrics),
+    outcomes: openOutcomes(refusals, env.metrics, env.settings.compat === "apisix-3.5"),
     revocations: env.revocations,
     decoy: strict,
     nowMs: () => env.clock.nowMs(),

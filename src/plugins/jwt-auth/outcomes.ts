@@ -32,12 +32,16 @@ export interface Outcomes {
 
 const REFUSALS = Object.keys(MESSAGES) as readonly Refusal[];
 
-export function openOutcomes(refusals: Refusals, metrics: Metrics): Outcomes {
+/** @param plain challenges say nothing beside the realm, as in APISIX */
+export function openOutcomes(refusals: Refusals, metrics: Metrics, plain: boolean): Outcomes {
   const family = metrics.counter("jotgate_jwt_total", "Requests on jwt-auth routes by outcome", ["outcome"]);
   const counters = new Map<Outcome, Counter>(
     [...REFUSALS, "ok" as const, "anonymous" as const].map((outcome) => [outcome, family.child(outcome)]),
   );
-  const answers = new Map(REFUSALS.map((why) => [why, refusals.answer(MESSAGES[why], `jwt_${why}`)]));
+  // Without a token there is none that could be invalid.
+  const errorOf = (why: Refusal): "invalid_token" | undefined =>
+    plain || why === "missing" ? undefined : "invalid_token";
+  const answers = new Map(REFUSALS.map((why) => [why, refusals.answer(MESSAGES[why], `jwt_${why}`, errorOf(why))]));
   return {
     count: (outcome) => counters.get(outcome)?.inc(),
     // True: one answer was made for each.

@@ -15,12 +15,15 @@ import type { JwtCredential } from "./credential.ts";
 export class VerifiedToken implements RevocableToken {
   readonly credential: Credential<JwtCredential>;
   readonly payload: Claims;
+  /** NumericDate from which on the key that signed it counts no more. */
+  readonly keyUntil: number;
   checked = 0;
   fingerprint: Fingerprint | undefined = undefined;
 
-  constructor(credential: Credential<JwtCredential>, payload: Claims) {
+  constructor(credential: Credential<JwtCredential>, payload: Claims, keyUntil = Number.POSITIVE_INFINITY) {
     this.credential = credential;
     this.payload = payload;
+    this.keyUntil = keyUntil;
   }
 
   get consumer(): string {
