@@ -98,7 +98,11 @@ export class Exchange {
     const { routing } = this.context;
     const pending = routing.needsBody ? loadBodyVariables(this.view) : undefined;
     if (pending === undefined) this.#start();
-    else void pending.then(() => this.#start());
+    else
+      pending.then(
+        () => this.#start(),
+        (error: unknown) => this.crash(error),
+      );
   }
 
   /** The gateway itself answers an error. */

@@ -109,7 +109,7 @@ export class Relay implements TunnelSink {
   }
 
   onTunnelEnd(): void {
-    this.#connection.endTunnel();
+    this.#connection.endTunnel(this.#exchange.view.head.upgrade === "websocket");
   }
 
   upstreamDrained(): void {
@@ -121,8 +121,9 @@ export class Relay implements TunnelSink {
     const { lines } = response.headers;
     const none = view.head.method === "HEAD" || response.status === 204 || response.status === 304;
     if (none) {
-      // A 204 has no length; a HEAD or 304 shows the one a GET would have (RFC 9110 section 8.6).
-      if (head.length >= 0 && response.status !== 204) lines.push("Content-Length", String(head.length));
+      // A 204 has no length; a HEAD or 304 shows the one a GET would have (RFC 9110 section 8.6), which filters change.
+      if (head.length >= 0 && response.status !== 204 && response.filters.length === 0)
+        lines.push("Content-Length", String(head.length));
       if (!bodiless) this.#mode = DROP;
       reply.head(response.status, lines, FRAMING_NONE, this.#hasDate);
     } else if (bodiless) reply.head(response.status, lines, 0, this.#hasDate);

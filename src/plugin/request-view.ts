@@ -54,6 +54,8 @@ export interface RequestHead {
   readonly body: RequestBody;
   /** Client's protocol upgrade token in lower case ("websocket"), if any. */
   readonly upgrade: string | undefined;
+  /** `compat: strict`: conditions on a body that two programs may read differently refuse the request. */
+  readonly strict?: boolean;
   /** Monotonic milliseconds when the head was complete. */
   readonly startedMs: number;
 }

@@ -5,6 +5,7 @@
  */
 import { Type } from "typebox";
 import { Defaulted } from "../plugin/defaulted.ts";
+import type { HeaderList } from "../plugin/headers.ts";
 import { definePlugin, type NodeEnv } from "../plugin/plugin.ts";
 import { bareAnswer } from "../plugin/plugin-answer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
@@ -65,6 +66,12 @@ export const cors = definePlugin({
     const timing = conf.timing_allow_origins_by_regex
       ? compileRegex(conf.timing_allow_origins_by_regex)
       : conf.timing_allow_origins && compileOrigins(conf.timing_allow_origins);
+    const varies =
+      conf.allow_origins !== "*" ||
+      conf.allow_origins_by_regex !== undefined ||
+      conf.allow_origins_by_metadata !== undefined ||
+      conf.timing_allow_origins_by_regex !== undefined ||
+      (conf.timing_allow_origins !== undefined && conf.timing_allow_origins !== "*");
     const methods = conf.allow_methods === "**" ? ALL_METHODS : conf.allow_methods;
 
     const allowed: AllowOrigin = (origin) => {
@@ -83,7 +90,7 @@ export const cors = definePlugin({
       headerFilter(view, response) {
         const origin = originOf(view);
         const allow = allowed(origin);
-        if (conf.allow_origins !== "*") response.headers.append("Vary", "Origin");
+        if (varies && !variesBy(response.headers, "origin")) response.headers.append("Vary", "Origin");
         if (allow !== undefined) writeHeaders(view, response, allow);
         const timingAllow = timing ? timing(origin) : undefined;
         if (timingAllow !== undefined && matches(origin, timingAllow))
@@ -103,6 +110,12 @@ export const cors = definePlugin({
     }
   },
 });
+
+/** Whether caches are told already. @param lower name of a request header */
+function variesBy(headers: HeaderList, lower: string): boolean {
+  const names = headers.getAll("vary").flatMap((line) => line.toLowerCase().split(","));
+  return names.some((name) => name.trim() === lower || name.trim() === "*");
+}
 
 const NOTE = "cors_origin";
 const ASKED_HEADERS = "access-control-request-headers";

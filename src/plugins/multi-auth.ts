@@ -41,7 +41,7 @@ export const multiAuth = definePlugin({
       for (const [name, inner] of Object.entries(one)) compiled.push(env.plugin(name, inner));
     const tries = compiled.flatMap((phases) => (phases.rewrite ? [phases.rewrite] : []));
     return {
-      rewrite: (view) => tryFrom(tries, 0, view, undefined),
+      rewrite: (view) => tryFrom(tries, 0, view, []),
       close() {
         for (const phases of compiled) phases.close?.();
       },
@@ -59,25 +59,31 @@ function innerError(name: string, conf: unknown, find: FindPlugin): string | und
   return error === undefined ? undefined : `plugin ${name} check schema failed: ${error}`;
 }
 
-function tryFrom(tries: readonly PhaseHandler[], from: number, view: RequestView, last: Answer | undefined) {
-  let refusal = last;
+function tryFrom(
+  tries: readonly PhaseHandler[],
+  from: number,
+  view: RequestView,
+  before: readonly Answer[],
+): Answer | undefined | Promise<Answer | undefined> {
+  const refusals = [...before];
   for (let at = from; at < tries.length; at++) {
     const result = tries[at]?.(view);
     if (result === undefined) return undefined;
     if (result instanceof Promise)
-      return result.then((answer): Answer | undefined | Promise<Answer | undefined> =>
-        answer === undefined ? undefined : tryFrom(tries, at + 1, view, answer),
+      return result.then((answer) =>
+        answer === undefined ? undefined : tryFrom(tries, at + 1, view, [...refusals, answer]),
       );
-    refusal = result;
+    refusals.push(result);
   }
-  return failed(refusal);
+  return failed(refusals);
 }
 
-/** Carries the challenge of the plugin that was asked last. */
-function failed(last: Answer | undefined): Answer {
-  const challenge: string[] = [];
-  const lines = last?.headers ?? [];
-  for (let i = 0; i < lines.length; i += 2)
-    if (lines[i] === "WWW-Authenticate") challenge.push("WWW-Authenticate", lines[i + 1] ?? "");
-  return jsonAnswer(401, { message: "Authorization Failed" }, "multi_auth_failed", challenge);
+/** Carries the challenge of every plugin that was asked (RFC 9110 section 11.6.1). */
+function failed(refusals: readonly Answer[]): Answer {
+  const challenges = new Set<string>();
+  for (const { headers } of refusals)
+    for (let i = 0; i < headers.length; i += 2)
+      if (headers[i] === "WWW-Authenticate") challenges.add(headers[i + 1] ?? "");
+  const lines = [...challenges].flatMap((challenge) => ["WWW-Authenticate", challenge]);
+  return jsonAnswer(401, { message: "Authorization Failed" }, "multi_auth_failed", lines);
 }

@@ -279,6 +279,17 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
     expect(upstream.connections).toBe(1);
   });
 
+  test("HEAD shows no length of a body that a filter would change", async () => {
+    const upstream = await ok("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n");
+    const plugin: PluginPhases = {
+      headerFilter: (_view, response) => response.filterBody({ limitBytes: 1000, apply: (body) => body }),
+    };
+    const gateway = await open(routingOf({ "*": { upstream: upstreamOf([upstream.port]), plugins: [plugin] } }));
+    const got = await send(gateway.port, "HEAD / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    expect(got).toMatch(/^HTTP\/1\.1 200 /);
+    expect(got).not.toMatch(/content-length/i);
+  });
+
   test("a body larger than its filter takes is a 502", async () => {
     const upstream = await ok(`HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n${"a".repeat(500)}`);
     const plugin: PluginPhases = {

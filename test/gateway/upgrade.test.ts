@@ -167,6 +167,24 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
     client.close();
   });
 
+  test("the client's end ends the upstream's side, also when the upstream keeps talking", async () => {
+    const closed: boolean[] = [];
+    const upstream = await raw((socket, seen) => {
+      if (seen.endsWith("\r\n\r\n")) socket.write(SWITCH);
+      const talking = setInterval(() => socket.write("still here"), 50);
+      socket.on("close", () => {
+        clearInterval(talking);
+        closed.push(true);
+      });
+    });
+    const gateway = await open({ upstream: upstreamOf([upstream.port]), websocket: true });
+    const client = await openClient(gateway.port);
+    client.send(SHAKE);
+    await client.until((t) => t.includes("still here"));
+    client.socket.end();
+    await waitFor(() => closed.length > 0, 8000);
+  });
+
   test("a tunnel in which nothing moves is closed by the read time-out", async () => {
     const upstream = await raw((socket) => void socket.write(SWITCH));
     const gateway = await open({

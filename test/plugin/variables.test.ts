@@ -1,9 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { FakeClock } from "../../src/base/clock.ts";
+import { RequestView } from "../../src/plugin/request-view.ts";
 import { makeResponse, makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
 import { loadBodyVariables, needsBody } from "../../src/plugin/variables/body-variables.ts";
 import { compileVariable } from "../../src/plugin/variables/variables.ts";
 
+const FORM_TYPE = "application/x-www-form-urlencoded";
 const REQUEST: ViewInput = {
   method: "POST",
   target: "/a%20b?v=1&v=2&flag&empty=&q=a+b%26c",
@@ -148,6 +150,32 @@ describe("body variables", () => {
     await loadBodyVariables(view);
     expect(read(view)).toEqual(want);
     expect(loadBodyVariables(view)).toBeUndefined();
+  });
+
+  test.each<{ says: string; headers: readonly string[]; body: string; target?: string; accepted?: boolean }>([
+    { says: "one reading", headers: ["Content-Type", FORM_TYPE], body: "a=1&b=2", accepted: true },
+    { says: "a repeated argument", headers: ["Content-Type", FORM_TYPE], body: "a=1&%61=2" },
+    { says: "two types", headers: ["Content-Type", FORM_TYPE, "Content-Type", "application/json"], body: "a=1" },
+    { says: "an encoding", headers: ["Content-Type", FORM_TYPE, "Content-Encoding", "gzip"], body: "a=1" },
+    { says: "a repeated member", headers: ["Content-Type", "application/json"], body: '{"a":1,"\\u0061":2}' },
+    { says: "no JSON", headers: ["Content-Type", "application/json"], body: "{" },
+    {
+      says: "two queries",
+      headers: ["Content-Type", "application/json"],
+      body: '{"query":"{a}"}',
+      target: "/?query={b}",
+    },
+    { says: "more than is read", headers: ["Content-Type", FORM_TYPE], body: `a=${"x".repeat(2_000_000)}` },
+  ])("in strict a body with $says: $accepted", async ({ headers, body, target = "/", accepted = false }) => {
+    const made = makeView({ method: "POST", target, headers, body });
+    const view = new RequestView({ ...made.head, strict: true });
+    const loading = Promise.resolve(loadBodyVariables(view)).then(
+      () => true,
+      () => false,
+    );
+    expect(await loading).toBe(accepted);
+    expect(compileVariable("post_arg_a")(view)).toBe(accepted ? "1" : undefined);
+    await loadBodyVariables(made);
   });
 
   test("a body that is too large has no variables and is not read", () => {

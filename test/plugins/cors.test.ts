@@ -84,6 +84,20 @@ describe("cors", () => {
     expect(response.headers.getAll("vary")).toEqual(["Via", "Origin"]);
   });
 
+  test.each([
+    { conf: {}, vary: [] },
+    { conf: { allow_origins: "http://a.com" }, vary: ["Origin"] },
+    { conf: { allow_origins_by_regex: [".*\\.com$"] }, vary: ["Origin"] },
+    { conf: { allow_origins_by_metadata: ["key_1"] }, vary: ["Origin"] },
+    { conf: { timing_allow_origins: "http://a.com" }, vary: ["Origin"] },
+    { conf: { timing_allow_origins: "*" }, vary: [] },
+    { conf: { allow_origins: "**" }, sent: { Vary: "Accept, origin" }, vary: ["Accept, origin"] },
+    { conf: { allow_origins: "**" }, sent: { Vary: "*" }, vary: ["*"] },
+  ])("an answer that depends on Origin says so once: $conf, $sent", async ({ conf, sent = {}, vary }) => {
+    for (const origin of ["http://a.com", "http://b.org"])
+      expect((await exchange(conf, origin, sent)).response.headers.getAll("vary")).toEqual(vary);
+  });
+
   test("the upstream's own headers are replaced", async () => {
     const { response } = await exchange({}, "http://a.com", { "access-control-allow-origin": "http://other.com" });
     expect(response.headers.getAll("access-control-allow-origin")).toEqual(["*"]);

@@ -21,6 +21,8 @@ interface Signing {
   method?: string;
   extra?: Record<string, string>;
   body?: string;
+  /** Lines that are not signed. */
+  more?: readonly string[];
 }
 
 function signed(options: Signing = {}) {
@@ -37,7 +39,7 @@ function signed(options: Signing = {}) {
   return makeView({
     method,
     target,
-    headers: { Authorization: authorization, ...sent },
+    headers: [...Object.entries({ Authorization: authorization, ...sent }).flat(), ...(options.more ?? [])],
     ...(options.body === undefined ? {} : { body: options.body }),
   });
 }
@@ -87,6 +89,12 @@ describe("hmac-auth", () => {
       options: {},
       reason: "algorithm_not_allowed",
     },
+    {
+      says: "a signed header that stands there twice",
+      options: { names: "@request-target date x-a", extra: { "x-a": "1" }, more: ["X-A", "2"] },
+      reason: "signed_header_repeated",
+    },
+    { says: "two dates", options: { more: ["Date", NOW] }, reason: "signed_header_repeated" },
     { says: "no date", options: { date: undefined }, reason: "date_missing_or_skewed" },
     { says: "an old date", options: { date: "Tue, 14 Nov 2023 22:08:19 GMT" }, reason: "date_missing_or_skewed" },
     { says: "a date that is none", options: { date: "2023-11-14" }, reason: "date_missing_or_skewed" },

@@ -79,6 +79,7 @@ export function readRequest(raw: RawHead, settings: GatewaySettings): ReadReques
     connection,
     body: raw.body,
     upgrade: scan.upgradeAsked && scan.upgrade !== undefined ? scan.upgrade.toLowerCase() : undefined,
+    strict: settings.paths.strict === true,
     startedMs: raw.startedMs,
   });
   if (connection.realIpTrusted) applyRealIp(view, settings);

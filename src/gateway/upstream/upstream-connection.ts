@@ -41,6 +41,8 @@ const LENGTH = 3;
 const CHUNKED = 4;
 const UNTIL_CLOSE = 5;
 const TUNNEL = 6;
+/** What a WebSocket's upstream may still say when its client has gone. */
+const LAST_WORDS_MS = 2_000;
 const CLOSED = 7;
 
 export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
@@ -50,6 +52,7 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
   #call: UpstreamCall | undefined;
   #timeouts: Timeouts;
   #state = CONNECTING;
+  #isLeaving = false;
   #head: ResponseHead | undefined;
   #partial: Buffer | undefined;
   #left = 0;
@@ -197,9 +200,12 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
   }
 
   /** Ends the sending side of a tunnel. */
-  endTunnel(): void {
+  endTunnel(isWebSocket: boolean): void {
     this.writeHeld();
     this.#socket?.end();
+    if (!isWebSocket) return; // other protocols may go on with one half
+    this.#isLeaving = true;
+    this.#home.wheel.arm(this, LAST_WORDS_MS);
   }
 
   /** The call gives up: the socket goes, the call hears nothing more. */
@@ -234,7 +240,7 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
     }
     this.#owned = owned;
     this.#answered = true;
-    if (!this.#sending && this.#sentAll) this.#home.wheel.arm(this, this.#timeouts.readMs);
+    if (!this.#sending && this.#sentAll && !this.#isLeaving) this.#home.wheel.arm(this, this.#timeouts.readMs);
     this.#consume(chunk, 0);
     call.onFlush();
   }

@@ -3,8 +3,10 @@
  * Whoever compiled one of them (see `needsBody`) calls `loadBodyVariables` before it reads them; the body is parsed at
  * most once per request and kind, and still goes upstream.
  */
+import { GatewayError } from "../../base/errors.ts";
 import { parseJson } from "../../base/json/json.ts";
 import { compileJsonPath } from "../../base/json/json-path.ts";
+import { repeatedMember } from "../../base/json/json-repeated.ts";
 import type { RequestView } from "../request-view.ts";
 import { decodeFormText, firstArg, type Variable, type VariableValue } from "./args.ts";
 import { type GraphqlFacts, parseGraphql } from "./graphql.ts";
@@ -18,20 +20,56 @@ export function needsBody(name: string): boolean {
 
 /**
  * Reads the body so that variables can look into it.
- * @returns undefined when there is nothing to wait for; never rejects for a body that is too large, which has no variables
+ * @returns undefined when there is nothing to wait for; a body that is too large has no variables
+ * @throws GatewayError REQUEST_INVALID in `strict`, by rejecting, for a body that can be read in two ways, and for one that
+ *         is too large to be read
  */
 export function loadBodyVariables(view: RequestView): Promise<void> | undefined {
   if (view.note(NOTE) !== undefined) return undefined;
   const length = view.body.length;
-  if (length === 0 || (length ?? 0) > BODY_LIMIT_BYTES) {
+  const strict = view.head.strict === true;
+  if (length === 0 || ((length ?? 0) > BODY_LIMIT_BYTES && !strict)) {
     view.setNote(NOTE, new ReadBody(""));
     return undefined;
   }
   return view.body.read(BODY_LIMIT_BYTES).then(
-    (bytes) => view.setNote(NOTE, new ReadBody(bytes.toString())),
-    // Too large or gone: whoever sends the request on meets the same fault and answers it.
-    () => view.setNote(NOTE, new ReadBody("")),
+    (bytes) => {
+      const text = bytes.toString();
+      const doubt = strict ? bodyDoubt(view, text) : undefined;
+      if (doubt !== undefined)
+        throw new GatewayError("REQUEST_INVALID", { message: `a condition on the body: ${doubt}` });
+      view.setNote(NOTE, new ReadBody(text));
+    },
+    (error: unknown) => {
+      if (strict) throw error;
+      // Too large or gone: whoever sends the request on meets the same fault and answers it.
+      view.setNote(NOTE, new ReadBody(""));
+    },
   );
+}
+
+/** Why two programs may read this body differently. */
+function bodyDoubt(view: RequestView, text: string): string | undefined {
+  if (view.headers.getAll("content-type").length > 1) return "it has two Content-Types";
+  if (view.headers.has("content-encoding")) return "it is encoded";
+  if (isType(view, FORM)) return repeats(formNames(text)) ? "an argument repeats" : undefined;
+  if (isType(view, "multipart/form-data")) return repeats(partNames(text)) ? "a field repeats" : undefined;
+  if (!isType(view, "application/json")) return undefined;
+  if (!parseJson(text).ok) return "it is no JSON";
+  if (repeatedMember(text) !== undefined) return "a member repeats";
+  return firstArg(view.query, "query") === undefined ? undefined : "a query stands in the target too";
+}
+
+function repeats(names: readonly string[]): boolean {
+  return new Set(names).size < names.length;
+}
+
+function formNames(text: string): readonly string[] {
+  return text.split("&").map((pair) => decodeFormText(pair.split("=", 1)[0] ?? ""));
+}
+
+function partNames(text: string): readonly string[] {
+  return [...text.matchAll(/content-disposition:[^\r\n]*;\s*name="([^"]*)"/gi)].map((match) => match[1] ?? "");
 }
 
 /** Whether a plugin's configuration names such a variable anywhere, as text or in a template. */

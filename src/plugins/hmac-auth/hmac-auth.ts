@@ -74,6 +74,7 @@ export const hmacAuth = definePlugin({
       algorithm: refused("algorithm_not_allowed"),
       date: refused("date_missing_or_skewed"),
       headers: refused("headers_not_signed"),
+      repeated: refused("signed_header_repeated"),
       signature: refused("signature_wrong"),
       digest: refused("digest_wrong"),
     };
@@ -88,6 +89,9 @@ export const hmacAuth = definePlugin({
       if (date === undefined || Math.abs(Math.floor(env.clock.nowMs() / 1000) - date) > conf.clock_skew)
         return REFUSED.date;
       const signed = new Set(signature.headers.map((name) => name.toLowerCase()));
+      // The signature covers one line of them, the upstream may read another.
+      for (const name of [...signed, "date", "digest"])
+        if (view.headers.getAll(name).length > 1) return REFUSED.repeated;
       return mustSign.every((name) => signed.has(name)) ? undefined : REFUSED.headers;
     };
     const verify = (view: RequestView, signature: Signature, found: Credential<KeyObject> | undefined): boolean => {
