@@ -28,6 +28,46 @@ function sendRaw(bytes: string): Promise<string> {
   });
 }
 
+describe("a write refuses query arguments that it does not know, and writes nothing", () => {
+  test.each([
+    { query: "dryRun=1", hint: "did you mean dry_run?" },
+    { query: "dry-run=1", hint: "did you mean dry_run?" },
+    { query: "DRY_RUN=1", hint: "did you mean dry_run?" },
+    { query: "dryrun", hint: "did you mean dry_run?" },
+    { query: "dry_run=1&waitt=all", hint: "did you mean wait?" },
+    { query: "timeOut=2s", hint: "did you mean timeout?" },
+    { query: "foo=1", hint: "a write takes dry_run, wait, timeout, ttl, force" },
+    { query: "replaces=x", hint: "a write takes dry_run, wait, timeout, ttl, force" },
+  ])("$query", async ({ query, hint }) => {
+    const name = /[^=&]+(?==[^=]*$|$)/.exec(query)?.[0];
+    const error_msg = `unknown argument ${name}, nothing was written; ${hint}`;
+    const body = { ...route, desc: "must not be written" };
+    for (const [method, path] of [
+      ["PUT", "/routes/unknown-argument"],
+      ["POST", "/routes"],
+      ["PATCH", "/routes/1"],
+      ["DELETE", "/routes/1"],
+      ["POST", "/store/epoch"],
+      ["POST", "/encryption/reseal"],
+    ] as const) {
+      if (query === "replaces=x" && path === "/store/epoch") continue;
+      const reply = await world.call(method, `${path}?${query}`, { body: method === "DELETE" ? undefined : body });
+      expect(reply, `${method} ${path}`).toMatchObject({ status: 400, body: { error_msg } });
+    }
+    expect((await world.call("GET", "/routes/unknown-argument")).status).toBe(404);
+    expect((await world.call("GET", "/routes/1")).body.value.desc).toBeUndefined();
+    expect((await world.call("GET", `/routes/1?${query}`)).status).toBe(200);
+  });
+
+  test.each(["ttl=60", "force=true", "_=1700000000", "api_key=x", "wait=all&timeout=1s"])(
+    "but takes what APISIX and its clients know: %s",
+    async (query) => {
+      const reply = await world.call("PUT", `/routes/known?${query}`, { body: route });
+      expect(reply.text).not.toContain("unknown argument");
+    },
+  );
+});
+
 describe("the content type is ignored", () => {
   test.each(["", "a/b/c", "json", "\u00e9", "application/json; charset=utf-16", "text/plain"])(
     "also %j",

@@ -5,7 +5,7 @@ import type { AdminRequest, Engine } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import type { Json } from "../openapi/openapi-schemas.ts";
 import { writeAndWait } from "../write/wait-applied.ts";
-import { writeOptionsOf } from "../write/write-options.ts";
+import { argumentRefusal, writeOptionsOf } from "../write/write-options.ts";
 
 export type Endpoint = (engine: Engine, request: AdminRequest) => AdminAnswer | Promise<AdminAnswer>;
 
@@ -38,13 +38,24 @@ export function get(url: string, operation: Json, endpoint: Endpoint): AdminRout
 }
 
 /** A route that changes the configuration without a record in its body; its writer may wait for all nodes. */
-export function act(method: "PUT" | "POST", url: string, operation: Json, endpoint: Endpoint): AdminRoute {
-  return { method, url, reads: "nothing", operation, endpoint: writing(endpoint) };
+export function act(
+  method: "PUT" | "POST",
+  url: string,
+  operation: Json,
+  endpoint: Endpoint,
+  own: readonly string[] = [],
+): AdminRoute {
+  return { method, url, reads: "nothing", operation, endpoint: writing(endpoint, own) };
 }
 
-/** Reads what a write may ask for (wait, dry run, conditions), and waits when the write is done. */
-export function writing(endpoint: Endpoint): Endpoint {
+/**
+ * Reads what a write may ask for (wait, dry run, conditions), and waits when the write is done.
+ * @param own query arguments of this endpoint alone
+ */
+export function writing(endpoint: Endpoint, own: readonly string[] = []): Endpoint {
   return async (engine, request) => {
+    const unknown = argumentRefusal(request.args, own);
+    if (unknown) return unknown;
     const options = writeOptionsOf(request.args, request.header);
     if ("status" in options) return options;
     return writeAndWait(engine, { ...request, options }, async (asked) => endpoint(engine, asked));

@@ -48,6 +48,7 @@ export const CLUSTER_ROUTES: readonly AdminRoute[] = [
       ],
     }),
     raiseStoreEpoch,
+    ["replaces"],
   ),
   act(
     "POST",

@@ -51,6 +51,7 @@ export const HISTORY_ROUTES: readonly AdminRoute[] = [
       parameters: [query("key", "Only this record, such as routes/1."), ...WRITE_PARAMETERS],
     }),
     rollBack,
+    ["key"],
   ),
   ...refuseOthers("/history", "/history/*"),
 ];

@@ -3,6 +3,8 @@
  * knows it, or not to happen at all.
  * Promise: what cannot be understood is refused before anything is written.
  */
+
+import { suggest } from "../../settings/suggest.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import type { StoredRecord } from "../read/stored-record.ts";
 
@@ -29,6 +31,29 @@ export const NO_OPTIONS: WriteOptions = Object.freeze({
 const WAIT_MS = 2_000;
 /** Longer than any healthy cluster needs, shorter than what proxies in front of an admin allow. */
 const WAIT_MAX_MS = 30_000;
+
+/** Query arguments of every write: ours, those of APISIX, the key where it may stand there, what browsers break caches by. */
+const ARGUMENTS = ["dry_run", "wait", "timeout", "ttl", "force", "api_key", "_"] as const;
+
+/** A mistyped option of a write must not write for real. @param own what this endpoint takes beside those of every write */
+export function argumentRefusal(
+  args: ReadonlyMap<string, string>,
+  own: readonly string[] = [],
+): AdminAnswer | undefined {
+  const known: readonly string[] = [...ARGUMENTS, ...own];
+  for (const name of args.keys()) {
+    if (known.includes(name)) continue;
+    const plain = name.toLowerCase().replace(/[^a-z]/g, "");
+    const near = known.find((one) => one.replace("_", "") === plain) ?? suggest(name, known);
+    const hint = near === undefined ? `a write takes ${known.slice(0, 5).join(", ")}` : `did you mean ${near}?`;
+    return refuse(400, `unknown argument ${shorten(name)}, nothing was written; ${hint}`);
+  }
+  return undefined;
+}
+
+function shorten(name: string): string {
+  return name.length > 64 ? `${name.slice(0, 61)}...` : name;
+}
 
 /** `?wait=all&timeout=2s` or `X-Wait: all; timeout=2s`, `?dry_run=1`, `If-Match: "57"`, `If-None-Match: *`. */
 export function writeOptionsOf(
