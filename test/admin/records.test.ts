@@ -611,8 +611,14 @@ describe("a viewer sees no secret that only its name or look tells", () => {
     expect((await world.call("GET", "/history")).text).not.toContain("hidden-");
     const { create_time, update_time, ...value } = (await world.call("GET", "/upstreams/s", viewer)).body.value;
     expect([create_time, update_time]).toEqual([expect.any(Number), expect.any(Number)]);
-    const reply = await world.call("PUT", "/upstreams/s", { body: value });
-    expect(reply).toMatchObject({
+    const before = (await world.call("GET", "/upstreams/s")).body.value;
+    expect((await world.call("PUT", "/upstreams/s", { body: value })).status).toBe(200);
+    expect((await world.call("GET", "/upstreams/s")).body.value).toEqual({
+      ...before,
+      update_time: expect.any(Number),
+    });
+    const moved = { ...value, checks: { active: { ...value.checks.active, http_path: "/other?api_key=********" } } };
+    expect(await world.call("PUT", "/upstreams/s", { body: moved })).toMatchObject({
       status: 400,
       body: { error_msg: expect.stringContaining("checks.active.http_path is") },
     });

@@ -32,5 +32,5 @@ export function maskError(
   const known = previous ? masked(previous) : new Set<string>(); // it may really be that
   const [path] = [...masked(value)].filter((one) => !known.has(one));
   if (path === undefined) return undefined;
-  return `${path} is ${MASK}, which stands for a secret where viewers read: send the secret, or leave it out of a PATCH`;
+  return `${path} is ${MASK}, which stands for a secret where it was shown, and nowhere else: send the secret, or leave it out of a PATCH`;
 }

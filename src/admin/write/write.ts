@@ -15,6 +15,7 @@ import { recordId, type Target } from "../resource-path.ts";
 import { generatorKey } from "../store-paths.ts";
 import { forbiddenTime, prepareConsumer, shapeError } from "./candidate-check.ts";
 import { maskError } from "./mask-guard.ts";
+import { mayComeBack, putBack } from "./put-back.ts";
 import { generatedId, type Identity, identityOfPut, postNamesId } from "./record-identity.ts";
 import { carryOut, checkEnv } from "./write-commit.ts";
 import { preconditionRefusal } from "./write-options.ts";
@@ -85,17 +86,21 @@ async function writeWhole(
   body: Members,
 ): Promise<AdminAnswer> {
   const { kind } = target;
-  const named = kind.storesId && identity.stored !== undefined ? { ...body, id: identity.stored } : body;
-  // A plugin's own metadata schema knows no id, so that one is checked without it.
-  const wrong = earlyError(engine, target, identity.id, kind.id === "plugin" ? body : named);
-  if (wrong) return wrong;
   const key = keyOf(engine.prefix, kind.name, identity.id);
+  const sent = kind.storesId && identity.stored !== undefined ? { ...body, id: identity.stored } : body;
+  const meantBy = (previous: Members | undefined): Members => putBack(engine, kind, sent, previous);
+  const now = mayComeBack(kind, sent) ? await readStored(engine.store, key) : undefined;
+  const early = meantBy(openValue(engine, target, identity.id, now));
+  // A plugin's own metadata schema knows no id, so that one is checked without it.
+  const wrong = earlyError(engine, target, identity.id, kind.id === "plugin" ? withoutId(early) : early);
+  if (wrong) return wrong;
   return engine.queue.run(key, async () => {
     for (let attempt = 1; ; attempt++) {
       const previous = await readStored(engine.store, key);
       const stale = preconditionRefusal(request.options, previous);
       if (stale) return stale;
       const previousValue = openValue(engine, target, identity.id, previous);
+      const named = meantBy(previousValue);
       const mask = maskError(engine, kind, named, previousValue);
       if (mask !== undefined) return refuse(400, mask);
       const prepared = prepareConsumer(engine.catalog, kind, named, previousValue);
@@ -147,9 +152,11 @@ export async function patchRecord(
     if (kind.storesId && named !== undefined && String(named) !== (kind.id === "manager" ? id : target.localId)) {
       return refuse(400, `wrong ${kind.message} id`);
     }
-    const mask = maskError(engine, kind, patched.value, previousValue);
+    const { create_time, update_time } = patched.value;
+    const meant = { ...putBack(engine, kind, patched.value, previousValue), create_time, update_time };
+    const mask = maskError(engine, kind, meant, previousValue);
     if (mask !== undefined) return refuse(400, mask);
-    const given = engine.codec.openGiven(kind, id, patched.value, previous.value);
+    const given = engine.codec.openGiven(kind, id, meant, previous.value);
     if ("error" in given) return refuse(400, given.error);
     const candidate = kind.storesId ? { ...given.value, id } : given.value;
     const error = shapeError(checkEnv(engine), kind, id, candidate);
@@ -194,6 +201,10 @@ function withTimes(engine: Engine, target: Target, value: Members, previous: Mem
   if (!target.kind.timed) return value;
   const now = Math.floor(engine.clock.nowMs() / 1000);
   return { ...value, create_time: own(previous, "create_time") ?? now, update_time: now };
+}
+
+function withoutId({ id: _, ...rest }: Members): Members {
+  return rest;
 }
 
 function openValue(engine: Engine, target: Target, id: string, stored: StoredRecord | undefined): Members | undefined {

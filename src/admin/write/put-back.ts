@@ -1,0 +1,81 @@
+/**
+ * What GET shows can be put back: times that are the record's own are taken off, what was masked or left out (private keys of
+ * certificates) becomes again what is stored.
+ * Promise: nothing stands for a secret but at the very place where it was shown, beside the certificate it belongs to.
+ */
+import type { Kind } from "../../model/kinds.ts";
+import type { Engine } from "../admin-context.ts";
+import { MASK, masked } from "../read/masking.ts";
+import { type Members, own } from "../read/stored-record.ts";
+
+/** Whether `putBack` would look at what is stored. */
+export function mayComeBack(kind: Kind, value: Members): boolean {
+  if (TIMES.some((name) => own(value, name) !== undefined)) return true;
+  if (kind.name === "ssl" && own(value, "key") === undefined) return true;
+  return holdsMask(value);
+}
+
+/** @param previous what the record is now, opened @returns the value as it was meant; times that are not the record's stay */
+export function putBack({ catalog }: Engine, kind: Kind, value: Members, previous: Members | undefined): Members {
+  if (!previous || !mayComeBack(kind, value)) return value;
+  const unmasked = holdsMask(value) ? (unmask(value, masked(catalog, kind, previous), previous) as Members) : value;
+  return withKeys(kind, withoutOwnTimes(unmasked, previous), previous);
+}
+
+const TIMES = ["create_time", "update_time"] as const;
+
+/** Somebody may have written since it was read, so that an older time of update is the record's own too. */
+function withoutOwnTimes(value: Members, previous: Members): Members {
+  const { create_time: created, update_time: updated, ...rest } = value;
+  const isOwn =
+    (created === undefined || created === previous["create_time"]) &&
+    (updated === undefined || (isTime(updated) && updated <= Number(previous["update_time"])));
+  return isOwn ? rest : value;
+}
+
+function isTime(value: unknown): value is number {
+  return Number.isInteger(value) && Number(value) > 0;
+}
+
+/** Reads never show private keys: where the certificates are the stored ones, so are their keys. */
+function withKeys(kind: Kind, value: Members, previous: Members): Members {
+  if (kind.name !== "ssl") return value;
+  const kept: Record<string, unknown> = {};
+  for (const [cert, key] of [
+    ["cert", "key"],
+    ["certs", "keys"],
+  ] as const) {
+    if (own(value, key) !== undefined || own(previous, key) === undefined) continue;
+    if (own(value, cert) !== undefined && isSame(value[cert], previous[cert])) kept[key] = previous[key];
+  }
+  return { ...value, ...kept };
+}
+
+function unmask(value: unknown, shown: unknown, previous: unknown): unknown {
+  if (typeof value === "string") return value.includes(MASK) && value === shown ? previous : value;
+  if (Array.isArray(value)) {
+    return value.map((item, at) => unmask(item, itemOf(shown, at), itemOf(previous, at)));
+  }
+  if (!isMembers(value)) return value;
+  const from = (holder: unknown, name: string): unknown => (isMembers(holder) ? own(holder, name) : undefined);
+  return Object.fromEntries(
+    Object.entries(value).map(([name, one]) => [name, unmask(one, from(shown, name), from(previous, name))]),
+  );
+}
+
+function itemOf(list: unknown, at: number): unknown {
+  return Array.isArray(list) ? list[at] : undefined;
+}
+
+function holdsMask(value: unknown): boolean {
+  if (typeof value === "string") return value.includes(MASK);
+  return typeof value === "object" && value !== null && Object.values(value).some(holdsMask);
+}
+
+function isSame(one: unknown, other: unknown): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
+
+function isMembers(value: unknown): value is Members {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
