@@ -79,6 +79,8 @@ export interface Engine {
   /** How gateway nodes match routes, for warnings about routes that no request can reach. */
   readonly routerMode: RouterMode;
   readonly codec: FieldCodec;
+  /** Whether this process has the environment variable; where nobody knows, all are taken to be set. */
+  readonly isVariableSet: (name: string) => boolean;
   readonly clock: Clock;
   readonly log: Log;
   readonly unique: UniqueIndex;

@@ -72,6 +72,8 @@ export interface AdminOptions {
   readonly codec?: FieldCodec;
   /** How gateway nodes match routes; default `radixtree_host_uri`. */
   readonly routerMode?: RouterMode;
+  /** Whether this process has an environment variable that records refer to; default: all are taken to be set. */
+  readonly isVariableSet?: (name: string) => boolean;
   /** How many writes are remembered, 0: none; default 1,000. */
   readonly historyEntries?: number;
   /** Default: 1,000,000 tokens, 10 minutes. */
@@ -140,6 +142,7 @@ function buildEngine(options: AdminOptions): Engine {
     catalog,
     routerMode: options.routerMode ?? "radixtree_host_uri",
     codec,
+    isVariableSet: options.isVariableSet ?? (() => true),
     clock,
     log,
     unique: openUniqueIndex(store, prefix, catalog, codec),

@@ -14,7 +14,7 @@ export interface RouteSurroundings {
 }
 
 export interface RouteFault {
-  readonly code: "sign_endpoint_open" | "nobody_can_pass" | "upstream_without_nodes";
+  readonly code: "sign_endpoint_open" | "nobody_can_pass" | "cors_without_options" | "upstream_without_nodes";
   readonly message: string;
 }
 
@@ -49,6 +49,10 @@ export function routeFaults(engine: Engine, route: EffectiveRoute, around: Route
     if (engine.catalog.get(name)?.keyAttribute === undefined || around.credentials.has(name)) continue;
     if (own(conf, "anonymous_consumer") !== undefined) continue;
     faults.push({ code: "nobody_can_pass", message: `asks for ${name}, and no consumer has a credential of it` });
+  }
+  if (route.methods.size > 0 && !route.methods.has("OPTIONS") && route.plugins.has("cors")) {
+    const message = "has cors, and its methods leave OPTIONS out: preflight requests of browsers do not reach it";
+    faults.push({ code: "cors_without_options", message });
   }
   const answers = [...route.plugins.keys(), ...around.everywhere].some((name) => ANSWERERS.has(name));
   const fault = answers ? undefined : upstreamFault(route.upstream);

@@ -11,6 +11,7 @@ import type { ConfigView } from "./config-view.ts";
 import { type EffectiveRoute, readRoutes } from "./effective-route.ts";
 import { hiddenBy, takesFrom } from "./route-order.ts";
 import { lateConsumerPlugins } from "./warn-consumer.ts";
+import { type RecordFault, recordFaults } from "./warn-record.ts";
 import { collisionsOf, danglingOf } from "./warn-references.ts";
 import { isProtected, type RouteSurroundings, routeFaults, upstreamFault } from "./warn-route.ts";
 
@@ -21,9 +22,11 @@ export interface Warning {
     | "sign_endpoint_open"
     | "nobody_can_pass"
     | "upstream_without_nodes"
+    | "cors_without_options"
     | "dangling_reference"
     | "key_collision"
-    | "consumer_plugin_too_late";
+    | "consumer_plugin_too_late"
+    | RecordFault["code"];
   /** Of the record that is suspicious, which need not be the one that is written. */
   readonly key: string;
   readonly message: string;
@@ -42,6 +45,7 @@ export async function warningsOf(
 ): Promise<readonly Warning[]> {
   const warnings: Warning[] = [];
   for (const change of changes) {
+    warnings.push(...recordFaults(engine, change).map((one) => ({ ...one, key: change.key })));
     warnings.push(...(await danglingOf(engine, change, after)), ...(await collisionsOf(engine, change, after)));
     warnings.push(...(await lateConsumerPlugins(change, after)));
     const fault = change.kind.name === "upstream" && change.candidate ? upstreamFault(change.candidate) : undefined;

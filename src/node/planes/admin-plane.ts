@@ -12,7 +12,7 @@ import { startBeat } from "../../cluster/beat.ts";
 import { countNodes } from "../../cluster/registry.ts";
 import { pluginFieldsOf } from "../../runtime/field-opener.ts";
 import type { PluginRegistry } from "../../runtime/plugins/plugin-registry.ts";
-import type { Settings } from "../../settings/settings.ts";
+import { processEnvironment, type Settings } from "../../settings/settings.ts";
 import type { Store, StoreSource } from "../../store/store.ts";
 import type { NamedKey } from "../admin-keys.ts";
 import { judgeEnvOf } from "../judge-env.ts";
@@ -50,6 +50,7 @@ export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminP
         }
       : undefined;
   if (tls) requirePair("admin.tls.cert", tls.cert, "admin.tls.key", tls.key);
+  const environment = processEnvironment();
   const barrier = new Barrier({ source: options.source, store, prefix, clock, log });
   const keyring = keyringOf(settings);
   const catalog = catalogOf(options.registry, { compat: settings.compat }, judgeEnvOf(settings, options.registry));
@@ -69,6 +70,7 @@ export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminP
     cors: admin.cors,
     stream: settings.stream,
     routerMode: settings.router.mode,
+    isVariableSet: (name) => environment[name] !== undefined,
     historyEntries: settings.history.entries,
     revocations: { maxTokens: settings.tokens.maxRevocations, keepMs: settings.tokens.keepRevokedMs },
     ...(tls ? { tls } : {}),

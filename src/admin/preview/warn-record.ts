@@ -1,0 +1,173 @@
+/**
+ * What is suspicious about one record, read by itself: nothing here asks the store. Each fault says what the record does
+ * instead of what was probably meant, and the cure.
+ */
+import { isIPv6 } from "node:net";
+import { isReference, parseReference } from "../../base/reference.ts";
+import { didYouMean } from "../../settings/suggest.ts";
+import type { Engine, RecordChange } from "../admin-context.ts";
+import { type Members, own, ownMembers } from "../read/stored-record.ts";
+import { certificateFaults } from "./warn-certificate.ts";
+
+export interface RecordFault {
+  readonly code:
+    | "unknown_member"
+    | "uri_never_matches"
+    | "host_never_matches"
+    | "certificate"
+    | "key_of_another_algorithm"
+    | "reference_inside_text"
+    | "variable_not_set"
+    | "without_effect";
+  readonly message: string;
+}
+
+export function recordFaults(engine: Engine, { kind, candidate }: RecordChange): readonly RecordFault[] {
+  if (!candidate) return [];
+  return [
+    ...pluginFaults(engine, candidate, kind.pluginSide === "consumer"),
+    ...(kind.name === "route" ? uriFaults(engine, candidate) : []),
+    ...hostFaults(candidate),
+    ...(kind.name === "ssl" ? certificateFaults(candidate, engine.clock.nowMs()) : []),
+    ...referenceFaults(engine, candidate),
+    ...effectFaults(kind.name, candidate),
+  ];
+}
+
+function pluginFaults(engine: Engine, value: Members, isConsumer: boolean): RecordFault[] {
+  const faults: RecordFault[] = [];
+  for (const [name, conf] of Object.entries(ownMembers(value, "plugins"))) {
+    const plugin = engine.catalog.get(name);
+    const schema = (isConsumer ? plugin?.consumerSchema : undefined) ?? plugin?.schema;
+    if (schema === undefined || !isMembers(conf)) continue;
+    faults.push(...unknownMembers(`plugins.${name}`, schema, conf));
+    if (name !== "jwt-auth" || own(conf, "public_key") === undefined || own(conf, "algorithm") !== undefined) continue;
+    const message =
+      "plugins.jwt-auth has a public_key and no algorithm, so that HS256 with its secret counts: set algorithm, such as RS256";
+    faults.push({ code: "key_of_another_algorithm", message });
+  }
+  return faults;
+}
+
+type Schema = Readonly<Record<string, unknown>>;
+
+/** Schemas let strangers through, since APISIX's do: a misspelt member is then a default. */
+function unknownMembers(path: string, schema: unknown, value: unknown): RecordFault[] {
+  if (Array.isArray(value)) {
+    const items = isMembers(schema) ? own(schema, "items") : undefined;
+    return value.flatMap((item, at) => unknownMembers(`${path}[${at}]`, items, item));
+  }
+  if (!isMembers(value) || !isMembers(schema)) return [];
+  const known = propertiesOf(schema);
+  if (known === undefined) return [];
+  return Object.entries(value).flatMap(([name, member]): RecordFault[] => {
+    if (known.has(name)) return unknownMembers(`${path}.${name}`, known.get(name), member);
+    const hint = didYouMean(name, known.keys());
+    return [{ code: "unknown_member", message: `${path} has no member ${name}, which is without effect${hint}` }];
+  });
+}
+
+/** undefined where any name is allowed, or nothing is said. */
+function propertiesOf(schema: Schema): ReadonlyMap<string, unknown> | undefined {
+  if (own(schema, "patternProperties") !== undefined || isMembers(own(schema, "additionalProperties")))
+    return undefined;
+  const found = new Map<string, unknown>();
+  const branches = ["allOf", "anyOf", "oneOf"].flatMap((word) => own(schema, word) ?? []);
+  const clauses = ["if", "then", "else"].map((word) => own(schema, word));
+  const depending = Object.values(ownMembers(schema, "dependencies"));
+  for (const part of [...branches, ...clauses, ...depending]) {
+    if (isMembers(part)) for (const [name, inner] of propertiesOf(part) ?? []) found.set(name, inner);
+  }
+  for (const [name, inner] of Object.entries(ownMembers(schema, "properties"))) found.set(name, inner);
+  return found.size === 0 ? undefined : found;
+}
+
+function uriFaults(engine: Engine, value: Members): RecordFault[] {
+  const withParameters = engine.routerMode === "radixtree_uri_with_parameter";
+  return textsOf(value, "uri", "uris").flatMap((uri): RecordFault[] => {
+    const why = neverMatches(uri, withParameters);
+    return why === undefined ? [] : [{ code: "uri_never_matches", message: `uri ${JSON.stringify(uri)} ${why}` }];
+  });
+}
+
+const ESCAPE = /%[0-9a-f]{2}/i;
+
+function neverMatches(uri: string, withParameters: boolean): string | undefined {
+  if (!uri.startsWith("/") && !uri.startsWith("*"))
+    return `matches no request: paths begin with a slash, write "/${uri}"`;
+  if (/[?#]/.test(uri)) return "matches no request: a query is no part of the path, use vars such as arg_name";
+  const octet = ESCAPE.exec(uri)?.[0];
+  if (octet !== undefined && octet.toLowerCase() !== "%2f") {
+    return `matches no request: paths are matched after ${octet} became ${JSON.stringify(decoded(octet))}`;
+  }
+  if (octet !== undefined) return "matches only with router.match_uri_encoded_slash: else %2F becomes a slash first";
+  if (/\/\//.test(uri)) return "matches no request: repeated slashes are made one before";
+  if (/\/\.{1,2}(?:\/|$)/.test(uri)) return "matches no request: dot segments are resolved before";
+  const parameter = /\/(:[A-Za-z_]\w*)/.exec(uri)?.[1];
+  if (parameter === undefined || withParameters) return undefined;
+  return `matches only ${parameter} itself: parameters need router.mode radixtree_uri_with_parameter; "*" stands for any rest`;
+}
+
+function decoded(octet: string): string {
+  const code = Number.parseInt(octet.slice(1), 16);
+  return code < 0x80 ? String.fromCharCode(code) : "its byte";
+}
+
+function hostFaults(value: Members): RecordFault[] {
+  return textsOf(value, "host", "hosts").flatMap((host): RecordFault[] => {
+    const port = /:\d*$/.exec(host)?.[0];
+    if (port === undefined || isIPv6(host)) return [];
+    const message = `host ${JSON.stringify(host)} matches no request: hosts are matched without a port, leave ${port} out`;
+    return [{ code: "host_never_matches", message }];
+  });
+}
+
+const REFERENCE = /\$(?:env|secret):\/\//i;
+
+function referenceFaults(engine: Engine, value: unknown, path = ""): RecordFault[] {
+  if (typeof value === "string") return textFaults(engine, value, path);
+  if (typeof value !== "object" || value === null) return [];
+  return Object.entries(value).flatMap(([name, member]) =>
+    referenceFaults(engine, member, Array.isArray(value) ? `${path}[${name}]` : path === "" ? name : `${path}.${name}`),
+  );
+}
+
+function textFaults(engine: Engine, text: string, path: string): RecordFault[] {
+  if (!isReference(text)) {
+    if (!REFERENCE.test(text)) return [];
+    const message = `${path} holds a reference that is not its whole text, and is taken as it stands: make the whole member a reference`;
+    return [{ code: "reference_inside_text", message }];
+  }
+  const reference = parseReference(text);
+  if (typeof reference === "string" || reference.kind !== "env" || engine.isVariableSet(reference.name)) return [];
+  const message = `${path} refers to the variable ${reference.name}, which is not set for this admin node: every gateway node needs it`;
+  return [{ code: "variable_not_set", message }];
+}
+
+const SCHEMES_WITHOUT_EFFECT: Readonly<Record<string, string>> = {
+  grpc: "does not work yet: this gateway speaks no gRPC to upstreams",
+  grpcs: "does not work yet: this gateway speaks no gRPC to upstreams",
+  tcp: "is for stream routes, which have no effect: no route can use it",
+  udp: "is for stream routes, which have no effect: no route can use it",
+  tls: "is for stream routes, which have no effect: no route can use it",
+  kafka: "is for the plugin kafka-proxy, which does not exist here: no route can use it",
+};
+
+function effectFaults(kind: string, value: Members): RecordFault[] {
+  if (kind === "stream_route") {
+    return [{ code: "without_effect", message: "stream routes are stored and listed, and have no effect" }];
+  }
+  if (kind === "proto")
+    return [{ code: "without_effect", message: "protos are stored and listed, and have no effect" }];
+  const scheme = own(kind === "upstream" ? value : ownMembers(value, "upstream"), "scheme");
+  const what = typeof scheme === "string" ? SCHEMES_WITHOUT_EFFECT[scheme] : undefined;
+  return what === undefined ? [] : [{ code: "without_effect", message: `scheme ${scheme} ${what}` }];
+}
+
+function textsOf(value: Members, one: string, many: string): readonly string[] {
+  return [own(value, one), own(value, many)].flat().filter((text): text is string => typeof text === "string");
+}
+
+function isMembers(value: unknown): value is Members {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
