@@ -44,9 +44,11 @@ export function openNodeList(store: Store, prefix: string, clock: Clock, barrier
   };
 }
 
-function entryOf(node: RegisteredNode, newest: Revision, acknowledged: Revision | undefined): object {
+function entryOf(node: RegisteredNode, newest: Revision, acknowledged: ReturnType<Barrier["acknowledged"]>): object {
   const reported = /^\d{1,19}$/.test(node.applied) ? BigInt(node.applied) : 0n;
-  const applied = acknowledged !== undefined && acknowledged > reported ? acknowledged : reported;
+  // Revision and hash come from the same word of the node.
+  const isNewer = acknowledged !== undefined && acknowledged.at > reported;
+  const applied = isNewer ? acknowledged.at : reported;
   return {
     id: node.id,
     address: node.address,
@@ -57,6 +59,6 @@ function entryOf(node: RegisteredNode, newest: Revision, acknowledged: Revision 
     lag: applied >= newest ? 0 : Number(newest - applied),
     staleness_seconds: node.stalenessSeconds,
     problems: node.problems,
-    hash: node.hash,
+    hash: (isNewer && acknowledged.hash) || node.hash,
   };
 }

@@ -27,6 +27,8 @@ export interface AcknowledgerOptions {
   readonly lease: () => LeaseId | undefined;
   /** Resolves when every worker has applied `revision`; default: at once. */
   readonly settled?: (revision: Revision) => Promise<unknown>;
+  /** How far the node is, and the hash of its configuration there; default: it does not say. */
+  readonly state?: (() => { readonly applied: string; readonly hash: string }) | undefined;
   /** The newest refusals; default: there are none. */
   readonly refusals?: (() => readonly Refusal[]) | undefined;
 }
@@ -98,7 +100,9 @@ export class Acknowledger {
       .filter((one) => one.revision > since && one.revision <= revision)
       .slice(-REFUSALS_MAX)
       .map((one) => ({ ...one, revision: String(one.revision) }));
-    const said = { applied: revision.toString(), ...(refused.length > 0 ? { refused } : {}) };
+    const state = this.#options.state?.();
+    const shown = state && { at: String(newer(BigInt(state.applied), revision)), hash: state.hash };
+    const said = { applied: revision.toString(), ...shown, ...(refused.length > 0 ? { refused } : {}) };
     const value = Buffer.from(JSON.stringify(said), "utf8");
     if (this.#acked.at(-1) !== revision) this.#acked.push(revision);
     if (this.#acked.length > REPEATED) this.#acked.shift();
@@ -106,4 +110,8 @@ export class Acknowledger {
     if (lease === undefined) return; // not registered, so nobody waits for this node
     await this.#options.store.txn({ compare: [], then: [{ op: "put", key: this.#key, value, lease }] });
   }
+}
+
+function newer(one: Revision, other: Revision): Revision {
+  return one > other ? one : other;
 }

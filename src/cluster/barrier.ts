@@ -45,6 +45,9 @@ export interface NodeRefusal {
 /** What a node said last. */
 interface Ack {
   readonly applied: Revision;
+  /** How far the node was when it said so, at least as far as that, and its hash there; "" when it does not say. */
+  readonly at: Revision;
+  readonly hash: string;
   readonly refused: readonly Refusal[];
 }
 
@@ -155,8 +158,8 @@ export class Barrier {
   }
 
   /** What a node acknowledged last; undefined when it never did, or is gone. */
-  acknowledged(id: string): Revision | undefined {
-    return this.#acks.get(id)?.applied;
+  acknowledged(id: string): Pick<Ack, "at" | "hash"> | undefined {
+    return this.#acks.get(id);
   }
 
   async #settle(revision: Revision, round: Round, endMs: number): Promise<BarrierAnswer> {
@@ -257,9 +260,14 @@ function parseAck(value: Buffer): Ack | undefined {
   try {
     const parsed: unknown = JSON.parse(value.toString("utf8"));
     if (typeof parsed !== "object" || parsed === null) return undefined;
-    const { applied, refused } = parsed as { applied?: unknown; refused?: unknown };
+    const { applied, at, hash, refused } = parsed as Readonly<Record<string, unknown>>;
     if (!isRevision(applied)) return undefined;
-    return { applied: BigInt(applied), refused: Array.isArray(refused) ? refused.flatMap(readRefusal) : [] };
+    return {
+      applied: BigInt(applied),
+      at: BigInt(isRevision(at) ? at : applied),
+      hash: typeof hash === "string" ? hash : "",
+      refused: Array.isArray(refused) ? refused.flatMap(readRefusal) : [],
+    };
   } catch {
     return undefined; // not written by a node
   }

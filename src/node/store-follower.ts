@@ -139,7 +139,10 @@ function takeDuties(membership: Membership, options: FollowOptions, copy: LastKn
   // What a node acknowledges it keeps: in all of its workers, and over a restart with the store away.
   const settled = (revision: Revision): Promise<unknown> =>
     Promise.all([membership.settled?.(revision), copy?.keep(revision)]);
-  const acknowledger = new Acknowledger({ store, prefix, id, log, lease, settled, refusals: options.refusals });
+  const acknowledger = new Acknowledger({
+    ...{ store, prefix, id, log, lease, settled, state: report },
+    refusals: options.refusals,
+  });
   return { store, registration, acknowledger };
 }
 

@@ -24,6 +24,7 @@ let barrier: Barrier;
 let admin: AdminWorld;
 const stops: (() => Promise<unknown>)[] = [];
 const held = new Map<string, Promise<void>>();
+const tables = new Map<string, Table>();
 
 /** A node that follows the store; `held` says how long it keeps its acknowledgements back. */
 async function startNode(id: string, plugins: readonly Plugin[] = PLUGINS): Promise<void> {
@@ -32,14 +33,23 @@ async function startNode(id: string, plugins: readonly Plugin[] = PLUGINS): Prom
   const env = { registry, upstreamError: () => undefined, mayBeMissing: () => false };
   const judge = openRecordJudge(common.prefix, env);
   const table = new Table({ clock: systemClock, consumer: judge });
+  tables.set(id, table);
   const report = (): NodeReport => ({
-    ...{ version: "1.2.3", address: "127.0.0.1:9091", startedMs: 1_700_000_000_000, workers: 2, hash: "abc" },
+    ...{ version: "1.2.3", address: "127.0.0.1:9091", startedMs: 1_700_000_000_000, workers: 2, hash: table.hash() },
     ...{ applied: watcher.facts().appliedRevision.toString(), stalenessSeconds: 0, problems: 1 },
   });
   const registration = new Registration({ ...common, store, id, report });
   const settled = async (): Promise<void> => await held.get(id);
   const lease = () => registration.lease();
-  const acknowledger = new Acknowledger({ ...common, store, id, lease, settled, refusals: () => judge.refusals() });
+  const acknowledger = new Acknowledger({
+    ...common,
+    store,
+    id,
+    lease,
+    settled,
+    state: report,
+    refusals: () => judge.refusals(),
+  });
   const watcher = new Watcher({ ...common, source, table, onControl: (change) => acknowledger.control(change) });
   watcher.start();
   await watcher.waitFor(0n);
@@ -213,8 +223,17 @@ describe("GET /nodes", () => {
     expect(total).toBe(2);
     expect(list[0]).toEqual({
       ...{ id: "one", address: "127.0.0.1:9091", version: "1.2.3", started: 1_700_000_000, workers: 2 },
-      ...{ applied: expect.any(Number), lag: 0, staleness_seconds: 0, problems: 1, hash: "abc" },
+      ...{ applied: expect.any(Number), lag: 0, staleness_seconds: 0, problems: 1, hash: tables.get("one")?.hash() },
     });
+  });
+
+  test("the hash is of the revision that is shown, however short ago that was", async () => {
+    for (const uri of ["/hash/1", "/hash/2"]) {
+      const put = await admin.call("PUT", "/routes/hash", { body: { uri, upstream: { nodes: { "127.0.0.1:1": 1 } } } });
+      expect(put.status).toBeLessThan(300);
+      const { list } = await nodesNow();
+      expect(list[0]).toMatchObject({ lag: 0, hash: tables.get("one")?.hash() });
+    }
   });
 
   test("a node that lags shows by how much", async () => {
