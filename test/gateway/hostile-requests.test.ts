@@ -90,7 +90,6 @@ const REFUSED: readonly { says: string; bytes: string; status?: number | number[
   { says: "HTTP/1.2", bytes: line("/x", "HTTP/1.2") },
   { says: "HTTP/2.0 in text", bytes: line("/x", "HTTP/2.0") },
   { says: "HTTP/0.9", bytes: "GET /x\r\n\r\n" },
-  { says: "the preface of HTTP/2", bytes: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" },
   { says: "a method nobody knows", bytes: "FOO /x HTTP/1.1\r\nHost: h\r\n\r\n" },
   { says: "a method in lower case", bytes: "get /x HTTP/1.1\r\nHost: h\r\n\r\n" },
   { says: "TRACE", bytes: "TRACE /x HTTP/1.1\r\nHost: h\r\n\r\n", status: 405 },

@@ -13,6 +13,7 @@ import type { GatewayContext } from "../gateway-context.ts";
 import { JSON_TYPE, pageOf } from "../gateway-pages.ts";
 import { refusal } from "../http/request-head.ts";
 import { DateLine, responseHeadText } from "../http/response-text.ts";
+import { HTTP2_FAREWELL, isHttp2Preface } from "../http2/http2-farewell.ts";
 import { LateUpgrade } from "./general-late-upgrade.ts";
 import type { GeneralReply } from "./general-reply.ts";
 import { type Expectation, openGeneralExchange } from "./general-request.ts";
@@ -191,6 +192,7 @@ class Lane {
     const answer = readClientError(fault);
     const { latest } = turns;
     if (!socket.writable || fault.code === "ECONNRESET") socket.destroy();
+    else if (!latest && isHttp2Preface(fault.rawPacket)) this.#refuseHttp2(socket, answer);
     else if (!latest || turns.responses.length === 0) this.#refuseRaw(socket, answer);
     else if (turns.busy && turns.waiting.length === 0 && !latest.bodyComplete) {
       latest.stopReading();
@@ -218,6 +220,11 @@ class Lane {
     const lines = ["Server", this.#context.settings.serverHeader, ...JSON_TYPE];
     const head = responseHeadText(answer.status, lines, Buffer.byteLength(body), this.#date.line, "close");
     socket.end(head + body, "latin1", () => socket.destroy());
+  }
+
+  #refuseHttp2(socket: Duplex, answer: Answer): void {
+    this.#record(answer, socket, "");
+    socket.end(HTTP2_FAREWELL, () => socket.destroy());
   }
 
   #record(answer: Answer, socket: Duplex, method: string): void {
