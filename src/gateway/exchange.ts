@@ -54,7 +54,6 @@ const NO_PIPELINE: Pipeline = Object.freeze({
   beforeProxy: [],
   headerFilter: [],
   log: [],
-  close: () => {},
 });
 const CLIENT_CLOSED = 499;
 const NO_CHOICE = Object.freeze({

@@ -8,6 +8,7 @@
 import type { Clock } from "../base/clock.ts";
 import { GatewayError, messageOf } from "../base/errors.ts";
 import { openLimitedWarn, type Warn } from "../base/limited-log.ts";
+import { Limiter } from "../base/limiter.ts";
 import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
 import { METADATA_ADDRESSES } from "../base/net/ip.ts";
@@ -18,7 +19,6 @@ import type { Reading, SecretManager, SecretValue } from "./managers/reading.ts"
 import { openManager } from "./managers/secret-manager.ts";
 import { Refresher } from "./refresher.ts";
 import { EntryTable, type SecretEntry } from "./secret-entry.ts";
-import { Turnstile } from "./turnstile.ts";
 
 export interface SecretLimits {
   readonly ttlMs: number;
@@ -95,7 +95,7 @@ class Resolver implements SecretResolver {
   readonly #managers = new Map<string, SecretManager>();
   readonly #records = new Map<string, string>();
   readonly #listeners = new Set<(reference: string) => void>();
-  readonly #turnstile: Turnstile;
+  readonly #limiter: Limiter;
   readonly #refresher: Refresher;
   readonly #warn: Warn;
 
@@ -106,7 +106,7 @@ class Resolver implements SecretResolver {
     this.#fetch = options.fetch ?? openExchange({ ...limits, clock: options.clock, signal: this.#abort.signal });
     this.#readEnv = openEnvironment(options.environment, options.allowEnv);
     this.#entries = new EntryTable(limits.entries);
-    this.#turnstile = new Turnstile(limits.concurrency);
+    this.#limiter = new Limiter(limits.concurrency);
     this.#refresher = new Refresher(options.clock, (entry) => void this.#refresh(entry));
     this.#warn = openLimitedWarn(options.log, options.clock);
     options.metrics.gaugeOf(
@@ -221,7 +221,7 @@ class Resolver implements SecretResolver {
   async #readUntilSettled(entry: SecretEntry): Promise<void> {
     for (;;) {
       const { generation } = entry;
-      const reading = await this.#turnstile.pass(() => this.#read(entry));
+      const reading = await this.#limiter.run(() => this.#read(entry));
       if (this.#abort.signal.aborted) return;
       // The record changed while its predecessor was being asked: that answer is nobody's.
       if (entry.generation !== generation) continue;

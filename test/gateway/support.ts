@@ -30,7 +30,6 @@ export function pipelineOf(...plugins: PluginPhases[]): Pipeline {
     beforeProxy: defined(plugins.map((plugin) => plugin.beforeProxy)),
     headerFilter: defined(plugins.map((plugin) => plugin.headerFilter)),
     log: defined(plugins.map((plugin) => plugin.log)),
-    close: () => {},
   };
 }
 

@@ -8,12 +8,12 @@ import { definePlugin, type Plugin } from "../../src/plugin/plugin.ts";
 import { textAnswer } from "../../src/plugin/plugin-answer.ts";
 import { makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
 import { type LiveConfiguration, type LiveOptions, openLive } from "../../src/runtime/live.ts";
-import { runPhase } from "../../src/runtime/plugins/pipeline.ts";
 import { openPluginRegistry } from "../../src/runtime/plugins/plugin-registry.ts";
 import type { RouterMode } from "../../src/runtime/routes/router.ts";
 import { openStates, type States } from "../../src/runtime/shared-states.ts";
 import { openSecrets } from "../../src/secret/resolver.ts";
 import type { Change } from "../../src/store/store.ts";
+import { runPhase } from "./run-phase.ts";
 import { openBench } from "./upstream-fixture.ts";
 
 export interface WorldOptions {

@@ -2,14 +2,15 @@ import { Type } from "typebox";
 import { describe, expect, test } from "vitest";
 import { Defaulted } from "../../src/plugin/defaulted.ts";
 import { definePlugin, type PhaseHandler, type PluginPhases } from "../../src/plugin/plugin.ts";
-import { type Answer, bareAnswer, jsonAnswer, textAnswer } from "../../src/plugin/plugin-answer.ts";
+import { type Answer, jsonAnswer, textAnswer } from "../../src/plugin/plugin-answer.ts";
 import { makeEnv } from "../../src/plugin/testkit/testkit.ts";
 import { makeResponse, makeView } from "../../src/plugin/testkit/testkit-view.ts";
-import { compilePipeline, EMPTY_PIPELINE, mergePlugins, runPhase } from "../../src/runtime/plugins/pipeline.ts";
+import { compilePipeline, EMPTY_PIPELINE, mergePlugins } from "../../src/runtime/plugins/pipeline.ts";
 import { openPluginRegistry } from "../../src/runtime/plugins/plugin-registry.ts";
 import { openPluginSet, type PluginHost, type PluginSet } from "../../src/runtime/plugins/plugin-unit.ts";
 import { SecretUsers } from "../../src/runtime/plugins/secret-source.ts";
 import { openSecrets } from "../../src/secret/resolver.ts";
+import { runPhase } from "./run-phase.ts";
 
 /** A plugin whose phases a test writes down; it adds its name to the note "ran". */
 function plugin(name: string, priority: number, phases: () => PluginPhases = () => noting(name)) {
@@ -82,29 +83,6 @@ describe("order", () => {
   test("nothing to do is one frozen object", () => {
     expect(compilePipeline([])).toBe(EMPTY_PIPELINE);
     expect(Object.isFrozen(EMPTY_PIPELINE.access)).toBe(true);
-  });
-});
-
-describe("runPhase", () => {
-  const no: PhaseHandler = () => undefined;
-  const later: PhaseHandler = () => Promise.resolve(undefined);
-  const answer = bareAnswer(403, "no");
-  const yes: PhaseHandler = () => answer;
-  const never: PhaseHandler = () => {
-    throw new Error("must not run");
-  };
-
-  test("is synchronous as long as no handler waits", () => {
-    expect(runPhase([no, no], makeView())).toBeUndefined();
-    expect(runPhase([no, yes, never], makeView())).toBe(answer);
-  });
-  test("goes on after a handler that waited", async () => {
-    const result = runPhase([later, no, later, yes, never], makeView());
-    expect(result).toBeInstanceOf(Promise);
-    expect(await result).toBe(answer);
-  });
-  test("begins where it is told", () => {
-    expect(runPhase([never, yes], makeView(), 1)).toBe(answer);
   });
 });
 

@@ -147,6 +147,5 @@ export function normaliseServerName(name: string): string {
 const ALERT_HEAD = [21, 3, 3, 0, 2, 2];
 
 export const ALERT_DECODE_ERROR = Buffer.from([...ALERT_HEAD, 50]);
-export const ALERT_INTERNAL_ERROR = Buffer.from([...ALERT_HEAD, 80]);
 export const ALERT_MISSING_EXTENSION = Buffer.from([...ALERT_HEAD, 109]);
 export const ALERT_UNRECOGNIZED_NAME = Buffer.from([...ALERT_HEAD, 112]);

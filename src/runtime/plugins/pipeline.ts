@@ -4,9 +4,6 @@
  * Source: docs/spec/resources.md "Merging at request time", docs/spec/plugins.md section 1.
  */
 
-import type { PhaseHandler, PhaseResult } from "../../plugin/plugin.ts";
-import type { Answer } from "../../plugin/plugin-answer.ts";
-import type { RequestView } from "../../plugin/request-view.ts";
 import type { Pipeline } from "../routes/route-unit.ts";
 import type { PluginSet, PluginUnit } from "./plugin-unit.ts";
 
@@ -75,9 +72,7 @@ function authenticates({ plugin }: PluginUnit): boolean {
   return plugin.credential !== undefined || plugin.authenticates === true;
 }
 
-type MutablePipeline = {
-  -readonly [Phase in Exclude<keyof Pipeline, "close">]: Pipeline[Phase][number][];
-};
+type MutablePipeline = { -readonly [Phase in keyof Pipeline]: Pipeline[Phase][number][] };
 
 function freeze(made: MutablePipeline): Pipeline {
   return Object.freeze({
@@ -88,8 +83,6 @@ function freeze(made: MutablePipeline): Pipeline {
     beforeProxy: Object.freeze(made.beforeProxy),
     headerFilter: Object.freeze(made.headerFilter),
     log: Object.freeze(made.log),
-    // The units belong to their records and are closed with them; a pipeline only points to them.
-    close: () => undefined,
   });
 }
 
@@ -106,25 +99,3 @@ function emptyPhases(): MutablePipeline {
 }
 
 export const EMPTY_PIPELINE: Pipeline = freeze(emptyPhases());
-
-/**
- * Runs the handlers of a phase in order, beginning at `from`, until one answers.
- * @returns a promise only when a handler returned one
- */
-export function runPhase(handlers: readonly PhaseHandler[], view: RequestView, from = 0): PhaseResult {
-  for (let at = from; at < handlers.length; at++) {
-    const result = (handlers[at] as PhaseHandler)(view);
-    if (result === undefined) continue;
-    return result instanceof Promise ? resume(result, handlers, view, at + 1) : result;
-  }
-  return undefined;
-}
-
-async function resume(
-  waiting: Promise<Answer | undefined>,
-  handlers: readonly PhaseHandler[],
-  view: RequestView,
-  next: number,
-): Promise<Answer | undefined> {
-  return (await waiting) ?? runPhase(handlers, view, next);
-}

@@ -19,7 +19,6 @@ export interface Pipeline {
   readonly beforeProxy: readonly ((view: RequestView) => void)[];
   readonly headerFilter: readonly ((view: RequestView, response: ResponseView) => void)[];
   readonly log: readonly ((view: RequestView) => void)[];
-  close(): void;
 }
 
 /** Which upstream a request goes to, or why there is none. */

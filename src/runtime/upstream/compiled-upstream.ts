@@ -5,6 +5,7 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import { GatewayError } from "../../base/errors.ts";
+import { Limiter } from "../../base/limiter.ts";
 import type { IpSet } from "../../base/net/ip.ts";
 import type { StateRegistry } from "../../plugin/plugin.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
@@ -13,7 +14,6 @@ import { makePlan, makeRule, type Rule } from "./balance/balance-plan.ts";
 import { refuseDenied } from "./denied-addresses.ts";
 import type { Dns } from "./dns/dns.ts";
 import type { DomainName } from "./dns/domain-name.ts";
-import { Gate } from "./gate.ts";
 import { type HealthConf, readChecks } from "./health/health-conf.ts";
 import type { HealthCounter, HealthState, HealthStatus } from "./health/health-state.ts";
 import { type HealthEnv, NodeHealth } from "./health/node-health.ts";
@@ -206,14 +206,14 @@ export class Upstream implements UpstreamUnit {
   #openHealth(spec: TargetSpec, conf: HealthConf, checksText: string): NodeHealth {
     // Probes see the same for everybody; how requests end is a matter of the resource they belong to.
     const owner = `${conf.passive ? this.key : ""}:${digest(checksText)}`;
-    const gate = this.#hold(`upstream:probes:${owner}`, () => new Gate(conf.concurrency));
+    const limiter = this.#hold(`upstream:probes:${owner}`, () => new Limiter(conf.concurrency));
     const topic = `upstream:health:${owner}:${spec.id}`;
     const health = this.#hold(
       topic,
       () => {
         const held = spec.isName ? this.#env.dns.open(spec.host) : undefined;
         const former = this.#checking?.states.get(spec.id);
-        return new NodeHealth(this.#env, { spec, conf, tls: this.tls, gate, held, former, topic });
+        return new NodeHealth(this.#env, { spec, conf, tls: this.tls, limiter, held, former, topic });
       },
       (state) => state.close(),
     );

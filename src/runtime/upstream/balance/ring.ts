@@ -3,8 +3,8 @@
  * so that a fleet that moves here from APISIX keeps its keys on the same nodes.
  * Promise: removing a node moves only its own keys. Cost: built once, O(log n) per key.
  */
+import { crc32 } from "node:zlib";
 import { effectiveWeight, type Weighted, weightStep } from "./balancer.ts";
-import { crc32, crcByte, crcText } from "./crc32.ts";
 
 const POINTS_PER_WEIGHT = 160;
 // Beyond this, weights are scaled down: sorting more points would block the loop for tens of milliseconds.
@@ -72,15 +72,15 @@ function pointCounts(nodes: readonly RingNode[]): readonly number[] {
 /** Points as hash * OWNER_SPAN + owner, which a double holds exactly and sorts by hash. */
 function placePoints(nodes: readonly RingNode[], counts: readonly number[]): Float64Array {
   const points = new Float64Array(counts.reduce((sum, count) => sum + count, 0));
+  const before = Buffer.alloc(4);
   let at = 0;
   for (const [owner, node] of nodes.entries()) {
     // Each point's hash is fed to the next: that chain is what makes the places those of OpenResty.
-    const base = crcText(node.id.replaceAll(":", "\0"));
+    const base = crc32(node.id.replaceAll(":", "\0"));
     let hash = 0;
     for (let left = counts[owner] as number; left > 0; left--) {
-      let running = base;
-      for (let shift = 0; shift < 32; shift += 8) running = crcByte(running, (hash >>> shift) & 0xff);
-      hash = (running ^ 0xffffffff) >>> 0;
+      before.writeUInt32LE(hash);
+      hash = crc32(before, base);
       points[at++] = hash * OWNER_SPAN + owner;
     }
   }

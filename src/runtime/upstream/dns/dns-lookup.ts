@@ -5,7 +5,7 @@
 import { ADDRCONFIG } from "node:dns";
 import { Resolver, lookup as systemLookup } from "node:dns/promises";
 import { isIPv6 } from "node:net";
-import { Gate } from "../gate.ts";
+import { Limiter } from "../../../base/limiter.ts";
 import { HostsFile } from "./hosts-file.ts";
 
 export interface DnsAnswer {
@@ -34,7 +34,7 @@ const SILENT: ReadonlySet<unknown> = new Set(["ETIMEOUT", "ECANCELLED"]);
 export function makeDnsLookup(options: DnsLookupOptions = {}): DnsLookup {
   const hosts = new HostsFile(options.hostsPath);
   const resolver = openResolver(options.servers ?? [], options.timeoutMs ?? 5_000);
-  const system = new Gate(1);
+  const system = new Limiter(1);
   return async (name) => {
     const wanted = name.toLowerCase().replace(/\.$/, "");
     const listed = await hosts.find(wanted);

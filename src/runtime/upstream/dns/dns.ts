@@ -3,9 +3,9 @@
  * Promise: what nobody holds is forgotten, so there are as many names as the configuration has; few look-ups run at once.
  */
 import type { Clock } from "../../../base/clock.ts";
+import { Limiter } from "../../../base/limiter.ts";
 import type { Log } from "../../../base/log.ts";
 import type { Metrics } from "../../../base/metrics.ts";
-import { Gate } from "../gate.ts";
 import type { DnsLookup } from "./dns-lookup.ts";
 import { DomainName, type NameEnv, type NameStatus } from "./domain-name.ts";
 
@@ -43,7 +43,7 @@ export function openDns(env: DnsEnv): Dns {
     ...env,
     random: env.random ?? Math.random,
     timeoutMs: env.timeoutMs ?? 5_000,
-    gate: new Gate(MAX_LOOKUPS),
+    limiter: new Limiter(MAX_LOOKUPS),
     good: family.child("ok"),
     bad: family.child("failed"),
   };

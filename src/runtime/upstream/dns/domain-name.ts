@@ -5,9 +5,9 @@
  */
 import type { Clock, Timer } from "../../../base/clock.ts";
 import { messageOf } from "../../../base/errors.ts";
+import type { Limiter } from "../../../base/limiter.ts";
 import type { Log } from "../../../base/log.ts";
 import type { Counter } from "../../../base/metrics.ts";
-import type { Gate } from "../gate.ts";
 import type { DnsAnswer, DnsLookup } from "./dns-lookup.ts";
 
 export interface NameStatus {
@@ -24,7 +24,7 @@ export interface NameEnv {
   readonly random: () => number;
   readonly timeoutMs: number;
   /** Limits the look-ups of all names. */
-  readonly gate: Gate;
+  readonly limiter: Limiter;
   readonly good: Counter;
   readonly bad: Counter;
 }
@@ -112,7 +112,7 @@ export class DomainName {
 
   /** Ends in time even while the look-ups of other names hold all places. */
   #lookup(): Promise<DnsAnswer> {
-    const { gate, lookup, clock, timeoutMs } = this.#env;
+    const { limiter, lookup, clock, timeoutMs } = this.#env;
     return new Promise((resolve, reject) => {
       let isLate = false;
       const late = new Error(`no answer within ${timeoutMs} ms`);
@@ -120,7 +120,7 @@ export class DomainName {
         isLate = true;
         reject(late);
       });
-      gate
+      limiter
         .run(async () => {
           if (isLate) throw late;
           return await lookup(this.#name);

@@ -5,11 +5,11 @@
  */
 import type { Clock, Timer } from "../../../base/clock.ts";
 import { assertNever } from "../../../base/errors.ts";
+import type { Limiter } from "../../../base/limiter.ts";
 import type { Log } from "../../../base/log.ts";
 import type { Counter, Family } from "../../../base/metrics.ts";
 import type { Siblings, SiblingTopic } from "../../../plugin/siblings.ts";
 import type { HeldName } from "../dns/dns.ts";
-import type { Gate } from "../gate.ts";
 import type { TargetSpec } from "../target-list.ts";
 import type { AttemptOutcome, UpstreamTls } from "../upstream-unit.ts";
 import type { HealthConf, ProbeConf, Thresholds } from "./health-conf.ts";
@@ -59,7 +59,7 @@ export interface HealthFacts {
   readonly topic: string;
   readonly tls: UpstreamTls | undefined;
   /** Limits the probes of one upstream. */
-  readonly gate: Gate;
+  readonly limiter: Limiter;
   /** What other checks of the same resource have found out. */
   readonly former?: HealthState | undefined;
   /** The node's name, held for the probes; released at close. */
@@ -206,14 +206,14 @@ export class NodeHealth {
 
   /** @returns undefined while the node's name has no address: then it gets no traffic anyway */
   async #ask(): Promise<ProbeOutcome | undefined> {
-    const { gate, conf, spec, tls, held } = this.#facts;
+    const { limiter, conf, spec, tls, held } = this.#facts;
     await held?.name.want();
     const addresses = held ? held.name.addresses : [spec.host];
     const address = addresses[this.#turn++ % addresses.length];
     if (address === undefined || this.#abort.signal.aborted) return undefined;
     const target = { address, port: this.port, host: conf.probe.host ?? spec.host, tls };
     try {
-      return await gate.run(() => this.#env.probe(target, conf.probe, this.#abort.signal));
+      return await limiter.run(() => this.#env.probe(target, conf.probe, this.#abort.signal));
     } catch {
       // A prober that breaks says what a refused connection says: it could not be asked.
       return { kind: "refused" };

@@ -1,8 +1,8 @@
 /**
- * Lets at most so many pieces of work run at once; the others wait in order.
- * The queue is as long as its callers: each name and each target waits at most once.
+ * Lets at most so many pieces of work run at once; the others wait in the order they came.
+ * The queue is as long as its callers let it become: each of them waits at most once per name, target or reference.
  */
-export class Gate {
+export class Limiter {
   readonly #limit: number;
   readonly #waiting: (() => void)[] = [];
   #running = 0;
