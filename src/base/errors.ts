@@ -11,6 +11,7 @@ const CODES = {
   SETTINGS_INVALID: { status: 500 },
   RECORD_INVALID: { status: 400 },
   REQUEST_INVALID: { status: 400 },
+  REQUEST_MEMORY_FULL: { status: 503 },
   REQUEST_TOO_LARGE: { status: 413 },
   STORE_UNAVAILABLE: { status: 503 },
   STORE_OUTCOME_UNKNOWN: { status: 503 },

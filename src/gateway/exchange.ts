@@ -395,6 +395,7 @@ export class Exchange {
     view.sentBytes = reply.sentBytes;
     view.receivedBytes += this.body.received;
     recordOutcome(context, view, status, this.global, this.pipeline);
+    this.body.release();
   }
 
   #logCrash(error: unknown, message: string): void {

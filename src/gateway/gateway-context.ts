@@ -7,6 +7,7 @@ import type { RouteMatch } from "../runtime/routes/route-entry.ts";
 import type { Pipeline, RouteUnit } from "../runtime/routes/route-unit.ts";
 import type { GatewayMetrics } from "./gateway-metrics.ts";
 import type { GatewaySettings } from "./gateway-settings.ts";
+import type { BodyMemory } from "./http/body-memory.ts";
 import type { AccessLog } from "./log/access-log.ts";
 import type { ErrorLog } from "./log/error-log.ts";
 import type { TimerWheel } from "./timer-wheel.ts";
@@ -40,6 +41,8 @@ export interface GatewayContext {
   /** undefined when it is off. */
   readonly accessLog: AccessLog | undefined;
   readonly wheel: TimerWheel;
+  /** Of the bodies of all lanes. */
+  readonly bodies: BodyMemory;
   /** For both sides of the fast lane. */
   readonly writes: WriteBatch;
   readonly client: UpstreamClient;

@@ -13,6 +13,7 @@ import type { Freshness, GatewayContext, Routing } from "./gateway-context.ts";
 import { GatewayMetrics } from "./gateway-metrics.ts";
 import { DEFAULT_GATEWAY_SETTINGS, type GatewaySettings } from "./gateway-settings.ts";
 import { openGeneralLane } from "./general/general-lane.ts";
+import { BodyMemory } from "./http/body-memory.ts";
 import { openHttp2Lane } from "./http2/http2-lane.ts";
 import type { AccessLog } from "./log/access-log.ts";
 import { ErrorLog } from "./log/error-log.ts";
@@ -88,7 +89,7 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
   const { accessLog } = options;
   const freshness = options.freshness ?? { isTooOld: false, isLoaded: true };
   const parts = { routing, settings, metrics, clock, errors, accessLog, wheel, writes, client, freshness };
-  const context = { ...parts, draining: false };
+  const context = { ...parts, bodies: new BodyMemory(settings.bodiesBytes), draining: false };
   const known = new Connections(settings);
   const general = openGeneralLane(context, (socket) => known.of(socket));
   const fast = settings.fastLane ? openFastLane(context, (socket) => general.accept(socket)) : undefined;

@@ -26,8 +26,12 @@ export interface GatewaySettings {
   /** Bodies up to this size are read before connecting, so that they can be sent again. */
   readonly bufferedBodyBytes: number;
   readonly headTimeoutMs: number;
+  /** What all request bodies may hold in memory together. */
+  readonly bodiesBytes: number;
   /** Longest pause inside a request body. */
   readonly bodyTimeoutMs: number;
+  /** Longest time for a whole body; each 16 KiB that came adds a second. */
+  readonly bodyTotalMs: number;
   /** Longest pause of a client that reads a response. */
   readonly sendTimeoutMs: number;
   /** How long an unused client connection stays open. */
@@ -60,7 +64,9 @@ export const DEFAULT_GATEWAY_SETTINGS: GatewaySettings = Object.freeze({
   bodyBytes: 0,
   bufferedBodyBytes: 65_536,
   headTimeoutMs: 10_000,
+  bodiesBytes: 268_435_456,
   bodyTimeoutMs: 60_000,
+  bodyTotalMs: 300_000,
   sendTimeoutMs: 60_000,
   idleTimeoutMs: 75_000,
   connections: 16_384,

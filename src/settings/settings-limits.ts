@@ -10,6 +10,16 @@ export const limits = group("Bounds on what one client may ask for.", {
   header_lines: setting(integer(1, 1_000), "100", "Most header lines of one request."),
   body_bytes: switchable(size, "off", "Largest request body; larger ones are answered 413."),
   head_timeout: setting(duration, "10s", "How long a client may take to send a request head."),
+  bodies_bytes: setting(
+    size,
+    "256MiB",
+    "What the request bodies of one worker may hold in memory together; beyond it they are streamed, and 503 where a plugin wants one whole.",
+  ),
+  body_total_timeout: setting(
+    duration,
+    "5m",
+    "Longest time for a whole request body; each 16 KiB that came adds a second, so only slow ones meet it.",
+  ),
   body_timeout: setting(duration, "60s", "Longest pause inside a request body."),
   send_timeout: setting(duration, "60s", "Longest pause of a client that reads an answer."),
   idle_timeout: setting(

@@ -49,6 +49,40 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
   const chunked = (...pieces: string[]): string =>
     `POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n${pieces.map((piece) => `${piece.length.toString(16)}\r\n${piece}\r\n`).join("")}0\r\n\r\n`;
 
+  test("beyond what all bodies may hold, those on their way are streamed and those a plugin wants whole are 503", async () => {
+    const upstream = await raw(answering(OK));
+    const whole: PluginPhases = {
+      access: async (view) => {
+        if (view.path === "/whole") await view.body.read(1_000_000);
+        return undefined;
+      },
+    };
+    const gateway = await open(
+      { upstream: upstreamOf([upstream.port]), plugins: [whole] },
+      { bodiesBytes: 30_000, bufferedBodyBytes: 1_000_000 },
+    );
+    const body = "a".repeat(300_000);
+    const wanted = post(body).replace("/x", "/whole");
+    for (const _again of [1, 2]) {
+      expect((await ask(gateway.port, post(body))).status).toBe(200);
+      expect((await ask(gateway.port, wanted)).status).toBe(503);
+      expect((await ask(gateway.port, post("small").replace("/x", "/whole"))).status).toBe(200);
+    }
+  });
+
+  test("a body that never pauses and never ends has its total time", async () => {
+    const upstream = await raw(answering(OK));
+    const gateway = await open({ upstream: upstreamOf([upstream.port]) }, { bodyTotalMs: 700 });
+    const client = await openClient(gateway.port);
+    client.send("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n");
+    const drops = setInterval(() => client.send("a"), 100);
+    try {
+      expect(await client.untilClosed()).toMatch(/^HTTP\/1\.1 408 /);
+    } finally {
+      clearInterval(drops);
+    }
+  });
+
   test.each([
     { says: "a small one", bytes: post("hello"), want: "\r\nContent-Length: 5\r\n\r\nhello" },
     { says: "an empty POST", bytes: post(""), want: "\r\nContent-Length: 0\r\n\r\n" },

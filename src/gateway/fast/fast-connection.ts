@@ -239,7 +239,7 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
       return false;
     }
     const length = Math.max(0, scan.length);
-    const body = new IncomingBody(length, length > 0 ? this : undefined, settings.bodyBytes);
+    const body = new IncomingBody(length, length > 0 ? this : undefined, settings.bodyBytes, this.#context.bodies);
     const method = methodOf(text);
     const target = targetOf(text, first);
     const connection = this.#facts;
@@ -398,6 +398,7 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
   }
 
   #armReading(): void {
-    if (!this.#sending) this.#context.wheel.arm(this, this.#context.settings.bodyTimeoutMs);
+    const { settings, wheel } = this.#context;
+    if (!this.#sending) wheel.arm(this, this.#body?.patienceMs(settings, wheel.nowMs) ?? settings.bodyTimeoutMs);
   }
 }

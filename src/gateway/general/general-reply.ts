@@ -259,9 +259,9 @@ export class GeneralReply implements Reply, BodySource, HeldWrites {
   }
 
   #armReceiving(): void {
-    if (this.#receiving && this.#body?.complete === false) {
-      this.#context.wheel.arm(this.#receiving, this.#context.settings.bodyTimeoutMs);
-    }
+    const { settings, wheel } = this.#context;
+    const body = this.#body;
+    if (this.#receiving && body?.complete === false) wheel.arm(this.#receiving, body.patienceMs(settings, wheel.nowMs));
   }
 
   #closed(): void {

@@ -40,7 +40,7 @@ export function openGeneralExchange(
   const reply = new GeneralReply(request, response, context, expectation === "continue");
   const hasBody = scan.chunked || scan.length > 0;
   const announced = scan.chunked ? undefined : Math.max(0, scan.length);
-  const body = new IncomingBody(announced, hasBody ? reply : undefined, settings.bodyBytes);
+  const body = new IncomingBody(announced, hasBody ? reply : undefined, settings.bodyBytes, context.bodies);
   const httpVersion = request.httpVersion === "1.0" ? "1.0" : "1.1";
   const { method = "", url: target = "" } = request;
   // About the server as a whole (RFC 9110 section 9.3.7): read as "/" for its Host, then answered here.

@@ -6,6 +6,7 @@
 import { GatewayError } from "../../base/errors.ts";
 import { bytesOf } from "../../plugin/bytes.ts";
 import type { RequestBody } from "../../plugin/plugin-body.ts";
+import type { BodyMemory } from "./body-memory.ts";
 
 /** The lane's side: where bytes come from. It calls `push`, `finish` and `fail` of the body. */
 export interface BodySource {
@@ -25,11 +26,18 @@ export interface BodySink {
 type Waiter = () => void;
 
 const EMPTY = Buffer.alloc(0);
+/** Bytes per millisecond below which a body is slow. */
+const SLOWEST = 16.384;
 
 export class IncomingBody implements RequestBody {
   readonly #announced: number | undefined;
   readonly #source: BodySource | undefined;
   readonly #limitBytes: number;
+  readonly #memory: BodyMemory | undefined;
+  /** When it was first waited for. */
+  #sinceMs: number | undefined;
+  /** There was no room to collect it any further. */
+  #isCrowded = false;
   #chunks: Buffer[] = [];
   #held = 0;
   /** Bytes received so far. */
@@ -49,8 +57,15 @@ export class IncomingBody implements RequestBody {
    * @param announced  Content-Length, undefined when chunked
    * @param source     undefined only when there is no body
    * @param limitBytes larger bodies fail with REQUEST_TOO_LARGE; 0 for no limit
+   * @param memory     shared with all other bodies
    */
-  constructor(announced: number | undefined, source: BodySource | undefined, limitBytes: number) {
+  constructor(
+    announced: number | undefined,
+    source: BodySource | undefined,
+    limitBytes: number,
+    memory?: BodyMemory | undefined,
+  ) {
+    this.#memory = memory;
     this.#announced = announced;
     this.#source = source;
     this.#limitBytes = limitBytes;
@@ -89,6 +104,8 @@ export class IncomingBody implements RequestBody {
     if (this.#announced !== undefined && this.#announced > limitBytes) throw tooLarge(limitBytes);
     await this.prepare(limitBytes);
     if (this.#error) throw this.#error;
+    if (this.#isCrowded && !this.#complete && this.#held <= limitBytes)
+      throw new GatewayError("REQUEST_MEMORY_FULL", { message: "request bodies hold all the memory they may" });
     if (!this.#complete || this.#held > limitBytes) throw tooLarge(limitBytes);
     return this.bytes ?? EMPTY;
   }
@@ -117,8 +134,7 @@ export class IncomingBody implements RequestBody {
     this.#sink = sink;
     let flowing = true;
     for (const chunk of this.#chunks) flowing = sink.onBody(chunk) && flowing;
-    this.#chunks = [];
-    this.#held = 0;
+    this.release();
     if (this.#complete) {
       sink.onBodyEnd();
       return;
@@ -137,8 +153,7 @@ export class IncomingBody implements RequestBody {
   discard(): void {
     this.#sink = undefined;
     this.#discarding = true;
-    this.#chunks = [];
-    this.#held = 0;
+    this.release();
     if (this.#started && !this.#complete) this.#flow();
   }
 
@@ -156,7 +171,9 @@ export class IncomingBody implements RequestBody {
     }
     this.#chunks.push(chunk);
     this.#held += chunk.length;
-    if (this.#held > this.#wantBytes) {
+    this.#memory?.add(chunk.length);
+    this.#isCrowded = this.#memory?.isFull === true;
+    if (this.#held > this.#wantBytes || this.#isCrowded) {
       this.#pause();
       this.#wake();
     }
@@ -174,13 +191,29 @@ export class IncomingBody implements RequestBody {
   fail(error: GatewayError): void {
     if (this.#complete || this.#error) return;
     this.#error = error;
-    this.#chunks = [];
-    this.#held = 0;
+    this.release();
     this.#wake();
   }
 
+  /** Gives back what is held; the request is over, or the bytes are somebody else's. */
+  release(): void {
+    this.#memory?.add(-this.#held);
+    this.#chunks = [];
+    this.#held = 0;
+  }
+
+  /**
+   * How long to wait for more of it: a pause, and never longer than its total time, to which what came adds a second for
+   * each 16 KiB.
+   */
+  patienceMs(limits: { readonly bodyTimeoutMs: number; readonly bodyTotalMs: number }, nowMs: number): number {
+    this.#sinceMs ??= nowMs;
+    const leftMs = this.#sinceMs + limits.bodyTotalMs + this.received / SLOWEST - nowMs;
+    return Math.max(1, Math.min(limits.bodyTimeoutMs, leftMs));
+  }
+
   #settled(bytes: number): boolean {
-    return this.#complete || this.#error !== undefined || this.#held > bytes;
+    return this.#complete || this.#error !== undefined || this.#isCrowded || this.#held > bytes;
   }
 
   #begin(): void {

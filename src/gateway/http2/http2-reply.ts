@@ -194,7 +194,9 @@ export class Http2Reply implements Reply, BodySource {
   }
 
   #armReceiving(): void {
-    if (this.#body?.complete === false) this.#context.wheel.arm(this.#receiving, this.#context.settings.bodyTimeoutMs);
+    const { settings, wheel } = this.#context;
+    const body = this.#body;
+    if (body?.complete === false) wheel.arm(this.#receiving, body.patienceMs(settings, wheel.nowMs));
   }
 }
 

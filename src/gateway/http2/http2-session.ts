@@ -167,7 +167,7 @@ export class Http2Session {
     const announced = scan.length >= 0 ? scan.length : undefined;
     const reply = new Http2Reply(stream, context, announced, expects !== undefined);
     const body = hasBody
-      ? new IncomingBody(announced, reply, context.settings.bodyBytes)
+      ? new IncomingBody(announced, reply, context.settings.bodyBytes, context.bodies)
       : new IncomingBody(0, undefined, 0);
     const request = { method, target, httpVersion: "2.0", lines, scan, connection, body, startedMs } as const;
     const read = readRequest(request, context.settings);
