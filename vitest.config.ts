@@ -3,6 +3,7 @@
  * stores (contract), recorded behaviour (conformance), real processes (e2e), and what breaks things on purpose (faults,
  * sim, fuzz). `--mode long` is for `npm run faults` and its like; `npm test` runs their bounded form.
  */
+import { availableParallelism } from "node:os";
 import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config";
 
 /** Folders and files under test/ that are not part of `npm run check`; all else is `unit`. */
@@ -49,7 +50,8 @@ export default defineConfig(({ mode }) => ({
   resolve: { alias: { jotgate: `${import.meta.dirname}/src/index.ts` } },
   test: {
     pool: "forks",
-    maxWorkers: 2, // the tests start processes of their own
+    // One more than there are processors, for tests that wait; few, because they start processes of their own.
+    maxWorkers: Math.min(4, availableParallelism() + 1),
     testTimeout: mode === "long" ? 3_600_000 : 300_000, // catches what hangs; a busy machine is no failure
     env: mode === "long" ? { LONG_RUN: "1" } : {}, // test/support/long-run.ts
     hookTimeout: 300_000,

@@ -98,15 +98,19 @@ export function isBuilt() {
   return existsSync(STAMP) && readFileSync(STAMP, "utf8") === sourceState();
 }
 
-/** Compiles src to dist. The old build stays until the new one is complete, and when the new one fails. */
-export function build() {
+/**
+ * Compiles src to dist. The old build stays until the new one is complete, and when the new one fails.
+ * @param checked whether the types were checked a moment ago
+ */
+export function build(checked = false) {
   return longStep("Building", "Built", async () => {
     const next = `${DIST}.${process.pid}`;
     const former = `${next}.former`;
     const state = sourceState();
     const compiler = join(ROOT, "node_modules/typescript/bin/tsc");
     try {
-      const code = await run(process.execPath, [compiler, "-p", "tsconfig.build.json", "--outDir", next]);
+      const options = ["-p", "tsconfig.build.json", "--outDir", next, ...(checked ? ["--noCheck"] : [])];
+      const code = await run(process.execPath, [compiler, ...options]);
       if (code !== 0) throw new Error("the sources do not compile; the messages above say where");
       writeFileSync(join(next, ".build"), state);
       if (existsSync(DIST)) renameSync(DIST, former);
@@ -117,8 +121,8 @@ export function build() {
   });
 }
 
-export async function buildIfNeeded() {
-  if (!isBuilt()) await build();
+export async function buildIfNeeded(checked = false) {
+  if (!isBuilt()) await build(checked);
 }
 
 function readJson(path) {

@@ -95,9 +95,9 @@ try {
     await step("etcd", ensureEtcd);
     await step("lint", () => node(tool("@biomejs/biome/bin/biome"), "check", "."));
     await step("house", () => node(join(ROOT, "scripts/house.mjs")));
-    await step("types", () => node(tool("typescript/bin/tsc"), "-p", "tsconfig.json", "--noEmit"));
+    const typesGood = await step("types", () => node(tool("typescript/bin/tsc"), "-p", "tsconfig.json", "--noEmit"));
     await step("build", async () => {
-      await buildIfNeeded();
+      await buildIfNeeded(typesGood);
       return true;
     });
     await step("tests", tests);
