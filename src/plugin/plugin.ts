@@ -93,6 +93,8 @@ export interface PluginSettings {
   readonly prometheus: PrometheusSettings;
   /** Bounds of what one process remembers of verified tokens. */
   readonly tokenCache: { readonly entries: number; readonly bytes: number };
+  /** Whom jwt-auth's signing endpoint serves; default: whoever knows a key. */
+  readonly signEndpoint?: "open" | "authenticated" | "off";
 }
 
 /** What `prometheus.*` of the settings says to the plugin of that name. */

@@ -3,7 +3,7 @@
  */
 import { group, optional, setting } from "./setting.ts";
 import { countedMetrics } from "./setting-counted-metrics.ts";
-import { integer, listOf, text } from "./setting-kinds.ts";
+import { choice, integer, listOf, text } from "./setting-kinds.ts";
 
 export const prometheus = group(
   "What the `prometheus` plugin counts, and under which names; APISIX's `plugin_attr.prometheus`.",
@@ -41,5 +41,13 @@ export const redirect = group("The `redirect` plugin; APISIX's `plugin_attr.redi
     integer(1, 65_535),
     "the port of `gateway.tls.listen`, else 443",
     "Where `http_to_https` sends callers, such as 443 when a load balancer in front ends TLS.",
+  ),
+});
+
+export const jwtAuth = group("The `jwt-auth` plugin.", {
+  sign_endpoint: setting(
+    choice("open", "authenticated", "off"),
+    "open",
+    "Whom `/apisix/plugin/jwt/sign` behind `public-api` gives tokens to: whoever knows a key, as APISIX does; only callers that an authentication plugin of the route has let in; or nobody. In `strict`, `open` means `authenticated`.",
   ),
 });

@@ -25,7 +25,7 @@ import {
   workerCount,
 } from "./setting-kinds.ts";
 import { limits } from "./settings-limits.ts";
-import { prometheus, redirect } from "./settings-plugins.ts";
+import { jwtAuth, prometheus, redirect } from "./settings-plugins.ts";
 
 const path = text("a path", /^[^\0]+$/);
 const headerText = text("printable ASCII text", /^[\x21-\x7e](?:[\x20-\x7e]{0,254}[\x21-\x7e])?$/);
@@ -147,6 +147,7 @@ export const SettingsSchema = Type.Object({
       "Host names it answers to, beside addresses, names without a dot, the machine's own, and those of `listen` and `advertise`.",
     ),
   }),
+  jwt_auth: jwtAuth,
   prometheus,
   redirect,
   control: group("APISIX's Control API. It has no authentication: keep it on loopback.", {

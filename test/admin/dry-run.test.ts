@@ -418,3 +418,12 @@ describe("a dry run shows what would change", () => {
     expect((await world.call("PUT", "/services/n?dry_run=0", { body: {} })).status).toBe(201);
   });
 });
+
+test("a write that opens the signing endpoint says so in its answer; one with authentication does not", async () => {
+  const open = { uri: "/apisix/plugin/jwt/sign", plugins: { "public-api": {} } };
+  const answer = await world.call("PUT", "/routes/sign-open", { body: open });
+  expect(answer).toMatchObject({ status: 201, body: { warnings: [{ code: "sign_endpoint_open" }] } });
+  const closed = { ...open, plugins: { ...open.plugins, "key-auth": {} } };
+  expect((await world.call("PUT", "/routes/sign-open", { body: closed })).body.warnings).toBeUndefined();
+  await world.call("DELETE", "/routes/sign-open");
+});

@@ -130,7 +130,7 @@ describe("the token", () => {
     expect(answerHeader(answer, "cache-control")).toBe("no-store");
     expect(decoded(answer)).toEqual({
       header: { typ: "JWT", alg: "HS256" },
-      payload: { key: "jack-key", exp: NOW + 30 },
+      payload: { key: "jack-key", iat: NOW, exp: NOW + 30 },
     });
   });
 
@@ -142,7 +142,7 @@ describe("the token", () => {
   ])("of $key has the header $header.alg", async ({ key, header }) => {
     const { payload, ...rest } = decoded(await openEndpoint().get(`?key=${key}`));
     expect(rest.header).toEqual(header);
-    expect(payload).toEqual({ key, exp: NOW + 86_400 });
+    expect(payload).toEqual({ key, iat: NOW, exp: NOW + 86_400 });
   });
 
   test("never shows a private key, also not one that was given as public_key", async () => {
@@ -151,10 +151,10 @@ describe("the token", () => {
     expect(decoded(answer).header).toEqual({ typ: "JWT", alg: "RS256", x5c: [rs.public_key] });
   });
 
-  test("carries the payload, but key and exp are the gateway's", async () => {
-    const payload = { uid: 7, role: "admin", key: "root", exp: 9e9, nbf: 5, nested: { a: [1] } };
+  test("carries the payload, but key, iat and exp are the gateway's", async () => {
+    const payload = { uid: 7, role: "admin", key: "root", exp: 9e9, iat: 9e9, nbf: 5, nested: { a: [1] } };
     const answer = await openEndpoint().get(`?key=jack-key&payload=${json(payload)}`);
-    expect(decoded(answer).payload).toEqual({ ...payload, key: "jack-key", exp: NOW + 30 });
+    expect(decoded(answer).payload).toEqual({ ...payload, key: "jack-key", iat: NOW, exp: NOW + 30 });
   });
 
   test("reads the payload once and once more decoded", async () => {
@@ -228,13 +228,21 @@ describe("who may sign", () => {
     expect(JSON.stringify(endpoint.env.logged)).not.toContain("jack-key");
   });
 
+  test("closed by the setting it wants an authenticated caller, switched off it serves nobody", async () => {
+    const closed = openEndpoint({ settings: { compat: "default", signEndpoint: "authenticated" } });
+    expect((await closed.get("?key=jack-key"))?.status).toBe(401);
+    expect((await closed.get("?key=jack-key", "GET", "jack-key"))?.status).toBe(200);
+    const off = openEndpoint({ settings: { compat: "default", signEndpoint: "off" } });
+    expect((await off.get("?key=jack-key", "GET", "jack-key"))?.status).toBe(404);
+  });
+
   test("in strict an authenticated caller, by POST, for claims that are nobody's", async () => {
     const endpoint = openEndpoint({ settings: { compat: "strict" } });
     const payload = json({ uid: 7, nbf: 1, iat: 1, jti: "x", iss: "x", aud: "x" });
     expect((await endpoint.get("?key=jack-key", "GET", "jack-key"))?.status).toBe(404);
     expect((await endpoint.get("?key=jack-key", "POST"))?.status).toBe(401);
     const answer = await endpoint.get(`?key=jack-key&payload=${payload}`, "POST", "jack-key");
-    expect(decoded(answer).payload).toEqual({ uid: 7, key: "jack-key", exp: NOW + 30 });
+    expect(decoded(answer).payload).toEqual({ uid: 7, key: "jack-key", iat: NOW, exp: NOW + 30 });
     expect((await endpoint.get("?key=jack-key&payload=x", "POST", "jack-key"))?.status).toBe(400);
   });
 

@@ -5,9 +5,9 @@
 import { keyOf } from "../../model/keys.ts";
 import { prefixRange } from "../../store/store.ts";
 import type { Engine, RecordChange } from "../admin-context.ts";
-import { ownMembers } from "../read/stored-record.ts";
+import { own, ownMembers } from "../read/stored-record.ts";
 import { uniqueKey } from "../store-paths.ts";
-import type { ConfigView } from "./config-view.ts";
+import { type ConfigView, openConfigView } from "./config-view.ts";
 import { type EffectiveRoute, readRoutes } from "./effective-route.ts";
 import { hiddenBy, takesFrom } from "./route-order.ts";
 import { lateConsumerPlugins } from "./warn-consumer.ts";
@@ -55,6 +55,14 @@ export async function warningsOf(
     warnings.push(...(await warningsOfRoutes(engine, changes, before, after)));
   }
   return warnings.slice(0, WARNINGS_MAX);
+}
+
+/** What the answer of a write says too, not only a dry run; looked for only where a record serves an API of a plugin. */
+export async function graveWarnings(engine: Engine, change: RecordChange): Promise<readonly Warning[]> {
+  if (own(ownMembers(change.candidate, "plugins"), "public-api") === undefined) return [];
+  const before = openConfigView(engine, []);
+  const found = await warningsOf(engine, [change], before, openConfigView(engine, [change], before));
+  return found.filter(({ code }) => code === "sign_endpoint_open");
 }
 
 const TOUCHES_ROUTES: ReadonlySet<string> = new Set(["route", "service", "plugin_config", "global_rule"]);

@@ -9,6 +9,7 @@ import type { LeaseId } from "../../store/store.ts";
 import type { Engine, Write } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import { showPlan } from "../preview/dry-run.ts";
+import { graveWarnings } from "../preview/warnings.ts";
 import { echoed } from "../read/masking.ts";
 import { type Members, readStored } from "../read/stored-record.ts";
 import { pointedKey } from "../store-paths.ts";
@@ -34,6 +35,7 @@ export async function carryOut(engine: Engine, write: Write): Promise<AdminAnswe
     const bytes = Buffer.from(JSON.stringify(sealed), "utf8");
     plan.put(write.key, bytes, lease);
     if (dry) return await showPlan(engine, plan, [write], successOf(write));
+    const warnings = await graveWarnings(engine, write);
     engine.history.plan(engine, plan, write.request, [write]);
     const before = write.previous?.modRevision ?? 0n;
     const evidence = { key: write.key, before, after: bytes };
@@ -42,7 +44,7 @@ export async function carryOut(engine: Engine, write: Write): Promise<AdminAnswe
     engine.history.written(engine);
     return {
       status: successOf(write),
-      body: { key: write.key, value: echoed(engine, write.kind, sealed) },
+      body: { key: write.key, value: echoed(engine, write.kind, sealed), ...(warnings.length > 0 && { warnings }) },
       headers: { ETag: etagOf(done.revision) },
       revision: done.revision,
       asked: done.asked,

@@ -1,6 +1,6 @@
 /**
  * The signing endpoint of APISIX 3.5: GET /apisix/plugin/jwt/sign?key=…&payload=…, reachable through public-api only.
- * Promise: `key` and `exp` are the gateway's, whatever the payload says; RSA signs off the main thread; a token is
+ * Promise: `key`, `iat` and `exp` are the gateway's, whatever the payload says; RSA signs off the main thread; a token is
  * signed once per second where signatures are deterministic. Source: docs/spec/jwt-auth.md section 9; in `strict` it wants
  * POST and an authenticated caller, and no registered claim comes from the payload.
  */
@@ -43,6 +43,8 @@ interface Memo {
 /** The endpoint of one node. */
 export function openSignApi(env: NodeEnv): InternalApi {
   const strict = env.settings.compat === "strict";
+  const { signEndpoint = "open" } = env.settings;
+  const isClosed = strict || signEndpoint === "authenticated";
   const methods = [strict ? "POST" : "GET"];
   const notJson = bareAnswer(strict ? 400 : 500, "sign_bad_payload");
   const table = env.credentials<JwtCredential>("jwt-auth");
@@ -85,8 +87,8 @@ export function openSignApi(env: NodeEnv): InternalApi {
   };
 
   const answerFor = (view: RequestView): Answer | Promise<Answer> => {
-    if (!methods.includes(view.method)) return NOT_FOUND;
-    if (strict && view.consumer === undefined) return UNAUTHENTICATED;
+    if (!methods.includes(view.method) || signEndpoint === "off") return NOT_FOUND;
+    if (isClosed && view.consumer === undefined) return UNAUTHENTICATED;
     if (!warned && view.consumer === undefined) {
       warned = true;
       env.log.warn({ plugin: "jwt-auth", api: PATH }, "tokens are signed for callers that no auth plugin has checked");
@@ -147,7 +149,7 @@ function signingInput(credential: Credential<JwtCredential>, payload: Claims, se
   const isCertified = algorithm.startsWith("RS") || algorithm.startsWith("ES");
   // Not an X.509 chain in base64 as RFC 7515 has it, but the PEM text: that is what APISIX puts there.
   const header = { typ: "JWT", alg: algorithm, ...(isCertified ? { x5c: [publicKeyText] } : {}) };
-  const claims = { ...payload, key: credential.key, exp: second + lifetimeSeconds };
+  const claims = { ...payload, key: credential.key, iat: second, exp: second + lifetimeSeconds };
   return `${encode(header)}.${encode(claims)}`;
 }
 
