@@ -4,6 +4,7 @@
  * Source: docs/spec/admin-api.md sections 5.8 and 5.14.
  */
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
+import { withCure } from "../base/pem.ts";
 import { isReference } from "../base/reference.ts";
 import { compileSchema } from "../base/schema/schema.ts";
 import { Ssl } from "./secret.ts";
@@ -44,7 +45,7 @@ export function pairError(cert: string, key: string | undefined, decryptKey: Dec
     parsed = createPrivateKey(pem);
   } catch {
     // The words are those that lua-resty-core gives; OpenSSL's own would say no more, and might quote what was parsed.
-    return "failed to parse key: PEM_read_bio_PrivateKey() failed";
+    return withCure("failed to parse key: PEM_read_bio_PrivateKey() failed", pem);
   }
   return pairMismatch(new X509Certificate(cert), parsed);
 }
@@ -64,11 +65,24 @@ function nameOf({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): string 
   return `${(asymmetricKeyType ?? "another kind").toUpperCase()}${size === undefined ? "" : ` ${size}`}`;
 }
 
+/** Of a chain or a bundle every certificate is read. */
 function certificateError(cert: string): string | undefined {
   try {
-    new X509Certificate(cert);
+    for (const one of cert.match(CERTIFICATES) ?? [cert]) new X509Certificate(one);
     return undefined;
   } catch {
-    return "failed to parse cert: PEM_read_bio_X509_AUX() failed";
+    return withCure("failed to parse cert: PEM_read_bio_X509_AUX() failed", cert);
+  }
+}
+
+const CERTIFICATES = /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----[^-]*-----END (?:X509 |TRUSTED )?CERTIFICATE-----/g;
+
+/** Why a private key that stands alone cannot be used. */
+export function privateKeyError(member: string, pem: string): string | undefined {
+  try {
+    createPrivateKey(pem);
+    return undefined;
+  } catch {
+    return withCure(`${member} cannot be read as a PEM key`, pem);
   }
 }

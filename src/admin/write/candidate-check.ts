@@ -2,12 +2,14 @@
  * Checks what is about to be stored, as far as that needs no store: shape first, content last, APISIX's words.
  * Source: docs/spec/admin-api.md sections 5.7 to 5.14.
  */
+import { isSealed } from "../../base/keyring.ts";
+import { isReference } from "../../base/reference.ts";
 import { KINDS, type Kind, type KindName, secretSchema, strictValidator } from "../../model/kinds.ts";
 import { luaScript, routeAfterPlugins, routeBeforeSchema } from "../../model/route-check.ts";
-import { checkSsl, type DecryptKey } from "../../model/ssl-check.ts";
+import { checkSsl, type DecryptKey, privateKeyError } from "../../model/ssl-check.ts";
 import { checkUpstream } from "../../model/upstream-check.ts";
 import type { PluginCatalog } from "../plugin-catalog.ts";
-import { type Members, own } from "../read/stored-record.ts";
+import { type Members, own, ownMembers } from "../read/stored-record.ts";
 
 export interface CheckEnv {
   readonly catalog: PluginCatalog;
@@ -27,7 +29,7 @@ export function shapeError(env: CheckEnv, kind: Kind, id: string, value: Members
       return metadataError(env.catalog, id, value);
     case "secret":
       if (!secretSchema(managerOf(id))) return `invalid secret manager: ${managerOf(id)}`;
-      return schemaError(kind, id, value);
+      return schemaError(kind, id, value) ?? managerKeyError(value);
     case "route":
       return routeBeforeSchema(value) ?? schemaError(kind, id, value) ?? inlineUpstreamError(openKey, value);
     case "service":
@@ -59,6 +61,14 @@ function ownContentError(kind: Kind, value: Members): string | undefined {
 /** What nodes would refuse is not stored. */
 function verdictError(catalog: PluginCatalog, kind: Kind, value: Members): string | undefined {
   const error = catalog.verdict(kind.name, value);
+  return error === undefined ? undefined : `invalid configuration: ${error}`;
+}
+
+/** The key with which Google's manager is asked; a sealed one was read when it was given. */
+function managerKeyError(value: Members): string | undefined {
+  const key = own(ownMembers(value, "auth_config"), "private_key");
+  if (typeof key !== "string" || isReference(key) || isSealed(key)) return undefined;
+  const error = privateKeyError("auth_config.private_key", key);
   return error === undefined ? undefined : `invalid configuration: ${error}`;
 }
 

@@ -15,6 +15,7 @@ import {
   verify as verifyBytes,
 } from "node:crypto";
 import { GatewayError } from "../errors.ts";
+import { withCure } from "../pem.ts";
 
 export const HMAC_ALGORITHMS = ["HS256", "HS384", "HS512"] as const;
 export const KEY_PAIR_ALGORITHMS = [
@@ -95,8 +96,8 @@ export function publicKey(algorithm: KeyPairAlgorithm, pem: string): PublicKey {
   const kind =
     /^-----BEGIN (?:PUBLIC|RSA PUBLIC|(PRIVATE|RSA PRIVATE|EC PRIVATE)) KEY-----|^-----BEGIN CERTIFICATE-----/;
   const found = kind.exec(text);
-  if (!found) throw unusable("public_key is not a PEM public key or certificate");
-  const key = fitting(algorithm, "public_key", () => createPublicKey(text));
+  if (!found) throw unusable(withCure("public_key is not a PEM public key or certificate", text));
+  const key = fitting(algorithm, "public_key", text, createPublicKey);
   const bits = key.asymmetricKeyDetails?.modulusLength ?? RSA_LEAST_BITS;
   const short = bits < RSA_LEAST_BITS ? `public_key has ${bits} bits, RSA needs at least ${RSA_LEAST_BITS}` : undefined;
   if (found[1] === undefined) return { key, text: pem, weakness: short };
@@ -105,7 +106,7 @@ export function publicKey(algorithm: KeyPairAlgorithm, pem: string): PublicKey {
 
 /** The private key of a PEM text: PKCS#8, PKCS#1 or SEC1. Throws as `publicKey` does. */
 export function privateKey(algorithm: KeyPairAlgorithm, pem: string): KeyObject {
-  return fitting(algorithm, "private_key", () => createPrivateKey(pem.trim()));
+  return fitting(algorithm, "private_key", pem.trim(), createPrivateKey);
 }
 
 /** Whether both are halves of one pair. */
@@ -193,13 +194,18 @@ function signatureBytes(algorithm: KeyPairAlgorithm, key: KeyObject): number {
   return Math.ceil((key.asymmetricKeyDetails?.modulusLength ?? 0) / 8);
 }
 
-function fitting(algorithm: KeyPairAlgorithm, member: string, read: () => KeyObject): KeyObject {
+function fitting(
+  algorithm: KeyPairAlgorithm,
+  member: string,
+  pem: string,
+  read: (pem: string) => KeyObject,
+): KeyObject {
   let key: KeyObject;
   try {
-    key = read();
+    key = read(pem);
   } catch {
     // The cause is left out on purpose: OpenSSL's texts may quote the input.
-    throw unusable(`${member} cannot be read as a PEM key`);
+    throw unusable(withCure(`${member} cannot be read as a PEM key`, pem));
   }
   const method = METHODS[algorithm];
   const type = key.asymmetricKeyType ?? "unknown";

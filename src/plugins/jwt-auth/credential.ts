@@ -22,6 +22,7 @@ import {
   type Signer,
   type Verifier,
 } from "../../base/jose/algorithms.ts";
+import { isSealed, looksLegacy } from "../../base/keyring.ts";
 import { openLimitedWarn, type Warn } from "../../base/limited-log.ts";
 import { isReference } from "../../base/reference.ts";
 import { Defaulted } from "../../plugin/defaulted.ts";
@@ -104,6 +105,7 @@ export const jwtCredential: CredentialDefinition<typeof ConsumerConf, JwtCredent
 
 const GENERATED_SECRET_BYTES = 32;
 const EMPTY = "the secret is empty";
+const NO_PAIR = "private_key does not belong to public_key";
 const NO_BASE64 = "base64_secret required but the secret is not in base64 format";
 /** RFC 7518 section 3.2: a key is at least as long as the hash. */
 const LEAST_SECRET_BYTES: Readonly<Record<string, number>> = { HS256: 32, HS384: 48, HS512: 64 };
@@ -125,8 +127,9 @@ function checkConf(conf: ConsumerConf, write?: WriteContext): string | undefined
   }
   if (pem === undefined || isReference(pem)) return undefined;
   try {
-    const { weakness } = publicKey(algorithm, pem);
-    return write?.compat === "strict" ? weakness : undefined;
+    const { key, weakness } = publicKey(algorithm, pem);
+    if (write?.compat === "strict" && weakness !== undefined) return weakness;
+    return write && signingKeyError(algorithm, conf.private_key, key);
   } catch (error) {
     if (isGatewayError(error)) return error.message;
     throw error;
@@ -146,6 +149,15 @@ function previousError(conf: ConsumerConf, write?: WriteContext): string | undef
     if (error !== undefined) return `${where}: ${error}`;
   }
   return undefined;
+}
+
+/**
+ * Asked when it is written only: verifying does not need it, so a stored one that cannot be used leaves the credential of use.
+ * What is sealed was read when it was given.
+ */
+function signingKeyError(algorithm: KeyPairAlgorithm, pem: string | undefined, pub: KeyObject): string | undefined {
+  if (pem === undefined || pem === "" || isReference(pem) || isSealed(pem) || looksLegacy(pem)) return undefined;
+  return isPair(privateKey(algorithm, pem), pub) ? undefined : NO_PAIR;
 }
 
 /** Gives an HMAC consumer without secret the one it had, or a new one of 44 base64 characters; not in `strict`. */
@@ -228,7 +240,7 @@ function compileSigner(
   try {
     const key = privateKey(algorithm, pem);
     if (isPair(key, pub)) return keyPairSigner(algorithm, key);
-    warn(env, "private_key does not belong to public_key");
+    warn(env, NO_PAIR);
   } catch (error) {
     // Verifying does not need it, so the credential stays of use.
     warn(env, messageOf(error));
