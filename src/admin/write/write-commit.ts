@@ -9,7 +9,7 @@ import type { LeaseId } from "../../store/store.ts";
 import type { Engine, Write } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import { showPlan } from "../preview/dry-run.ts";
-import { graveWarnings } from "../preview/warnings.ts";
+import { graveWarnings, type Warning } from "../preview/warnings.ts";
 import { echoed } from "../read/masking.ts";
 import { type Members, readStored } from "../read/stored-record.ts";
 import { pointedKey } from "../store-paths.ts";
@@ -44,8 +44,8 @@ export async function carryOut(engine: Engine, write: Write): Promise<AdminAnswe
     engine.history.written(engine);
     return {
       status: successOf(write),
-      body: { key: write.key, value: echoed(engine, write.kind, sealed), ...(warnings.length > 0 && { warnings }) },
-      headers: { ETag: etagOf(done.revision) },
+      body: { key: write.key, value: echoed(engine, write.kind, sealed) },
+      headers: { ETag: etagOf(done.revision), ...warningHeader(warnings) },
       revision: done.revision,
       asked: done.asked,
     };
@@ -54,6 +54,12 @@ export async function carryOut(engine: Engine, write: Write): Promise<AdminAnswe
     if (!isGatewayError(thrown, "STORE_OUTCOME_UNKNOWN")) await undo(engine, lease, undefined);
     throw thrown;
   }
+}
+
+/** As a header (RFC 7234 section 5.5), since tools compare the body with what APISIX answers. */
+function warningHeader(warnings: readonly Warning[]): Readonly<Record<string, string>> {
+  if (warnings.length === 0) return {};
+  return { Warning: warnings.map(({ code, key, message }) => `299 - "${code}: ${key} ${message}"`).join(", ") };
 }
 
 function successOf(write: Write): number {

@@ -54,7 +54,7 @@ export function openSignApi(env: NodeEnv): InternalApi {
   let warned = false;
 
   const signNow = (credential: Credential<JwtCredential>, signer: Signer, payload: Claims, second: number) => {
-    const input = signingInput(credential, payload, second);
+    const input = signingInput(credential, payload, second, isClosed);
     const made = signer.sign(input);
     if (!(made instanceof Promise)) return tokenAnswer(input, made);
     underWay++;
@@ -144,12 +144,19 @@ function readPayload(text: string, strict: boolean): Claims | "too large" | unde
   return Object.fromEntries(Object.entries(payload).filter(([name]) => !STRICT_RESERVED.includes(name)));
 }
 
-function signingInput(credential: Credential<JwtCredential>, payload: Claims, second: number): string {
+/** @param isDated whether `iat` is set where the payload has none: a token of APISIX has `key` and `exp` alone */
+function signingInput(
+  credential: Credential<JwtCredential>,
+  payload: Claims,
+  second: number,
+  isDated: boolean,
+): string {
   const { algorithm, lifetimeSeconds, publicKeyText } = credential.data;
   const isCertified = algorithm.startsWith("RS") || algorithm.startsWith("ES");
   // Not an X.509 chain in base64 as RFC 7515 has it, but the PEM text: that is what APISIX puts there.
   const header = { typ: "JWT", alg: algorithm, ...(isCertified ? { x5c: [publicKeyText] } : {}) };
-  const claims = { ...payload, key: credential.key, iat: second, exp: second + lifetimeSeconds };
+  const issued = isDated || Object.hasOwn(payload, "iat") ? { iat: second } : undefined;
+  const claims = { ...payload, key: credential.key, ...issued, exp: second + lifetimeSeconds };
   return `${encode(header)}.${encode(claims)}`;
 }
 
