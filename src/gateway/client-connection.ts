@@ -3,9 +3,20 @@
  */
 import type { Socket } from "node:net";
 import { type HostAndPort, parseHost } from "../base/net/host.ts";
+import type { Answer } from "../plugin/plugin-answer.ts";
 import type { Connection } from "../plugin/request-view.ts";
 import type { GatewaySettings } from "./gateway-settings.ts";
 import type { TlsConnection } from "./tls/tls-connection.ts";
+
+/** Says which hosts may not be asked for over a connection. */
+export interface HostGuard {
+  /**
+   * @param host of the request, in lower case without port
+   * @param path normalised
+   * @param otherPaths what looser readers could take it for
+   */
+  refusal(host: string, path: string, otherPaths?: readonly string[]): Answer | undefined;
+}
 
 export class ClientConnection implements Connection {
   readonly peerAddress: string;
@@ -16,6 +27,7 @@ export class ClientConnection implements Connection {
   readonly sni: string | undefined;
   /** What the handshake has shown; undefined for plain connections. */
   readonly tls: TlsConnection | undefined;
+  readonly guard: HostGuard | undefined;
   /** X-Forwarded-* of this peer are believed: "unset" when no trusted addresses are configured. */
   readonly forwardedTrust: "yes" | "no" | "unset";
   /** The real-ip header of this peer is believed. */
@@ -35,6 +47,7 @@ export class ClientConnection implements Connection {
     settings: GatewaySettings,
     sni: string | undefined,
     tls?: TlsConnection,
+    plainGuard?: HostGuard,
   ) {
     this.peerAddress = plainAddress(socket.remoteAddress);
     this.peerPort = socket.remotePort ?? 0;
@@ -43,6 +56,7 @@ export class ClientConnection implements Connection {
     this.scheme = scheme;
     this.sni = sni;
     this.tls = tls;
+    this.guard = tls ?? plainGuard;
     this.realIpTrusted = settings.realIpTrusted(this.peerAddress);
     this.realIpHeader = settings.realIpHeader;
     if (!settings.trustedAddresses) this.forwardedTrust = "unset";

@@ -18,6 +18,7 @@ const TITLES: ReadonlyMap<number, string> = new Map([
   [414, "Request-URI Too Large"],
   [415, "Unsupported Media Type"],
   [417, "Expectation Failed"],
+  [421, "Misdirected Request"],
   [429, "Too Many Requests"],
   [431, "Request Header Fields Too Large"],
   [500, "Internal Server Error"],

@@ -32,6 +32,7 @@ export const REASONS = {
   request_head_timeout: caller(408),
   request_target: caller(400),
   sni_mismatch: caller(400),
+  client_certificate_over_plain: caller(421),
   target_too_long: caller(414),
   too_many_header_lines: caller(431),
   transfer_encoding: caller(400),

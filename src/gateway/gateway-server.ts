@@ -7,7 +7,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { type Clock, sleep } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
-import { ClientConnection } from "./client-connection.ts";
+import { ClientConnection, type HostGuard } from "./client-connection.ts";
 import { openFastLane } from "./fast/fast-lane.ts";
 import type { Freshness, GatewayContext, Routing } from "./gateway-context.ts";
 import { GatewayMetrics } from "./gateway-metrics.ts";
@@ -39,7 +39,10 @@ export interface GatewayOptions {
   readonly routing: Routing;
   /** Default: never too old. */
   readonly freshness?: Freshness;
-  readonly listen: ListenAddress;
+  /** Absent: no plain listener. */
+  readonly listen?: ListenAddress | undefined;
+  /** Hosts that are not served over it. */
+  readonly plainGuard?: HostGuard | undefined;
   /** Absent: no TLS listener. */
   readonly tls?: TlsListenOptions | undefined;
   /** What differs from the defaults. */
@@ -52,7 +55,8 @@ export interface GatewayOptions {
 }
 
 export interface GatewayServer {
-  readonly address: ListenAddress;
+  /** Of the plain listener, if there is one. */
+  readonly address: ListenAddress | undefined;
   /** Of the TLS listener, if there is one. */
   readonly tlsAddress: ListenAddress | undefined;
   readonly metrics: GatewayMetrics;
@@ -90,7 +94,7 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
   const freshness = options.freshness ?? { isTooOld: false, isLoaded: true };
   const parts = { routing, settings, metrics, clock, errors, accessLog, wheel, writes, client, freshness };
   const context = { ...parts, bodies: new BodyMemory(settings.bodiesBytes), draining: false };
-  const known = new Connections(settings);
+  const known = new Connections(settings, options.plainGuard);
   const general = openGeneralLane(context, (socket) => known.of(socket));
   const fast = settings.fastLane ? openFastLane(context, (socket) => general.accept(socket)) : undefined;
   const http2 = openHttp2Lane(context, options.metrics);
@@ -103,7 +107,8 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
     fast?.closeIdle();
     http2.drain();
   };
-  const fronts = [new Front(context, known, serve, closeIdle)];
+  const plain = listen && new Front(context, known, serve, closeIdle);
+  const fronts = plain ? [plain] : [];
   if (options.tls) {
     const secure = new TlsFront({
       ...{ context, certificates: options.tls.certificates, fallbackSni: options.tls.fallbackSni },
@@ -114,7 +119,12 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
     fronts.push(new Front(context, known, (socket) => secure.accept(socket), closeIdle));
   }
   wheel.start();
-  const [address, tlsAddress] = await listenAll(fronts, [listen, options.tls?.listen]);
+  const opened = await listenAll(
+    fronts,
+    [listen, options.tls?.listen].filter((one) => one !== undefined),
+  );
+  const address = plain && opened[0];
+  const tlsAddress = opened[plain ? 1 : 0];
   options.metrics.gaugeOf("jotgate_upstream_connections", "Connections to upstreams, by state.", ["state"], () => [
     { labels: ["idle"], value: client.idle },
     { labels: ["active"], value: client.open - client.idle },
@@ -145,14 +155,21 @@ type Serve = (socket: Socket, connection: ClientConnection) => void;
 /** Facts of open connections, whichever lane asks. */
 class Connections {
   readonly #settings: GatewaySettings;
+  readonly #plainGuard: HostGuard | undefined;
   readonly #facts = new WeakMap<Socket, ClientConnection>();
 
-  constructor(settings: GatewaySettings) {
+  constructor(settings: GatewaySettings, plainGuard: HostGuard | undefined) {
     this.#settings = settings;
+    this.#plainGuard = plainGuard;
   }
 
   of(socket: Socket): ClientConnection {
-    return this.#facts.get(socket) ?? this.add(socket, new ClientConnection(socket, "http", this.#settings, undefined));
+    const known = this.#facts.get(socket);
+    if (known) return known;
+    return this.add(
+      socket,
+      new ClientConnection(socket, "http", this.#settings, undefined, undefined, this.#plainGuard),
+    );
   }
 
   add(socket: Socket, connection: ClientConnection): ClientConnection {
@@ -169,8 +186,8 @@ function ignore(): void {}
 /** Opens all or none. */
 async function listenAll(
   fronts: readonly Front[],
-  addresses: readonly (ListenAddress | undefined)[],
-): Promise<[ListenAddress, ListenAddress | undefined]> {
+  addresses: readonly ListenAddress[],
+): Promise<readonly ListenAddress[]> {
   const opened: ListenAddress[] = [];
   try {
     for (const [at, front] of fronts.entries()) opened.push(await front.listen(addresses[at] as ListenAddress));
@@ -178,7 +195,7 @@ async function listenAll(
     await Promise.all(fronts.map((front) => front.close(0, 0)));
     throw error;
   }
-  return [opened[0] as ListenAddress, opened[1]];
+  return opened;
 }
 
 class Front {

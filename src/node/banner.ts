@@ -11,6 +11,8 @@ export interface BannerFacts {
   readonly store: "etcd" | "embedded";
   readonly keys: AdminKeys | undefined;
   readonly gateway: { readonly host: string; readonly port: number } | undefined;
+  /** Named where there is no plain one. */
+  readonly gatewayTls?: { readonly host: string; readonly port: number } | undefined;
   readonly admin: { readonly host: string; readonly port: number } | undefined;
   readonly status: { readonly host: string; readonly port: number } | undefined;
 }
@@ -21,6 +23,7 @@ export function bannerText(facts: BannerFacts): string {
   const lines = [`jotgate ${facts.version} is running`];
   const add = (name: string, text: string): void => void lines.push(`  ${name.padEnd(10)} ${text}`);
   if (facts.gateway) add("gateway", url(facts.gateway));
+  else if (facts.gatewayTls) add("gateway", url(facts.gatewayTls).replace("http:", "https:"));
   if (facts.admin) add("admin", `${url(facts.admin)}/apisix/admin`);
   if (facts.status) add("status", `${url(facts.status)}/status (metrics at /metrics)`);
   if (facts.store === "embedded") add("data", resolve(settings.dataDir));

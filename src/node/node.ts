@@ -147,13 +147,14 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
       const opened = await openServing({ ...shared, version, membership: { id, report } });
       serving = opened;
       stops.push(() => opened.close(settings.drainTimeMs));
-      listeners.push(listenerFacts("gateway", opened.plain));
+      if (opened.plain) listeners.push(listenerFacts("gateway", opened.plain));
       if (opened.tls) listeners.push(listenerFacts("gateway-tls", opened.tls, true));
     }
     options.print(
       bannerText({
         ...{ version, settings, keys, store: source.kind },
         gateway: serving?.plain,
+        gatewayTls: serving?.tls,
         admin: admin?.address,
         status: status?.address,
       }),

@@ -14,7 +14,7 @@ import type { Membership } from "./store-follower.ts";
 import { serveByWorkers } from "./workers/serve-by-workers.ts";
 
 export interface Serving {
-  readonly plain: Address;
+  readonly plain: Address | undefined;
   readonly tls: Address | undefined;
   config(): ConfigFacts;
   /** Empty where the node is one process. */

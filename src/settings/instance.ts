@@ -9,7 +9,8 @@ import type { Role } from "./settings-check.ts";
 /** The `instance` setting, or role and port: `node-9080`, `admin-9180`, `gateway-9080`. */
 export function instanceName(role: Role, settings: Settings): string {
   if (settings.instance !== undefined) return settings.instance;
-  const port = role === "admin" ? settings.admin.listen.port : settings.gateway.listen.port;
+  const { admin, gateway } = settings;
+  const { port } = role === "admin" ? admin.listen : (gateway.listen ?? gateway.tls.listen ?? admin.listen);
   return `${role === "all" ? "node" : role}-${port}`;
 }
 

@@ -61,6 +61,10 @@ export function checkRole(role: Role, settings: Settings): readonly string[] {
     return [`jotgate ${role} needs --etcd (or JOTGATE_ETCD); only jotgate start runs on the embedded store`];
   }
   const problems = checkListeners(role, settings);
+  const { listen, tls } = settings.gateway;
+  if (role !== "admin" && !listen && !tls.listen) {
+    problems.push("gateway.listen is off and so is gateway.tls.listen: one of them must serve");
+  }
   if (role === "gateway") return problems;
   const keys = [admin.key, ...admin.keys.map(({ key }) => key)].filter((key) => key !== undefined);
   const hasAdmin = admin.key !== undefined || admin.keys.some((key) => key.role === "admin");

@@ -57,11 +57,16 @@ const etcd = group("The store that all nodes share. Without it, one machine keep
 });
 
 const gateway = group("The listener for callers.", {
-  listen: setting(address, "0.0.0.0:9080", "Where plain HTTP is served."),
+  listen: switchable(address, "0.0.0.0:9080", "Where plain HTTP is served."),
   show_upstream_status: setting(
     onOff,
     "off",
     "Send `X-APISIX-Upstream-Status` with every proxied response, not only when the upstream answered 5xx.",
+  ),
+  mtls_over_plain: setting(
+    onOff,
+    "off",
+    "Serve hosts whose `ssls` record demands client certificates on the plain listener too, where nobody checks them; otherwise they are answered 421 there.",
   ),
   tls: group("The TLS listener; its certificates are the `ssls` of the Admin API.", {
     listen: switchable(address, "off", "Where HTTPS is served, such as 0.0.0.0:9443."),

@@ -97,7 +97,7 @@ async function open(input: Input) {
     secrets.close();
   });
   return {
-    port: server.address.port,
+    port: server.address?.port ?? 0,
     tlsPort: server.tlsAddress?.port ?? 0,
     /** Closes the log and gives its lines. */
     async lines(): Promise<readonly string[]> {

@@ -144,7 +144,7 @@ export async function openTestGateway(
   const metrics = openMetrics();
   const listen = { host: "127.0.0.1", port: 0 };
   const server = await openGatewayServer({ routing, listen, settings, metrics, clock: systemClock, log });
-  return { ...server, port: server.address.port, scrape: () => metricsText(metrics) };
+  return { ...server, port: server.address?.port ?? 0, scrape: () => metricsText(metrics) };
 }
 
 export interface RawUpstream {

@@ -9,7 +9,8 @@ import { metricsText, openMetrics } from "../../src/base/metrics.ts";
 import type { Freshness, Routing } from "../../src/gateway/gateway-context.ts";
 import { openGatewayServer } from "../../src/gateway/gateway-server.ts";
 import type { GatewaySettings } from "../../src/gateway/gateway-settings.ts";
-import { openTlsCertificates, type TlsCertificates } from "../../src/gateway/tls/tls-certificates.ts";
+import { openPlainGuard } from "../../src/gateway/tls/plain-guard.ts";
+import { openTlsCertificates, type SslSource, type TlsCertificates } from "../../src/gateway/tls/tls-certificates.ts";
 import type { TlsVersion } from "../../src/gateway/tls/tls-host.ts";
 import { openSsls, type Ssls } from "../../src/runtime/certificates.ts";
 import { openSecrets, type SecretResolver } from "../../src/secret/resolver.ts";
@@ -22,6 +23,8 @@ export interface TlsInput {
   readonly http2?: boolean;
   readonly fallbackSni?: string;
   readonly freshness?: Freshness;
+  /** "off": there is no plain listener; "guarded": hosts with client certificates are not served over it. */
+  readonly plain?: "off" | "guarded";
 }
 
 export interface TlsGateway extends TestGateway {
@@ -36,9 +39,14 @@ export async function openTlsGateway(routing: Routing, input: TlsInput = {}): Pr
   const shared = { clock: systemClock, log: silentLog, metrics };
   const ssls = openSsls();
   const secrets = openSecrets({ ...shared, environment: input.environment ?? {}, limits: { denied: [] } });
+  const source: SslSource = {
+    revision: 7n,
+    ssls: () => ssls.entries(),
+    onSslChange: (listener) => ssls.onChange(listener),
+  };
   const certificates = openTlsCertificates({
     ...shared,
-    source: { revision: 7n, ssls: () => ssls.entries(), onSslChange: (listener) => ssls.onChange(listener) },
+    source,
     secrets,
     prefix: "/apisix",
     minVersion: input.minVersion ?? "TLSv1.2",
@@ -48,14 +56,15 @@ export async function openTlsGateway(routing: Routing, input: TlsInput = {}): Pr
   const server = await openGatewayServer({
     ...shared,
     routing,
-    listen,
+    ...(input.plain === "off" ? {} : { listen }),
+    ...(input.plain === "guarded" && { plainGuard: openPlainGuard(source) }),
     settings: input.settings ?? {},
     ...(input.freshness ? { freshness: input.freshness } : {}),
     tls: { listen, certificates, fallbackSni: input.fallbackSni },
   });
   return {
     ...server,
-    port: server.address.port,
+    port: server.address?.port ?? 0,
     tlsPort: server.tlsAddress?.port ?? 0,
     ssls,
     secrets,

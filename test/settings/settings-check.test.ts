@@ -74,6 +74,18 @@ describe("what a role needs", () => {
       want: "everybody knows it",
     },
     {
+      says: "a gateway without any listener is refused",
+      role: "gateway",
+      argv: [...etcd, "--gateway-listen", "off"],
+      want: "gateway.listen is off and so is gateway.tls.listen",
+    },
+    {
+      says: "one with TLS alone is fine",
+      role: "gateway",
+      argv: [...etcd, "--gateway-listen", "off", "--gateway-tls-listen", "0.0.0.0:9443"],
+      want: undefined,
+    },
+    {
       says: "a short key is fine on loopback",
       role: "all",
       argv: ["--admin-key", "short"],

@@ -202,11 +202,11 @@ describe("values", () => {
   test.each([
     {
       argv: ["--gateway-listen", "9080"],
-      want: '--gateway-listen: expected an address such as 0.0.0.0:9080 or [::1]:9080, got "9080"',
+      want: '--gateway-listen: expected an address such as 0.0.0.0:9080 or [::1]:9080, or off, got "9080"',
     },
     { argv: ["--gateway-listen", "1.2.3:80"], want: "--gateway-listen: expected an address" },
     { argv: ["--gateway-listen", "127.0.0.1:65536"], want: "--gateway-listen: expected an address" },
-    { argv: ["--gateway-listen", "off"], want: "--gateway-listen: expected an address" },
+    { argv: ["--admin-listen", "off"], want: "--admin-listen: expected an address" },
     {
       argv: ["--status-listen", "no"],
       want: "--status-listen: expected an address such as 0.0.0.0:9080 or [::1]:9080, or off",

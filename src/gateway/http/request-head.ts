@@ -63,7 +63,7 @@ export function readRequest(raw: RawHead, settings: GatewaySettings): ReadReques
   const split = splitTarget(target);
   const normal = split && normalisePath(split.rawPath, settings.paths);
   if (!split || !normal) return refusal("request_target");
-  const refused = connection.tls?.refusal(host?.host ?? "", normal.path, normal.otherPaths);
+  const refused = connection.guard?.refusal(host?.host ?? "", normal.path, normal.otherPaths);
   if (refused) return refused;
   const view = new RequestView({
     method: raw.method,

@@ -5,23 +5,31 @@
  */
 import type { TlsHost } from "./tls-host.ts";
 
-/** Told when the claims on a name have changed. @param hosts the one that serves first; empty when nobody claims it */
-export type NameListener = (name: string, hosts: readonly TlsHost[]) => void;
+/** What decides between records that claim the same name. */
+export interface NameClaim {
+  readonly id: string;
+  readonly names: readonly string[];
+  readonly client: unknown;
+  readonly expiresMs: number;
+}
 
-export class TlsNames {
-  readonly #exact = new Map<string, readonly TlsHost[]>();
+/** Told when the claims on a name have changed. @param hosts the one that serves first; empty when nobody claims it */
+export type NameListener<Host extends NameClaim = TlsHost> = (name: string, hosts: readonly Host[]) => void;
+
+export class TlsNames<Host extends NameClaim = TlsHost> {
+  readonly #exact = new Map<string, readonly Host[]>();
   /** By what stands behind the asterisk. */
-  readonly #wildcards = new Map<string, readonly TlsHost[]>();
+  readonly #wildcards = new Map<string, readonly Host[]>();
   /** Wildcards that begin inside a label. */
   #inside = 0;
-  readonly #changed: NameListener;
+  readonly #changed: NameListener<Host>;
 
-  constructor(changed: NameListener) {
+  constructor(changed: NameListener<Host>) {
     this.#changed = changed;
   }
 
   /** @param name in lower case, without a dot at its end. Cost: two or three look-ups. */
-  find(name: string): TlsHost | undefined {
+  find(name: string): Host | undefined {
     const exact = this.#exact.get(name);
     if (exact) return exact[0];
     if (this.#wildcards.size === 0) return undefined;
@@ -35,19 +43,19 @@ export class TlsNames {
   }
 
   /** Who serves a name as a record has it. */
-  first(name: string): TlsHost | undefined {
+  first(name: string): Host | undefined {
     return (name.startsWith("*") ? this.#wildcards.get(name.slice(1)) : this.#exact.get(name))?.[0];
   }
 
-  add(host: TlsHost): void {
+  add(host: Host): void {
     for (const name of host.names) this.#update(name, (hosts) => [...hosts, host].sort(compareClaims));
   }
 
-  remove(host: TlsHost): void {
+  remove(host: Host): void {
     for (const name of host.names) this.#update(name, (hosts) => hosts.filter((one) => one !== host));
   }
 
-  #update(name: string, change: (hosts: readonly TlsHost[]) => readonly TlsHost[]): void {
+  #update(name: string, change: (hosts: readonly Host[]) => readonly Host[]): void {
     const isWildcard = name.startsWith("*");
     const map = isWildcard ? this.#wildcards : this.#exact;
     const key = isWildcard ? name.slice(1) : name;
@@ -63,7 +71,7 @@ export class TlsNames {
 }
 
 /** Whoever verifies clients comes first, so that a second record cannot open a closed door; then the later expiry. */
-function compareClaims(one: TlsHost, other: TlsHost): number {
+function compareClaims(one: NameClaim, other: NameClaim): number {
   const byClient = Number(other.client !== undefined) - Number(one.client !== undefined);
   if (byClient !== 0) return byClient;
   if (one.expiresMs !== other.expiresMs) return other.expiresMs - one.expiresMs;

@@ -11,6 +11,7 @@ import type { Freshness } from "../../gateway/gateway-context.ts";
 import { type GatewayServer, openGatewayServer } from "../../gateway/gateway-server.ts";
 import { makeProbe } from "../../gateway/health-probe.ts";
 import { openAccessLog } from "../../gateway/log/access-log.ts";
+import { openPlainGuard } from "../../gateway/tls/plain-guard.ts";
 import { openTlsCertificates } from "../../gateway/tls/tls-certificates.ts";
 import type { Counters } from "../../plugin/counters.ts";
 import type { PluginSettings } from "../../plugin/plugin.ts";
@@ -147,6 +148,8 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     ? openTlsCertificates({ ...tlsOptions(settings), source: live, secrets: resolver, clock, log, metrics })
     : undefined;
 
+  const plainGuard = settings.gateway.mtlsOverPlain ? undefined : openPlainGuard(live);
+
   await compileChecks();
   const follower = await followStore({
     ...{ settings, source, folder: options.folder, membership: options.membership, clock, log },
@@ -163,6 +166,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     routing: live,
     freshness,
     listen: settings.gateway.listen,
+    plainGuard,
     tls: tls.listen && certificates ? { listen: tls.listen, certificates, fallbackSni: tls.fallbackSni } : undefined,
     accessLog,
     settings: gatewaySettings(settings, options.serverHeader),
@@ -189,6 +193,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
       await accessLog?.close();
       await follower.stop();
       certificates?.close();
+      plainGuard?.close();
       live.close();
       upstreams.close();
       dns.close();

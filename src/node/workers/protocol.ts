@@ -38,7 +38,10 @@ export const MAY_LISTEN = call(
   Type.Union([Nothing, Type.Object({ wait: Digits })]),
 );
 
-export const LISTENING = tell("listening", Type.Object({ plain: Address, tls: Type.Union([Nothing, Address]) }));
+export const LISTENING = tell(
+  "listening",
+  Type.Object({ plain: Type.Union([Nothing, Address]), tls: Type.Union([Nothing, Address]) }),
+);
 
 /** Why a worker could not start; it ends then. */
 export const FAILED = tell(

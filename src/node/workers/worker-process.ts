@@ -24,7 +24,7 @@ export interface WorkerEnd {
 }
 
 export interface Listening {
-  readonly plain: Address;
+  readonly plain: Address | undefined;
   readonly tls: Address | undefined;
 }
 
@@ -191,7 +191,7 @@ export class WorkerProcess {
       this.channel.onTell(LISTENING, ({ plain, tls }) => {
         this.state = "serving";
         this.#options.onNews(this);
-        resolve({ plain, tls: tls ?? undefined });
+        resolve({ plain: plain ?? undefined, tls: tls ?? undefined });
       });
       this.channel.onTell(FAILED, ({ message, ...facts }) => {
         this.#options.log.error({ worker: this.id, error: message }, "a worker cannot start");

@@ -90,7 +90,7 @@ async function serve(
   answer(channel, plane, metrics);
   news.tell();
   const { address, tlsAddress } = plane.server;
-  channel.tell(LISTENING, { plain: address, tls: tlsAddress ?? null });
+  channel.tell(LISTENING, { plain: address ?? null, tls: tlsAddress ?? null });
 }
 
 /** A worker answers requests only when it is as far as the node says it is. */
