@@ -245,7 +245,9 @@ describe("certificate checks", () => {
     },
     { says: "an encrypted key that opens", value: { ...good, key: "c".repeat(128) }, want: undefined },
   ])("$says", ({ value, want }) => {
-    expect(checkSsl(value, (text) => (text.startsWith("c") ? PRIVATE_KEY : undefined))).toBe(want);
+    expect(checkSsl(value, (text) => (text.startsWith("c") ? PRIVATE_KEY : undefined))).toEqual(
+      want && expect.stringContaining(want),
+    );
   });
 });
 
