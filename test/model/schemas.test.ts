@@ -210,7 +210,7 @@ describe("upstream checks", () => {
     { value: tls(CERTIFICATE, `---${"x".repeat(128)}`), want: "failed to parse key: PEM_read_bio_PrivateKey() failed" },
     { value: tls(CERTIFICATE, "x".repeat(128)), want: "failed to decrypt previous encrypted key" },
   ])("$value", ({ value, want }) => {
-    expect(checkUpstream(value, () => undefined)).toBe(want);
+    expect(checkUpstream(value, () => undefined)).toEqual(want && expect.stringContaining(want));
   });
 });
 
