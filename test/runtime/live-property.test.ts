@@ -114,8 +114,8 @@ async function survey(world: World): Promise<unknown> {
     seen.push([key, found?.consumer.username, found?.credentialId, found?.current]);
   }
   seen.push(world.live.match(makeView({ target: "/a" }))?.facts);
-  // Only the world with a history has heard of the records that were refused.
+  // Only the world with a history has heard of the records that were refused; in which order problems are listed, it says too.
   const problems = world.live.problems().filter(({ reason }) => !reason.includes("refuse"));
-  seen.push(problems.map(({ key, reason }) => [key, reason]));
+  seen.push(problems.map(({ key, reason }) => `${key}: ${reason}`).sort());
   return seen;
 }
