@@ -48,7 +48,13 @@ function routesOf(url: string, kind: KindName, operationId: string): AdminRoute[
     return rotate(engine, request, { kind: KINDS[kind], subPath: "", ...owner });
   };
   return [
-    { method: "POST", url, reads: "json", operation: operationOf(operationId), endpoint: writing(endpoint) },
+    {
+      method: "POST",
+      url,
+      reads: "json",
+      operation: operationOf(operationId),
+      endpoint: writing(endpoint, ["overlap", "plugin"]),
+    },
     ...METHODS.filter((method) => method !== "POST").map(
       (method): AdminRoute => ({ method, url, reads: "nothing", endpoint: () => NO_SUCH_METHOD }),
     ),
