@@ -99,7 +99,7 @@ export function openAccess(options: AccessOptions): Access {
         return refuseKey(request, "wrong apikey");
       }
       if (actor.role === "viewer" && request.method !== "GET") {
-        return refuseKey(request, "invalid method for role viewer", actor.name);
+        return refuseKey(request, "invalid method for role viewer: this key may only read", actor.name);
       }
       return { actor };
     },

@@ -120,14 +120,14 @@ describe("keys", () => {
       headers: { "X-API-KEY": VIEWER_KEY },
       path: "/routes/1",
       method: "PUT",
-      want: "invalid method for role viewer",
+      want: "invalid method for role viewer: this key may only read",
     },
     {
       says: "a viewer that validates",
       headers: { "X-API-KEY": VIEWER_KEY },
       path: "/configs/validate",
       method: "POST",
-      want: "invalid method for role viewer",
+      want: "invalid method for role viewer: this key may only read",
     },
     {
       says: "a key in the query",

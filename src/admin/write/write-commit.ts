@@ -15,6 +15,7 @@ import { type Members, readStored } from "../read/stored-record.ts";
 import { pointedKey } from "../store-paths.ts";
 import { contentError } from "./candidate-check.ts";
 import { commit } from "./commit.ts";
+import { refuseWrite } from "./error-hint.ts";
 import { planGlobalRule } from "./global-rule-guard.ts";
 import { planPluginGroups } from "./plugin-groups.ts";
 import { etagOf } from "./write-options.ts";
@@ -81,7 +82,7 @@ export async function planChecks(
       ? await planGlobalRule(engine.store, engine.prefix, plan, id, candidate)
       : undefined) ??
     (await planPluginGroups(engine, plan, key, candidate));
-  return error === undefined ? planOwner(engine, write, plan) : refuse(400, error);
+  return error === undefined ? planOwner(engine, write, plan) : refuseWrite(engine, kind, id, candidate, error);
 }
 
 /** A credential needs its consumer, now and when it is committed. */

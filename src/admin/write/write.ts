@@ -14,6 +14,7 @@ import { type Members, own, readStored, type StoredRecord } from "../read/stored
 import { recordId, type Target } from "../resource-path.ts";
 import { generatorKey } from "../store-paths.ts";
 import { forbiddenTime, prepareConsumer, shapeError } from "./candidate-check.ts";
+import { refuseWrite } from "./error-hint.ts";
 import { maskError } from "./mask-guard.ts";
 import { mayComeBack, putBack } from "./put-back.ts";
 import { generatedId, type Identity, identityOfPut, postNamesId } from "./record-identity.ts";
@@ -72,7 +73,7 @@ function objectOf(body: Body): { readonly value: Members } | AdminAnswer {
 
 function earlyError(engine: Engine, target: Target, id: string, body: Members): AdminAnswer | undefined {
   const error = forbiddenTime(body) ?? shapeError(checkEnv(engine), target.kind, id, body);
-  if (error !== undefined) return refuse(400, error);
+  if (error !== undefined) return refuseWrite(engine, target.kind, id, body, error);
   if (target.kind.id !== "username" || target.localId === undefined || target.localId === id) return undefined;
   return refuse(400, "wrong username");
 }
@@ -160,7 +161,7 @@ export async function patchRecord(
     if ("error" in given) return refuse(400, given.error);
     const candidate = kind.storesId ? { ...given.value, id } : given.value;
     const error = shapeError(checkEnv(engine), kind, id, candidate);
-    if (error !== undefined) return refuse(400, error);
+    if (error !== undefined) return refuseWrite(engine, kind, id, candidate, error);
     const result = await carryOut(engine, {
       request,
       method: "PATCH",
