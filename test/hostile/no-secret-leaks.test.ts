@@ -187,7 +187,7 @@ describe.skipIf(!etcdAvailable())("a whole run on a node that logs all it may", 
       ...{ access_key_id: "AKIA", secret_access_key: secret("aws key"), session_token: secret("aws session") },
       endpoint_url: `http://127.0.0.1:${dead}`,
     });
-    const gcp = { client_email: "a@b", private_key: secret("gcp key"), project_id: "p" };
+    const gcp = { client_email: "a@b", private_key: privateKeyOf("gcp key", client.key), project_id: "p" };
     await put("/secrets/gcp/g", { auth_config: gcp });
     await put("/ssls/1", {
       ...{ cert: server.cert, key: privateKeyOf("private key of a certificate", server.key), snis: ["leak.test"] },
