@@ -15,7 +15,7 @@ const FLOORS = [
   ["base"],
   ["model", "settings"],
   ["store", "plugin"],
-  ["runtime", "plugins", "secret"],
+  ["runtime", "plugins", "secret", "token"],
   ["sync", "cluster"],
   ["gateway", "admin", "status"],
   ["cli", "node"],

@@ -13,6 +13,7 @@ import type { RequestView } from "./request-view.ts";
 import type { ResponseView } from "./response-view.ts";
 import type { Revocations } from "./revocations.ts";
 import type { Siblings } from "./siblings.ts";
+import type { Tokens } from "./tokens.ts";
 import type { Variable } from "./variables/args.ts";
 
 export type PhaseResult = Answer | undefined | Promise<Answer | undefined>;
@@ -65,6 +66,8 @@ export interface NodeEnv {
   readonly siblings?: Siblings | undefined;
   /** Tokens that were ended before their time; the same object every time. */
   readonly revocations: Revocations;
+  /** Issuers of tokens and their keys; the same object every time. */
+  readonly tokens: Tokens;
   /** Settings that plugins may read. */
   readonly settings: PluginSettings;
   /** All credentials of a plugin; the same object every time. */

@@ -26,6 +26,7 @@ import type { Consumer, Credential, CredentialTable } from "../plugin-consumer.t
 import type { RequestView } from "../request-view.ts";
 import { NO_REVOCATIONS, type Revocations } from "../revocations.ts";
 import type { Siblings } from "../siblings.ts";
+import { NO_TOKENS, type Tokens } from "../tokens.ts";
 import { shownVariable, TokenPlaces } from "../variables/token-places.ts";
 import { compileVariable } from "../variables/variables.ts";
 
@@ -51,6 +52,8 @@ export interface EnvInput {
   readonly clock?: FakeClock;
   /** Default: nothing is revoked. */
   readonly revocations?: Revocations;
+  /** Default: no issuers; `makeTokens` makes some. */
+  readonly tokens?: Tokens;
 }
 
 export interface LogLine {
@@ -124,6 +127,7 @@ export function makeEnv(input: EnvInput = {}): TestEnv {
     states,
     settings: { ...DEFAULT_SETTINGS, ...input.settings },
     revocations: input.revocations ?? NO_REVOCATIONS,
+    tokens: input.tokens ?? NO_TOKENS,
     resource: input.resource ?? { kind: "route", id: "r1" },
     // True: the plugin's own compile made the data; a test asks under the plugin's own name.
     credentials: <Data>(plugin: string) => tableOf(plugin) as CredentialTable<unknown> as CredentialTable<Data>,

@@ -11,6 +11,7 @@ import type { InternalApi, NodeEnv, PluginSettings, StateRegistry } from "../../
 import type { CredentialTable } from "../../plugin/plugin-consumer.ts";
 import type { Revocations } from "../../plugin/revocations.ts";
 import type { Siblings } from "../../plugin/siblings.ts";
+import { NO_TOKENS, type Tokens } from "../../plugin/tokens.ts";
 import { shownVariable, TokenPlaces } from "../../plugin/variables/token-places.ts";
 import { compileVariable } from "../../plugin/variables/variables.ts";
 import type { Consumers } from "../consumers/consumers.ts";
@@ -26,6 +27,8 @@ export interface NodeParts {
   readonly counters?: Counters | undefined;
   /** The other workers of this node; absent where there is one process. */
   readonly siblings?: Siblings | undefined;
+  /** Issuers of tokens; default: none. */
+  readonly tokens?: Tokens | undefined;
   /** Where tokens are on this node; without it the places that are known by their names. */
   readonly tokenPlaces?: TokenPlaces | undefined;
 }
@@ -60,6 +63,7 @@ export function openNode(
     siblings: parts.siblings,
     settings: parts.settings,
     revocations,
+    tokens: parts.tokens ?? NO_TOKENS,
     // True: what the plugin's own compile made is asked for by the plugin under its own name.
     credentials: <Data>(plugin: string) => consumers().table(plugin) as CredentialTable as CredentialTable<Data>,
     consumer: (username) => consumers().find(username),

@@ -1,0 +1,99 @@
+/**
+ * What plugins ask about issuers of tokens: whose token it claims to be, what that issuer's record demands, and which
+ * keys verify it. Nothing here awaits but `wanted`, which a plugin calls after a miss only.
+ * Promise: keys are of that issuer alone, of the right type for their algorithm, and never from a token's header.
+ * Source: docs/spec/tokens.md sections 2 and 3.
+ */
+import type { KeyPairAlgorithm, Verifier } from "../base/jose/algorithms.ts";
+import type { Claims } from "../base/jose/token.ts";
+
+/** Ids of records that a configuration trusts. */
+export interface IssuerIds {
+  readonly issuers?: readonly string[] | undefined;
+  /** Ids of our own issuers; none exist yet. */
+  readonly authorizationServers?: readonly string[] | undefined;
+}
+
+/** All issuers that this process knows. The object lives as long as the node. */
+export interface Tokens {
+  /**
+   * The issuers under these ids, followed as their records come, change and go: made once when a configuration is
+   * compiled, and never given back. Ids without a record match nothing.
+   */
+  issuers(ids: IssuerIds): TokenIssuers;
+}
+
+/** Some issuers, as of now. */
+export interface TokenIssuers {
+  /**
+   * The issuer whose token this claims to be: the claim `iss` byte for byte, `{tid}` by the claim `tid` and the
+   * record's tenants. Undefined when it is none of these, or `iss` is no string. Cost: one Map look-up, and for
+   * issuers with `{tid}` one more. Never throws.
+   */
+  find(claims: Claims): TokenIssuer | undefined;
+}
+
+/** Why `keys` gives none. The words are outcomes of access-token. */
+export type KeysMissing =
+  /** The set has no such key; `wanted` may bring one. 401. */
+  | "unknown_kid"
+  /** There has never been a good set; `wanted` may bring one. 503. */
+  | "keys_unavailable"
+  /** The last good set is older than `stale_for` allows; `wanted` may bring another. 503. */
+  | "keys_too_old";
+
+/** A public key bound to one algorithm. */
+export interface VerifyKey extends Verifier {
+  /** undefined: the issuer gives it no name. */
+  readonly kid: string | undefined;
+  readonly algorithm: KeyPairAlgorithm;
+  /**
+   * False for ever as soon as the key has left its issuer's set, the set is too old, or the issuer's record has changed
+   * in any way or was deleted. A remembered token is good while its key is current: nothing else about the issuer needs
+   * to be looked at again. A key that stays in the set stays this object through all refreshes.
+   */
+  readonly current: boolean;
+}
+
+/** One record, compiled: a changed record is another object. Its claim names are as written: see spec, section 1. */
+export interface TokenIssuer {
+  readonly kind: "token_issuer" | "authorization_server";
+  /** Of the record. */
+  readonly id: string;
+  /** The record's `issuer`, whichever of its `valid_issuers` the token had. */
+  readonly issuer: string;
+  /** The only ones accepted; `keys` gives nothing for others. */
+  readonly algorithms: ReadonlySet<string>;
+  /** Accepted `typ` of the header: lower case, without `application/`; "": absent. */
+  readonly types: ReadonlySet<string>;
+  /** Default `aud`. */
+  readonly audienceClaim: string;
+  /** Default `scope`, `scp`. */
+  readonly scopeClaims: readonly string[];
+  /** Default `sub`. */
+  readonly consumerClaim: string;
+  /** For `exp`, `nbf`, `iat`. */
+  readonly clockSkewSeconds: number;
+  /** Greatest `exp - iat`; then `iat` is required. */
+  readonly maxLifetimeSeconds: number | undefined;
+  /**
+   * The keys to try for a token: one under a `kid`, up to four without. Never empty. Cost: two Map look-ups.
+   * @param algorithm the header's `alg`
+   * @param kid the header's `kid`; undefined where it has none, as only a string is one
+   */
+  keys(algorithm: string, kid: string | undefined): readonly VerifyKey[] | KeysMissing;
+  /**
+   * Asks for newer keys after `keys` gave none. To be called when `iss`, `typ`, `alg`, times and audience were accepted
+   * and before anything else costs: what it starts is bounded (one fetch at a time, none within `cooldown` of the last
+   * attempt, at most 1,024 waiters), so it may be called for each such token.
+   * @returns undefined: there is nothing to wait for, the miss is the answer. A promise: resolves, never rejects, when
+   * the fetch has ended and after 2 s at the latest; ask `keys` once more then, and take that answer.
+   */
+  wanted(kid: string | undefined): Promise<void> | undefined;
+  /** A signature under a known kid was wrong: the key may be another by now. Fetches in the background, at most once a cooldown. */
+  doubted(kid: string | undefined): void;
+}
+
+const NONE: TokenIssuers = Object.freeze({ find: () => undefined });
+/** A node without issuers. */
+export const NO_TOKENS: Tokens = Object.freeze({ issuers: () => NONE });
