@@ -16,6 +16,7 @@ import { encodeBatch, hourDir, RULE_TYPES, type RuleType } from "../../src/model
 import { type RevocableToken, revocationOf } from "../../src/plugin/revocations.ts";
 import { FingerprintTable } from "../../src/runtime/revocation/fingerprint-table.ts";
 import { openTestRevocations } from "../support/revocations.ts";
+import { openWorld } from "./live-fixture.ts";
 
 function numbered(n: number): Fingerprint {
   return readFingerprint(createHash("sha256").update(String(n)).digest(), 0);
@@ -208,4 +209,20 @@ test("what is no revocation is said to be none, and ends nothing", () => {
   for (const key of [dir, `${dir}5/`, `${dir}x/a`, `${dir}5/a/b`, `${dir}-1/a`, "/apisix/routes/1"]) {
     expect(live.owns(key), key).toBe(false);
   }
+});
+
+test("a record that is no revocation is its own problem; those beside it count, in the same turn", () => {
+  const world = openWorld();
+  const good = encodeBatch([{ fingerprint: fingerprintOfText("h.p.s"), until: NOW }], 0);
+  const refused = world.put({
+    "token_revocations/epochs/bad": { v: 1, type: "world" },
+    "token_revocations/5/bad-1-1": "{",
+    [`token_revocations/${Math.floor(NOW / 3_600)}/good-1-1`]: good,
+  });
+  expect(refused).toEqual(["/apisix/token_revocations/epochs/bad", "/apisix/token_revocations/5/bad-1-1"]);
+  expect(world.problemsOf("token_revocations/5/bad-1-1")).toEqual(["not JSON"]);
+  expect(world.live.env.revocations.hasTokens).toBe(true);
+  expect(revocationOf(tokenOf({ expires: NOW }), "h.p.s", world.live.env.revocations)).toEqual({ type: "token" });
+  world.put({ "token_revocations/epochs/bad": undefined, "token_revocations/5/bad-1-1": undefined });
+  expect(world.live.problems()).toEqual([]);
 });
