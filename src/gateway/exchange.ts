@@ -33,7 +33,7 @@ import {
 } from "./gateway-pages.ts";
 import type { IncomingBody } from "./http/request-body.ts";
 import { addCharset, applyBodyFilters, dropUnsendable } from "./http/response-edit.ts";
-import { FRAMING_NONE, FRAMING_UNKNOWN, type Reply } from "./reply.ts";
+import type { Reply } from "./reply.ts";
 
 const GLOBAL_REWRITE = 0;
 const ROUTE_TO_CONSUMER = 1;
@@ -179,13 +179,13 @@ export class Exchange {
     const lines = response.headers.lines;
     // A body that a filter made has no announced length, as with nginx, which tools compare.
     const rewritten = response.replacement !== undefined || response.filters.length > 0;
-    if (bodiless) reply.head(status, lines, FRAMING_NONE, hasDate);
+    if (bodiless) reply.head(status, lines, "none", hasDate);
     else if (this.view.head.method === "HEAD") {
       if (!rewritten) lines.push("Content-Length", String(bytes.length));
-      reply.head(status, lines, FRAMING_NONE, hasDate);
+      reply.head(status, lines, "none", hasDate);
     } else {
-      reply.head(status, lines, rewritten ? FRAMING_UNKNOWN : bytes.length, hasDate);
-      if (bytes.length > 0) reply.data(bytes, true);
+      reply.head(status, lines, rewritten ? "unknown" : bytes.length, hasDate);
+      if (bytes.length > 0) reply.data(bytes, "kept");
     }
     this.close();
   }
@@ -224,7 +224,7 @@ export class Exchange {
   /** Lane: the request itself turned out to be broken or late; answered when that is still possible. */
   refuse(answer: Answer): void {
     if (this.over) return;
-    this.reply.closeAfter();
+    this.reply.endAfterThis();
     this.#forwarding?.cancel();
     if (this.reply.headSent || this.#answered) this.breakOff(answer.reason);
     else this.answerSelf(answer);

@@ -9,23 +9,18 @@ import type { Exchange } from "./exchange.ts";
 import {
   failureAnswer,
   UPSTREAM_EXHAUSTED,
-  UPSTREAM_LATE,
   UPSTREAM_OVERLOADED,
+  UPSTREAM_RETRY_TIMEOUT,
   UPSTREAM_UNRESOLVED,
 } from "./gateway-pages.ts";
+import type { Lifetime } from "./http/message.ts";
 import type { BodySink } from "./http/request-body.ts";
 import type { ResponseHead } from "./http/response-head.ts";
 import { Relay } from "./response-relay.ts";
 import { announcedLength, FAILED, isIdempotent } from "./retry-rules.ts";
 import type { UpstreamCall, UpstreamFailure } from "./upstream/upstream-call.ts";
 import type { UpstreamConnection } from "./upstream/upstream-connection.ts";
-import {
-  CHUNKED_BODY,
-  isConfiguredName,
-  serverNameOf,
-  upstreamHost,
-  writeUpstreamHead,
-} from "./upstream/upstream-head.ts";
+import { isConfiguredName, serverNameOf, upstreamHost, writeUpstreamHead } from "./upstream/upstream-head.ts";
 
 /** Bodies up to this size go out in one piece with the head. */
 const JOINED_BYTES = 8192;
@@ -108,7 +103,7 @@ export class Forwarding implements UpstreamCall, BodySink {
     view.upstream.connectMs = nowMs - this.#startMs;
     view.upstream.sentMs = nowMs;
     const bytes = body.bytes;
-    const length = bytes ? announcedLength(bytes.length, view.method) : (body.length ?? CHUNKED_BODY);
+    const length = bytes ? announcedLength(bytes.length, view.method) : (body.length ?? "unknown");
     let head: string | undefined;
     try {
       head = writeUpstreamHead(view, this.#host, length, this.upgrade, context.metrics.droppedHeaders);
@@ -120,7 +115,7 @@ export class Forwarding implements UpstreamCall, BodySink {
     }
     if (!bytes) {
       this.#streamed = true;
-      this.#chunked = length === CHUNKED_BODY;
+      this.#chunked = length === "unknown";
       connection.write(head);
       body.stream(this);
       return;
@@ -175,8 +170,8 @@ export class Forwarding implements UpstreamCall, BodySink {
     }
   }
 
-  onData(chunk: Buffer, owned: boolean): void {
-    this.#relay?.data(chunk, owned);
+  onData(chunk: Buffer, lifetime: Lifetime): void {
+    this.#relay?.data(chunk, lifetime);
   }
 
   onEnd(): void {
@@ -214,7 +209,7 @@ export class Forwarding implements UpstreamCall, BodySink {
     if (exchange.over) return;
     try {
       if (body.error) {
-        reply.closeAfter();
+        reply.endAfterThis();
         exchange.answerSelf(failureAnswer(body.error));
       } else this.#next();
     } catch (error) {
@@ -288,7 +283,7 @@ export class Forwarding implements UpstreamCall, BodySink {
     if (verdict === "yes") {
       this.#exchange.context.metrics.retries.inc();
       this.#next();
-    } else this.#exchange.answerSelf(verdict === "late" ? UPSTREAM_LATE : FAILED[failure.kind]);
+    } else this.#exchange.answerSelf(verdict === "timeout" ? UPSTREAM_RETRY_TIMEOUT : FAILED[failure.kind]);
   }
 
   /** A name has several addresses: where one refuses, the others may not, and the node is not judged before. */
@@ -305,7 +300,7 @@ export class Forwarding implements UpstreamCall, BodySink {
     const connection = this.#connection as UpstreamConnection; // true: the head came over it
     const { body, reply } = this.#exchange;
     // An early reply: the rest of the body goes nowhere, so the client's connection must not be used again.
-    if (!body.complete && head.status !== 101) reply.closeAfter();
+    if (!body.complete && head.status !== 101) reply.endAfterThis();
     const relay = new Relay(this.#exchange, connection, this.method);
     this.#relay = relay;
     relay.head(head);

@@ -12,7 +12,7 @@ import type { AccessLog } from "./log/access-log.ts";
 import type { ErrorLog } from "./log/error-log.ts";
 import type { TimerWheel } from "./timer-wheel.ts";
 import type { UpstreamClient } from "./upstream/upstream-client.ts";
-import type { WriteBatch } from "./write-batch.ts";
+import type { WriteScheduler } from "./write-scheduler.ts";
 
 /** The part of the live configuration that requests look at; both answers may differ from one call to the next. */
 export interface Routing {
@@ -44,7 +44,7 @@ export interface GatewayContext {
   /** Of the bodies of all lanes. */
   readonly bodies: BodyMemory;
   /** For both sides of the fast lane. */
-  readonly writes: WriteBatch;
+  readonly writes: WriteScheduler;
   readonly client: UpstreamClient;
   /** True: every response asks the client to close. */
   draining: boolean;

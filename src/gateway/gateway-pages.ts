@@ -78,7 +78,7 @@ export const UPSTREAM_EXHAUSTED = pageAnswer("upstream_exhausted");
 /** No name of any node could be looked up. */
 export const UPSTREAM_UNRESOLVED = pageAnswer("upstream_unresolved");
 export const UPSTREAM_OVERLOADED = pageAnswer("upstream_connections");
-export const UPSTREAM_LATE = pageAnswer("upstream_retry_timeout");
+export const UPSTREAM_RETRY_TIMEOUT = pageAnswer("upstream_retry_timeout");
 export const PLUGIN_FAILED = pageAnswer("plugin_failed");
 export const INTERNAL_ERROR = pageAnswer("internal");
 export const BODY_BROKEN = pageAnswer("request_body");

@@ -21,7 +21,7 @@ import { TimerWheel } from "./timer-wheel.ts";
 import type { TlsCertificates } from "./tls/tls-certificates.ts";
 import { TlsFront } from "./tls/tls-front.ts";
 import { UpstreamClient } from "./upstream/upstream-client.ts";
-import { WriteBatch } from "./write-batch.ts";
+import { WriteScheduler } from "./write-scheduler.ts";
 
 export interface ListenAddress {
   readonly host: string;
@@ -87,7 +87,7 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
     headerLines: settings.responseHeaderLines,
     connections: settings.upstreamConnections,
   };
-  const writes = new WriteBatch();
+  const writes = new WriteScheduler();
   const client = new UpstreamClient(wheel, writes, limits);
   const errors = new ErrorLog(log, clock);
   const { accessLog } = options;

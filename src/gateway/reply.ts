@@ -2,24 +2,20 @@
  * The client's side of an exchange as the request's life sees it; each lane has its own.
  * Promise of every lane: one head, then data, then end, or `destroy`; after `end` or `destroy` nothing more is sent.
  */
-
-/** Response without a body, whatever its headers say: HEAD, 204, 304. */
-export const FRAMING_NONE = -2;
-/** Length not known: chunked, or until close for HTTP/1.0. */
-export const FRAMING_UNKNOWN = -1;
+import type { Framing, Lifetime } from "./http/message.ts";
 
 export interface Reply {
   /**
    * @param lines   flat [name, value, …], sendable, without framing and hop-by-hop headers; owned by the lane from now on
-   * @param framing body length, FRAMING_UNKNOWN or FRAMING_NONE
+   * @param framing body length, "unknown" or "none"
    * @param hasDate false: the lane adds Date
    */
-  head(status: number, lines: string[], framing: number, hasDate: boolean): void;
+  head(status: number, lines: string[], framing: Framing, hasDate: boolean): void;
   /**
-   * @param owned false: the bytes are valid during this call only
+   * @param lifetime of the bytes
    * @returns false when the client is slow: wait for `Exchange.clientDrained`
    */
-  data(chunk: Buffer, owned: boolean): boolean;
+  data(chunk: Buffer, lifetime: Lifetime): boolean;
   end(): void;
   /** The exchange is over, its log phase too: the lane may begin the next request. Called once, after `end`. */
   release(): void;
@@ -30,7 +26,7 @@ export interface Reply {
   /** A 1xx for clients that can take it. */
   interim(status: number, lines: string[]): void;
   /** The connection is not used for another request. */
-  closeAfter(): void;
+  endAfterThis(): void;
   /** Sends the 101 and turns the connection into a tunnel: bytes of the client go to `sink`. */
   tunnel(lines: string[], protocol: string, sink: TunnelSink): void;
   /** More bytes of the client are wanted. */

@@ -8,9 +8,10 @@ import type { Answer } from "../plugin/plugin-answer.ts";
 import { ResponseView } from "../plugin/response-view.ts";
 import type { Exchange } from "./exchange.ts";
 import { RESPONSE_TOO_LARGE } from "./gateway-pages.ts";
+import type { Lifetime } from "./http/message.ts";
 import { applyBodyFilters, filterLimit } from "./http/response-edit.ts";
 import type { ResponseHead } from "./http/response-head.ts";
-import { FRAMING_NONE, FRAMING_UNKNOWN, type TunnelSink } from "./reply.ts";
+import type { TunnelSink } from "./reply.ts";
 import type { UpstreamConnection } from "./upstream/upstream-connection.ts";
 
 /** A replaced body up to this size is read to its end, so that the connection can be used again. */
@@ -65,16 +66,16 @@ export class Relay implements TunnelSink {
     } else this.#startStream(response, head, bodiless);
   }
 
-  data(chunk: Buffer, owned: boolean): void {
+  data(chunk: Buffer, lifetime: Lifetime): void {
     switch (this.#mode) {
       case STREAM:
       case TUNNEL:
-        if (!this.#exchange.reply.data(chunk, owned)) this.#connection.pause();
+        if (!this.#exchange.reply.data(chunk, lifetime)) this.#connection.pause();
         return;
       case COLLECT:
         this.#bytes += chunk.length;
         if (this.#bytes > this.#limit) this.#exchange.answerSelf(RESPONSE_TOO_LARGE);
-        else this.#held.push(owned ? chunk : Buffer.from(chunk));
+        else this.#held.push(lifetime === "kept" ? chunk : Buffer.from(chunk));
         return;
       default:
         this.#bytes += chunk.length;
@@ -125,9 +126,9 @@ export class Relay implements TunnelSink {
       if (head.length >= 0 && response.status !== 204 && response.filters.length === 0)
         lines.push("Content-Length", String(head.length));
       if (!bodiless) this.#mode = DROP;
-      reply.head(response.status, lines, FRAMING_NONE, this.#hasDate);
+      reply.head(response.status, lines, "none", this.#hasDate);
     } else if (bodiless) reply.head(response.status, lines, 0, this.#hasDate);
-    else reply.head(response.status, lines, head.length >= 0 ? head.length : FRAMING_UNKNOWN, this.#hasDate);
+    else reply.head(response.status, lines, head.length >= 0 ? head.length : "unknown", this.#hasDate);
   }
 }
 

@@ -4,8 +4,8 @@
  */
 import type { Answer } from "../plugin/plugin-answer.ts";
 import { pageAnswer } from "./gateway-pages.ts";
+import type { Framing } from "./http/message.ts";
 import type { FailureKind } from "./upstream/upstream-call.ts";
-import { NO_BODY } from "./upstream/upstream-head.ts";
 
 export const FAILED: Readonly<Record<FailureKind, Answer>> = Object.freeze({
   connect: pageAnswer("upstream_connect_failed"),
@@ -22,6 +22,6 @@ export function isIdempotent(method: string): boolean {
 }
 
 /** Methods that are expected to have a body say so even when it is empty (RFC 9110 section 8.6). */
-export function announcedLength(bytes: number, method: string): number {
-  return bytes === 0 && method !== "POST" && method !== "PUT" && method !== "PATCH" ? NO_BODY : bytes;
+export function announcedLength(bytes: number, method: string): Framing {
+  return bytes === 0 && method !== "POST" && method !== "PUT" && method !== "PATCH" ? "none" : bytes;
 }

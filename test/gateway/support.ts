@@ -73,7 +73,7 @@ export function upstreamOf(ports: readonly number[], input: UpstreamInput = {}):
         return target;
       },
       nextAddress: () => undefined,
-      mayRetry: () => (input.late ? "late" : tried.length <= retries ? "yes" : "exhausted"),
+      mayRetry: () => (input.late ? "timeout" : tried.length <= retries ? "yes" : "exhausted"),
       report: (outcome) => void outcomes.push(outcome),
     };
   };

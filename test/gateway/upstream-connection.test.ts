@@ -4,7 +4,7 @@ import { FakeClock } from "../../src/base/clock.ts";
 import { TimerWheel } from "../../src/gateway/timer-wheel.ts";
 import type { UpstreamCall, UpstreamFailure } from "../../src/gateway/upstream/upstream-call.ts";
 import { UpstreamConnection } from "../../src/gateway/upstream/upstream-connection.ts";
-import { WriteBatch } from "../../src/gateway/write-batch.ts";
+import { WriteScheduler } from "../../src/gateway/write-scheduler.ts";
 
 const timeouts = { connectMs: 300, sendMs: 300, readMs: 300 };
 
@@ -22,7 +22,7 @@ function open(): {
   const failures: UpstreamFailure[] = [];
   const home = {
     wheel,
-    writes: new WriteBatch(),
+    writes: new WriteScheduler(),
     limits: { headBytes: 1000, headerLines: 10 },
     keep: () => true,
     gone: () => {
@@ -81,6 +81,6 @@ test("bytes nobody asked for close an idle connection", () => {
   const { connection, gone } = open();
   connection.opened();
   connection.abandon();
-  connection.received(Buffer.from("HTTP/1.1 408 Request Timeout\r\n\r\n"), true);
+  connection.received(Buffer.from("HTTP/1.1 408 Request Timeout\r\n\r\n"), "kept");
   expect(gone()).toBe(1);
 });

@@ -55,7 +55,7 @@ describe("retries", () => {
 
   test.each([
     { says: "in time", afterMs: 500, want: "yes" },
-    { says: "after retry_timeout", afterMs: 501, want: "late" },
+    { says: "after retry_timeout", afterMs: 501, want: "timeout" },
   ])("a retry $says is '$want'", ({ afterMs, want }) => {
     const bench = openBench();
     const attempts = begin(bench.compile({ nodes: { [A]: 1, [B]: 1, [C]: 1 }, retry_timeout: 0.5 }));

@@ -10,13 +10,14 @@ import { Exchange } from "../exchange.ts";
 import { recordRefusal } from "../exchange-end.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { BODY_TIMEOUT, pageOf } from "../gateway-pages.ts";
+import type { Lifetime } from "../http/message.ts";
 import { type BodySource, IncomingBody } from "../http/request-body.ts";
 import { readRequest, refusal } from "../http/request-head.ts";
 import { HeaderScan } from "../http/request-headers.ts";
 import { type DateLine, responseHeadText, statusLine } from "../http/response-text.ts";
 import type { Reply } from "../reply.ts";
 import { Timed } from "../timer-wheel.ts";
-import type { HeldWrites } from "../write-batch.ts";
+import type { Deferred } from "../write-scheduler.ts";
 import { isHopeless, methodOf, readFastHead, targetOf } from "./fast-head.ts";
 import { FastSocket, type SocketOwner } from "./fast-socket.ts";
 import { FastWriter } from "./fast-writer.ts";
@@ -48,7 +49,7 @@ const GONE = 4;
 
 const EMPTY = Buffer.alloc(0);
 
-export class FastConnection extends Timed implements Reply, BodySource, SocketOwner, HeldWrites {
+export class FastConnection extends Timed implements Reply, BodySource, SocketOwner, Deferred {
   readonly statusMax = 999;
   readonly #shared: FastContext;
   readonly #context: GatewayContext;
@@ -112,8 +113,8 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
     this.#writer.head(status, lines, framing, hasDate, this.#close);
   }
 
-  data(chunk: Buffer, owned: boolean): boolean {
-    return this.#writer.data(chunk, owned) || this.#slow();
+  data(chunk: Buffer, lifetime: Lifetime): boolean {
+    return this.#writer.data(chunk, lifetime) || this.#slow();
   }
 
   end(): void {
@@ -130,7 +131,7 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
     this.#context.writes.add(this);
   }
 
-  writeHeld(): void {
+  flushDeferred(): void {
     this.#held = false;
     if (!this.#writer.flush()) this.#slow();
   }
@@ -146,7 +147,7 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
     this.#writer.raw(`${text}\r\n`);
   }
 
-  closeAfter(): void {
+  endAfterThis(): void {
     this.#close = true;
   }
 

@@ -3,8 +3,8 @@
  * Promise: bytes handed in for one call only are copied; nothing follows a response that has ended.
  */
 import type { Socket } from "node:net";
+import type { Framing, Lifetime } from "../http/message.ts";
 import { type DateLine, responseHeadText } from "../http/response-text.ts";
-import { FRAMING_NONE, FRAMING_UNKNOWN } from "../reply.ts";
 
 /** Up to this size bytes are joined to the text that waits; Node writes such a text without allocating. */
 const JOINED_BYTES = 16_000;
@@ -30,10 +30,10 @@ export class FastWriter {
     this.headSent = false;
   }
 
-  head(status: number, lines: readonly string[], framing: number, hasDate: boolean, close: boolean): void {
+  head(status: number, lines: readonly string[], framing: Framing, hasDate: boolean, close: boolean): void {
     this.headSent = true;
-    this.#chunked = framing === FRAMING_UNKNOWN;
-    this.#bodiless = framing === FRAMING_NONE;
+    this.#chunked = framing === "unknown";
+    this.#bodiless = framing === "none";
     const date = hasDate ? "" : this.#date.line;
     const text = responseHeadText(status, lines, framing, date, close ? "close" : "keep-alive");
     this.sentBytes += text.length;
@@ -41,7 +41,7 @@ export class FastWriter {
   }
 
   /** @returns false when the client is slow */
-  data(chunk: Buffer, owned: boolean): boolean {
+  data(chunk: Buffer, lifetime: Lifetime): boolean {
     if (this.#bodiless) return true;
     this.sentBytes += chunk.length;
     const joins = chunk.length + this.#text.length <= JOINED_BYTES;
@@ -54,7 +54,7 @@ export class FastWriter {
     const socket = this.#socket;
     socket.cork();
     this.flush();
-    const flowing = socket.write(owned ? chunk : Buffer.from(chunk));
+    const flowing = socket.write(lifetime === "kept" ? chunk : Buffer.from(chunk));
     if (this.#chunked) this.#text = "\r\n";
     socket.uncork();
     return flowing;

@@ -9,10 +9,11 @@ import type { Exchange } from "../exchange.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { BODY_TIMEOUT } from "../gateway-pages.ts";
 import { lineBytes } from "../http/head-limits.ts";
+import type { Framing, Lifetime } from "../http/message.ts";
 import type { BodySource, IncomingBody } from "../http/request-body.ts";
-import { FRAMING_NONE, FRAMING_UNKNOWN, type Reply } from "../reply.ts";
+import type { Reply } from "../reply.ts";
 import { Deadline } from "../timer-wheel.ts";
-import type { HeldWrites } from "../write-batch.ts";
+import type { Deferred } from "../write-scheduler.ts";
 
 /** What is left of a body may be this long for the connection to be kept; more is cheaper to refuse. */
 const DRAIN_BYTES = 65_536;
@@ -24,7 +25,7 @@ const HELD_BYTES = 16_384;
 /** Status line, Date and the empty line, about. */
 const STATUS_LINE_BYTES = 30;
 
-export class GeneralReply implements Reply, BodySource, HeldWrites {
+export class GeneralReply implements Reply, BodySource, Deferred {
   readonly statusMax = 999;
   headSent = false;
   sentBytes = 0;
@@ -123,17 +124,17 @@ export class GeneralReply implements Reply, BodySource, HeldWrites {
     this.#request.resume();
   }
 
-  closeAfter(): void {
+  endAfterThis(): void {
     this.#close = true;
     // Too late for a header: the connection goes when this response is out.
     if (this.headSent) this.#response.once("finish", () => this.#request.socket.destroySoon());
   }
 
-  head(status: number, lines: string[], framing: number, hasDate: boolean): void {
+  head(status: number, lines: string[], framing: Framing, hasDate: boolean): void {
     this.headSent = true;
-    this.#chunked = framing === FRAMING_UNKNOWN;
-    this.#bodiless = framing === FRAMING_NONE;
-    if (framing >= 0) lines.push("Content-Length", String(framing));
+    this.#chunked = framing === "unknown";
+    this.#bodiless = framing === "none";
+    if (typeof framing === "number") lines.push("Content-Length", String(framing));
     if (this.#close || this.#context.draining || this.#leavesBody()) {
       this.#close = true;
       lines.push("Connection", "close");
@@ -143,7 +144,7 @@ export class GeneralReply implements Reply, BodySource, HeldWrites {
     this.#response.writeHead(status, lines);
   }
 
-  data(chunk: Buffer, owned: boolean): boolean {
+  data(chunk: Buffer, lifetime: Lifetime): boolean {
     if (this.#bodiless || this.#done) return true;
     this.#writePiece();
     if (chunk.length < HELD_BYTES) {
@@ -151,7 +152,7 @@ export class GeneralReply implements Reply, BodySource, HeldWrites {
       // Once the connection has a late upgrade, Node's response does not hear that its socket is free again.
       return !(this.#response.socket ?? this.#response).writableNeedDrain;
     }
-    return this.#write(owned ? chunk : Buffer.from(chunk));
+    return this.#write(lifetime === "kept" ? chunk : Buffer.from(chunk));
   }
 
   flush(): void {
@@ -174,7 +175,7 @@ export class GeneralReply implements Reply, BodySource, HeldWrites {
   }
 
   /** The end of the response, with those of all others that ended in this turn. */
-  writeHeld(): void {
+  flushDeferred(): void {
     const held = this.#held;
     this.#held = undefined;
     this.#response.end(held, "latin1");

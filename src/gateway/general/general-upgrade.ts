@@ -70,7 +70,7 @@ function refuse(context: GatewayContext, connection: ClientConnection, reply: Up
   recordRefusal(context, connection, "GET", answer);
   const body = Buffer.from(pageOf(answer.status));
   reply.head(answer.status, ["Server", context.settings.serverHeader, ...answer.headers], body.length, false);
-  reply.data(body, true);
+  reply.data(body, "kept");
   reply.end();
 }
 

@@ -5,8 +5,9 @@
 import type { Socket } from "node:net";
 import type { Exchange } from "../exchange.ts";
 import type { GatewayContext } from "../gateway-context.ts";
+import type { Framing, Lifetime } from "../http/message.ts";
 import { DateLine, responseHeadText, statusLine } from "../http/response-text.ts";
-import { FRAMING_NONE, FRAMING_UNKNOWN, type Reply, type TunnelSink } from "../reply.ts";
+import type { Reply, TunnelSink } from "../reply.ts";
 import { Deadline } from "../timer-wheel.ts";
 
 export class UpgradeReply implements Reply {
@@ -46,17 +47,17 @@ export class UpgradeReply implements Reply {
     });
   }
 
-  head(status: number, lines: string[], framing: number, hasDate: boolean): void {
+  head(status: number, lines: string[], framing: Framing, hasDate: boolean): void {
     this.headSent = true;
-    this.#chunked = framing === FRAMING_UNKNOWN;
-    this.#bodiless = framing === FRAMING_NONE;
+    this.#chunked = framing === "unknown";
+    this.#bodiless = framing === "none";
     const date = hasDate ? "" : new DateLine(this.#context.clock).line;
     this.#write(responseHeadText(status, lines, framing, date, "close"));
   }
 
-  data(chunk: Buffer, owned: boolean): boolean {
+  data(chunk: Buffer, lifetime: Lifetime): boolean {
     if (this.#bodiless || this.#done) return true;
-    const bytes = owned ? chunk : Buffer.from(chunk);
+    const bytes = lifetime === "kept" ? chunk : Buffer.from(chunk);
     if (!this.#chunked) return this.#write(bytes);
     this.#write(`${bytes.length.toString(16)}\r\n`);
     this.#write(bytes);
@@ -81,7 +82,7 @@ export class UpgradeReply implements Reply {
 
   interim(): void {}
 
-  closeAfter(): void {}
+  endAfterThis(): void {}
 
   tunnel(lines: string[], protocol: string, sink: TunnelSink): void {
     this.headSent = true;

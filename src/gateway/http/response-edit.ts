@@ -14,9 +14,7 @@ import {
   TRANSFER_ENCODING,
   UPGRADE,
 } from "./header-class.ts";
-
-const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-const BAD_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
+import { isFieldValue, isToken } from "./message.ts";
 
 /** Leaves out what would split or break the head: a value with CR, LF or NUL, a name that is none, framing headers. */
 export function dropUnsendable(response: ResponseView, dropped: DropCounter): void {
@@ -25,7 +23,7 @@ export function dropUnsendable(response: ResponseView, dropped: DropCounter): vo
   for (let i = 0; i < lines.length; i += 2) {
     const name = lines[i] as string;
     const value = String(lines[i + 1]);
-    if (!NAME.test(name) || BAD_VALUE.test(value)) {
+    if (!isToken(name) || !isFieldValue(value)) {
       dropped.inc();
       continue;
     }

@@ -3,7 +3,7 @@
  */
 import { STATUS_CODES } from "node:http";
 import type { Clock } from "../../base/clock.ts";
-import { FRAMING_UNKNOWN } from "../reply.ts";
+import type { Framing } from "./message.ts";
 
 const statusLines = new Array<string | undefined>(1000).fill(undefined);
 
@@ -41,20 +41,20 @@ export class DateLine {
 
 /**
  * A whole response head.
- * @param framing    body length, FRAMING_UNKNOWN (chunked) or FRAMING_NONE
+ * @param framing    body length, "unknown" (chunked) or "none"
  * @param dateLine   "" when the lines have a date
  * @param connection "keep-alive" or "close"
  */
 export function responseHeadText(
   status: number,
   lines: readonly string[],
-  framing: number,
+  framing: Framing,
   dateLine: string,
   connection: "keep-alive" | "close",
 ): string {
   let text = statusLine(status) + dateLine;
   for (let i = 0; i < lines.length; i += 2) text += `${lines[i]}: ${lines[i + 1]}\r\n`;
-  if (framing >= 0) text += `Content-Length: ${framing}\r\n`;
-  else if (framing === FRAMING_UNKNOWN) text += "Transfer-Encoding: chunked\r\n";
+  if (typeof framing === "number") text += `Content-Length: ${framing}\r\n`;
+  else if (framing === "unknown") text += "Transfer-Encoding: chunked\r\n";
   return `${text}Connection: ${connection}\r\n\r\n`;
 }

@@ -8,8 +8,9 @@ import { GatewayError } from "../../base/errors.ts";
 import type { Exchange } from "../exchange.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { BODY_TIMEOUT } from "../gateway-pages.ts";
+import type { Framing, Lifetime } from "../http/message.ts";
 import type { BodySource, IncomingBody } from "../http/request-body.ts";
-import { FRAMING_NONE, type Reply } from "../reply.ts";
+import type { Reply } from "../reply.ts";
 import { Deadline } from "../timer-wheel.ts";
 
 const { NGHTTP2_CANCEL, NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR, NGHTTP2_PROTOCOL_ERROR } = constants;
@@ -105,25 +106,25 @@ export class Http2Reply implements Reply, BodySource {
   }
 
   /** Streams end one by one; the connection has nothing to do with it. */
-  closeAfter(): void {}
+  endAfterThis(): void {}
 
-  head(status: number, lines: string[], framing: number): void {
+  head(status: number, lines: string[], framing: Framing): void {
     this.headSent = true;
-    this.#bodiless = framing === FRAMING_NONE;
+    this.#bodiless = framing === "none";
     if (this.#isGone()) return;
-    if (framing >= 0) lines.push("content-length", String(framing));
+    if (typeof framing === "number") lines.push("content-length", String(framing));
     const headers = foldLines(lines);
     headers[":status"] = status;
     for (const text of lines) this.sentBytes += text.length;
     const ends = this.#bodiless || framing === 0;
-    const waits = framing < 0 || framing > HELD_BYTES;
+    const waits = typeof framing !== "number" || framing > HELD_BYTES;
     // Node adds a date where there is none.
     this.#stream.respond(headers, { endStream: ends, waitForTrailers: waits && !ends });
   }
 
-  data(chunk: Buffer, owned: boolean): boolean {
+  data(chunk: Buffer, lifetime: Lifetime): boolean {
     if (this.#bodiless || this.#done) return true;
-    const bytes = owned ? chunk : Buffer.from(chunk);
+    const bytes = lifetime === "kept" ? chunk : Buffer.from(chunk);
     this.flush();
     if (bytes.length < HELD_BYTES) {
       this.#held = bytes;

@@ -2,6 +2,7 @@
  * What passes between one forwarded request and the connection that carries it.
  * A call is told of events by methods, in this order: connected, interim*, head, data*, end; or failed at any point.
  */
+import type { Lifetime } from "../http/message.ts";
 import type { ResponseHead } from "../http/response-head.ts";
 import type { UpstreamConnection } from "./upstream-connection.ts";
 
@@ -32,9 +33,9 @@ export interface UpstreamCall {
   onHead(head: ResponseHead): void;
   /**
    * A piece of the body (or of the tunnel after a 101).
-   * @param owned false: the bytes are valid during this call only; copy what is kept
+   * @param lifetime of the bytes
    */
-  onData(chunk: Buffer, owned: boolean): void;
+  onData(chunk: Buffer, lifetime: Lifetime): void;
   /** The response is complete; the connection is no longer this call's. */
   onEnd(): void;
   /** All that one read brought was handed out: a good moment to write. */

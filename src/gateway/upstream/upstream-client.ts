@@ -7,7 +7,7 @@ import { isIP } from "node:net";
 import { createSecureContext, type SecureContext } from "node:tls";
 import type { PoolFacts, Target, Timeouts, UpstreamTls, UpstreamUnit } from "../../runtime/upstream/upstream-unit.ts";
 import type { TimerWheel } from "../timer-wheel.ts";
-import type { WriteBatch } from "../write-batch.ts";
+import type { WriteScheduler } from "../write-scheduler.ts";
 import type { UpstreamCall } from "./upstream-call.ts";
 import type { ResponseLimits, UpstreamConnection } from "./upstream-connection.ts";
 import { IdleAddresses } from "./upstream-idle.ts";
@@ -28,7 +28,7 @@ interface Bound {
 
 export class UpstreamClient implements PoolContext {
   readonly wheel: TimerWheel;
-  readonly writes: WriteBatch;
+  readonly writes: WriteScheduler;
   readonly limits: ClientLimits;
   readonly #pools = new Map<string, UpstreamPool>();
   readonly #idle = new IdleAddresses();
@@ -40,7 +40,7 @@ export class UpstreamClient implements PoolContext {
   /** Connections open now. */
   open = 0;
 
-  constructor(wheel: TimerWheel, writes: WriteBatch, limits: ClientLimits) {
+  constructor(wheel: TimerWheel, writes: WriteScheduler, limits: ClientLimits) {
     this.wheel = wheel;
     this.writes = writes;
     this.limits = limits;

@@ -6,15 +6,16 @@
 import type { Socket } from "node:net";
 import type { Timeouts } from "../../runtime/upstream/upstream-unit.ts";
 import { ChunkedDecoder, type ChunkSink } from "../http/chunked-decoder.ts";
+import type { Lifetime } from "../http/message.ts";
 import { canBecomeHead, type ResponseHead, readResponseHead } from "../http/response-head.ts";
 import { Timed, type TimerWheel } from "../timer-wheel.ts";
-import type { HeldWrites, WriteBatch } from "../write-batch.ts";
+import type { Deferred, WriteScheduler } from "../write-scheduler.ts";
 import type { FailureKind, UpstreamCall } from "./upstream-call.ts";
 
 /** Where connections go when their work is done. */
 export interface ConnectionHome {
   readonly wheel: TimerWheel;
-  readonly writes: WriteBatch;
+  readonly writes: WriteScheduler;
   readonly limits: ResponseLimits;
   /**
    * The connection is clean and may be used again.
@@ -45,7 +46,7 @@ const TUNNEL = 6;
 const LAST_WORDS_MS = 2_000;
 const CLOSED = 7;
 
-export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
+export class UpstreamConnection extends Timed implements ChunkSink, Deferred {
   readonly #home: ConnectionHome;
   readonly #chunks = new ChunkedDecoder();
   #socket: Socket | undefined;
@@ -59,7 +60,7 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
   /** Text of the request that leaves at the end of this turn. */
   #held = "";
   #interim = 0;
-  #owned = false;
+  #lifetime: Lifetime = "call";
   #paused = false;
   #answered = false;
   #sentAny = false;
@@ -123,7 +124,7 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
   write(bytes: string | Buffer): boolean {
     if (this.#state === CLOSED || this.#writeError !== undefined) return true;
     if (typeof bytes !== "string") {
-      this.writeHeld();
+      this.flushDeferred();
       return this.#write(bytes);
     }
     if (this.#held === "") this.#home.writes.add(this);
@@ -131,7 +132,7 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
     return !this.#sending;
   }
 
-  writeHeld(): void {
+  flushDeferred(): void {
     const held = this.#held;
     if (held === "") return;
     this.#held = "";
@@ -201,7 +202,7 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
 
   /** Ends the sending side of a tunnel. */
   endTunnel(isWebSocket: boolean): void {
-    this.writeHeld();
+    this.flushDeferred();
     this.#socket?.end();
     if (!isWebSocket) return; // other protocols may go on with one half
     this.#isLeaving = true;
@@ -224,9 +225,9 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
 
   /**
    * Bytes from the socket.
-   * @param owned whether the buffer is not used again by the reader
+   * @param lifetime of the bytes
    */
-  received(chunk: Buffer, owned: boolean): void {
+  received(chunk: Buffer, lifetime: Lifetime): void {
     const call = this.#call;
     // Nobody asked: whatever this is, the connection cannot be trusted any more.
     if (!call || this.#state === IDLE) {
@@ -238,7 +239,7 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
       this.#fail("reset", "upstream spoke before it was asked");
       return;
     }
-    this.#owned = owned;
+    this.#lifetime = lifetime;
     this.#answered = true;
     if (!this.#sending && this.#sentAll && !this.#isLeaving) this.#home.wheel.arm(this, this.#timeouts.readMs);
     this.#consume(chunk, 0);
@@ -246,7 +247,7 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
   }
 
   onChunk(data: Buffer): void {
-    this.#call?.onData(data, this.#owned);
+    this.#call?.onData(data, this.#lifetime);
   }
 
   #consume(chunk: Buffer, start: number): void {
@@ -262,7 +263,7 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
         return;
       case UNTIL_CLOSE:
       case TUNNEL:
-        if (start < chunk.length) this.#call?.onData(start === 0 ? chunk : chunk.subarray(start), this.#owned);
+        if (start < chunk.length) this.#call?.onData(start === 0 ? chunk : chunk.subarray(start), this.#lifetime);
         return;
       default:
     }
@@ -275,7 +276,7 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
       chunk = Buffer.concat([this.#partial, start === 0 ? input : input.subarray(start)]);
       from = 0;
       this.#partial = undefined;
-      this.#owned = true;
+      this.#lifetime = "kept";
     }
     const end = chunk.indexOf("\r\n\r\n", from, "latin1");
     if (end < 0 || end - from > this.#home.limits.headBytes) {
@@ -342,7 +343,7 @@ export class UpstreamConnection extends Timed implements ChunkSink, HeldWrites {
   #readLength(chunk: Buffer, start: number): void {
     const end = Math.min(chunk.length, start + this.#left);
     this.#left -= end - start;
-    this.#call?.onData(start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end), this.#owned);
+    this.#call?.onData(start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end), this.#lifetime);
     if (this.#left === 0) this.#complete(end === chunk.length);
   }
 

@@ -18,18 +18,12 @@ import {
   X_FORWARDED_PORT,
   X_FORWARDED_PROTO,
 } from "../http/header-class.ts";
-
-/** How the request's body is framed. */
-export const NO_BODY = -2;
-export const CHUNKED_BODY = -1;
+import { type Framing, isFieldValue, isToken } from "../http/message.ts";
 
 /** Counts what was left out. */
 export interface DropCounter {
   inc(by?: number): void;
 }
-
-const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-const BAD_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
 
 /** Host header for this target. */
 export function upstreamHost(view: RequestView, unit: UpstreamUnit, target: Target): string {
@@ -65,20 +59,20 @@ export function serverNameOf(host: string): string {
 }
 
 /**
- * @param bodyBytes length of the body, NO_BODY or CHUNKED_BODY
+ * @param framing length of the body, "none" or "unknown"
  * @param upgrade   protocol asked for, undefined for plain HTTP
  * @returns the head as latin1 text, or undefined when method or host cannot be sent at all
  */
 export function writeUpstreamHead(
   view: RequestView,
   host: string,
-  bodyBytes: number,
+  framing: Framing,
   upgrade: string | undefined,
   dropped: DropCounter,
 ): string | undefined {
   const received = view.head;
-  if (view.method !== received.method && !NAME.test(view.method)) return undefined;
-  if (host !== received.hostHeader && BAD_VALUE.test(host)) return undefined;
+  if (view.method !== received.method && !isToken(view.method)) return undefined;
+  if (host !== received.hostHeader && !isFieldValue(host)) return undefined;
   let head = `${view.method} ${safeTarget(view)} HTTP/1.1\r\nHost: ${host}\r\n`;
   const lines = view.headers.lines;
   let forwardedFor: string | undefined;
@@ -94,7 +88,7 @@ export function writeUpstreamHead(
       seen |= bit;
       if (value === "") continue;
     }
-    if (BAD_VALUE.test(value) || !NAME.test(name)) {
+    if (!isFieldValue(value) || !isToken(name)) {
       dropped.inc();
       continue;
     }
@@ -102,8 +96,8 @@ export function writeUpstreamHead(
   }
   head += forwardedLines(view, forwardedFor, seen);
   if (upgrade !== undefined) head += `Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n`;
-  if (bodyBytes >= 0) return `${head}Content-Length: ${bodyBytes}\r\n\r\n`;
-  return bodyBytes === CHUNKED_BODY ? `${head}Transfer-Encoding: chunked\r\n\r\n` : `${head}\r\n`;
+  if (typeof framing === "number") return `${head}Content-Length: ${framing}\r\n\r\n`;
+  return framing === "unknown" ? `${head}Transfer-Encoding: chunked\r\n\r\n` : `${head}\r\n`;
 }
 
 const PROTO_SEEN = 1;
@@ -133,7 +127,7 @@ function forwardedLines(view: RequestView, forwardedFor: string | undefined, see
   const { hostHeader } = view.head;
   const address = view.clientAddress;
   if (forwardedFor === undefined && seen === 0) return connection.forwardedTail(address, hostHeader);
-  const before = forwardedFor === undefined || BAD_VALUE.test(forwardedFor) ? "" : `${forwardedFor}, `;
+  const before = forwardedFor === undefined || !isFieldValue(forwardedFor) ? "" : `${forwardedFor}, `;
   let lines = `X-Real-IP: ${address}\r\nX-Forwarded-For: ${before}${address}\r\n`;
   if ((seen & PROTO_SEEN) === 0) lines += `X-Forwarded-Proto: ${connection.scheme}\r\n`;
   if ((seen & HOST_SEEN) === 0) lines += forwardedHost(hostHeader);

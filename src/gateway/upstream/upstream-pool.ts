@@ -5,7 +5,7 @@
  */
 import type { PoolFacts, Timeouts } from "../../runtime/upstream/upstream-unit.ts";
 import type { TimerWheel } from "../timer-wheel.ts";
-import type { WriteBatch } from "../write-batch.ts";
+import type { WriteScheduler } from "../write-scheduler.ts";
 import type { UpstreamCall } from "./upstream-call.ts";
 import { type ConnectionHome, type ResponseLimits, UpstreamConnection } from "./upstream-connection.ts";
 import type { IdleConnections } from "./upstream-idle.ts";
@@ -14,7 +14,7 @@ import { type ConnectOptions, openUpstreamSocket } from "./upstream-socket.ts";
 /** What the pools of one client share. */
 export interface PoolContext {
   readonly wheel: TimerWheel;
-  readonly writes: WriteBatch;
+  readonly writes: WriteScheduler;
   readonly limits: ResponseLimits;
   /** Counts an opened connection. @returns false when there are too many */
   admit(): boolean;
@@ -24,7 +24,7 @@ export interface PoolContext {
 
 export class UpstreamPool implements ConnectionHome {
   readonly wheel: TimerWheel;
-  readonly writes: WriteBatch;
+  readonly writes: WriteScheduler;
   readonly limits: ResponseLimits;
   readonly key: string;
   /** All that wait at this address. */

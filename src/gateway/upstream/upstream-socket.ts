@@ -37,7 +37,7 @@ function openPlain(options: ConnectOptions, connection: UpstreamConnection): voi
     onread: {
       buffer: shared,
       callback: (bytes, buffer) => {
-        connection.received((buffer as Buffer).subarray(0, bytes), false);
+        connection.received((buffer as Buffer).subarray(0, bytes), "call");
         return true;
       },
     },
@@ -60,7 +60,7 @@ function openTls(options: ConnectOptions, tls: TlsOptions, connection: UpstreamC
   readAfterFailedWrite(socket, connection);
   connection.attach(socket);
   socket.on("secureConnect", () => connection.opened());
-  socket.on("data", (chunk: Buffer) => connection.received(chunk, true));
+  socket.on("data", (chunk: Buffer) => connection.received(chunk, "kept"));
 }
 
 /**

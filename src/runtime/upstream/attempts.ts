@@ -81,9 +81,9 @@ export class RequestAttempts implements Attempts, Choice<Node> {
     return this.#last;
   }
 
-  mayRetry(): "yes" | "exhausted" | "late" {
+  mayRetry(): "yes" | "exhausted" | "timeout" {
     if (this.#count >= this.#rules.tries) return "exhausted";
-    return this.#isLate ? "late" : "yes";
+    return this.#isLate ? "timeout" : "yes";
   }
 
   report(outcome: AttemptOutcome): void {

@@ -52,8 +52,8 @@ export interface Attempts {
    * @returns undefined when all were tried, or `retry_timeout` is over
    */
   nextAddress(): Target | undefined;
-  /** Whether another try is allowed by `retries` and `retry_timeout`: "yes", "exhausted", or "late" (answer 502). */
-  mayRetry(): "yes" | "exhausted" | "late";
+  /** Whether another try is allowed by `retries` and `retry_timeout`: "yes", "exhausted", or "timeout" (answer 502). */
+  mayRetry(): "yes" | "exhausted" | "timeout";
   /** Reports how the try to the last target ended; feeds least_conn, ewma and passive health. Call once per target. */
   report(outcome: AttemptOutcome): void;
 }

@@ -5,25 +5,25 @@
  */
 
 /** Holds bytes back until it is told. */
-export interface HeldWrites {
+export interface Deferred {
   /** Writes what is held; nothing to do when it left already. Must not throw. */
-  writeHeld(): void;
+  flushDeferred(): void;
 }
 
-export class WriteBatch {
-  #waiting: HeldWrites[] = [];
-  #spare: HeldWrites[] = [];
+export class WriteScheduler {
+  #waiting: Deferred[] = [];
+  #spare: Deferred[] = [];
   readonly #run = (): void => this.#writeAll();
 
   /** @param held must be added once per held text, not once per piece of it */
-  add(held: HeldWrites): void {
+  add(held: Deferred): void {
     if (this.#waiting.push(held) === 1) setImmediate(this.#run);
   }
 
   #writeAll(): void {
     const waiting = this.#waiting;
     this.#waiting = this.#spare;
-    for (let i = 0; i < waiting.length; i++) (waiting[i] as HeldWrites).writeHeld();
+    for (let i = 0; i < waiting.length; i++) (waiting[i] as Deferred).flushDeferred();
     waiting.length = 0;
     this.#spare = waiting;
   }
