@@ -37,11 +37,17 @@ export interface Revocations {
   readonly generation: number;
   /** Whether single tokens are revoked, so that a fingerprint is worth making. */
   readonly hasTokens: boolean;
+  /** Whether a rule ends older tokens of that consumer, so that new ones need a date. */
+  coversConsumer(username: string): boolean;
   /** @param fingerprint of the token; undefined when there are none to compare with */
   find(token: RevocableToken, fingerprint: Fingerprint | undefined): Revocation | undefined;
 }
 
-export const NO_REVOCATIONS: Revocations = Object.freeze({ generation: 0, hasTokens: false, find: () => undefined });
+export const NO_REVOCATIONS: Revocations = Object.freeze({
+  ...{ generation: 0, hasTokens: false },
+  find: () => undefined,
+  coversConsumer: () => false,
+});
 
 /**
  * Whether a token has been ended. Cost: nothing while nothing changes, else up to 2 µs.

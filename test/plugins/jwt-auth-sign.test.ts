@@ -1,5 +1,6 @@
 /** The signing endpoint, as docs/spec/jwt-auth.md section 9 tables it, reached through public-api. */
 import { describe, expect, test } from "vitest";
+import { FakeClock } from "../../src/base/clock.ts";
 import type { Answer } from "../../src/plugin/plugin-answer.ts";
 import {
   answerHeader,
@@ -14,6 +15,7 @@ import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
 import { publicApi } from "../../src/plugins/public-api.ts";
 import { keyOf, SECRET } from "../support/jwt.ts";
+import { openTestRevocations } from "../support/revocations.ts";
 
 const NOW = 1_700_000_000;
 const PATH = "/apisix/plugin/jwt/sign";
@@ -274,4 +276,15 @@ describe("public-api", () => {
       'property "uri" validation failed: wrong type: expected string, got number',
     );
   });
+});
+
+test("a token of a consumer whose older tokens were revoked is dated, so that it works; others are as before", async () => {
+  const clock = new FakeClock(NOW * 1_000);
+  const { live, rule } = openTestRevocations(clock);
+  const endpoint = openEndpoint({ clock, revocations: live });
+  expect(decoded(await endpoint.get("?key=jack-key&payload=%7B%22a%22%3A1%7D")).payload).not.toHaveProperty("iat");
+  rule({ type: "consumer", value: "jack-key", issuedBefore: NOW + 1 });
+  clock.advance(1_000);
+  expect(decoded(await endpoint.get("?key=jack-key&payload=%7B%22a%22%3A1%7D")).payload["iat"]).toBe(NOW + 1);
+  expect(decoded(await endpoint.get("?key=es")).payload).not.toHaveProperty("iat");
 });

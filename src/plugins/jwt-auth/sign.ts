@@ -54,7 +54,9 @@ export function openSignApi(env: NodeEnv): InternalApi {
   let warned = false;
 
   const signNow = (credential: Credential<JwtCredential>, signer: Signer, payload: Claims, second: number) => {
-    const input = signingInput(credential, payload, second, isClosed);
+    // A rule that ended older tokens refuses what has no date, new ones too.
+    const isDated = isClosed || env.revocations.coversConsumer(credential.consumer.username);
+    const input = signingInput(credential, payload, second, isDated);
     const made = signer.sign(input);
     if (!(made instanceof Promise)) return tokenAnswer(input, made);
     underWay++;

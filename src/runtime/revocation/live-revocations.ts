@@ -129,6 +129,7 @@ export function openRevocations({ prefix, clock, metrics, keepMs }: RevocationsO
       }
       return rules.find(token);
     },
+    coversConsumer: (username) => rules.covers("consumer", username),
     owns: (key) => parseRevocationKey(prefix, key) !== undefined,
     apply(key, value) {
       const parsed = parseRevocationKey(prefix, key);

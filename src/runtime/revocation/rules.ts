@@ -32,6 +32,10 @@ export class RevocationRules {
     return true;
   }
 
+  covers(type: RuleType, target: string): boolean {
+    return this.#byTarget.get(type)?.has(target) === true;
+  }
+
   /** The strictest rule that refuses the token. */
   find(token: RevocableToken): RevocationRule | undefined {
     if (this.#byName.size === 0) return undefined;
