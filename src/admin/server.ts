@@ -1,56 +1,27 @@
 /**
- * The Admin API's listener: Fastify with the routes of routes/, a hook that asks for the key, one that reads the body, and one
- * place for what goes wrong.
- * Promise: every path asks for a key, except OPTIONS and `HEAD /apisix/admin`, which carry no data.
- * Source: docs/spec/admin-api.md sections 1 and 2.
+ * The Admin API as a whole: the parts it is made of, its start and its stop.
  */
-import type { IncomingMessage } from "node:http";
-import type { Socket } from "node:net";
-import { Readable } from "node:stream";
-import replyFrom from "@fastify/reply-from";
-import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { Clock } from "../base/clock.ts";
-import { isGatewayError, messageOf } from "../base/errors.ts";
-import type { Log } from "../base/log.ts";
-import { limitConnections } from "../base/net/connection-limit.ts";
 import type { Barrier } from "../cluster/barrier.ts";
 import type { RouterMode } from "../runtime/routes/router.ts";
 import type { Store } from "../store/store.ts";
-import { type Access, type AccessKey, openAccess } from "./access.ts";
-import { parseBody, readBody } from "./admin-body.ts";
-import type { AdminRequest, Engine } from "./admin-context.ts";
-import { type Cors, openCors } from "./admin-cors.ts";
-import { type AdminAnswer, answerOf, refuse } from "./admin-response.ts";
+import { type AccessKey, openAccess } from "./access.ts";
+import type { Engine } from "./admin-context.ts";
+import { type ListenerOptions, makeListener, serve } from "./admin-listener.ts";
 import { keepPreparing } from "./bootstrap.ts";
 import { openHistory } from "./history/history.ts";
 import { openNodeList } from "./node-list.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
 import { openAdminRevocations, type RevocationLimits } from "./revocations/admin-revocations.ts";
 import { keepRevocations } from "./revocations/revocation-keeper.ts";
-import type { AdminRoute } from "./routes/admin-route.ts";
-import { METHODS } from "./routes/admin-route.ts";
 import { adminRoutes } from "./routes/admin-routes.ts";
-import { NODE_CLIENT, TO_NODE } from "./routes/node-routes.ts";
 import type { FieldCodec } from "./sealing/field-codec.ts";
 import { plainCodec } from "./sealing/plain-codec.ts";
 import { openKeyQueue } from "./write/key-queue.ts";
 import { openPointing } from "./write/reference-guard.ts";
 import { openUniqueIndex } from "./write/unique-index.ts";
-import { NO_OPTIONS } from "./write/write-options.ts";
 
-/** What strangers may cost, with a key or without. */
-export interface AdminLimits {
-  /** Until the head of a request is complete. */
-  readonly headMs: number;
-  /** A whole request, body included; admin bodies are small. */
-  readonly requestMs: number;
-  /** Open at a time; those beyond are closed at once. */
-  readonly connections: number;
-  /** Of one address. */
-  readonly connectionsPerAddress: number;
-}
-
-export interface AdminOptions {
+export interface AdminOptions extends ListenerOptions {
   readonly store: Store;
   readonly catalog: PluginCatalog;
   /** Prefix of all keys, without a trailing slash. */
@@ -58,14 +29,9 @@ export interface AdminOptions {
   readonly keys: readonly AccessKey[];
   readonly listen: { readonly host: string; readonly port: number };
   readonly clock: Clock;
-  readonly log: Log;
-  /** Value of `Server`. */
-  readonly serverHeader: string;
   readonly compat: "default" | "apisix-3.5" | "strict";
   /** Addresses and CIDR ranges; empty: everyone who reaches the listener. */
   readonly allowList: readonly string[];
-  /** Whether CORS headers are sent, and to pages of which origins only; default: true, to all. */
-  readonly cors?: boolean | readonly string[];
   /** Whether stream routes are stored; default: true. */
   readonly stream?: boolean;
   /** Default: values are stored as they are. */
@@ -80,10 +46,6 @@ export interface AdminOptions {
   readonly revocations?: Partial<RevocationLimits>;
   /** What `?wait=all` waits by; started and stopped by its owner. Default: nobody can wait. */
   readonly barrier?: Barrier;
-  /** Default: 10 s, 60 s, 1,024, 256. */
-  readonly limits?: Partial<AdminLimits>;
-  /** PEM texts; with `clientCa`, clients must show a certificate signed by it. */
-  readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
 }
 
 export interface AdminServer {
@@ -93,10 +55,6 @@ export interface AdminServer {
 }
 
 const HISTORY_ENTRIES = 1_000;
-const BASE = "/apisix/admin";
-const LIMITS: AdminLimits = { headMs: 10_000, requestMs: 60_000, connections: 1_024, connectionsPerAddress: 256 };
-const HEAD_BYTES_MAX = 16_384;
-const CHECK_MS = 250; // how late a connection may be found to have used up its time; Node's own default is 30 s
 
 /**
  * Listens, and prepares the store (placeholders, identity): at once, or when a store that is away comes back.
@@ -112,7 +70,7 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
     log: options.log,
   });
   const engine = buildEngine(options);
-  const app = openHttp(options, access);
+  const app = makeListener(options, access);
   const strict = options.compat === "strict";
   for (const route of adminRoutes({ stream: options.stream !== false, strict })) serve(app, engine, route, strict);
   await app.listen({ host: options.listen.host, port: options.listen.port });
@@ -153,185 +111,4 @@ function buildEngine(options: AdminOptions): Engine {
     history: openHistory(options.historyEntries ?? HISTORY_ENTRIES),
     revocations: openAdminRevocations(options.revocations),
   };
-}
-
-/** What the hook of access knows of a request; the endpoint gets it with parameters and body. */
-type Asked = Omit<AdminRequest, "params" | "bytes" | "body">;
-
-const ASKED = Symbol("asked");
-const NOTHING = Buffer.alloc(0);
-
-declare module "fastify" {
-  interface FastifyRequest {
-    [ASKED]?: Asked;
-  }
-}
-
-function openHttp(options: AdminOptions, access: Access): FastifyInstance {
-  const { log, tls } = options;
-  const limits: AdminLimits = { ...LIMITS, ...options.limits };
-  const http = {
-    headersTimeout: limits.headMs,
-    connectionsCheckingInterval: CHECK_MS,
-    ...{ maxHeaderSize: HEAD_BYTES_MAX, insecureHTTPParser: false }, // whatever NODE_OPTIONS says
-  };
-  const cors = openCors(options.cors ?? true);
-  const fixed = { Server: options.serverHeader, "Content-Type": "application/json" };
-  const admit = (request: FastifyRequest, reply: FastifyReply): FastifyReply | undefined => {
-    reply.headers(fixed).headers(cors.answer(request.headers.origin));
-    const answer = identify(cors, access, request);
-    return answer && send(reply, answer);
-  };
-  const common = {
-    logger: false,
-    exposeHeadRoutes: false,
-    requestTimeout: limits.requestMs,
-    routerOptions: { maxParamLength: 16_384 },
-    rewriteUrl: (raw: IncomingMessage) => routedTarget(raw.url ?? ""),
-    clientErrorHandler: refuseBytes,
-    // Targets that Fastify's router cannot read go the way of all others: they too need a key.
-    frameworkErrors: (_error: Error, request: FastifyRequest, reply: FastifyReply) =>
-      void (admit(request, reply) ?? send(reply, NOT_FOUND)),
-  } as const;
-  const secure =
-    tls &&
-    ({
-      cert: tls.cert,
-      key: tls.key,
-      ...(tls.clientCa !== undefined && { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true }),
-      handshakeTimeout: limits.headMs,
-      minVersion: "TLSv1.2",
-      ...http,
-    } as const);
-  // True: the two differ in the type of the raw server only, which is not used here.
-  const app = (secure
-    ? fastify({ ...common, https: secure })
-    : fastify({ ...common, http })) as unknown as FastifyInstance;
-  app.server.maxConnections = limits.connections;
-  limitConnections(app.server, limits.connectionsPerAddress);
-  // Bodies are read by readBody, whatever type they are said to have.
-  for (const method of METHODS) app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
-  app.register(replyFrom, NODE_CLIENT);
-  app.decorateRequest(ASKED, undefined);
-  app.addHook("onRequest", async (request, reply) => admit(request, reply));
-  app.addHook("onResponse", async (request, reply) => {
-    const asked = request[ASKED];
-    if (!asked || asked.method === "GET") return;
-    const { actor, address, method, path } = asked;
-    log.info({ key: actor.name, address, method, path, status: reply.statusCode }, "admin write");
-  });
-  app.setNotFoundHandler((request, reply) => send(reply, nothingAt(request)));
-  app.setErrorHandler((error, _request, reply) => {
-    // A store that is away is told by those who watch it; here it would be a line per request.
-    if (!isGatewayError(error)) log.error({ error: messageOf(error) }, "admin request failed");
-    send(reply, answerOf(error));
-  });
-  return app;
-}
-
-/** Puts one route under Fastify. @param strict bodies that two readers could read differently are refused */
-function serve(app: FastifyInstance, engine: Engine, route: AdminRoute, strict: boolean): void {
-  const { endpoint, forward, method, reads, url } = route;
-  app.route<{ Params: Record<string, string | undefined> }>({
-    method,
-    url: `${BASE}${url}`,
-    handler: async (request, reply) => {
-      const asked = request[ASKED] as Asked; // true: without it the hook has answered
-      const read = reads === "nothing" ? undefined : await readBody(request.raw, route.maxBytes);
-      if (read?.ok === false) return send(reply, read.refusal);
-      const bytes = read?.bytes ?? NOTHING;
-      const parsed = reads === "json" ? parseBody(bytes, strict) : { body: undefined };
-      if ("refusal" in parsed) return send(reply, parsed.refusal);
-      const wanted: AdminRequest = { ...asked, params: request.params, bytes, body: parsed.body };
-      if (!forward) return send(reply, await endpoint(engine, wanted));
-      const target = await forward(engine, wanted);
-      return target instanceof URL ? reply.from(target.href, TO_NODE) : send(reply, target);
-    },
-  });
-}
-
-const NOT_FOUND = refuse(404, "404 Not Found");
-
-/** What no route takes: outside of the Admin API, or a resource that there is not. */
-function nothingAt(request: FastifyRequest): AdminAnswer {
-  const path = pathOf(request.originalUrl);
-  const routed = (METHODS as readonly string[]).includes(request.method);
-  if (!routed || !path.startsWith(`${BASE}/`)) return NOT_FOUND;
-  const [resource = ""] = path.slice(BASE.length + 1).split("/");
-  return refuse(404, `Unsupported resource type: ${decodeURIComponent(resource)}`); // the router has decoded it
-}
-
-/** What is no HTTP request at all has no key either. */
-function refuseBytes(error: Error & { readonly code?: string }, socket: Socket): void {
-  if (error.code === "ECONNRESET" || socket.destroyed) return;
-  const [status, reason] = REFUSED_BYTES[error.code ?? ""] ?? [400, "Bad Request"];
-  const body = `${JSON.stringify({ error_msg: `${status} ${reason}` })}\n`;
-  const head = `HTTP/1.1 ${status} ${reason}\r\nContent-Type: application/json\r\nConnection: close`;
-  if (socket.writable) socket.write(`${head}\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
-  socket.destroy();
-}
-
-const REFUSED_BYTES: Readonly<Record<string, readonly [number, string]>> = {
-  HPE_HEADER_OVERFLOW: [431, "Request Header Fields Too Large"],
-  ERR_HTTP_REQUEST_TIMEOUT: [408, "Request Timeout"],
-};
-
-/** Remembers who asks for what. @returns an answer for those who get no further */
-function identify(cors: Cors, access: Access, request: FastifyRequest): AdminAnswer | undefined {
-  const { raw } = request;
-  const address = raw.socket.remoteAddress ?? "";
-  const barred = access.admitsAddress(address);
-  if (barred) return barred;
-  const { method } = request;
-  const { originalUrl } = request;
-  const path = pathOf(originalUrl);
-  const preflight = method === "OPTIONS" ? cors.preflight(request.headers.origin) : undefined;
-  if (preflight) return { status: 200, headers: preflight };
-  if (method === "HEAD" && path === BASE) return { status: 200 };
-  const args = firstValues(splitOnce(originalUrl, "?")[1]);
-  const header = (name: string): string | undefined => {
-    const value = raw.headers[name];
-    return Array.isArray(value) ? value[0] : value;
-  };
-  const who = access.identify({ address, method, header, args });
-  if ("refusal" in who) return who.refusal;
-  request[ASKED] = { method, path, args, header, address, actor: who.actor, options: NO_OPTIONS };
-  return undefined;
-}
-
-/** What the router is asked for: single slashes, none at the end, and no fragment. */
-function routedTarget(target: string): string {
-  const [before, query] = splitOnce(target, "?");
-  const path = pathOf(before)
-    .replace(/(?<=.)\/$/, "")
-    .replaceAll("#", "%23");
-  return query === "" ? path : `${path}?${query}`;
-}
-
-/** Without scheme and host, which a target may have (RFC 9112 section 3.2.2), and with single slashes, as nginx sees it. */
-function pathOf(url: string): string {
-  const [target] = splitOnce(url, "?");
-  const path = target.startsWith("/") ? target : target.replace(/^https?:\/\/[^/]*/i, "");
-  return path.includes("//") ? path.replace(/\/{2,}/g, "/") : path;
-}
-
-function firstValues(query: string): ReadonlyMap<string, string> {
-  const args = new Map<string, string>();
-  for (const [name, value] of new URLSearchParams(query)) if (!args.has(name)) args.set(name, value);
-  return args;
-}
-
-function splitOnce(text: string, by: string): readonly [string, string] {
-  const at = text.indexOf(by);
-  return at < 0 ? [text, ""] : [text.slice(0, at), text.slice(at + 1)];
-}
-
-function send(reply: FastifyReply, answer: AdminAnswer): FastifyReply {
-  reply.code(answer.status).headers(answer.headers ?? {});
-  const { body } = answer;
-  if (body === undefined) return reply.send(Buffer.alloc(0));
-  if (typeof body === "string") return reply.send(Buffer.from(body, "utf8"));
-  if (Symbol.asyncIterator in body) return reply.send(Readable.from(body));
-  // Buffers, because a text or object would get a charset that APISIX does not send.
-  return reply.send(Buffer.from(`${JSON.stringify(body)}\n`, "utf8"));
 }
