@@ -24,6 +24,7 @@ const CODES = {
   STORE_BAD_REVISION: { status: 500 },
   WORKER_UNAVAILABLE: { status: 503 },
   SECRET_UNRESOLVED: { status: 503 },
+  ISSUER_UNAVAILABLE: { status: 503 },
   PLUGIN_FAILED: { status: 500 },
   UPSTREAM_CERTIFICATE_MISSING: { status: 502 },
   UPSTREAM_BAD_RESPONSE: { status: 502 },

@@ -10,7 +10,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { FakeClock, systemClock } from "../../src/base/clock.ts";
 import { isGatewayError, messageOf } from "../../src/base/errors.ts";
 import { METADATA_ADDRESSES } from "../../src/base/net/ip.ts";
-import { type Exchange, openExchange } from "../../src/secret/managers/manager-exchange.ts";
+import { type Exchange, openExchange } from "../../src/base/net/guarded-exchange.ts";
 import type { ManagerTools, SecretManager } from "../../src/secret/managers/reading.ts";
 import { openManager } from "../../src/secret/managers/secret-manager.ts";
 import { authorizationOf } from "../../src/secret/managers/sigv4.ts";

@@ -3,7 +3,7 @@ import type { FakeClock } from "../../src/base/clock.ts";
 import { isGatewayError } from "../../src/base/errors.ts";
 import { metricsText, openMetrics } from "../../src/base/metrics.ts";
 import { makeEnv } from "../../src/plugin/testkit/testkit.ts";
-import type { ExchangeAnswer } from "../../src/secret/managers/manager-exchange.ts";
+import type { ExchangeAnswer } from "../../src/base/net/guarded-exchange.ts";
 import { openSecrets, type SecretLimits, type SecretOptions, type SecretResolver } from "../../src/secret/resolver.ts";
 import { openSecretServer, type SecretServer, serveVault } from "../support/secret-server.ts";
 

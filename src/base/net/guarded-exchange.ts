@@ -1,15 +1,15 @@
 /**
- * One HTTP request to a secret manager and its whole answer.
+ * One HTTP request that the gateway makes for itself, to a secret manager or an issuer of tokens, and its whole answer.
  * Promise: bounded time and size; redirects are answers, not instructions; certificates are verified; addresses of
  * the machine's own metadata services are never called, by name or by number (see METADATA_ADDRESSES).
  */
 import { type LookupAddress, lookup } from "node:dns";
-import { type ClientRequest, type RequestOptions, request as requestHttp } from "node:http";
+import { type ClientRequest, type IncomingHttpHeaders, type RequestOptions, request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
 import { isIP, type LookupFunction } from "node:net";
-import type { Clock } from "../../base/clock.ts";
-import { GatewayError, messageOf } from "../../base/errors.ts";
-import { compileIpSet, type IpSet } from "../../base/net/ip.ts";
+import type { Clock } from "../clock.ts";
+import { type ErrorCode, GatewayError, messageOf } from "../errors.ts";
+import { compileIpSet, type IpSet } from "./ip.ts";
 
 export interface ExchangeRequest {
   readonly method: "GET" | "POST";
@@ -21,14 +21,18 @@ export interface ExchangeRequest {
   readonly timeoutMs?: number;
   /** Default true. */
   readonly verifyTls?: boolean;
+  /** PEM of the only authorities that are trusted; default: the system's. */
+  readonly ca?: string | undefined;
 }
 
 export interface ExchangeAnswer {
   readonly status: number;
+  /** Names in lower case; of repeated ones the values joined. */
+  readonly headers?: Readonly<Record<string, string | undefined>>;
   readonly body: Buffer;
 }
 
-/** Throws GatewayError SECRET_UNRESOLVED; the text names host and cause, never headers or body. */
+/** Throws GatewayError of the code of the options; the text names host and cause, never headers or body. */
 export type Exchange = (request: ExchangeRequest) => Promise<ExchangeAnswer>;
 
 export interface ExchangeOptions {
@@ -39,14 +43,17 @@ export interface ExchangeOptions {
   readonly denied: readonly string[];
   /** Ends every request under way. */
   readonly signal: AbortSignal;
+  /** Of the errors; default SECRET_UNRESOLVED. */
+  readonly code?: ErrorCode;
 }
 
 export function openExchange(options: ExchangeOptions): Exchange {
   const isDenied = compileIpSet(options.denied);
   const guarded = guardLookup(isDenied);
+  const code = options.code ?? "SECRET_UNRESOLVED";
   return (request) =>
     new Promise((resolve, reject) => {
-      const fail = (why: string): void => reject(new GatewayError("SECRET_UNRESOLVED", { message: why }));
+      const fail = (why: string): void => reject(new GatewayError(code, { message: why }));
       const url = URL.canParse(request.url) ? new URL(request.url) : undefined;
       if (!url || (url.protocol !== "http:" && url.protocol !== "https:")) return fail("not an http or https address");
       if (url.username !== "" || url.password !== "") return fail("the address holds credentials");
@@ -69,7 +76,10 @@ export function openExchange(options: ExchangeOptions): Exchange {
             return void sent.destroy();
           });
           answer.on("error", (error) => fail(`${url.host}: ${messageOf(error)}`));
-          answer.on("end", () => resolve({ status: answer.statusCode ?? 0, body: Buffer.concat(chunks) }));
+          answer.on("end", () => {
+            const { statusCode: status = 0, headers } = answer;
+            resolve({ status, headers: oneEach(headers), body: Buffer.concat(chunks) });
+          });
         });
       } catch (error) {
         // Node refuses header values with line breaks; its text names the header, not the value.
@@ -90,10 +100,14 @@ function send(url: URL, request: ExchangeRequest, guarded: LookupFunction, signa
   };
   const sent =
     url.protocol === "https:"
-      ? requestHttps(url, { ...options, rejectUnauthorized: request.verifyTls !== false })
+      ? requestHttps(url, { ...options, rejectUnauthorized: request.verifyTls !== false, ca: request.ca })
       : requestHttp(url, options);
   sent.end(body);
   return sent;
+}
+
+function oneEach(headers: IncomingHttpHeaders): Record<string, string | undefined> {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)]));
 }
 
 /** Looks names up as usual, and fails when any of the addresses is denied. */
