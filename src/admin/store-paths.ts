@@ -32,6 +32,11 @@ export function globalRulesKey(prefix: string): string {
   return `${prefix}-jotgate/guard/global_rules`;
 }
 
+/** Written with every issuer of tokens: an `iss` belongs to one of them. */
+export function issuersKey(prefix: string): string {
+  return `${prefix}-jotgate/guard/token_issuers`;
+}
+
 /** Written with every plugin configuration that spans records (limit-count groups). */
 export function pluginGroupsKey(prefix: string): string {
   return `${prefix}-jotgate/guard/plugin_groups`;

@@ -8,6 +8,7 @@ import { compileSchema, type Validator } from "../base/schema/schema.ts";
 import { Consumer, ConsumerGroup, Credential, GlobalRule, PluginConfig, PluginMetadata } from "./consumer.ts";
 import { Route, Service, StreamRoute } from "./route.ts";
 import { AwsSecret, GcpSecret, Proto, Ssl, VaultSecret } from "./secret.ts";
+import { TokenIssuer } from "./token-issuer.ts";
 import { Upstream } from "./upstream.ts";
 
 export type KindName =
@@ -23,7 +24,8 @@ export type KindName =
   | "secret"
   | "ssl"
   | "proto"
-  | "stream_route";
+  | "stream_route"
+  | "token_issuer";
 
 export type WriteMethod = "PUT" | "POST" | "PATCH" | "DELETE";
 
@@ -146,6 +148,14 @@ const LIST: readonly Kind[] = [
     pluginSide: undefined,
     denied: ["PATCH"],
     filters: ["service_id", "upstream_id"],
+  },
+  {
+    ...plain,
+    name: "token_issuer",
+    dir: "token_issuers",
+    message: "token issuer",
+    schema: TokenIssuer,
+    pluginSide: undefined,
   },
 ];
 

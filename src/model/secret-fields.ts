@@ -61,6 +61,7 @@ const FIXED: Readonly<Record<string, readonly Place[]>> = {
   route: [pem("upstream", ...CLIENT_KEY)],
   service: [pem("upstream", ...CLIENT_KEY)],
   stream_route: [pem("upstream", ...CLIENT_KEY)],
+  token_issuer: [text("bearer_token")],
   // Of all managers, since their members do not meet.
   secret: [text("token"), text("secret_access_key"), text("session_token"), text("auth_config", "private_key")],
 };

@@ -5,6 +5,8 @@
 import type { RecordKey } from "../model/keys.ts";
 import { KINDS, type KindName, tolerantValidator } from "../model/kinds.ts";
 import { readRecord, type StoredValue } from "../model/record.ts";
+import type { TokenIssuer } from "../model/token-issuer.ts";
+import { tokenIssuerError } from "../model/token-issuer-check.ts";
 import { wrongKind } from "../model/wrong-kind.ts";
 import { nextTurn } from "../store/turns.ts";
 import { credentialError } from "./consumers/consumers.ts";
@@ -25,6 +27,8 @@ export function recordError(key: RecordKey, value: StoredValue, registry: Plugin
       return serviceError(value);
     case "credential":
       return credentialError(value, registry);
+    case "token_issuer":
+      return tokenIssuerError(value as unknown as TokenIssuer); // its schema was checked
     case "plugin_metadata":
       return registry.get(key.id) && registry.check(key.id, withoutId(value), "metadata");
     default:

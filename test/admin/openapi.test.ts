@@ -141,6 +141,7 @@ const RECORDS: readonly (readonly [string, object])[] = [
   ["/secrets/vault/1", { uri: "$ENV://VAULT", prefix: "kv", token: "t" }],
   ["/ssls/1", { sni: "a.test", cert: CERTIFICATE, key: PRIVATE_KEY }],
   ["/protos/1", { content: 'syntax = "proto3";' }],
+  ["/token_issuers/1", { issuer: "https://id.example", consumer_claim: "/realm/x", bearer_token: "t" }],
   ["/stream_routes/1", { server_port: 9100, upstream: { nodes } }],
 ];
 
@@ -231,6 +232,7 @@ describe("real answers are as described", () => {
     "/global_rules/1",
     "/ssls/1",
     "/secrets/vault/1",
+    "/token_issuers/1",
   ])("PATCH %s", async (path) => {
     const body = path.startsWith("/secrets")
       ? { prefix: "kv2" }
@@ -243,15 +245,18 @@ describe("real answers are as described", () => {
     expect((await call("PATCH", `${path}/${name}`, JSON.stringify(value))).status).toBe(200);
   });
 
-  test.each(["routes", "services", "upstreams", "ssls", "protos", "stream_routes"])(
+  test.each(["routes", "services", "upstreams", "ssls", "protos", "stream_routes", "token_issuers"])(
     "POST and named PUT of %s",
     async (dir) => {
-      const body = RECORDS.find(([path]) => path.startsWith(`/${dir}/`))?.[1] ?? {};
+      const [one, body] = RECORDS.find(([path]) => path.startsWith(`/${dir}/`)) ?? ["", {}];
+      if (dir === "token_issuers") await call("DELETE", one); // an iss belongs to one record
       const { status, body: answer } = await call("POST", `/${dir}`, body);
       expect(status).toBe(201);
+      if (dir === "token_issuers") await call("DELETE", `/${dir}/${answer.value.id}`);
       expect((await call("PUT", `/${dir}`, { id: "named", ...body })).status).toBe(201);
       await call("DELETE", `/${dir}/named`);
       await call("DELETE", `/${dir}/${answer.value.id}`);
+      if (dir === "token_issuers") await call("PUT", one, body);
     },
   );
 

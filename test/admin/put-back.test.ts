@@ -42,6 +42,14 @@ const ROWS: Readonly<Record<string, { path: string; body: Record<string, unknown
     body: { cert: CERTIFICATE, key: PRIVATE_KEY, certs: [CERTIFICATE], keys: [PRIVATE_KEY], snis: ["a.com"] },
   },
   proto: { path: "/protos/1", body: { content: 'syntax = "proto3";' } },
+  token_issuer: {
+    path: "/token_issuers/i",
+    body: {
+      issuer: "https://put-back.example",
+      bearer_token: "s3cret",
+      jwks_uri: "https://put-back.example/keys",
+    },
+  },
   stream_route: { path: "/stream_routes/1", body: { server_port: 9100, upstream: { nodes } } },
 };
 

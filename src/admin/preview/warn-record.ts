@@ -8,6 +8,7 @@ import { didYouMean } from "../../settings/suggest.ts";
 import type { Engine, RecordChange } from "../admin-context.ts";
 import { type Members, own, ownMembers } from "../read/stored-record.ts";
 import { certificateFaults } from "./warn-certificate.ts";
+import { type IssuerFault, issuerFaults } from "./warn-issuer.ts";
 
 export interface RecordFault {
   readonly code:
@@ -18,7 +19,8 @@ export interface RecordFault {
     | "key_of_another_algorithm"
     | "reference_inside_text"
     | "variable_not_set"
-    | "without_effect";
+    | "without_effect"
+    | IssuerFault["code"];
   readonly message: string;
 }
 
@@ -29,6 +31,7 @@ export function recordFaults(engine: Engine, { kind, candidate }: RecordChange):
     ...(kind.name === "route" ? uriFaults(engine, candidate) : []),
     ...hostFaults(candidate),
     ...(kind.name === "ssl" ? certificateFaults(candidate, engine.clock.nowMs()) : []),
+    ...(kind.name === "token_issuer" ? issuerFaults(candidate) : []),
     ...referenceFaults(engine, candidate),
     ...effectFaults(kind.name, candidate),
   ];

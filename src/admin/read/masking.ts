@@ -39,6 +39,8 @@ export function readableText(text: string, actor: Actor): string {
 export function masked(catalog: PluginCatalog, kind: Kind, value: Members): Members {
   if (kind.name === "secret") return maskExcept(value, SECRET_OPEN);
   if (kind.name === "ssl") return withoutKeys(value);
+  // All but this is public, names like "keys" and "kid" included.
+  if (kind.name === "token_issuer") return maskMember(value, "bearer_token");
   const copy: Record<string, unknown> = { ...value };
   const plugins = own(value, "plugins");
   if (isMembers(plugins)) {
@@ -49,6 +51,10 @@ export function masked(catalog: PluginCatalog, kind: Kind, value: Members): Memb
   return replaceNamed(kind, copy, catalog.declared, (text, _path, isWhole) =>
     isWhole ? MASK : hideSecrets(text, MASK),
   );
+}
+
+function maskMember(value: Members, name: string): Members {
+  return own(value, name) === undefined ? value : { ...value, [name]: maskLeaf(value[name]) };
 }
 
 /** Members of secret managers that are no secrets; what is not named here is masked. */

@@ -28,6 +28,7 @@ const PLACES: Readonly<Record<KindName, string>> = {
   ssl: "/ssls/:id",
   proto: "/protos/:id",
   stream_route: "/stream_routes/:id",
+  token_issuer: "/token_issuers/:id",
 };
 
 export interface RecordRouteOptions {

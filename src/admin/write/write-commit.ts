@@ -17,6 +17,7 @@ import { contentError } from "./candidate-check.ts";
 import { commit } from "./commit.ts";
 import { refuseWrite } from "./error-hint.ts";
 import { planGlobalRule } from "./global-rule-guard.ts";
+import { planIssuer } from "./issuer-guard.ts";
 import { planPluginGroups } from "./plugin-groups.ts";
 import { etagOf } from "./write-options.ts";
 import { Plan } from "./write-plan.ts";
@@ -81,6 +82,7 @@ export async function planChecks(
     (kind.name === "global_rule"
       ? await planGlobalRule(engine.store, engine.prefix, plan, id, candidate)
       : undefined) ??
+    (kind.name === "token_issuer" ? await planIssuer(engine.store, engine.prefix, plan, id, candidate) : undefined) ??
     (await planPluginGroups(engine, plan, key, candidate));
   return error === undefined ? planOwner(engine, write, plan) : refuseWrite(engine, kind, id, candidate, error);
 }

@@ -1,0 +1,34 @@
+/**
+ * An `iss` belongs to one record only: whose keys would verify its tokens otherwise? The rule spans records, so all
+ * writes of issuers are put in a row by one guard key.
+ * Source: docs/spec/tokens.md section 2.
+ */
+import { dirOf, parseKey } from "../../model/keys.ts";
+import { sharedIssuer } from "../../model/token-issuer.ts";
+import { prefixRange, type Store } from "../../store/store.ts";
+import { type Members, toStored } from "../read/stored-record.ts";
+import { issuersKey } from "../store-paths.ts";
+import type { Plan } from "./write-plan.ts";
+
+/** @returns the error's text when another record has one of the issuers; else `plan` fails when one comes in between. */
+export async function planIssuer(
+  store: Store,
+  prefix: string,
+  plan: Plan,
+  id: string,
+  value: Members,
+): Promise<string | undefined> {
+  const guard = issuersKey(prefix);
+  const { kv: before } = await store.get(guard);
+  for await (const page of store.list(prefixRange(dirOf(prefix, "token_issuer")))) {
+    for (const kv of page.kvs) {
+      const key = parseKey(prefix, kv.key);
+      const other = key && key.id !== id ? toStored(kv).value : undefined;
+      const shared = other && sharedIssuer(value, other);
+      if (shared !== undefined) return `issuer ${shared} is already that of token_issuers/${key?.id}`;
+    }
+  }
+  plan.expect(guard, before?.modRevision ?? 0n);
+  plan.put(guard, id);
+  return undefined;
+}
