@@ -2,8 +2,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import type { FakeClock } from "../../src/base/clock.ts";
 import { isGatewayError } from "../../src/base/errors.ts";
 import { metricsText, openMetrics } from "../../src/base/metrics.ts";
-import { makeEnv } from "../../src/plugin/testkit/testkit.ts";
 import type { ExchangeAnswer } from "../../src/base/net/guarded-exchange.ts";
+import { makeEnv } from "../../src/plugin/testkit/testkit.ts";
 import { openSecrets, type SecretLimits, type SecretOptions, type SecretResolver } from "../../src/secret/resolver.ts";
 import { openSecretServer, type SecretServer, serveVault } from "../support/secret-server.ts";
 
