@@ -24,12 +24,16 @@ export function putBack({ catalog }: Engine, kind: Kind, value: Members, previou
 
 const TIMES = ["create_time", "update_time"] as const;
 
-/** Somebody may have written since it was read, so that an older time of update is the record's own too. */
+/**
+ * Reads show both times. Somebody may have written since, so that an older time of update is the record's own too, but none
+ * from before the record.
+ */
 function withoutOwnTimes(value: Members, previous: Members): Members {
   const { create_time: created, update_time: updated, ...rest } = value;
   const isOwn =
-    (created === undefined || created === previous["create_time"]) &&
-    (updated === undefined || (isTime(updated) && updated <= Number(previous["update_time"])));
+    created === previous["create_time"] &&
+    (updated === undefined ||
+      (isTime(updated) && updated >= Number(created) && updated <= Number(previous["update_time"])));
   return isOwn ? rest : value;
 }
 
