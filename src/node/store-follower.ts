@@ -77,10 +77,10 @@ export async function followStore(options: FollowOptions): Promise<Follower> {
     clock,
     accepts: (key) => (parseKey(prefix, key) ?? parseRevocationKey(prefix, key)) !== undefined,
     consumer: {
-      apply(batch) {
+      apply(batch, taken) {
         changedAtMs = clock.nowMs();
         for (const { key, kv } of batch.changes) if (kv === undefined) forgetSeries(options.series, prefix, key);
-        return consumer.apply(batch);
+        return consumer.apply(batch, taken);
       },
     },
   });

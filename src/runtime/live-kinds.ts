@@ -8,7 +8,6 @@ import type { KeyValue } from "../store/store.ts";
 import type { Ssls } from "./certificates.ts";
 import type { ClientCertificates } from "./client-certificates.ts";
 import type { Consumers } from "./consumers/consumers.ts";
-import type { CredentialRecord } from "./consumers/credential-unit.ts";
 import type { Node } from "./plugins/plugin-environment.ts";
 import type { PluginRegistry } from "./plugins/plugin-registry.ts";
 import type { SecretUsers } from "./plugins/secret-source.ts";
@@ -89,14 +88,14 @@ export function openKinds(parts: KindParts): KindHandlers {
       prepare:
         ({ id }, value, kv) =>
         () =>
-          consumers.putConsumer(id, value, recordOf(kv), kv.value),
+          consumers.putConsumer(id, value, kv),
       remove: ({ id }) => consumers.deleteConsumer(id),
     },
     credential: {
       prepare:
         ({ consumer = "", credential = "" }, value, kv) =>
         () =>
-          consumers.putCredential(consumer, credential, value, recordOf(kv), kv.value),
+          consumers.putCredential(consumer, credential, value, kv),
       remove: ({ consumer = "", credential = "" }) => consumers.deleteCredential(consumer, credential),
     },
     consumer_group: {
@@ -148,8 +147,4 @@ function prepareUpstream(id: string, value: StoredValue, kv: KeyValue, parts: Ki
     parts.upstreams.set(id, slot);
     before?.close();
   };
-}
-
-function recordOf(kv: KeyValue): CredentialRecord {
-  return { key: kv.key, modRevision: kv.modRevision, order: Number(kv.createRevision) };
 }

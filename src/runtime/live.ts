@@ -4,15 +4,16 @@
  * cost of a change follows the change. Source: docs/spec/etcd-layout.md section 4.
  */
 import { messageOf } from "../base/errors.ts";
+import type { PackedRecords } from "../base/packed/packed-map.ts";
 import { dirOf, keyOf, parseKey, type RecordKey } from "../model/keys.ts";
 import type { KindName } from "../model/kinds.ts";
-import { isPlaceholder, type StoredRecord, type StoredValue } from "../model/record.ts";
+import { isPlaceholder, type StoredValue } from "../model/record.ts";
 import type { NodeEnv, ResourceFacts } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import type { Change, KeyValue, Revision } from "../store/store.ts";
 import { openSsls, type SslListener } from "./certificates.ts";
 import { openClientCertificates } from "./client-certificates.ts";
-import { openConsumers } from "./consumers/consumers.ts";
+import { Consumers } from "./consumers/consumers.ts";
 import { openKinds } from "./live-kinds.ts";
 import { type NodeParts, openNode } from "./plugins/plugin-environment.ts";
 import type { PluginRegistry } from "./plugins/plugin-registry.ts";
@@ -28,6 +29,7 @@ import type { RouteMatch } from "./routes/route-entry.ts";
 import type { Pipeline, RouteUnit, UpstreamChoice } from "./routes/route-unit.ts";
 import type { RouterMode } from "./routes/router.ts";
 import { openRoutes } from "./routes/routes.ts";
+import { TakenRecords } from "./taken-records.ts";
 import type { CertificatePair } from "./upstream/upstream-settings.ts";
 import {
   certificateChanged,
@@ -70,8 +72,12 @@ export interface LiveConfiguration {
   /** How many records of each kind are served. */
   readonly counts: Readonly<Partial<Record<KindName, number>>>;
   readonly problemCount: number;
-  /** Takes a batch in one turn. @returns store keys whose new value was refused; undefined when all were taken */
-  apply(batch: LiveBatch): readonly string[] | undefined;
+  /**
+   * Takes a batch in one turn.
+   * @param table of every key the newest value that was not refused; this batch is in it once `apply` has returned
+   * @returns store keys whose new value was not taken; undefined when all were
+   */
+  apply(batch: LiveBatch, table: PackedRecords): readonly string[] | undefined;
   /**
    * The route for a request; sets `view.uriParams`, not `view.route`.
    * @param path other than `view.path` only under match_uri_encoded_slash
@@ -146,26 +152,32 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     upstreamError: (record) => options.upstreams.errorOf(record),
     decrypt: options.decrypt,
   };
-  /** What was taken once is taken again. @param id of a credential too, as its key has it */
-  const readAgain = (kind: "route" | "consumer", id: string, bytes: Buffer): StoredRecord => {
-    const storeKey = keyOf(prefix, kind, id);
+  const taken = new TakenRecords();
+  /** What was taken once is taken again. */
+  const readAgain = (storeKey: string, bytes: Buffer | undefined): StoredValue => {
     const key = parseKey(prefix, storeKey);
-    const read = key && openRecord(key, bytes, judge);
+    const read = key && bytes && openRecord(key, bytes, judge);
     if (!read?.ok) throw new TypeError(`${storeKey} was taken, and now is not what it was`);
-    return { storeKey, value: read.value };
+    return read.value;
   };
-  const consumers = openConsumers({
+  const consumers = new Consumers({
     registry,
     host,
     credentials: { env: node.env, secrets, problems },
-    read: (id, bytes) => readAgain("consumer", id, bytes),
+    taken,
+    dir: dirOf(prefix, "consumer"),
+    read: readAgain,
   });
   const routes = openRoutes({
     mode: options.mode ?? "radixtree_host_uri",
     host,
     slots,
     upstreamById,
-    read: (id, bytes) => readAgain("route", id, bytes),
+    setAside: (kv) => taken.add(kv.key, kv),
+    read(id) {
+      const storeKey = keyOf(prefix, "route", id);
+      return { storeKey, value: readAgain(storeKey, taken.get(storeKey)?.value) };
+    },
   });
   const globalRules = openGlobalRules({ host, problems });
   const kinds = openKinds({
@@ -235,9 +247,10 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     get problemCount() {
       return problems.count;
     },
-    apply(batch) {
+    apply(batch, table) {
       revision = batch.revision;
       const refused: string[] = [];
+      taken.begin(table);
       for (const { key: storeKey, kv } of batch.changes) {
         if (revocations.owns(storeKey)) {
           if (takeRevocation(storeKey, kv)) refused.push(storeKey);
@@ -250,13 +263,17 @@ export function openLive(options: LiveOptions): LiveConfiguration {
           problems.clearAll(storeKey);
           continue;
         }
-        if (isPlaceholder(kv.value)) continue;
+        if (isPlaceholder(kv.value)) {
+          if (table.get(storeKey) !== undefined) refused.push(storeKey); // what it stands over goes on serving
+          continue;
+        }
         const problem = take(key, kv);
         if (problem === undefined) continue;
         const blocks = kinds[key.kind]?.refused?.(key, kv) === true;
         problems.set(storeKey, "record", kv.modRevision, blocks ? `${problem}${BLOCKS}` : problem, blocks);
         refused.push(storeKey);
       }
+      taken.end();
       return refused.length === 0 ? undefined : refused;
     },
     match: (view, path) => routes.match(view, path),

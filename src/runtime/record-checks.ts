@@ -9,7 +9,6 @@ import type { TokenIssuer } from "../model/token-issuer.ts";
 import { tokenIssuerError } from "../model/token-issuer-check.ts";
 import { wrongKind } from "../model/wrong-kind.ts";
 import { nextTurn } from "../store/turns.ts";
-import { credentialError } from "./consumers/consumers.ts";
 import { isForeignCredential } from "./plugins/blocking-plugin.ts";
 import { metaOf, type PluginRegistry } from "./plugins/plugin-registry.ts";
 import type { PluginHost } from "./plugins/plugin-unit.ts";
@@ -34,6 +33,14 @@ export function recordError(key: RecordKey, value: StoredValue, registry: Plugin
     default:
       return undefined;
   }
+}
+
+function credentialError(value: StoredValue, registry: PluginRegistry): string | undefined {
+  for (const name of Object.keys((value["plugins"] ?? {}) as object)) {
+    const plugin = registry.get(name);
+    if (plugin && !plugin.credential) return `only supports auth type plugins in consumer credential, not ${name}`;
+  }
+  return undefined;
 }
 
 export interface MissingPlugin {

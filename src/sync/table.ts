@@ -4,18 +4,14 @@
  * long work is cut into slices. No I/O.
  */
 import type { Clock } from "../base/clock.ts";
-import { PackedMap } from "../base/packed/packed-map.ts";
+import { PackedMap, type PackedRecord, type PackedRecords } from "../base/packed/packed-map.ts";
 import { isPlaceholder } from "../model/record.ts";
 import type { Change, Revision } from "../store/store.ts";
 import { Slice } from "../store/turns.ts";
 import { ConfigHash } from "./config-hash.ts";
 import { Listing, type ListResult } from "./listing.ts";
 
-export interface TableRecord {
-  readonly value: Buffer;
-  readonly modRevision: Revision;
-  readonly createRevision: Revision;
-}
+export type TableRecord = PackedRecord;
 
 /** Changes that belong together: of one revision, or a piece of a list. */
 export interface RecordBatch {
@@ -25,10 +21,11 @@ export interface RecordBatch {
 
 export interface RecordConsumer {
   /**
-   * Synchronous. Returns the keys whose new value it refused, so that their last good value is kept for a restart;
-   * nothing when all were taken.
+   * Synchronous; the table takes the batch in afterwards. Returns the keys whose new value it refused, so that their
+   * last good value is kept; nothing when all were taken.
+   * @param taken of every key the newest value that was not refused; this batch is in it once `apply` has returned
    */
-  apply(batch: RecordBatch): readonly string[] | undefined;
+  apply(batch: RecordBatch, taken: PackedRecords): readonly string[] | undefined;
 }
 
 export interface TableOptions {
@@ -51,12 +48,17 @@ const LOAD_CHUNK = 8;
 export class Table {
   readonly #records = new PackedMap();
   readonly #hash = new ConfigHash();
-  /** For refused keys: what the consumer still serves. */
-  readonly #lastGood = new Map<string, TableRecord>();
+  /** For refused keys: what the consumer still serves, if anything. */
+  readonly #lastGood = new Map<string, TableRecord | undefined>();
   readonly #consumer: RecordConsumer;
   readonly #clock: Clock;
   readonly #accepts: (key: string) => boolean;
   readonly #listeners = new Set<(batch: RecordBatch) => void>();
+
+  readonly #taken: PackedRecords = {
+    get: (key) => (this.#lastGood.has(key) ? this.#lastGood.get(key) : this.#records.get(key)),
+    keysOf: (hash) => this.#records.keysOf(hash),
+  };
 
   constructor(options: TableOptions) {
     this.#consumer = options.consumer;
@@ -107,23 +109,11 @@ export class Table {
   apply(revision: Revision, changes: readonly Change[]): void {
     const ours = changes.filter((change) => this.#accepts(change.key));
     if (ours.length === 0) return;
-    const before = new Map<string, TableRecord>();
-    for (const { key, kv } of ours) {
-      const old = this.#records.get(key);
-      if (old !== undefined) {
-        if (!isPlaceholder(old.value)) this.#hash.remove(key, old.modRevision, old.value);
-        if (kv === undefined) this.#records.delete(key);
-      }
-      if (kv === undefined) {
-        this.#lastGood.delete(key);
-        continue;
-      }
-      const good = this.#lastGood.get(key) ?? old;
-      if (good !== undefined) before.set(key, good);
-      this.#records.set(key, kv.value, kv.modRevision, kv.createRevision);
-      if (!isPlaceholder(kv.value)) this.#hash.add(key, kv.modRevision, kv.value);
-    }
-    this.#hand({ revision, changes: ours }, before);
+    const batch = { revision, changes: ours };
+    const refused = this.#consumer.apply(batch, this.#taken);
+    const isRefused = refused && new Set(refused);
+    for (const { key, kv } of ours) this.#write(key, kv, isRefused?.has(key) === true);
+    for (const listener of this.#listeners) listener(batch);
   }
 
   /**
@@ -156,14 +146,18 @@ export class Table {
     flush();
   }
 
-  #hand(batch: RecordBatch, before: ReadonlyMap<string, TableRecord>): void {
-    const refused = this.#consumer.apply(batch);
-    if (this.#lastGood.size > 0) for (const { key } of batch.changes) this.#lastGood.delete(key);
-    for (const key of refused ?? []) {
-      const good = before.get(key);
-      if (good !== undefined) this.#lastGood.set(key, ownCopy(good));
+  #write(key: string, next: TableRecord | undefined, isRefused: boolean): void {
+    const before = this.#records.get(key);
+    if (before !== undefined && !isPlaceholder(before.value)) this.#hash.remove(key, before.modRevision, before.value);
+    if (next === undefined) {
+      this.#records.delete(key);
+      this.#lastGood.delete(key);
+      return;
     }
-    for (const listener of this.#listeners) listener(batch);
+    if (!isRefused) this.#lastGood.delete(key);
+    else if (!this.#lastGood.has(key)) this.#lastGood.set(key, before && ownCopy(before));
+    this.#records.set(key, next.value, next.modRevision, next.createRevision);
+    if (!isPlaceholder(next.value)) this.#hash.add(key, next.modRevision, next.value);
   }
 }
 

@@ -2,7 +2,8 @@ import { randomBytes } from "node:crypto";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { hashOf } from "../../src/base/packed/hash-index.ts";
-import { DormantRecords, type PluginKey } from "../../src/runtime/dormant-records.ts";
+import { PackedMap } from "../../src/base/packed/packed-map.ts";
+import { DormantConsumers, type PluginKey } from "../../src/runtime/consumers/dormant-consumers.ts";
 import { runs } from "../support/long-run.ts";
 import { openWorld, type World } from "./live-fixture.ts";
 
@@ -80,10 +81,7 @@ test("sealed members are opened again when somebody asks", () => {
 });
 
 test("many records are found by key, by consumer and by id, and leave nothing behind", () => {
-  const keysOf = (_id: string, value: Buffer): readonly PluginKey[] => JSON.parse(value.toString());
-  const dormant = new DormantRecords(keysOf);
-  const put = (id: string, keys: readonly PluginKey[]): void =>
-    dormant.put({ id, value: Buffer.from(JSON.stringify(keys)), modRevision: 2n, createRevision: 1n }, keys);
+  const { dormant, put } = openDormant();
   for (let n = 0; n < 20_000; n++) {
     put(`c${n}`, [["jwt-auth", `j${n}`]]);
     put(`c${n}/credentials/one`, [
@@ -100,32 +98,72 @@ test("many records are found by key, by consumer and by id, and leave nothing be
   expect(dormant.takeAllOf("c6").map(({ id }) => id)).toEqual(["c6", "c6/credentials/one"]);
   for (let n = 0; n < 20_000; n++) dormant.takeAllOf(`c${n}`);
   expect([dormant.consumerCount, dormant.credentialCount, dormant.countOf("jwt-auth")]).toEqual([0, 0, 0]);
+  expect(dormant.take("c5")).toBeUndefined();
   expect(dormant.ownerByKey("jwt-auth", "j7")).toBeUndefined();
 });
 
 test("two keys or names with one hash are told apart", () => {
-  const [one, two] = collision("c");
-  const dormant = new DormantRecords((_id, value) => [["p", value.toString()]]);
-  for (const id of [one, two]) {
-    dormant.put({ id, value: Buffer.from(`key of ${id}`), modRevision: 1n, createRevision: 1n }, [
-      ["p", `key of ${id}`],
-    ]);
-  }
+  const [one, two] = collision(DIR, "c");
+  const { dormant, put } = openDormant();
+  for (const id of [one, two]) put(id, [["p", `key of ${id}`]]);
   expect([dormant.ownerByKey("p", `key of ${one}`), dormant.ownerByKey("p", `key of ${two}`)]).toEqual([one, two]);
-  expect(dormant.take(one)?.value.toString()).toBe(`key of ${one}`);
+  expect(dormant.take(one)?.value).toEqual({ keys: [["p", `key of ${one}`]] });
   expect([dormant.ownerByKey("p", `key of ${one}`), dormant.ownerByKey("p", `key of ${two}`)]).toEqual([
     undefined,
     two,
   ]);
 });
 
+test("a record without any key is taken once", () => {
+  const { dormant, put } = openDormant();
+  put("jack", []);
+  expect([dormant.consumerCount, dormant.take("jill"), dormant.take("jack")?.id]).toEqual([1, undefined, "jack"]);
+  expect([dormant.consumerCount, dormant.take("jack")]).toEqual([0, undefined]);
+});
+
+test("a placeholder over a record, and a version that is refused, leave the dormant one that was taken", () => {
+  for (const bad of ["init_dir", "{"]) {
+    const world = openWorld();
+    const jack = (key: string): object => ({ plugins: { key: { key } } });
+    world.put({ "consumers/jack": jack("one"), "routes/1": { uri: "/a", plugins: { mark: { text: "taken" } } } });
+    expect(world.put({ "consumers/jack": bad, "routes/1": bad })).toEqual([
+      "/apisix/consumers/jack",
+      "/apisix/routes/1",
+    ]);
+    expect(answer(world, "one")).toEqual(["jack", undefined, true]);
+    expect(world.live.route("1")?.pipeline.access).toHaveLength(1);
+    world.put({ "consumers/jack": jack("two") });
+    expect([answer(world, "one"), answer(world, "two")]).toEqual([
+      [undefined, undefined, undefined],
+      ["jack", undefined, true],
+    ]);
+  }
+});
+
+const DIR = "/apisix/consumers/";
+
+function openDormant() {
+  const records = new PackedMap();
+  const dormant = new DormantConsumers({
+    records,
+    dir: DIR,
+    read: (_key, bytes) => JSON.parse(bytes.toString()),
+    keysIn: (value) => value["keys"] as readonly PluginKey[],
+  });
+  const put = (id: string, keys: readonly PluginKey[]): void => {
+    records.set(DIR + id, Buffer.from(JSON.stringify({ keys })), 2n, 1n);
+    dormant.add(id, keys);
+  };
+  return { dormant, put };
+}
+
 /** Among a hundred thousand names two have one hash; names that only count up meet far later. */
-function collision(prefix: string): readonly [string, string] {
+function collision(dir: string, prefix: string): readonly [string, string] {
   const seen = new Map<number, string>();
   for (let n = 0; ; n++) {
     const text = `${prefix}${n}${randomBytes(6).toString("base64")}`;
-    const before = seen.get(hashOf(text));
+    const before = seen.get(hashOf(dir + text));
     if (before !== undefined) return [before, text];
-    seen.set(hashOf(text), text);
+    seen.set(hashOf(dir + text), text);
   }
 }

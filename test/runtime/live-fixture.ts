@@ -13,6 +13,7 @@ import type { RouterMode } from "../../src/runtime/routes/router.ts";
 import { openStates, type States } from "../../src/runtime/shared-states.ts";
 import { openSecrets } from "../../src/secret/resolver.ts";
 import type { Change } from "../../src/store/store.ts";
+import { Table } from "../../src/sync/table.ts";
 import { runPhase } from "./run-phase.ts";
 import { openBench } from "./upstream-fixture.ts";
 
@@ -93,6 +94,16 @@ export function openWorld(options: WorldOptions = {}): World {
     ...(options.mayBeMissing ? { mayBeMissing: options.mayBeMissing } : {}),
     ...(options.decrypt ? { decrypt: options.decrypt } : {}),
   });
+  let refused: readonly string[] | undefined;
+  const table = new Table({
+    clock,
+    consumer: {
+      apply(batch, taken) {
+        refused = live.apply(batch, taken);
+        return refused;
+      },
+    },
+  });
   bench.script.certificate = (id) => live.clientCertificate(id);
 
   const world: World = {
@@ -121,7 +132,9 @@ export function openWorld(options: WorldOptions = {}): World {
           kv: { key, value: bytes, createRevision, modRevision: revision, version: 1n, lease: 0n },
         };
       });
-      return live.apply({ revision, changes });
+      refused = undefined;
+      table.apply(revision, changes);
+      return refused;
     },
     problemsOf: (key) =>
       live

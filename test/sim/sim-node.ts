@@ -99,13 +99,14 @@ export async function openSimNode(options: SimNodeOptions): Promise<SimNode> {
     clock,
     accepts: (key) => parseKey(PREFIX, key) !== undefined,
     consumer: {
-      apply(batch) {
+      apply(batch, taken) {
         model(batch);
-        const taken = live.apply(batch);
-        node.wrong ??= node.check();
-        return taken;
+        return live.apply(batch, taken);
       },
     },
+  });
+  table.subscribe(() => {
+    node.wrong ??= node.check();
   });
   let last: Revision = 0n;
   let lists = 0;

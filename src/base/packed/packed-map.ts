@@ -10,6 +10,13 @@ export interface PackedRecord {
   readonly createRevision: bigint;
 }
 
+/** Records by key, for those who read. */
+export interface PackedRecords {
+  get(key: string): PackedRecord | undefined;
+  /** The keys whose `hashOf` is this one; hardly ever more than one. */
+  keysOf(hash: number): readonly string[];
+}
+
 const SLAB_BYTES = 256 * 1024;
 /** Longer records have a slab of their own. */
 const SHARED_BYTES = SLAB_BYTES / 4;
@@ -32,7 +39,7 @@ interface Slab {
   live: number;
 }
 
-export class PackedMap {
+export class PackedMap implements PackedRecords {
   readonly #index = new HashIndex();
   readonly #slabs: (Slab | undefined)[] = [];
   readonly #free: number[] = [];
@@ -57,7 +64,6 @@ export class PackedMap {
     return place === undefined ? undefined : this.#read(place);
   }
 
-  /** The keys whose `hashOf` is this one; hardly ever more than one. */
   keysOf(hash: number): readonly string[] {
     const keys: string[] = [];
     for (let at = this.#index.first(hash); at >= 0; at = this.#index.next(hash, at)) {

@@ -25,11 +25,15 @@ export function openRecordJudge(prefix: string, env: JudgeEnv & Pick<PluginHost,
   };
   return {
     refusals: () => refusals,
-    apply({ changes }) {
+    apply({ changes }, taken) {
       const refused: string[] = [];
       for (const { key: storeKey, kv } of changes) {
         const key = parseKey(prefix, storeKey);
-        if (!key || kv === undefined || isPlaceholder(kv.value)) continue;
+        if (!key || kv === undefined) continue;
+        if (isPlaceholder(kv.value)) {
+          if (taken.get(storeKey) !== undefined) refused.push(storeKey); // as workers do
+          continue;
+        }
         const { modRevision: revision } = kv;
         const read = verdictOn(key, kv.value, env);
         if (!read.ok) {

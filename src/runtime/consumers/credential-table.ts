@@ -20,8 +20,8 @@ import { SecretCredential, type SecretTable } from "./secret-credential.ts";
 export interface DormantCredentials {
   countOf(plugin: string): number;
   has(plugin: string, key: string): boolean;
-  /** Enters all that have this key, and whatever else their consumers have, into the tables. */
-  wake(plugin: string, key: string): void;
+  /** Puts all that have this key, and whatever else their consumers have, into the tables. */
+  activate(plugin: string, key: string): void;
 }
 
 /** Questions to secret managers at the same time. */
@@ -58,7 +58,7 @@ export class PluginCredentials implements CredentialTable, SecretTable {
   }
 
   get(key: string): CredentialUnit | undefined {
-    const found = this.#byKey.get(key) ?? this.#awaken(key);
+    const found = this.#byKey.get(key) ?? this.#activate(key);
     if (found === undefined) return undefined;
     const unit = Array.isArray(found) ? (found[0] as CredentialUnit) : found;
     return unit.state === "compiled" || this.#compile(unit) ? unit : undefined;
@@ -106,7 +106,7 @@ export class PluginCredentials implements CredentialTable, SecretTable {
 
   insert(unit: CredentialUnit): void {
     if (unit.key === "") return; // an empty key would be anybody's
-    this.#dormant.wake(this.plugin, unit.key); // so that they settle who has it
+    this.#dormant.activate(this.plugin, unit.key); // so that they settle who has it
     const found = this.#byKey.get(unit.key);
     if (found === undefined) {
       unit.current = true;
@@ -160,8 +160,8 @@ export class PluginCredentials implements CredentialTable, SecretTable {
     }
   }
 
-  #awaken(key: string): CredentialUnit | CredentialUnit[] | undefined {
-    this.#dormant.wake(this.plugin, key);
+  #activate(key: string): CredentialUnit | CredentialUnit[] | undefined {
+    this.#dormant.activate(this.plugin, key);
     return this.#byKey.get(key);
   }
 

@@ -4,7 +4,7 @@
  */
 import type { Consumer } from "../../plugin/plugin-consumer.ts";
 import type { RequestView, RouteFacts } from "../../plugin/request-view.ts";
-import { ConsumerUnit, type Overlay } from "../consumers/consumers.ts";
+import { type ConsumerLayer, ConsumerUnit } from "../consumers/consumer-unit.ts";
 import { compilePipeline, mergePlugins, ranBeforeConsumer } from "../plugins/pipeline.ts";
 import type { PluginSet } from "../plugins/plugin-unit.ts";
 import type { Timeouts } from "../upstream/upstream-unit.ts";
@@ -38,8 +38,8 @@ export class CompiledRoute implements RouteUnit {
   #merged: PluginSet | undefined;
   #pipeline: Pipeline | undefined;
   /** In time and late. */
-  #byOverlay: WeakMap<Overlay, [Pipeline | undefined, Pipeline | undefined]> | undefined;
-  #overlays = 0;
+  #byLayer: WeakMap<ConsumerLayer, [Pipeline | undefined, Pipeline | undefined]> | undefined;
+  #layerCount = 0;
 
   constructor(input: CompiledRouteInput) {
     this.facts = input.facts;
@@ -58,10 +58,10 @@ export class CompiledRoute implements RouteUnit {
   pipelineFor(consumer: Consumer, late = false): Pipeline | "group_missing" {
     // Tests and plugins may make consumers of their own, which bring nothing.
     if (!(consumer instanceof ConsumerUnit)) return this.pipeline;
-    const overlay = consumer.overlay();
-    if (overlay === undefined) return this.pipeline;
-    if (overlay === "group_missing") return overlay;
-    return this.#byOverlay?.get(overlay)?.[late ? 1 : 0] ?? this.#lay(overlay, late);
+    const layer = consumer.consumerLayer();
+    if (layer === undefined) return this.pipeline;
+    if (layer === "group_missing") return layer;
+    return this.#byLayer?.get(layer)?.[late ? 1 : 0] ?? this.#lay(layer, late);
   }
 
   upstream(view: RequestView): UpstreamChoice {
@@ -80,19 +80,19 @@ export class CompiledRoute implements RouteUnit {
     return this.#merged;
   }
 
-  #lay(overlay: Overlay, late: boolean): Pipeline {
+  #lay(layer: ConsumerLayer, late: boolean): Pipeline {
     const ran = ranBeforeConsumer(this.#plugins, late);
     const names = new Set([...ran].map((unit) => unit.plugin.name));
-    const inTime = overlay.filter((unit) => !names.has(unit.plugin.name));
+    const inTime = layer.filter((unit) => !names.has(unit.plugin.name));
     const pipeline = compilePipeline(mergePlugins([this.#plugins, inTime]), ran);
-    if (this.#byOverlay === undefined || this.#overlays >= CONSUMER_PIPELINES_MAX) {
-      this.#byOverlay = new WeakMap();
-      this.#overlays = 0;
+    if (this.#byLayer === undefined || this.#layerCount >= CONSUMER_PIPELINES_MAX) {
+      this.#byLayer = new WeakMap();
+      this.#layerCount = 0;
     }
-    const made = this.#byOverlay.get(overlay) ?? [undefined, undefined];
+    const made = this.#byLayer.get(layer) ?? [undefined, undefined];
     made[late ? 1 : 0] = pipeline;
-    this.#byOverlay.set(overlay, made);
-    this.#overlays++;
+    this.#byLayer.set(layer, made);
+    this.#layerCount++;
     return pipeline;
   }
 }

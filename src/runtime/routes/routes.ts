@@ -5,7 +5,6 @@
  * Source: docs/spec/resources.md "Merging at request time".
  */
 import { BigMap } from "../../base/packed/big-map.ts";
-import { PackedMap } from "../../base/packed/packed-map.ts";
 import type { StoredRecord, StoredValue } from "../../model/record.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { KeyValue } from "../../store/store.ts";
@@ -30,8 +29,10 @@ export interface RoutesInput {
   readonly slots: UpstreamSlotHost;
   /** The upstream record with this id, as of now. */
   upstreamById(id: string): UpstreamChoice;
+  /** Keeps the bytes of a route without content. */
+  setAside(kv: KeyValue): void;
   /** Reads a route's record again that was taken before. */
-  read(id: string, bytes: Buffer): StoredRecord;
+  read(id: string): StoredRecord;
 }
 
 export interface Routes {
@@ -74,25 +75,20 @@ interface ServiceEntry {
 export function openRoutes(input: RoutesInput): Routes {
   const router = openRouter<RouteBinding>(input.mode);
   const routes = new BigMap<RouteEntry>();
-  /** Of routes without content. */
-  const dormant = new PackedMap();
   const services = new Map<string, ServiceEntry>();
   const pluginConfigs = new Map<string, PluginSet>();
   const methodSets: MethodSets = new Map();
   const byService = new Map<string, Set<RouteEntry>>();
   const byPluginConfig = new Map<string, Set<RouteEntry>>();
 
-  const wake = (entry: RouteEntry): RouteContent => {
-    const bytes = dormant.get(entry.id)?.value;
-    if (!bytes) throw new TypeError(`route ${entry.id} has neither content nor a record`);
-    const { storeKey, value } = input.read(entry.id, bytes);
+  const materialise = (entry: RouteEntry): RouteContent => {
+    const { storeKey, value } = input.read(entry.id);
     const record = readRoute(value, methodSets);
     const inline = hasInline(record) ? slotOf(record, storeKey) : undefined;
-    dormant.delete(entry.id);
     return { record, inline, plugins: pluginsOf(entry.id, value) };
   };
   const compile = (entry: RouteEntry): CompiledRoute => {
-    entry.content ??= wake(entry);
+    entry.content ??= materialise(entry);
     entry.unit ??= compileRoute(entry.id, entry.content, services, pluginConfigs, input);
     return entry.unit;
   };
@@ -102,23 +98,23 @@ export function openRoutes(input: RoutesInput): Routes {
     if (ownHosts.length > 0 || serviceId === undefined) return ownHosts;
     return services.get(serviceId)?.record.hosts ?? ownHosts;
   };
-  const enter = (entry: RouteEntry): void => {
+  const activate = (entry: RouteEntry): void => {
     if (!entry.isEnabled) return;
     entry.hosts = hostsOf(entry);
     entry.isInRouter = true;
     router.add(entry);
   };
-  const leave = (entry: RouteEntry): void => {
+  const withdraw = (entry: RouteEntry): void => {
     if (entry.isInRouter) router.remove(entry);
     entry.isInRouter = false;
   };
   const link = (entry: RouteEntry): void => {
-    join(byService, entry.serviceId, entry);
-    join(byPluginConfig, entry.pluginConfigId, entry);
+    addTo(byService, entry.serviceId, entry);
+    addTo(byPluginConfig, entry.pluginConfigId, entry);
   };
   const unlink = (entry: RouteEntry): void => {
-    part(byService, entry.serviceId, entry);
-    part(byPluginConfig, entry.pluginConfigId, entry);
+    removeFrom(byService, entry.serviceId, entry);
+    removeFrom(byPluginConfig, entry.pluginConfigId, entry);
   };
 
   const setService = (id: string, next: ServiceEntry | undefined): void => {
@@ -129,8 +125,8 @@ export function openRoutes(input: RoutesInput): Routes {
     for (const entry of byService.get(id) ?? []) {
       entry.unit = undefined;
       if (!moved || entry.ownHosts.length > 0) continue;
-      leave(entry);
-      enter(entry);
+      withdraw(entry);
+      activate(entry);
     }
     if (!before) return;
     replacePluginSet(before.plugins, next?.plugins ?? NO_PLUGINS);
@@ -146,15 +142,14 @@ export function openRoutes(input: RoutesInput): Routes {
   const setRoute = (id: string, next: RouteEntry | undefined): void => {
     const before = routes.get(id);
     if (before) {
-      leave(before);
+      withdraw(before);
       unlink(before);
     }
     if (next) {
       routes.set(id, next);
       link(next);
-      enter(next);
+      activate(next);
     } else routes.delete(id);
-    if (!next || next.content) dormant.delete(id);
     if (!before?.content) return;
     replacePluginSet(before.content.plugins, next?.content?.plugins ?? NO_PLUGINS);
     before.content.inline?.close();
@@ -195,7 +190,7 @@ export function openRoutes(input: RoutesInput): Routes {
       if (!before) {
         if (!hasInline(record)) input.slots.report(kv.key, undefined);
         return () => {
-          dormant.set(id, kv.value, kv.modRevision, kv.createRevision);
+          input.setAside(kv);
           setRoute(id, new RouteEntry({ id, order }, record, undefined, compile));
         };
       }
@@ -294,13 +289,13 @@ function upstreamOf(content: RouteContent, service: ServiceEntry | undefined, in
 
 const NOWHERE: UpstreamSource = Object.freeze({ choose: () => NO_UPSTREAM });
 
-function join(index: Map<string, Set<RouteEntry>>, id: string | undefined, entry: RouteEntry): void {
+function addTo(index: Map<string, Set<RouteEntry>>, id: string | undefined, entry: RouteEntry): void {
   if (id === undefined) return;
   const set = index.get(id) ?? new Set();
   index.set(id, set.add(entry));
 }
 
-function part(index: Map<string, Set<RouteEntry>>, id: string | undefined, entry: RouteEntry): void {
+function removeFrom(index: Map<string, Set<RouteEntry>>, id: string | undefined, entry: RouteEntry): void {
   if (id === undefined) return;
   const set = index.get(id);
   set?.delete(entry);
