@@ -9,7 +9,7 @@ import { requestIdOf } from "../plugin/variables/variables.ts";
 import type { Pipeline } from "../runtime/routes/route-unit.ts";
 import type { ClientConnection } from "./client-connection.ts";
 import type { GatewayContext } from "./gateway-context.ts";
-import { PLUGIN_FAILED } from "./gateway-pages.ts";
+import { failureAnswer, PLUGIN_FAILED } from "./gateway-pages.ts";
 
 /** @param status what the client got, 499 when it left before */
 export function recordOutcome(
@@ -17,13 +17,13 @@ export function recordOutcome(
   view: RequestView,
   status: number,
   global: Pipeline,
-  pipeline: Pipeline | undefined,
+  pipeline: Pipeline,
 ): void {
   const endMs = context.clock.monotonicMs();
   const { upstream } = view;
   upstream.endMs = endMs;
   runLog(context, view, global.log);
-  if (pipeline) runLog(context, view, pipeline.log);
+  runLog(context, view, pipeline.log);
   try {
     context.accessLog?.request(view, status);
   } catch (error) {
@@ -48,8 +48,13 @@ export function recordRefusal(
   context.accessLog?.refused({ connection, method, status, reason });
 }
 
-/** Says what a plugin, or this program, threw; clients are never told. */
-export function logCrash(context: GatewayContext, view: RequestView, error: unknown, message: string): void {
+/** Says in the log what a plugin, or this program, threw. @returns what the client is told */
+export function crashAnswer(context: GatewayContext, view: RequestView, error: unknown): Answer {
+  if (!isGatewayError(error) || error.status >= 500) logCrash(context, view, error, "a phase failed");
+  return isGatewayError(error) ? failureAnswer(error) : PLUGIN_FAILED;
+}
+
+function logCrash(context: GatewayContext, view: RequestView, error: unknown, message: string): void {
   const stack = error instanceof Error ? error.stack : undefined;
   const reason = isGatewayError(error) ? error.code.toLowerCase() : PLUGIN_FAILED.reason;
   context.errors.error(

@@ -5,7 +5,6 @@
  */
 import { requestIdOf } from "../plugin/variables/variables.ts";
 import type { AttemptOutcome, Attempts, Target, Timeouts, UpstreamUnit } from "../runtime/upstream/upstream-unit.ts";
-import type { Exchange } from "./exchange.ts";
 import {
   failureAnswer,
   UPSTREAM_EXHAUSTED,
@@ -13,13 +12,11 @@ import {
   UPSTREAM_RETRY_TIMEOUT,
   UPSTREAM_UNRESOLVED,
 } from "./gateway-pages.ts";
-import type { Lifetime } from "./http/message.ts";
 import type { BodySink } from "./http/request-body.ts";
-import type { ResponseHead } from "./http/response-head.ts";
-import { Relay } from "./response-relay.ts";
+import type { Life } from "./life.ts";
+import { ResponseRelay } from "./response-relay.ts";
 import { announcedLength, FAILED, isIdempotent } from "./retry-rules.ts";
-import type { UpstreamCall, UpstreamFailure } from "./upstream/upstream-call.ts";
-import type { UpstreamConnection } from "./upstream/upstream-connection.ts";
+import type { UpstreamCall, UpstreamFailure, UpstreamLink } from "./upstream/upstream-call.ts";
 import { isConfiguredName, serverNameOf, upstreamHost, writeUpstreamHead } from "./upstream/upstream-head.ts";
 
 /** Bodies up to this size go out in one piece with the head. */
@@ -28,19 +25,19 @@ const JOINED_BYTES = 8192;
 export class Forwarding implements UpstreamCall, BodySink {
   readonly method: string;
   readonly upgrade: string | undefined;
-  readonly #exchange: Exchange;
+  /** The way back of what is sent here. */
+  readonly response: ResponseRelay;
+  readonly #life: Life;
   readonly #unit: UpstreamUnit;
   readonly #attempts: Attempts;
   readonly #timeouts: Timeouts;
-  /** What the failed tries look like, each followed by ", ". */
+  /** What the failed tries are shown as. */
   #failures = "";
-  #lastStatus = 0;
   #target: Target | undefined;
   #host = "";
   /** The name that TLS asks the target for is the configuration's, not the caller's. */
   #isNamed = true;
-  #connection: UpstreamConnection | undefined;
-  #relay: Relay | undefined;
+  #link: UpstreamLink | undefined;
   #startMs = 0;
   /** The connection is being established. */
   #waiting = false;
@@ -48,23 +45,26 @@ export class Forwarding implements UpstreamCall, BodySink {
   #chunked = false;
   #reported = true;
 
-  constructor(exchange: Exchange, unit: UpstreamUnit, attempts: Attempts, timeouts: Timeouts) {
-    this.#exchange = exchange;
+  constructor(life: Life, unit: UpstreamUnit, attempts: Attempts, timeouts: Timeouts) {
+    this.#life = life;
     this.#unit = unit;
     this.#attempts = attempts;
     this.#timeouts = timeouts;
-    this.method = exchange.view.method;
-    this.upgrade = exchange.route?.websocket === true ? exchange.view.head.upgrade : undefined;
+    this.method = life.view.method;
+    this.response = new ResponseRelay(life, this.method);
+    this.upgrade = life.route?.websocket === true ? life.view.head.upgrade : undefined;
   }
 
   /** Statuses of the tries as X-APISIX-Upstream-Status shows them; undefined before the first result. */
   get shownStatuses(): string | undefined {
-    return this.#lastStatus === 0 ? undefined : this.#failures + this.#lastStatus;
+    const status = this.#life.view.upstream.statuses.at(-1) ?? 0; // 0 for a try that failed
+    if (status === 0) return this.#failures === "" ? undefined : this.#failures;
+    return this.#failures === "" ? `${status}` : `${this.#failures}, ${status}`;
   }
 
   /** Begins: small bodies are read first, so that they can be sent again. */
   run(): void {
-    const { body, context } = this.#exchange;
+    const { body, context } = this.#life;
     const { bufferedBodyBytes } = context.settings;
     const announced = body.length;
     const pending =
@@ -75,12 +75,12 @@ export class Forwarding implements UpstreamCall, BodySink {
 
   /** The client can take more. */
   clientDrained(): void {
-    this.#connection?.resume();
+    this.#link?.resume();
   }
 
   /** The exchange is over. @param aborted by the client */
   ended(aborted: boolean): void {
-    const { view } = this.#exchange;
+    const { view } = this.#life;
     const { headMs, sentMs, statuses } = view.upstream;
     const status = statuses.at(-1) ?? 0;
     if (headMs > 0 && status > 0) this.#report({ kind: "response", status, latencyMs: headMs - sentMs });
@@ -90,14 +90,13 @@ export class Forwarding implements UpstreamCall, BodySink {
 
   /** Stops talking to the upstream. */
   cancel(): void {
-    const connection = this.#connection;
-    this.#connection = undefined;
-    connection?.abandon();
+    this.#link?.abandon(this);
+    this.#link = undefined;
   }
 
-  onConnected(connection: UpstreamConnection): void {
-    this.#connection = connection;
-    const { body, context, view } = this.#exchange;
+  onConnected(link: UpstreamLink): void {
+    this.#link = link;
+    const { body, context, view } = this.#life;
     // A connection that waited is given in the same turn.
     const nowMs = this.#waiting ? context.clock.monotonicMs() : this.#startMs;
     view.upstream.connectMs = nowMs - this.#startMs;
@@ -110,127 +109,97 @@ export class Forwarding implements UpstreamCall, BodySink {
       if (head === undefined) throw new TypeError("a plugin set a method or host that cannot be sent");
     } catch (error) {
       // Called by a socket: what a plugin put into the view must not get past here.
-      this.#exchange.crash(error);
+      this.#life.crash(error);
       return;
     }
     if (!bytes) {
       this.#streamed = true;
       this.#chunked = length === "unknown";
-      connection.write(head);
+      link.write(head);
       body.stream(this);
       return;
     }
-    if (bytes.length === 0) connection.write(head);
-    else if (bytes.length <= JOINED_BYTES) connection.write(head + bytes.toString("latin1"));
+    if (bytes.length === 0) link.write(head);
+    else if (bytes.length <= JOINED_BYTES) link.write(head + bytes.toString("latin1"));
     else {
-      connection.cork();
-      connection.write(head);
-      connection.write(bytes);
-      connection.uncork();
+      link.cork();
+      link.write(head);
+      link.write(bytes);
+      link.uncork();
     }
-    connection.finish();
+    link.finish();
   }
 
   onBody(chunk: Buffer): boolean {
-    const connection = this.#connection;
-    if (!connection || chunk.length === 0) return true;
-    if (!this.#chunked) return connection.write(chunk);
-    connection.cork();
-    connection.write(`${chunk.length.toString(16)}\r\n`);
-    connection.write(chunk);
-    const flowing = connection.write("\r\n");
-    connection.uncork();
+    const link = this.#link;
+    if (!link || chunk.length === 0) return true;
+    if (!this.#chunked) return link.write(chunk);
+    link.cork();
+    link.write(`${chunk.length.toString(16)}\r\n`);
+    link.write(chunk);
+    const flowing = link.write("\r\n");
+    link.uncork();
     return flowing;
   }
 
   onBodyEnd(): void {
-    const connection = this.#connection;
-    if (!connection) return;
-    if (this.#chunked) connection.write("0\r\n\r\n");
-    connection.finish();
+    const link = this.#link;
+    if (!link) return;
+    if (this.#chunked) link.write("0\r\n\r\n");
+    link.finish();
   }
 
   onDrain(): void {
-    if (this.#relay?.isTunnel) this.#relay.upstreamDrained();
-    else if (this.#streamed) this.#exchange.body.resume();
-  }
-
-  onInterim(head: ResponseHead): void {
-    this.#exchange.reply.interim(head.status, head.lines);
-  }
-
-  onHead(head: ResponseHead): void {
-    const { context, view } = this.#exchange;
-    view.upstream.headMs = context.clock.monotonicMs();
-    this.#note(head.status, head.status);
-    try {
-      this.#startRelay(head);
-    } catch (error) {
-      this.#exchange.crash(error);
-    }
-  }
-
-  onData(chunk: Buffer, lifetime: Lifetime): void {
-    this.#relay?.data(chunk, lifetime);
-  }
-
-  onEnd(): void {
-    this.#connection = undefined;
-    try {
-      this.#relay?.end();
-    } catch (error) {
-      this.#exchange.crash(error);
-    }
-  }
-
-  onFlush(): void {
-    if (this.#relay) this.#exchange.reply.flush();
+    const { body, reply } = this.#life;
+    if (this.response.isTunnel) reply.resumeTunnel();
+    else if (this.#streamed) body.resume();
   }
 
   onFailed(failure: UpstreamFailure): void {
-    this.#connection = undefined;
-    if (this.#exchange.over) return;
-    if (this.#relay) {
+    this.#link = undefined;
+    if (this.#life.over) return;
+    const { response } = this;
+    if (response.hasBegun) {
       this.#logFailure(failure);
-      if (!this.#relay.isTunnel) this.#report({ kind: failure.kind === "read_timeout" ? "timeout" : "refused" });
-      this.#relay.broken(FAILED[failure.kind]);
+      if (!response.isTunnel) this.#report({ kind: failure.kind === "read_timeout" ? "timeout" : "refused" });
+      response.broken(FAILED[failure.kind]);
       return;
     }
     try {
       this.#failed(failure);
     } catch (error) {
-      this.#exchange.crash(error);
+      this.#life.crash(error);
     }
   }
 
   #begin(): void {
-    const exchange = this.#exchange;
-    const { body, reply } = exchange;
-    if (exchange.over) return;
+    const life = this.#life;
+    const { body, reply } = life;
+    if (life.over) return;
     try {
       if (body.error) {
         reply.endAfterThis();
-        exchange.answerSelf(failureAnswer(body.error));
+        life.answerSelf(failureAnswer(body.error));
       } else this.#next();
     } catch (error) {
-      exchange.crash(error);
+      life.crash(error);
     }
   }
 
   #next(): void {
     const next = this.#attempts.next();
     if (!(next instanceof Promise)) this.#try(next);
-    else next.then((target) => this.#try(target)).catch((error: unknown) => this.#exchange.crash(error));
+    else next.then((target) => this.#try(target)).catch((error: unknown) => this.#life.crash(error));
   }
 
   #try(target: Target | undefined): void {
-    if (this.#exchange.over) {
+    if (this.#life.over) {
       // The client left while a name was looked up; the target is counted as taken by now.
       if (target) this.#attempts.report({ kind: "aborted" });
       return;
     }
     if (!target) {
-      this.#exchange.answerSelf(this.#attempts.tried.length === 0 ? UPSTREAM_UNRESOLVED : UPSTREAM_EXHAUSTED);
+      this.#life.answerSelf(this.#attempts.tried.length === 0 ? UPSTREAM_UNRESOLVED : UPSTREAM_EXHAUSTED);
       return;
     }
     this.#reported = false;
@@ -239,7 +208,7 @@ export class Forwarding implements UpstreamCall, BodySink {
 
   #take(target: Target): void {
     this.#target = target;
-    const { upstream } = this.#exchange.view;
+    const { upstream } = this.#life.view;
     upstream.node = target.id;
     upstream.address = target.address;
     upstream.port = target.port;
@@ -247,43 +216,45 @@ export class Forwarding implements UpstreamCall, BodySink {
   }
 
   #send(target: Target, fresh: boolean): void {
-    const { context, global, pipeline, view } = this.#exchange;
+    const { context, global, pipeline, view } = this.#life;
     for (const handler of global.beforeProxy) handler(view);
-    if (pipeline) for (const handler of pipeline.beforeProxy) handler(view);
+    for (const handler of pipeline.beforeProxy) handler(view);
     this.#host = upstreamHost(view, this.#unit, target);
     this.#startMs = context.clock.monotonicMs();
     this.#waiting = false;
     const serverName = this.#unit.tls || this.#unit.scheme !== "http" ? serverNameOf(this.#host) : "";
     this.#isNamed = serverName === "" || isConfiguredName(view, this.#unit, target, serverName);
-    const connection = context.client.call(this.#unit, target, serverName, this.#isNamed, this.#timeouts, fresh, this);
+    const link = context.client.call(this.#unit, target, serverName, this.#isNamed, this.#timeouts, fresh, this);
     this.#waiting = true;
-    if (connection) {
-      this.#connection ??= connection;
+    if (link) {
+      this.#link ??= link;
       return;
     }
     this.#report({ kind: "aborted" }); // our own limit says nothing about the target
-    this.#exchange.answerSelf(UPSTREAM_OVERLOADED);
+    this.#life.answerSelf(UPSTREAM_OVERLOADED);
   }
 
   #failed(failure: UpstreamFailure): void {
     const target = this.#target as Target; // true: a call was made
-    const repeatable = !this.#streamed && (!failure.sent || isIdempotent(this.#exchange.view.method));
+    const repeatable = !this.#streamed && (!failure.sent || isIdempotent(this.#life.view.method));
     if (repeatable && failure.reused && !failure.answered && failure.kind === "reset") {
       // The keep-alive race: the upstream closed while we wrote. Says nothing about the target.
       this.#send(target, true);
       return;
     }
     const timedOut = failure.kind.endsWith("timeout");
-    this.#note(0, timedOut ? 504 : 502);
+    const shown = timedOut ? "504" : "502";
+    this.#failures = this.#failures === "" ? shown : `${this.#failures}, ${shown}`;
+    this.#life.view.upstream.statuses.push(0);
     this.#logFailure(failure);
     if (this.#tryNextAddress(failure)) return;
     const isCallersFault = failure.nameRefused && !this.#isNamed;
     this.#report({ kind: isCallersFault ? "aborted" : timedOut ? "timeout" : "refused" });
     const verdict = repeatable ? this.#attempts.mayRetry() : "exhausted";
     if (verdict === "yes") {
-      this.#exchange.context.metrics.retries.inc();
+      this.#life.context.metrics.retries.inc();
       this.#next();
-    } else this.#exchange.answerSelf(verdict === "timeout" ? UPSTREAM_RETRY_TIMEOUT : FAILED[failure.kind]);
+    } else this.#life.answerSelf(verdict === "timeout" ? UPSTREAM_RETRY_TIMEOUT : FAILED[failure.kind]);
   }
 
   /** A name has several addresses: where one refuses, the others may not, and the node is not judged before. */
@@ -291,19 +262,9 @@ export class Forwarding implements UpstreamCall, BodySink {
     if (failure.kind !== "connect" || failure.nameRefused) return false;
     const target = this.#attempts.nextAddress();
     if (!target) return false;
-    this.#exchange.context.metrics.retries.inc();
+    this.#life.context.metrics.retries.inc();
     this.#take(target);
     return true;
-  }
-
-  #startRelay(head: ResponseHead): void {
-    const connection = this.#connection as UpstreamConnection; // true: the head came over it
-    const { body, reply } = this.#exchange;
-    // An early reply: the rest of the body goes nowhere, so the client's connection must not be used again.
-    if (!body.complete && head.status !== 101) reply.endAfterThis();
-    const relay = new Relay(this.#exchange, connection, this.method);
-    this.#relay = relay;
-    relay.head(head);
   }
 
   /** Once per target. */
@@ -313,14 +274,8 @@ export class Forwarding implements UpstreamCall, BodySink {
     this.#attempts.report(outcome);
   }
 
-  #note(status: number, shown: number): void {
-    this.#exchange.view.upstream.statuses.push(status);
-    if (this.#lastStatus !== 0) this.#failures += `${this.#lastStatus}, `;
-    this.#lastStatus = shown;
-  }
-
   #logFailure(failure: UpstreamFailure): void {
-    const { context, view } = this.#exchange;
+    const { context, view } = this.#life;
     const { id: target, address } = this.#target ?? {};
     const fields = { request_id: requestIdOf(view), route: view.route?.id, target, address };
     context.errors.warn(FAILED[failure.kind].reason, fields, failure.message);

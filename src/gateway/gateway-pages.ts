@@ -3,6 +3,7 @@
  * Source: docs/spec/proxy.md section 3; the 404 without a route keeps APISIX's text and type.
  */
 import type { GatewayError } from "../base/errors.ts";
+import type { HeaderList } from "../plugin/headers.ts";
 import type { Answer } from "../plugin/plugin-answer.ts";
 import { REASONS, type Reason } from "./gateway-reasons.ts";
 
@@ -42,6 +43,18 @@ function pageText(status: number): string {
 /** The body of the gateway's own page for an error status. */
 export function pageOf(status: number): string {
   return pages.get(status) ?? pageText(status);
+}
+
+/** The body of an answer; says its type in the headers unless they do. An error without a body gets the page. */
+export function bodyOf({ body, status }: Answer, headers: HeaderList): Buffer {
+  const page = body === undefined && status >= 400;
+  const text = page ? pageOf(status) : (body ?? "");
+  const bytes = typeof text === "string" ? Buffer.from(text, "utf8") : text;
+  if (!headers.has("content-type")) {
+    if (page) headers.append("Content-Type", "application/json");
+    else if (bytes.length > 0) headers.append("Content-Type", TEXT_TYPE);
+  }
+  return bytes;
 }
 
 /** The page for a reason. */
@@ -85,3 +98,10 @@ export const BODY_BROKEN = pageAnswer("request_body");
 export const BODY_TOO_LARGE = pageAnswer("request_too_large");
 export const BODY_TIMEOUT = pageAnswer("request_body_timeout");
 export const RESPONSE_TOO_LARGE = pageAnswer("response_filter_limit");
+
+/** Where a route leads to no upstream. */
+export const NO_CHOICE = Object.freeze({
+  none: UPSTREAM_NONE,
+  missing: UPSTREAM_MISSING,
+  uncertified: UPSTREAM_CERTIFICATE_MISSING,
+});

@@ -2,6 +2,7 @@
  * The client's side of an exchange as the request's life sees it; each lane has its own.
  * Promise of every lane: one head, then data, then end, or `destroy`; after `end` or `destroy` nothing more is sent.
  */
+import type { ResponseView } from "../plugin/response-view.ts";
 import type { Framing, Lifetime } from "./http/message.ts";
 
 export interface Reply {
@@ -42,4 +43,19 @@ export interface TunnelSink {
   /** @returns false when no more is wanted until `resumeTunnel` */
   onTunnelData(chunk: Buffer): boolean;
   onTunnelEnd(): void;
+}
+
+/** Sends a head and the body that is here, before the end. @param method of the client's request */
+export function sendWhole(reply: Reply, method: string, response: ResponseView, bytes: Buffer, hasDate: boolean): void {
+  const { headers, status } = response;
+  // A body that a filter made has no announced length, as with nginx, which tools compare.
+  const isMade = response.replacement !== undefined || response.filters.length > 0;
+  if (status === 204 || status === 304) reply.head(status, headers.lines, "none", hasDate);
+  else if (method === "HEAD") {
+    if (!isMade) headers.lines.push("Content-Length", String(bytes.length));
+    reply.head(status, headers.lines, "none", hasDate);
+  } else {
+    reply.head(status, headers.lines, isMade ? "unknown" : bytes.length, hasDate);
+    if (bytes.length > 0) reply.data(bytes, "kept");
+  }
 }

@@ -273,7 +273,7 @@ const CASES: readonly Case[] = [
 describe.each(LANES)("$lane", ({ fastLane }) => {
   let answer = "";
   let split = false;
-  let endAfterThis = false;
+  let closeAfter = false;
   let upstream: RawUpstream;
   let gateway: TestGateway;
 
@@ -286,12 +286,12 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
         let at = 0;
         const next = (): void => {
           if (at < bytes.length) socket.write(bytes.subarray(at, ++at), () => setImmediate(next));
-          else if (endAfterThis) socket.end();
+          else if (closeAfter) socket.end();
         };
         next();
       } else {
         socket.write(bytes);
-        if (endAfterThis) socket.end();
+        if (closeAfter) socket.end();
       }
     });
     gateway = await openTestGateway(routingOf({ "*": { upstream: upstreamOf([upstream.port], { retries: 0 }) } }), {
@@ -306,7 +306,7 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
 
   async function check(one: Case): Promise<void> {
     answer = one.answer;
-    endAfterThis = one.reused !== true;
+    closeAfter = one.reused !== true;
     const method = one.method ?? "GET";
     const text = await send(gateway.port, `${method} /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n`, () => false);
     let got = cutResponse(text, method === "HEAD");
@@ -347,7 +347,7 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
   ])("G13: 44 46 a body that breaks off is never given a well-formed end: $says", async ({ bytes }) => {
     split = false;
     answer = bytes;
-    endAfterThis = true;
+    closeAfter = true;
     const client = await openClient(gateway.port);
     client.send("GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
     const text = await client.untilClosed();
@@ -357,7 +357,7 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
 
   test("an early hint reaches a client of HTTP/1.1", async () => {
     split = false;
-    endAfterThis = false;
+    closeAfter = false;
     answer =
       "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     const text = await send(gateway.port, "GET /x HTTP/1.1\r\nHost: h\r\n\r\n", (t) => t.endsWith("ok"));
@@ -366,9 +366,20 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
     expect(cutResponse(cutResponse(text)?.rest ?? "")?.body).toBe("ok");
   });
 
+  test("an early hint reaches its client while the answer is still being made", async () => {
+    split = false;
+    closeAfter = false;
+    answer = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n";
+    const client = await openClient(gateway.port);
+    client.send("GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
+    const text = await client.until((t) => t.endsWith("\r\n\r\n"));
+    client.close();
+    expect(text).toMatch(/^HTTP\/1\.1 103 /);
+  });
+
   test("a long body arrives whole and in order", async () => {
     split = false;
-    endAfterThis = false;
+    closeAfter = false;
     const body = Array.from({ length: 200_000 }, (_, i) => `${i};`).join("");
     answer = `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
     const got = await ask(gateway.port, "GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -377,7 +388,7 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
 
   test("an HTTP/1.0 client gets no chunked coding", async () => {
     split = false;
-    endAfterThis = false;
+    closeAfter = false;
     answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
     const text = await send(gateway.port, "GET /x HTTP/1.0\r\nHost: h\r\n\r\n", () => false);
     expect(text).toMatch(/\r\n\r\nhello$/);

@@ -9,6 +9,7 @@ import { WriteScheduler } from "../../src/gateway/write-scheduler.ts";
 const timeouts = { connectMs: 300, sendMs: 300, readMs: 300 };
 
 function open(): {
+  call: UpstreamCall;
   clock: FakeClock;
   connection: UpstreamConnection;
   socket: Socket;
@@ -35,18 +36,14 @@ function open(): {
     method: "GET",
     upgrade: undefined,
     onConnected: nothing,
-    onInterim: nothing,
-    onHead: nothing,
-    onData: nothing,
-    onEnd: nothing,
-    onFlush: nothing,
+    response: { onInterim: nothing, onHead: nothing, onData: nothing, onEnd: nothing, onFlush: nothing },
     onDrain: nothing,
     onFailed: (failure) => void failures.push(failure),
   };
   connection.reserve(call);
   const socket = new Socket();
   connection.attach(socket);
-  return { clock, connection, socket, failures, gone: () => gone };
+  return { call, clock, connection, socket, failures, gone: () => gone };
 }
 
 test("a connection that is not established in time fails as a connect time-out, with nothing sent", () => {
@@ -70,8 +67,8 @@ test.each([
 });
 
 test("a call that is abandoned while it connects hears nothing more", () => {
-  const { clock, connection, failures, gone } = open();
-  connection.abandon();
+  const { call, clock, connection, failures, gone } = open();
+  connection.abandon(call);
   clock.advance(1000);
   expect(failures).toEqual([]);
   expect(gone()).toBe(1);
@@ -80,7 +77,7 @@ test("a call that is abandoned while it connects hears nothing more", () => {
 test("bytes nobody asked for close an idle connection", () => {
   const { connection, gone } = open();
   connection.opened();
-  connection.abandon();
+  connection.destroy();
   connection.received(Buffer.from("HTTP/1.1 408 Request Timeout\r\n\r\n"), "kept");
   expect(gone()).toBe(1);
 });

@@ -1,10 +1,9 @@
 /**
- * What passes between one forwarded request and the connection that carries it.
- * A call is told of events by methods, in this order: connected, interim*, head, data*, end; or failed at any point.
+ * What passes between one forwarded request and the connection that carries it: the side that sends is told of connected,
+ * drain and failed, the side that takes the response of interim*, head, data*, end; failed may come at any point.
  */
 import type { Lifetime } from "../http/message.ts";
 import type { ResponseHead } from "../http/response-head.ts";
-import type { UpstreamConnection } from "./upstream-connection.ts";
 
 export type FailureKind = "connect" | "connect_timeout" | "send_timeout" | "read_timeout" | "reset" | "bad_response";
 
@@ -22,26 +21,48 @@ export interface UpstreamFailure {
   readonly nameRefused: boolean;
 }
 
+/** The side of a request that sends it. */
 export interface UpstreamCall {
   readonly method: string;
   /** Protocol asked for: wants a 101 and then a tunnel; undefined for plain HTTP. */
   readonly upgrade: string | undefined;
+  /** Takes the response, whichever try brings it. */
+  readonly response: ResponseSink;
   /** Send the request now, in this very turn. */
-  onConnected(connection: UpstreamConnection): void;
+  onConnected(link: UpstreamLink): void;
+  /** Bytes sent have left; more may be written. */
+  onDrain(): void;
+  /** It is over without a complete response; the connection is no longer this call's. */
+  onFailed(failure: UpstreamFailure): void;
+}
+
+/** The side of a request that takes its response. */
+export interface ResponseSink {
   /** A 1xx other than 100 and 101. */
   onInterim(head: ResponseHead): void;
-  onHead(head: ResponseHead): void;
-  /**
-   * A piece of the body (or of the tunnel after a 101).
-   * @param lifetime of the bytes
-   */
+  /** @param link to hold back what the client cannot take, and to write to after a 101 */
+  onHead(head: ResponseHead, link: UpstreamLink): void;
+  /** A piece of the body, or of the tunnel after a 101. */
   onData(chunk: Buffer, lifetime: Lifetime): void;
   /** The response is complete; the connection is no longer this call's. */
   onEnd(): void;
   /** All that one read brought was handed out: a good moment to write. */
   onFlush(): void;
-  /** Bytes sent have left; more may be written. */
-  onDrain(): void;
-  /** It is over without a complete response; the connection is no longer this call's. */
-  onFailed(failure: UpstreamFailure): void;
+}
+
+/** The connection, as those it serves use it. */
+export interface UpstreamLink {
+  /** Sends bytes of the request. @returns false when the caller should wait for onDrain */
+  write(bytes: string | Buffer): boolean;
+  cork(): void;
+  uncork(): void;
+  /** The request is complete: from now on an answer is due. */
+  finish(): void;
+  /** Stops reading: the client is slower than the upstream. */
+  pause(): void;
+  resume(): void;
+  /** Ends the sending side of a tunnel. */
+  endTunnel(isWebSocket: boolean): void;
+  /** The call gives up: if the connection is still its own, the socket goes and the call hears nothing more. */
+  abandon(call: UpstreamCall): void;
 }

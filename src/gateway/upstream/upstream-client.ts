@@ -9,9 +9,10 @@ import type { PoolFacts, Target, Timeouts, UpstreamTls, UpstreamUnit } from "../
 import type { TimerWheel } from "../timer-wheel.ts";
 import type { WriteScheduler } from "../write-scheduler.ts";
 import type { UpstreamCall } from "./upstream-call.ts";
-import type { ResponseLimits, UpstreamConnection } from "./upstream-connection.ts";
+import type { UpstreamConnection } from "./upstream-connection.ts";
 import { IdleAddresses } from "./upstream-idle.ts";
 import { type PoolContext, UpstreamPool } from "./upstream-pool.ts";
+import type { ResponseLimits } from "./upstream-response.ts";
 
 export interface ClientLimits extends ResponseLimits {
   /** Most connections to all upstreams together. */

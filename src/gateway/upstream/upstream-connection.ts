@@ -5,12 +5,12 @@
  */
 import type { Socket } from "node:net";
 import type { Timeouts } from "../../runtime/upstream/upstream-unit.ts";
-import { ChunkedDecoder, type ChunkSink } from "../http/chunked-decoder.ts";
 import type { Lifetime } from "../http/message.ts";
-import { canBecomeHead, type ResponseHead, readResponseHead } from "../http/response-head.ts";
 import { Timed, type TimerWheel } from "../timer-wheel.ts";
 import type { Deferred, WriteScheduler } from "../write-scheduler.ts";
-import type { FailureKind, UpstreamCall } from "./upstream-call.ts";
+import type { FailureKind, UpstreamCall, UpstreamLink } from "./upstream-call.ts";
+import { CLEAN, MORE, type ResponseLimits, ResponseReader } from "./upstream-response.ts";
+import { isNameRefusal } from "./upstream-socket.ts";
 
 /** Where connections go when their work is done. */
 export interface ConnectionHome {
@@ -27,40 +27,25 @@ export interface ConnectionHome {
   gone(connection: UpstreamConnection): void;
 }
 
-export interface ResponseLimits {
-  readonly headBytes: number;
-  readonly headerLines: number;
-}
-
-const INTERIM_MAX = 16; // 1xx responses before the real one
 const FAREWELL_MS = 5_000; // for what an upstream said before it stopped reading
+const LAST_WORDS_MS = 2_000; // what a WebSocket's upstream may still say when its client has gone
 
 const CONNECTING = 0;
 const IDLE = 1;
-const HEAD = 2;
-const LENGTH = 3;
-const CHUNKED = 4;
-const UNTIL_CLOSE = 5;
-const TUNNEL = 6;
-/** What a WebSocket's upstream may still say when its client has gone. */
-const LAST_WORDS_MS = 2_000;
-const CLOSED = 7;
+/** A call is under way. */
+const BUSY = 2;
+const CLOSED = 3;
 
-export class UpstreamConnection extends Timed implements ChunkSink, Deferred {
+export class UpstreamConnection extends Timed implements UpstreamLink, Deferred {
   readonly #home: ConnectionHome;
-  readonly #chunks = new ChunkedDecoder();
+  readonly #reader: ResponseReader;
   #socket: Socket | undefined;
   #call: UpstreamCall | undefined;
   #timeouts: Timeouts;
   #state = CONNECTING;
   #isLeaving = false;
-  #head: ResponseHead | undefined;
-  #partial: Buffer | undefined;
-  #left = 0;
   /** Text of the request that leaves at the end of this turn. */
   #held = "";
-  #interim = 0;
-  #lifetime: Lifetime = "call";
   #paused = false;
   #answered = false;
   #sentAny = false;
@@ -75,6 +60,7 @@ export class UpstreamConnection extends Timed implements ChunkSink, Deferred {
     super();
     this.#home = home;
     this.#timeouts = timeouts;
+    this.#reader = new ResponseReader(home.limits, this);
   }
 
   /** Binds the socket, which is still connecting. `established` is told by `opened`. */
@@ -102,25 +88,22 @@ export class UpstreamConnection extends Timed implements ChunkSink, Deferred {
     if (this.#state !== CONNECTING) return;
     this.#home.wheel.disarm(this);
     this.#state = IDLE;
-    const call = this.#call;
-    if (call) this.begin(call, this.#timeouts);
+    if (this.#call) this.begin(this.#call, this.#timeouts);
   }
 
   /** Starts the next request on an idle connection; the call is told at once. */
   begin(call: UpstreamCall, timeouts: Timeouts): void {
     this.#call = call;
     this.#timeouts = timeouts;
-    this.#state = HEAD;
+    this.#state = BUSY;
     this.#answered = false;
     this.#sentAny = false;
     this.#sentAll = false;
-    this.#interim = 0;
-    this.#head = undefined;
     this.requests++;
+    this.#reader.begin(call);
     call.onConnected(this);
   }
 
-  /** Sends bytes of the request. @returns false when the caller should wait for onDrain */
   write(bytes: string | Buffer): boolean {
     if (this.#state === CLOSED || this.#writeError !== undefined) return true;
     if (typeof bytes !== "string") {
@@ -147,7 +130,7 @@ export class UpstreamConnection extends Timed implements ChunkSink, Deferred {
     if (!flowing) {
       this.#sending = true;
       this.#home.wheel.arm(this, this.#timeouts.sendMs);
-    } else if (this.#state === TUNNEL && !this.#sending && !this.#paused) {
+    } else if (this.#reader.isTunnel && !this.#sending && !this.#paused) {
       // Either side keeps a tunnel open, as with nginx: a time-out is for one in which nothing moves.
       this.#home.wheel.arm(this, this.#timeouts.readMs);
     }
@@ -178,14 +161,12 @@ export class UpstreamConnection extends Timed implements ChunkSink, Deferred {
     this.#socket?.uncork();
   }
 
-  /** The request is complete: from now on an answer is due. */
   finish(): void {
     this.#sentAll = true;
     const isWaiting = !this.#sending && this.#state !== CLOSED && this.#writeError === undefined;
     if (isWaiting) this.#home.wheel.arm(this, this.#timeouts.readMs);
   }
 
-  /** Stops reading: the client is slower than the upstream. */
   pause(): void {
     if (this.#paused || this.#state === CLOSED) return;
     this.#paused = true;
@@ -200,7 +181,6 @@ export class UpstreamConnection extends Timed implements ChunkSink, Deferred {
     if (!this.#sending) this.#home.wheel.arm(this, this.#timeouts.readMs);
   }
 
-  /** Ends the sending side of a tunnel. */
   endTunnel(isWebSocket: boolean): void {
     this.flushDeferred();
     this.#socket?.end();
@@ -209,8 +189,12 @@ export class UpstreamConnection extends Timed implements ChunkSink, Deferred {
     this.#home.wheel.arm(this, LAST_WORDS_MS);
   }
 
-  /** The call gives up: the socket goes, the call hears nothing more. */
-  abandon(): void {
+  abandon(call: UpstreamCall): void {
+    if (this.#call === call) this.destroy();
+  }
+
+  /** The socket goes, and whoever uses it hears nothing more. */
+  destroy(): void {
     this.#call = undefined;
     this.#close();
   }
@@ -235,122 +219,16 @@ export class UpstreamConnection extends Timed implements ChunkSink, Deferred {
       return;
     }
     if (this.#held !== "" && !this.#sentAny) {
-      // An answer before its request is somebody else's, or the farewell of a connection that grew old.
+      // Somebody else's answer, or the farewell of a connection that grew old.
       this.#fail("reset", "upstream spoke before it was asked");
       return;
     }
-    this.#lifetime = lifetime;
     this.#answered = true;
     if (!this.#sending && this.#sentAll && !this.#isLeaving) this.#home.wheel.arm(this, this.#timeouts.readMs);
-    this.#consume(chunk, 0);
-    call.onFlush();
-  }
-
-  onChunk(data: Buffer): void {
-    this.#call?.onData(data, this.#lifetime);
-  }
-
-  #consume(chunk: Buffer, start: number): void {
-    switch (this.#state) {
-      case HEAD:
-        this.#readHead(chunk, start);
-        return;
-      case LENGTH:
-        this.#readLength(chunk, start);
-        return;
-      case CHUNKED:
-        this.#readChunked(chunk, start);
-        return;
-      case UNTIL_CLOSE:
-      case TUNNEL:
-        if (start < chunk.length) this.#call?.onData(start === 0 ? chunk : chunk.subarray(start), this.#lifetime);
-        return;
-      default:
-    }
-  }
-
-  #readHead(input: Buffer, start: number): void {
-    let chunk = input;
-    let from = start;
-    if (this.#partial) {
-      chunk = Buffer.concat([this.#partial, start === 0 ? input : input.subarray(start)]);
-      from = 0;
-      this.#partial = undefined;
-      this.#lifetime = "kept";
-    }
-    const end = chunk.indexOf("\r\n\r\n", from, "latin1");
-    if (end < 0 || end - from > this.#home.limits.headBytes) {
-      if (chunk.length - from > this.#home.limits.headBytes) this.#fail("bad_response", "response head too large");
-      else if (!canBecomeHead(chunk.toString("latin1", from))) this.#fail("bad_response", "malformed response head");
-      else this.#partial = Buffer.from(chunk.subarray(from));
-      return;
-    }
-    const head = readResponseHead(chunk.toString("latin1", from, end), this.#home.limits.headerLines);
-    if (typeof head === "string") {
-      this.#fail("bad_response", head);
-      return;
-    }
-    if (head.status < 200) this.#readInterim(head, chunk, end + 4);
-    else this.#startBody(head, chunk, end + 4);
-  }
-
-  #readInterim(head: ResponseHead, chunk: Buffer, next: number): void {
-    const call = this.#call;
-    if (!call) return;
-    if (head.status === 101) {
-      if (!isAskedFor(head.upgrade, call.upgrade) || !this.#sentAll) {
-        this.#fail("bad_response", "upstream switched protocols unasked");
-        return;
-      }
-      this.#state = TUNNEL;
-      call.onHead(head);
-    } else {
-      if (++this.#interim > INTERIM_MAX || head.chunked || head.length > 0) {
-        this.#fail("bad_response", "bad interim response");
-        return;
-      }
-      if (head.status !== 100) call.onInterim(head);
-    }
-    if (next < chunk.length) this.#consume(chunk, next);
-  }
-
-  #startBody(head: ResponseHead, chunk: Buffer, next: number): void {
-    const call = this.#call;
-    if (!call) return;
-    this.#head = head;
-    const bodiless = call.method === "HEAD" || head.status === 204 || head.status === 304;
-    if (bodiless || (head.length === 0 && !head.chunked)) {
-      call.onHead(head);
-      this.#complete(next === chunk.length);
-      return;
-    }
-    if (head.chunked) {
-      this.#state = CHUNKED;
-      this.#chunks.reset();
-    } else if (head.length > 0) {
-      if (chunk.length - next > head.length) {
-        this.#fail("bad_response", "response longer than its Content-Length");
-        return;
-      }
-      this.#state = LENGTH;
-      this.#left = head.length;
-    } else this.#state = UNTIL_CLOSE;
-    call.onHead(head);
-    // The call may have given up, and then there is nobody to read for.
-    if (this.#call === call && next < chunk.length) this.#consume(chunk, next);
-  }
-
-  #readLength(chunk: Buffer, start: number): void {
-    const end = Math.min(chunk.length, start + this.#left);
-    this.#left -= end - start;
-    this.#call?.onData(start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end), this.#lifetime);
-    if (this.#left === 0) this.#complete(end === chunk.length);
-  }
-
-  #readChunked(chunk: Buffer, start: number): void {
-    const end = this.#chunks.feed(chunk, start, this);
-    if (end < 0) this.#fail("bad_response", "malformed chunked response");
-    else if (this.#chunks.done) this.#complete(end === chunk.length);
+    const progress = this.#reader.read(chunk, lifetime, this.#sentAll);
+    if (typeof progress === "string") this.#fail("bad_response", progress);
+    else if (progress !== MORE) this.#complete(progress === CLEAN);
+    call.response.onFlush();
   }
 
   /** The response is complete. @param clean nothing followed it */
@@ -358,34 +236,27 @@ export class UpstreamConnection extends Timed implements ChunkSink, Deferred {
     const call = this.#call;
     if (!call) return;
     this.#call = undefined;
-    const { keepAlive = false, idleMs } = this.#head ?? {};
+    const { head } = this.#reader;
     const isSent = this.#sentAll && !this.#sending && this.#held === "" && this.#writeError === undefined;
-    const reusable = clean && keepAlive && isSent;
-    this.#head = undefined;
+    const reusable = clean && head?.keepAlive === true && isSent;
+    this.#reader.stop();
     if (reusable && this.#paused) {
       this.#paused = false;
       this.#socket?.resume();
     }
-    if (reusable) this.#rest(idleMs);
-    else this.#close();
-    call.onEnd();
-  }
-
-  #rest(idleMs: number | undefined): void {
     this.#state = IDLE;
-    if (!this.#home.keep(this, idleMs)) this.#close();
+    if (!reusable || !this.#home.keep(this, head.idleMs)) this.#close();
+    call.response.onEnd();
   }
 
   #ended(): void {
-    if (this.#state === UNTIL_CLOSE && this.#call) {
-      const call = this.#call;
+    const call = this.#call;
+    if (call && this.#reader.endsWithClose) {
       this.#complete(false);
-      call.onFlush();
-    } else if (this.#state === TUNNEL && this.#call) {
-      const call = this.#call;
-      this.#call = undefined;
-      this.#close();
-      call.onEnd();
+      call.response.onFlush();
+    } else if (call && this.#reader.isTunnel) {
+      this.destroy();
+      call.response.onEnd();
     } else this.#fail("reset", this.#writeError ?? "upstream closed the connection");
   }
 
@@ -421,29 +292,9 @@ export class UpstreamConnection extends Timed implements ChunkSink, Deferred {
     if (this.#state === CLOSED) return;
     this.#state = CLOSED;
     this.#held = "";
-    this.#partial = undefined;
+    this.#reader.stop();
     this.#home.wheel.remove(this);
     this.#home.gone(this);
     this.#socket?.destroy();
   }
-}
-
-/** Whether a 101 switches to a protocol that the request asked for. */
-function isAskedFor(answered: string | undefined, asked: string | undefined): boolean {
-  if (answered === undefined || asked === undefined) return false;
-  const wanted = asked.toLowerCase().split(",").map(trimmed);
-  return answered
-    .toLowerCase()
-    .split(",")
-    .map(trimmed)
-    .every((protocol) => wanted.includes(protocol));
-}
-
-function trimmed(text: string): string {
-  return text.trim();
-}
-
-/** The certificate is for other names, or the server says that it has no such name (RFC 6066 section 3). */
-function isNameRefusal(code: string | undefined): boolean {
-  return code === "ERR_TLS_CERT_ALTNAME_INVALID" || code === "ERR_SSL_TLSV1_UNRECOGNIZED_NAME";
 }

@@ -72,7 +72,7 @@ export class IdleConnections {
 
   closeOldest(): boolean {
     for (const connection of this.#oldestFirst) {
-      connection.abandon(); // takes itself out, by way of its pool
+      connection.destroy(); // takes itself out, by way of its pool
       return true;
     }
     return false;

@@ -7,8 +7,9 @@ import type { PoolFacts, Timeouts } from "../../runtime/upstream/upstream-unit.t
 import type { TimerWheel } from "../timer-wheel.ts";
 import type { WriteScheduler } from "../write-scheduler.ts";
 import type { UpstreamCall } from "./upstream-call.ts";
-import { type ConnectionHome, type ResponseLimits, UpstreamConnection } from "./upstream-connection.ts";
+import { type ConnectionHome, UpstreamConnection } from "./upstream-connection.ts";
 import type { IdleConnections } from "./upstream-idle.ts";
+import type { ResponseLimits } from "./upstream-response.ts";
 import { type ConnectOptions, openUpstreamSocket } from "./upstream-socket.ts";
 
 /** What the pools of one client share. */
@@ -61,7 +62,7 @@ export class UpstreamPool implements ConnectionHome {
       const connection = this.#idle.pop();
       if (!connection) break;
       if (!connection.isUsable) {
-        connection.abandon();
+        connection.destroy();
         continue;
       }
       this.resting.delete(connection);
@@ -97,11 +98,11 @@ export class UpstreamPool implements ConnectionHome {
 
   /** Closes what waits; connections at work go when they are done. */
   closeIdle(): void {
-    for (const connection of [...this.#idle]) connection.abandon();
+    for (const connection of [...this.#idle]) connection.destroy();
   }
 
   /** Closes everything at once. */
   destroy(): void {
-    for (const connection of [...this.#all]) connection.abandon();
+    for (const connection of [...this.#all]) connection.destroy();
   }
 }

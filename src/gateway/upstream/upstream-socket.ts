@@ -75,3 +75,8 @@ function readAfterFailedWrite(socket: Socket, connection: UpstreamConnection): v
     return socket;
   };
 }
+
+/** The certificate is for other names, or the server says that it has no such name (RFC 6066 section 3). */
+export function isNameRefusal(code: string | undefined): boolean {
+  return code === "ERR_TLS_CERT_ALTNAME_INVALID" || code === "ERR_SSL_TLSV1_UNRECOGNIZED_NAME";
+}

@@ -24,7 +24,7 @@ export function needsBody(name: string): boolean {
  * @throws GatewayError REQUEST_INVALID in `strict`, by rejecting, for a body that can be read in two ways, and for one that
  *         is too large to be read
  */
-export function loadBodyVariables(view: RequestView): Promise<void> | undefined {
+export function loadBodyVariables(view: RequestView): Promise<undefined> | undefined {
   if (view.note(NOTE) !== undefined) return undefined;
   const length = view.body.length;
   const strict = view.head.strict === true;
@@ -39,11 +39,13 @@ export function loadBodyVariables(view: RequestView): Promise<void> | undefined 
       if (doubt !== undefined)
         throw new GatewayError("REQUEST_INVALID", { message: `a condition on the body: ${doubt}` });
       view.setNote(NOTE, new ReadBody(text));
+      return undefined;
     },
     (error: unknown) => {
       if (strict) throw error;
       // Too large or gone: whoever sends the request on meets the same fault and answers it.
       view.setNote(NOTE, new ReadBody(""));
+      return undefined;
     },
   );
 }

@@ -1,0 +1,191 @@
+/**
+ * Reads responses from the bytes of one upstream connection and hands them to whoever takes the response.
+ * Promise: one final head, then no byte more than its framing says; what could be read in two ways is a fault.
+ */
+import { ChunkedDecoder, type ChunkSink } from "../http/chunked-decoder.ts";
+import type { Lifetime } from "../http/message.ts";
+import { canBecomeHead, type ResponseHead, readResponseHead } from "../http/response-head.ts";
+import type { ResponseSink, UpstreamCall, UpstreamLink } from "./upstream-call.ts";
+
+export interface ResponseLimits {
+  readonly headBytes: number;
+  readonly headerLines: number;
+}
+
+/** The response goes on. */
+export const MORE = 0;
+/** It is complete, and nothing follows it. */
+export const CLEAN = 1;
+/** It is complete, and bytes follow it. */
+export const FOLLOWED = 2;
+/** Where a response stands after a read; a text says why it is none. */
+export type Progress = typeof MORE | typeof CLEAN | typeof FOLLOWED | string;
+
+const INTERIM_MAX = 16; // 1xx responses before the real one
+
+const HEAD = 0;
+const LENGTH = 1;
+const CHUNKED = 2;
+const UNTIL_CLOSE = 3;
+const TUNNEL = 4;
+
+export class ResponseReader implements ChunkSink {
+  readonly #limits: ResponseLimits;
+  readonly #link: UpstreamLink;
+  readonly #chunks = new ChunkedDecoder();
+  /** undefined: nobody reads. */
+  #sink: ResponseSink | undefined;
+  #method = "";
+  #upgrade: string | undefined;
+  #state = HEAD;
+  /** The final one, once it is read. */
+  head: ResponseHead | undefined;
+  #partial: Buffer | undefined;
+  #left = 0;
+  #interim = 0;
+  #isSent = false;
+  #lifetime: Lifetime = "call";
+
+  constructor(limits: ResponseLimits, link: UpstreamLink) {
+    this.#limits = limits;
+    this.#link = link;
+  }
+
+  get isTunnel(): boolean {
+    return this.#state === TUNNEL && this.#sink !== undefined;
+  }
+
+  /** The end of the connection is the end of the response. */
+  get endsWithClose(): boolean {
+    return this.#state === UNTIL_CLOSE && this.#sink !== undefined;
+  }
+
+  begin({ method, response, upgrade }: UpstreamCall): void {
+    this.#sink = response;
+    this.#method = method;
+    this.#upgrade = upgrade;
+    this.#state = HEAD;
+    this.#interim = 0;
+    this.head = undefined;
+  }
+
+  /** Nobody wants more of this response. */
+  stop(): void {
+    this.#sink = undefined;
+    this.#partial = undefined;
+    this.head = undefined;
+  }
+
+  /** @param isSent the whole request has left, so that protocols may be switched */
+  read(chunk: Buffer, lifetime: Lifetime, isSent: boolean): Progress {
+    this.#lifetime = lifetime;
+    this.#isSent = isSent;
+    return this.#consume(chunk, 0);
+  }
+
+  onChunk(data: Buffer): void {
+    this.#sink?.onData(data, this.#lifetime);
+  }
+
+  #consume(chunk: Buffer, start: number): Progress {
+    switch (this.#state) {
+      case HEAD:
+        return this.#readHead(chunk, start);
+      case LENGTH:
+        return this.#readLength(chunk, start);
+      case CHUNKED:
+        return this.#readChunked(chunk, start);
+      default:
+        if (start < chunk.length) this.#sink?.onData(start === 0 ? chunk : chunk.subarray(start), this.#lifetime);
+        return MORE;
+    }
+  }
+
+  #readHead(input: Buffer, start: number): Progress {
+    let chunk = input;
+    let from = start;
+    if (this.#partial) {
+      chunk = Buffer.concat([this.#partial, start === 0 ? input : input.subarray(start)]);
+      from = 0;
+      this.#partial = undefined;
+      this.#lifetime = "kept";
+    }
+    const { headBytes, headerLines } = this.#limits;
+    const end = chunk.indexOf("\r\n\r\n", from, "latin1");
+    if (end < 0 || end - from > headBytes) {
+      if (chunk.length - from > headBytes) return "response head too large";
+      if (!canBecomeHead(chunk.toString("latin1", from))) return "malformed response head";
+      this.#partial = Buffer.from(chunk.subarray(from));
+      return MORE;
+    }
+    const head = readResponseHead(chunk.toString("latin1", from, end), headerLines);
+    if (typeof head === "string") return head;
+    return head.status < 200 ? this.#readInterim(head, chunk, end + 4) : this.#startBody(head, chunk, end + 4);
+  }
+
+  #readInterim(head: ResponseHead, chunk: Buffer, next: number): Progress {
+    const sink = this.#sink;
+    if (!sink) return MORE;
+    if (head.status === 101) {
+      if (!isAskedFor(head.upgrade, this.#upgrade) || !this.#isSent) return "upstream switched protocols unasked";
+      this.#state = TUNNEL;
+      sink.onHead(head, this.#link);
+    } else {
+      if (++this.#interim > INTERIM_MAX || head.chunked || head.length > 0) return "bad interim response";
+      if (head.status !== 100) sink.onInterim(head);
+    }
+    return this.#sink === sink && next < chunk.length ? this.#consume(chunk, next) : MORE;
+  }
+
+  #startBody(head: ResponseHead, chunk: Buffer, next: number): Progress {
+    const sink = this.#sink;
+    if (!sink) return MORE;
+    this.head = head;
+    const bodiless = this.#method === "HEAD" || head.status === 204 || head.status === 304;
+    if (bodiless || (head.length === 0 && !head.chunked)) {
+      sink.onHead(head, this.#link);
+      return next === chunk.length ? CLEAN : FOLLOWED;
+    }
+    if (head.chunked) {
+      this.#state = CHUNKED;
+      this.#chunks.reset();
+    } else if (head.length > 0) {
+      if (chunk.length - next > head.length) return "response longer than its Content-Length";
+      this.#state = LENGTH;
+      this.#left = head.length;
+    } else this.#state = UNTIL_CLOSE;
+    sink.onHead(head, this.#link);
+    // The call may have given up, and then there is nobody to read for.
+    return this.#sink === sink && next < chunk.length ? this.#consume(chunk, next) : MORE;
+  }
+
+  #readLength(chunk: Buffer, start: number): Progress {
+    const end = Math.min(chunk.length, start + this.#left);
+    this.#left -= end - start;
+    this.#sink?.onData(start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end), this.#lifetime);
+    if (this.#left > 0) return MORE;
+    return end === chunk.length ? CLEAN : FOLLOWED;
+  }
+
+  #readChunked(chunk: Buffer, start: number): Progress {
+    const end = this.#chunks.feed(chunk, start, this);
+    if (end < 0) return "malformed chunked response";
+    if (!this.#chunks.done) return MORE;
+    return end === chunk.length ? CLEAN : FOLLOWED;
+  }
+}
+
+/** Whether a 101 switches to a protocol that the request asked for. */
+function isAskedFor(answered: string | undefined, asked: string | undefined): boolean {
+  if (answered === undefined || asked === undefined) return false;
+  const wanted = asked.toLowerCase().split(",").map(trimmed);
+  return answered
+    .toLowerCase()
+    .split(",")
+    .map(trimmed)
+    .every((protocol) => wanted.includes(protocol));
+}
+
+function trimmed(text: string): string {
+  return text.trim();
+}
