@@ -20,6 +20,7 @@ import { firstValues, pathOf, routedTarget, splitOnce } from "./request-target.t
 import type { AdminRoute } from "./routes/admin-route.ts";
 import { METHODS } from "./routes/admin-route.ts";
 import { NODE_CLIENT, TO_NODE } from "./routes/node-routes.ts";
+import type { StoreNews } from "./store-news.ts";
 import { NO_OPTIONS } from "./write/write-options.ts";
 
 /** What strangers may cost, with a key or without. */
@@ -64,7 +65,7 @@ declare module "fastify" {
 }
 
 /** Opens nothing yet: routes come first. @throws what Fastify says of bad TLS texts */
-export function makeListener(options: ListenerOptions, access: Access): FastifyInstance {
+export function makeListener(options: ListenerOptions, access: Access, news: StoreNews): FastifyInstance {
   const { log, tls } = options;
   const limits: AdminLimits = { ...LIMITS, ...options.limits };
   const http = {
@@ -119,9 +120,10 @@ export function makeListener(options: ListenerOptions, access: Access): FastifyI
   });
   app.setNotFoundHandler((request, reply) => send(reply, nothingAt(request)));
   app.setErrorHandler((error, _request, reply) => {
-    // A store that is away is told by those who watch it; here it would be a line per request.
+    const answer = answerOf(error);
     if (!isGatewayError(error)) log.error({ error: messageOf(error) }, "admin request failed");
-    send(reply, answerOf(error));
+    else if (answer.status === 503) news.failed(error);
+    send(reply, answer);
   });
   return app;
 }

@@ -5,7 +5,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { sleep } from "../base/clock.ts";
-import { messageOf } from "../base/errors.ts";
+import { isGatewayError, messageOf } from "../base/errors.ts";
 import { PLACEHOLDER_DIRS } from "../model/kinds.ts";
 import { PLACEHOLDER } from "../model/record.ts";
 import type { Store } from "../store/store.ts";
@@ -24,12 +24,19 @@ const LONGEST_PAUSE_MS = 5_000;
 export async function keepPreparing(engine: Engine): Promise<{ stop(): void }> {
   const { store, prefix, clock, log } = engine;
   const stopped = new AbortController();
+  let said = "";
   const attempt = async (step: () => Promise<void>): Promise<boolean> => {
     try {
       await step();
       return true;
     } catch (error) {
-      if (!stopped.signal.aborted) log.warn({ error: messageOf(error) }, "the store cannot be prepared yet");
+      const reason = isGatewayError(error) ? error.code : messageOf(error); // the texts of gRPC have times in them
+      if (!stopped.signal.aborted && reason !== said)
+        log.warn(
+          { ...(isGatewayError(error) && { code: error.code }), error: messageOf(error) },
+          "the store cannot be prepared yet",
+        );
+      said = reason;
       return false;
     }
   };

@@ -17,6 +17,8 @@ import { keepRevocations } from "./revocations/revocation-keeper.ts";
 import { adminRoutes } from "./routes/admin-routes.ts";
 import type { FieldCodec } from "./sealing/field-codec.ts";
 import { plainCodec } from "./sealing/plain-codec.ts";
+import { openStoreNews, type StoreNews } from "./store-news.ts";
+import { storeIdentityKey } from "./store-paths.ts";
 import { openKeyQueue } from "./write/key-queue.ts";
 import { openPointing } from "./write/reference-guard.ts";
 import { openUniqueIndex } from "./write/unique-index.ts";
@@ -70,7 +72,8 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
     log: options.log,
   });
   const engine = buildEngine(options);
-  const app = makeListener(options, access);
+  const news = openStoreNews(options.store, storeIdentityKey(options.prefix), options.clock, options.log);
+  const app = makeListener(options, access, news);
   const strict = options.compat === "strict";
   for (const route of adminRoutes({ stream: options.stream !== false, strict })) serve(app, engine, route, strict);
   await app.listen({ host: options.listen.host, port: options.listen.port });
@@ -82,6 +85,7 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
     address: typeof bound === "object" && bound ? { host: bound.address, port: bound.port } : options.listen,
     close() {
       preparation.stop();
+      news.stop();
       closing ??= app.close().then(async () => {
         await stopTidying();
         await engine.history.idle();

@@ -43,3 +43,35 @@ describe.skipIf(!etcdAvailable())("one member of several that fails", () => {
     }
   });
 });
+
+test("a call to members that are all silent ends with one deadline, however many members and pages there are", async () => {
+  const hosts = [await startBroken("silent"), await startBroken("silent"), await startBroken("silent")];
+  const source = openEtcdSource({ hosts, clock: systemClock, log: silentLog, rpcMs: 1_000 });
+  const open = () => {
+    const store = source.open();
+    ends.push(() => store.close());
+    return store;
+  };
+  const list = async (): Promise<void> => {
+    for await (const _ of open().list({ start: "/apisix/", end: "/apisix0" })) throw new Error("a page");
+  };
+  const listed = list();
+  const written = write(open(), put("/apisix/routes/1", {}));
+  const first: string[] = [];
+  const note = (what: string) => (error: unknown) => {
+    first.push(what);
+    throw error;
+  };
+  // Three deadlines, one after another: the list and the write, which began with them, end earlier.
+  const read = async (): Promise<void> => {
+    const store = open();
+    for (let i = 0; i < 3; i++) await expect(store.get("/apisix/routes/1")).rejects.toThrow("no answer");
+    first.push("reads");
+  };
+  const all = [listed.catch(note("list")), written.catch(note("write"))];
+  for (const call of all) call.catch(() => undefined);
+  await read();
+  expect(first).toEqual(expect.arrayContaining(["list", "write"]));
+  for (const call of all) await expect(call).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+  expect(first.at(-1)).toBe("reads");
+});

@@ -27,7 +27,7 @@ import { deadlineIn, type EtcdAccess, type EtcdTls, openEtcd } from "./etcd-clie
 import { type CallKind, translate } from "./etcd-errors.ts";
 import { toKeyValue, toTxnRequest, toTxnResult } from "./etcd-values.ts";
 import { watchEtcd } from "./etcd-watch.ts";
-import { PagePace } from "./page-pace.ts";
+import { FIRST_PAGE, PagePace } from "./page-pace.ts";
 
 export interface EtcdSettings extends EtcdAccess {
   /** `http://host:port` of each member; all http or all https. */
@@ -36,7 +36,7 @@ export interface EtcdSettings extends EtcdAccess {
   readonly log: Log;
   /** In place of `ca`, `cert` and `key`: asked again for each new client; the same object as long as nothing changed. */
   readonly tls?: () => EtcdTls;
-  /** Deadline of each unary call; default 5 s. */
+  /** In which a call is answered or fails, whatever members are asked; default 5 s. */
   readonly rpcMs?: number;
 }
 
@@ -44,11 +44,16 @@ export interface EtcdSettings extends EtcdAccess {
 interface Shared {
   /** The last watch was shown more than one message may hold: the next asks for it in pieces. */
   inPieces: boolean;
+  /** How many records a first page may have: less where such a page got no answer in time. */
+  firstPage: number;
 }
 
+/** When a call of gRPC ends, as it takes it. */
+type Deadline = { readonly deadline: number };
+
 const RPC_MS = 5_000;
-/** What a member has at least to answer a small read, before the next one is asked. */
-const MEMBER_MS = 1_000;
+/** gRPC's own deadline comes first: it knows whether a call was sent. */
+const GUARD_MS = 100;
 const PAGE_SIZE = 500; // decoded in one turn
 /** Ranges with more keys are read in sections. */
 const UNCUT_KEYS = 20_000;
@@ -57,7 +62,7 @@ const SECTION_KEYS = 5_000; // so are these
 /** @throws GatewayError SETTINGS_INVALID without members */
 export function openEtcdSource(settings: EtcdSettings): StoreSource {
   const { hosts } = settings;
-  const shared: Shared = { inPieces: false };
+  const shared: Shared = { inPieces: false, firstPage: FIRST_PAGE };
   if (hosts.length === 0) throw new GatewayError("SETTINGS_INVALID", { message: "no etcd address given" });
   return {
     kind: "etcd",
@@ -92,9 +97,8 @@ class EtcdStore implements Store {
   async get(key: string, signal?: AbortSignal): Promise<GetResult> {
     const response = await this.#call(
       "read",
-      (client) => client.kv.range({ key: Buffer.from(key, "utf8"), limit: 1 }),
+      (client, options) => client.kv.range({ key: Buffer.from(key, "utf8"), limit: 1 }, options),
       signal,
-      this.#hosts.length > 1 ? Math.max(MEMBER_MS, this.#rpcMs / this.#hosts.length) : undefined,
     );
     const kv = response.kvs[0];
     return {
@@ -112,14 +116,15 @@ class EtcdStore implements Store {
     let end = whole;
     let revision = options.revision ?? 0n;
     let isFirst = true;
-    const pace = new PagePace(pageSize, this.#rpcMs, clock);
-    const sections = new PagePace(SECTION_KEYS, this.#rpcMs, clock);
+    const paced = { deadlineMs: this.#rpcMs, clock, shared: this.#shared };
+    const pace = new PagePace(pageSize, paced);
+    const sections = new PagePace(SECTION_KEYS, paced);
     const fetch = (to: Buffer, limit: number, onlyKeys: boolean) => {
       const request = {
         ...{ key: start, range_end: to, limit, revision: revision.toString(), keys_only: onlyKeys },
         serializable: !isFirst && this.#hosts.length === 1, // pinned, same member: same answer without a quorum trip
       };
-      return this.#call("read", (client) => client.kv.range(request), signal);
+      return this.#call("read", (client, options) => client.kv.range(request, options), signal);
     };
     const fetchPage = () => pace.run((limit) => fetch(end, limit, keysOnly));
     // etcd 3.4 counts all that is left of a range for each page of it: of long ranges it is asked for a section at a time.
@@ -155,7 +160,7 @@ class EtcdStore implements Store {
   async txn(txn: Txn): Promise<TxnResult> {
     checkTxn(txn);
     const request = toTxnRequest(txn);
-    return toTxnResult(txn, await this.#call("write", (client) => client.kv.txn(request)));
+    return toTxnResult(txn, await this.#call("write", (client, options) => client.kv.txn(request, options)));
   }
 
   async watch(range: KeyRange, after: Revision, sink: WatchSink, signal: AbortSignal): Promise<WatchEnd> {
@@ -170,26 +175,27 @@ class EtcdStore implements Store {
   }
 
   async grantLease(ttlSeconds: number): Promise<LeaseId> {
-    const response = await this.#call("write", (client) =>
-      client.leaseClient.leaseGrant({ TTL: Math.ceil(ttlSeconds) }),
+    const response = await this.#call("write", (client, options) =>
+      client.leaseClient.leaseGrant({ TTL: Math.ceil(ttlSeconds) }, options),
     );
     return BigInt(response.ID);
   }
 
   keepAlive(lease: LeaseId): Promise<number> {
-    return this.#call("read", (client) => keepAliveOnce(client, lease, this.#rpcMs)); // repeating it does no harm
+    return this.#call("read", (client, options) => keepAliveOnce(client, lease, options)); // repeating it does no harm
   }
 
   async revokeLease(lease: LeaseId): Promise<void> {
     try {
-      await this.#call("write", (client) => client.leaseClient.leaseRevoke({ ID: lease.toString() }));
+      await this.#call("write", (client, options) => client.leaseClient.leaseRevoke({ ID: lease.toString() }, options));
     } catch (error) {
       if (!isGatewayError(error, "STORE_LEASE_GONE")) throw error; // gone is what was asked for
     }
   }
 
   async compact(revision: Revision): Promise<void> {
-    await this.#call("write", (client) => client.kv.compact({ revision: revision.toString() }));
+    const request = { revision: revision.toString() };
+    await this.#call("write", (client, options) => client.kv.compact(request, options));
   }
 
   async close(): Promise<void> {
@@ -200,25 +206,30 @@ class EtcdStore implements Store {
     this.#clients.clear();
   }
 
-  /** @param memberMs what each member has to answer a call that is small; default: the time of a call */
+  /**
+   * One deadline holds for all members that are asked. A read may go on to the next one, so members share what is left of
+   * the time; a write that was sent goes nowhere else, so it has all of it.
+   */
   async #call<T>(
     kind: CallKind,
-    run: (client: Etcd3) => Promise<T>,
+    run: (client: Etcd3, options: Deadline) => Promise<T>,
     signal?: AbortSignal,
-    memberMs = 2 * this.#rpcMs + 1_000,
   ): Promise<T> {
-    for (let attempt = 1; ; attempt++) {
+    const { clock } = this.#settings;
+    const endMs = clock.monotonicMs() + this.#rpcMs;
+    for (let left = this.#hosts.length; ; left--) {
       if (this.#closing.signal.aborted) throw new GatewayError("STORE_CLOSED", { message: "the store is closed" });
       const turn = this.#turn;
       this.#forgetOutdated();
+      const limitMs = Math.max(1, endMs - clock.monotonicMs()) / (kind === "read" ? left : 1);
       try {
-        return await this.#bounded(run(this.#client()), signal, memberMs);
+        return await this.#bounded(run(this.#client(), { deadline: deadlineIn(limitMs) }), signal, limitMs + GUARD_MS);
       } catch (thrown) {
         const { error, sent, memberAtFault } = translate(thrown, kind);
         if (memberAtFault) this.#failed = true;
         if (memberAtFault && this.#turn === turn) this.#turn++;
-        if ((sent && kind === "write") || !memberAtFault || attempt >= this.#hosts.length || signal?.aborted)
-          throw error;
+        const isLast = left <= 1 || clock.monotonicMs() >= endMs;
+        if ((sent && kind === "write") || !memberAtFault || isLast || signal?.aborted) throw error;
       }
     }
   }
@@ -269,8 +280,8 @@ function keyAfter(key: Buffer): Buffer {
 }
 
 /** One keep-alive on a stream of its own; etcd3's Lease loop retries every 100 ms without back-off. */
-async function keepAliveOnce(client: Etcd3, lease: LeaseId, rpcMs: number): Promise<number> {
-  const stream = await client.leaseClient.leaseKeepAlive({ deadline: deadlineIn(rpcMs) });
+async function keepAliveOnce(client: Etcd3, lease: LeaseId, options: Deadline): Promise<number> {
+  const stream = await client.leaseClient.leaseKeepAlive(options);
   try {
     return await new Promise<number>((resolve, reject) => {
       stream.on("data", (response) => resolve(Math.max(0, Number(response.TTL))));

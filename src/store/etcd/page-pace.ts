@@ -1,35 +1,46 @@
 /**
  * How many records the pages of one list have: few at first, more while the way to the store is quick, fewer where it is
- * slow or records are large. Promise: a list goes on over any way that lets the smallest page through within a call's
- * deadline, and whatever single records a message can hold.
+ * slow or records are large. Promise: a list, or another one after it, goes on over any way that lets the smallest page
+ * through within a call's deadline, and whatever single records a message can hold; a store that is silent is reported
+ * after one deadline.
  */
 import type { Clock } from "../../base/clock.ts";
 import { isGatewayError } from "../../base/errors.ts";
 
-const FIRST = 100;
+export const FIRST_PAGE = 100;
 const SMALLEST = 10;
 
-export class PagePace {
-  #largest: number;
-  readonly #deadlineMs: number;
-  readonly #clock: Clock;
-  #limit: number;
+export interface Paced {
+  readonly deadlineMs: number;
+  readonly clock: Clock;
+  /** What the lists of one source have in common: how many records a first page may have. */
+  readonly shared: { firstPage: number };
+}
 
-  constructor(largest: number, deadlineMs: number, clock: Clock) {
+export class PagePace {
+  readonly #paced: Paced;
+  #largest: number;
+  #limit: number;
+  #isFirst = true;
+
+  constructor(largest: number, paced: Paced) {
+    this.#paced = paced;
     this.#largest = largest;
-    this.#deadlineMs = deadlineMs;
-    this.#clock = clock;
-    this.#limit = Math.min(FIRST, largest);
+    this.#limit = Math.min(paced.shared.firstPage, largest);
   }
 
-  /** Fetches a page; once more with fewer records when the deadline was too short for it, or a message too small. */
+  /**
+   * Fetches a page; once more with fewer records when a message was too small for it, or the deadline too short after
+   * pages that came: a first page that does not come may as well mean a silent store, so the next list begins with fewer.
+   */
   async run<T>(fetch: (limit: number) => Promise<T>): Promise<T> {
+    const { clock, deadlineMs, shared } = this.#paced;
     for (;;) {
       const limit = this.#limit;
-      const startMs = this.#clock.monotonicMs();
+      const startMs = clock.monotonicMs();
       try {
         const page = await fetch(limit);
-        this.#adapt(this.#clock.monotonicMs() - startMs);
+        this.#adapt(clock.monotonicMs() - startMs);
         return page;
       } catch (error) {
         if (limit > 1 && isGatewayError(error, "STORE_TOO_LARGE")) {
@@ -37,16 +48,22 @@ export class PagePace {
           this.#limit = this.#largest;
           continue;
         }
-        const wasSlow = this.#clock.monotonicMs() - startMs >= this.#deadlineMs * 0.9;
+        const wasSlow = clock.monotonicMs() - startMs >= deadlineMs * 0.9;
         if (!wasSlow || limit <= SMALLEST || !isGatewayError(error, "STORE_UNAVAILABLE")) throw error;
         this.#limit = Math.max(SMALLEST, Math.floor(limit / 4));
+        if (!this.#isFirst) continue;
+        shared.firstPage = this.#limit;
+        throw error;
       }
     }
   }
 
   #adapt(tookMs: number): void {
-    if (tookMs * 8 < this.#deadlineMs) this.#limit = Math.min(this.#largest, this.#limit * 2);
-    else if (tookMs * 3 > this.#deadlineMs)
+    const { deadlineMs, shared } = this.#paced;
+    if (tookMs * 8 < deadlineMs) this.#limit = Math.min(this.#largest, this.#limit * 2);
+    else if (tookMs * 3 > deadlineMs)
       this.#limit = Math.max(Math.min(SMALLEST, this.#largest), Math.floor(this.#limit / 2));
+    if (this.#isFirst) shared.firstPage = Math.min(FIRST_PAGE, this.#limit);
+    this.#isFirst = false;
   }
 }
