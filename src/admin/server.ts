@@ -17,7 +17,7 @@ import { keepRevocations } from "./revocations/revocation-keeper.ts";
 import { adminRoutes } from "./routes/admin-routes.ts";
 import type { FieldCodec } from "./sealing/field-codec.ts";
 import { plainCodec } from "./sealing/plain-codec.ts";
-import { openStoreNews, type StoreNews } from "./store-news.ts";
+import { openStoreNews } from "./store-news.ts";
 import { storeIdentityKey } from "./store-paths.ts";
 import { openKeyQueue } from "./write/key-queue.ts";
 import { openPointing } from "./write/reference-guard.ts";
