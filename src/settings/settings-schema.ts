@@ -53,7 +53,11 @@ const etcd = group("The store that all nodes share. Without it, one machine keep
   ca: optional(path, "the system's authorities", "PEM file of the authority that signed etcd's certificates."),
   cert: optional(path, "no client certificate", "PEM file of the client certificate."),
   key: optional(path, "no client certificate", "PEM file of the client certificate's key."),
-  timeout: setting(duration, "5s", "How long one call to etcd may take, whatever members are asked; an admin answers 503 after it."),
+  timeout: setting(
+    duration,
+    "5s",
+    "How long one call to etcd may take, whatever members are asked; an admin answers 503 after it.",
+  ),
 });
 
 const gateway = group("The listener for callers.", {
