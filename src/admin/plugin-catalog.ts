@@ -78,7 +78,9 @@ function nodesVerdict(kind: KindName, value: Members, judge: JudgeEnv): string |
   const judged = kind === "upstream" && STREAM_SCHEMES.has(value["scheme"]) ? { ...value, scheme: "http" } : value;
   const id = String(value["username"] ?? value["id"] ?? "0");
   const key = kind === "credential" ? { kind, id, consumer: "0", credential: id } : { kind, id };
-  const read = verdictOn(key, Buffer.from(JSON.stringify(judged)), { ...judge, decrypt: undefined });
+  // Keys may be sealed here; that they belong to their certificates was checked before.
+  const sslError = ({ cert: _c, key: _k, certs: _cs, keys: _ks, ...rest }: Members) => judge.sslError?.(rest);
+  const read = verdictOn(key, Buffer.from(JSON.stringify(judged)), { ...judge, sslError, decrypt: undefined });
   return read.ok ? undefined : read.problem;
 }
 

@@ -3,6 +3,8 @@
  * program log and docs/errors.md are made from. Answers of plugins have reasons of their own, named on their pages.
  * None is ever renamed.
  */
+import type { BlockReason } from "../runtime/plugins/blocking-plugin.ts";
+
 export interface ReasonFacts {
   /** What the client gets; 0: the connection or stream ends without an answer. */
   readonly status: number;
@@ -33,6 +35,7 @@ export const REASONS = {
   request_target: caller(400),
   sni_mismatch: caller(400),
   client_certificate_over_plain: caller(421),
+  client_certificate_record: operator(421),
   target_too_long: caller(414),
   too_many_header_lines: caller(431),
   transfer_encoding: caller(400),
@@ -46,6 +49,10 @@ export const REASONS = {
   consumer_group_missing: operator(503),
   configuration_not_loaded: operator(503),
   configuration_stale: operator(503),
+  // What cannot be enforced.
+  plugin_not_loaded: operator(503),
+  plugin_repeated: operator(503),
+  record_refused: operator(503),
   // Bodies.
   request_body: caller(400),
   request_body_timeout: caller(408),
@@ -75,6 +82,6 @@ export const REASONS = {
   http2_control_frames: caller(0),
   http2_malformed: caller(0),
   http2_resets: caller(0),
-} as const satisfies Record<string, ReasonFacts>;
+} as const satisfies Readonly<Record<string, ReasonFacts>> & Readonly<Record<BlockReason, ReasonFacts>>;
 
 export type Reason = keyof typeof REASONS;

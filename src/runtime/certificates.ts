@@ -4,6 +4,27 @@
 import type { StoredValue } from "../model/record.ts";
 import { Listeners } from "./listeners.ts";
 
+/**
+ * What is left of a record that was refused while nothing older serves and that verifies clients: its names, so that nobody
+ * is served under them by another record. A record that was taken has a certificate.
+ */
+export function remnantOf(bytes: Buffer): StoredValue | undefined {
+  try {
+    const whole: unknown = JSON.parse(bytes.toString("utf8"));
+    if (typeof whole !== "object" || whole === null) return undefined;
+    const { client, type, status, sni, snis } = whole as StoredValue;
+    const names = [sni, snis].flat().filter((name) => typeof name === "string" && name !== "");
+    const demands = client !== undefined && client !== null && type !== "client" && status !== 0;
+    return demands && names.length > 0 ? { snis: names, client: {} } : undefined;
+  } catch {
+    return undefined; // no JSON: nobody knows whose names they were
+  }
+}
+
+export function isRemnant(value: StoredValue): boolean {
+  return value["cert"] === undefined;
+}
+
 /** @param value undefined when the record went */
 export type SslListener = (id: string, value: StoredValue | undefined) => void;
 

@@ -5,7 +5,7 @@ import type { RecordKey } from "../model/keys.ts";
 import type { KindName } from "../model/kinds.ts";
 import type { StoredValue } from "../model/record.ts";
 import type { KeyValue } from "../store/store.ts";
-import type { Ssls } from "./certificates.ts";
+import { isRemnant, remnantOf, type Ssls } from "./certificates.ts";
 import type { ClientCertificates } from "./client-certificates.ts";
 import type { Consumers } from "./consumers/consumers.ts";
 import type { Node } from "./plugins/plugin-environment.ts";
@@ -133,6 +133,13 @@ export function openKinds(parts: KindParts): KindHandlers {
         () =>
           setSsl(id, value),
       remove: ({ id }) => setSsl(id, undefined),
+      refused({ id }, kv) {
+        const before = ssls.get(id);
+        if (before && !isRemnant(before)) return false;
+        const remnant = remnantOf(kv.value);
+        ssls.set(id, remnant);
+        return remnant !== undefined;
+      },
     },
   };
 }

@@ -270,7 +270,13 @@ export function openLive(options: LiveOptions): LiveConfiguration {
         const problem = take(key, kv);
         if (problem === undefined) continue;
         const blocks = kinds[key.kind]?.refused?.(key, kv) === true;
-        problems.set(storeKey, "record", kv.modRevision, blocks ? `${problem}${BLOCKS}` : problem, blocks);
+        problems.set(
+          storeKey,
+          "record",
+          kv.modRevision,
+          blocks ? `${problem}${key.kind === "ssl" ? CLOSES : BLOCKS}` : problem,
+          blocks,
+        );
         refused.push(storeKey);
       }
       taken.end();
@@ -298,3 +304,4 @@ export function openLive(options: LiveOptions): LiveConfiguration {
 }
 
 const BLOCKS = "; nothing older serves, so requests in its scope are answered 503 until it is repaired or deleted";
+const CLOSES = "; nothing older serves, so its names are closed until it is repaired or deleted";

@@ -15,6 +15,8 @@ export interface JudgeEnv {
   readonly registry: PluginRegistry;
   /** Why an upstream that satisfies its schema cannot be used. */
   upstreamError(record: UpstreamRecord): string | undefined;
+  /** Why a certificate record that satisfies its schema cannot be served; default: whoever opens listeners says so. */
+  readonly sslError?: ((value: StoredValue) => string | undefined) | undefined;
   /** Opens the encrypted members of a record; throws what is then the record's problem. */
   readonly decrypt?: ((key: RecordKey, value: StoredValue) => StoredValue) | undefined;
 }
@@ -25,7 +27,7 @@ export function verdictOn(key: RecordKey, bytes: Buffer, env: JudgeEnv): RecordR
     if (!isUtf8(bytes)) return { ok: false, problem: "not UTF-8" };
     const read = openRecord(key, bytes, env);
     if (!read.ok) return read;
-    const problem = recordError(key, read.value, env.registry) ?? upstreamProblem(key, read.value, env);
+    const problem = recordError(key, read.value, env.registry) ?? ownProblem(key, read.value, env);
     return problem === undefined ? read : { ok: false, problem };
   } catch (error) {
     return { ok: false, problem: messageOf(error) };
@@ -38,7 +40,8 @@ export function openRecord(key: RecordKey, bytes: Buffer, { decrypt }: Pick<Judg
   return read.ok && decrypt ? { ok: true, value: decrypt(key, read.value) } : read;
 }
 
-function upstreamProblem(key: RecordKey, value: StoredValue, env: JudgeEnv): string | undefined {
+function ownProblem(key: RecordKey, value: StoredValue, env: JudgeEnv): string | undefined {
+  if (key.kind === "ssl") return env.sslError?.(value);
   if (key.kind === "upstream") return env.upstreamError(value as UpstreamRecord);
   // Stream routes are listed, and mean nothing here.
   if (key.kind === "stream_route") return undefined;

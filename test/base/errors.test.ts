@@ -36,7 +36,7 @@ test("docs/errors.md lists the reasons there are, how each is answered and who a
 test.each(Object.keys(REASONS))("the gateway uses the reason %s", (reason) => {
   const users = sources.filter(
     ({ path, text }) =>
-      path.startsWith("gateway/") && path !== "gateway/gateway-reasons.ts" && text.includes(`"${reason}"`),
+      /^(?:gateway|runtime)\//.test(path) && path !== "gateway/gateway-reasons.ts" && text.includes(`"${reason}"`),
   );
   expect(users).not.toEqual([]);
 });

@@ -47,7 +47,16 @@ describe.skipIf(!etcdAvailable())("a cluster with a keyring", () => {
     await put("/routes/sign", { uri: "/sign", plugins: { "public-api": { uri: "/apisix/plugin/jwt/sign" } } });
     const mocking = { response_example: "served" };
     await put("/routes/guarded", { uri: "/guarded", plugins: { "jwt-auth": {}, mocking } });
-    await put("/consumers", { username: "jack", plugins: { "jwt-auth": { key: "jack-key" } } });
+    const jack = { username: "jack", plugins: { "jwt-auth": { key: "jack-key" } } };
+    const written = await admin(adminNode, "PUT", "/consumers?wait=all&timeout=10s", jack);
+    // Everybody has applied it; who cannot open it says that it does not serve it.
+    expect([written.status, (written.body as { applied: unknown[] }).applied.length]).toEqual([202, 1]);
+    const why = expect.stringContaining("which is not in the keyring");
+    expect(written.body).toMatchObject({
+      waiting: [],
+      left: [],
+      refused: [{ key: "/apisix/consumers/jack", reason: why }],
+    });
     const read = await admin(adminNode, "GET", "/consumers/jack");
     const { secret } = (read.body as { value: { plugins: { "jwt-auth": { secret: string } } } }).value.plugins[
       "jwt-auth"

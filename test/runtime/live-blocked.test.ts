@@ -189,3 +189,45 @@ describe("a record that was refused while nothing older serves", () => {
     expect((await world.ask({ target: "/a" })).status).toBe(404);
   });
 });
+
+describe("a certificate record that is refused", () => {
+  const told = (world: ReturnType<typeof openWorld>): unknown => Object.fromEntries(world.live.ssls())["1"];
+  const good = {
+    cert: `${"c".repeat(128)}`,
+    key: `${"k".repeat(128)}`,
+    sni: "a.test",
+    client: { ca: "c".repeat(128) },
+  };
+
+  test.each([
+    ["by its schema", { ...good, cert: "short" }, ["a.test"]],
+    ["with several names", { key: 1, snis: ["a.test", 7, "*.b.test"], client: {} }, ["a.test", "*.b.test"]],
+    ["with a client that is none", { sni: "a.test", client: "yes" }, ["a.test"]],
+  ])("%s leaves its names closed where it verifies clients", (_says, value, snis) => {
+    const world = openWorld();
+    expect(world.put({ "ssls/1": value })).toEqual(["/apisix/ssls/1"]);
+    expect(told(world)).toEqual({ snis, client: {} });
+    expect(blocks(world)).toEqual(["ssls/1"]);
+    world.put({ "ssls/1": good });
+    expect(told(world)).toMatchObject({ sni: "a.test" });
+    expect(blocks(world)).toEqual([]);
+    world.put({ "ssls/1": value });
+    expect(told(world)).toMatchObject({ sni: "a.test" });
+    expect(blocks(world)).toEqual([]);
+    world.put({ "ssls/1": undefined });
+    expect(told(world)).toBeUndefined();
+  });
+
+  test.each([
+    ["verifies nobody", { ...good, cert: "short", client: undefined }],
+    ["is switched off", { ...good, cert: "short", status: 0 }],
+    ["is for upstreams", { ...good, cert: "short", type: "client" }],
+    ["has no name", { cert: "short", client: {} }],
+    ["is no object", "{"],
+  ])("leaves nothing where it %s", (_says, value) => {
+    const world = openWorld();
+    expect(world.put({ "ssls/1": value })).toEqual(["/apisix/ssls/1"]);
+    expect(told(world)).toBeUndefined();
+    expect(blocks(world)).toEqual([]);
+  });
+});

@@ -2,7 +2,8 @@
  * The certificates of this node, followed from the `ssls` records: compiled when a record or a secret it refers to
  * changes, found by server name in a handshake.
  * Promise: a change counts from the next handshake on and touches no connection; a record that cannot be used is listed
- * as a problem and its predecessor keeps serving; an unresolved reference never stands for its value.
+ * as a problem and its predecessor keeps serving, or its names are closed if it verifies clients and none does; an unresolved
+ * reference never stands for its value.
  */
 import type { Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
@@ -11,10 +12,10 @@ import type { Metrics, Sample } from "../../base/metrics.ts";
 import { keyOf } from "../../model/keys.ts";
 import type { StoredValue } from "../../model/record.ts";
 import type { Ssl } from "../../model/secret.ts";
-import type { SslListener } from "../../runtime/certificates.ts";
+import { isRemnant, type SslListener } from "../../runtime/certificates.ts";
 import { referencesIn, type SecretSource, SecretUsers, withSecrets } from "../../runtime/plugins/secret-source.ts";
 import { openProblems, type Problem, type Problems } from "../../runtime/problems.ts";
-import { compileTlsHost, type TlsHost, type TlsHostOptions } from "./tls-host.ts";
+import { closedTlsHost, compileTlsHost, type TlsHost, type TlsHostOptions } from "./tls-host.ts";
 import { TlsNames } from "./tls-names.ts";
 
 /** The part of the live configuration that has the records, private keys already decrypted. */
@@ -58,7 +59,7 @@ const EXPIRY_NAMES_MAX = 1_000;
 interface Entry {
   readonly id: string;
   value: Ssl;
-  /** Compiled from the newest value that could be. */
+  /** Compiled from the newest value that could be; closed while there is none and the record verifies clients. */
   host: TlsHost | undefined;
   references: readonly string[];
   release: () => void;
@@ -152,6 +153,7 @@ class Certificates implements TlsCertificates {
       this.#compile(entry, known);
       return;
     }
+    this.#closeUnserved(entry);
     void this.#secrets.resolve(references).then((values) => {
       if (entry.turn !== turn) return;
       if (values) this.#compile(entry, values);
@@ -161,6 +163,10 @@ class Certificates implements TlsCertificates {
   }
 
   #compile(entry: Entry, values: ReadonlyMap<string, unknown>): void {
+    if (isRemnant(entry.value)) {
+      this.#closeUnserved(entry);
+      return;
+    }
     try {
       // True: a copy with texts in place of references has the same shape, unless a secret is no text.
       const ssl = (values.size === 0 ? entry.value : withSecrets(entry.value, values)) as Ssl;
@@ -181,8 +187,18 @@ class Certificates implements TlsCertificates {
     this.#verifying += Number(host?.client !== undefined) - Number(before?.client !== undefined);
   }
 
+  /** Nothing of the record serves: another record must not serve its names without what it demands. @returns whether it is so */
+  #closeUnserved(entry: Entry): boolean {
+    if (entry.host?.server !== undefined) return false;
+    const closes = entry.value.client !== undefined;
+    this.#serve(entry, closes ? closedTlsHost(entry.id, entry.value) : undefined);
+    return closes;
+  }
+
   #report(entry: Entry, reason: string): void {
-    this.#problems.set(this.#keyOf(entry.id), "record", this.#options.source.revision, reason);
+    const closes = this.#closeUnserved(entry);
+    const { revision } = this.#options.source;
+    this.#problems.set(this.#keyOf(entry.id), "record", revision, closes ? `${reason}${CLOSES}` : reason, closes);
   }
 
   #noteClaims(name: string, hosts: readonly TlsHost[]): void {
@@ -202,11 +218,15 @@ class Certificates implements TlsCertificates {
   #expiries(): readonly Sample[] {
     const first = new Map<string, number>();
     for (const { host } of this.#entries.values()) {
-      if (host) for (const name of host.names) if (this.#names.first(name) === host) first.set(name, host.expiresMs);
+      if (host?.server)
+        for (const name of host.names) if (this.#names.first(name) === host) first.set(name, host.expiresMs);
     }
     const soonest = [...first].sort((one, other) => one[1] - other[1]).slice(0, EXPIRY_NAMES_MAX);
     return soonest.map(([name, expiresMs]) => ({ labels: [name], value: Math.floor(expiresMs / 1000) }));
   }
 }
+
+const CLOSES =
+  "; nothing older serves and it verifies clients, so its names are closed until it is repaired or deleted";
 
 const nothing = (): void => {};

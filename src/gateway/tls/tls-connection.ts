@@ -19,6 +19,7 @@ export interface ClientProof {
 }
 
 const NO_CERTIFICATE: Answer = pageAnswer("client_certificate");
+const CLOSED_NAME: Answer = pageAnswer("client_certificate_record");
 const OTHER_NAME: Answer = pageAnswer("sni_mismatch");
 
 export class TlsConnection {
@@ -41,8 +42,10 @@ export class TlsConnection {
    */
   refusal(host: string, path: string, otherPaths: readonly string[] = []): Answer | undefined {
     if (!this.#certificates.verifiesClients) return undefined;
-    const rules = this.#certificates.find(host)?.client;
+    const found = this.#certificates.find(host);
+    const rules = found?.client;
     if (!rules) return undefined;
+    if (found.server === undefined) return CLOSED_NAME;
     if (!this.#satisfies(rules)) {
       const skips = rules.skips(path) && otherPaths.every((other) => rules.skips(other));
       return skips ? undefined : NO_CERTIFICATE;

@@ -5,7 +5,7 @@
  * `handshakes` are under way; every connection is counted under one result.
  */
 import type { Socket } from "node:net";
-import type { TLSSocket } from "node:tls";
+import type { Server, TLSSocket } from "node:tls";
 import type { Counter, Metrics } from "../../base/metrics.ts";
 import { ClientConnection } from "../client-connection.ts";
 import type { GatewayContext } from "../gateway-context.ts";
@@ -44,7 +44,7 @@ export class TlsFront {
   /** By both ends' addresses: Node's TLS server tells of its own sockets only. */
   readonly #pending = new Map<string, Handshake>();
   /** Records whose events are heard. */
-  readonly #heard = new WeakSet<TlsHost>();
+  readonly #heard = new WeakSet<Server>();
 
   constructor(options: TlsFrontOptions) {
     this.#options = options;
@@ -81,13 +81,13 @@ export class TlsFront {
       return;
     }
     const host = certificates.find(normaliseServerName(name));
-    if (!host) {
+    if (!host?.server) {
       this.refuse(handshake, "unknown_name", ALERT_UNRECOGNIZED_NAME);
       return;
     }
     handshake.serverName = serverName;
     handshake.name = normaliseServerName(name);
-    this.#hear(host);
+    this.#hear(host, host.server);
     handshake.socket.allowHalfOpen = false; // who leaves inside the handshake is gone
     host.server.emit("connection", handshake.socket);
   }
@@ -104,11 +104,11 @@ export class TlsFront {
     handshake.socket.destroy();
   }
 
-  #hear(host: TlsHost): void {
-    if (this.#heard.has(host)) return;
-    this.#heard.add(host);
-    host.server.on("secureConnection", (socket) => this.#secured(host, socket));
-    host.server.on("tlsClientError", (_error, socket) => {
+  #hear(host: TlsHost, server: Server): void {
+    if (this.#heard.has(server)) return;
+    this.#heard.add(server);
+    server.on("secureConnection", (socket) => this.#secured(host, socket));
+    server.on("tlsClientError", (_error, socket) => {
       const handshake = this.#pending.get(keyOf(socket));
       if (handshake) this.#end(handshake, "failed");
       socket.destroy();

@@ -8,8 +8,10 @@ import { constants, createHash, createPrivateKey, X509Certificate } from "node:c
 import { createServer, type Server } from "node:tls";
 import { GatewayError, messageOf } from "../../base/errors.ts";
 import { compilePattern } from "../../base/regex.ts";
+import type { StoredValue } from "../../model/record.ts";
 import type { Ssl } from "../../model/secret.ts";
 import { pairMismatch } from "../../model/ssl-check.ts";
+import { referencesIn } from "../../runtime/plugins/secret-source.ts";
 import { normaliseServerName } from "./tls-client-hello.ts";
 
 export type TlsVersion = "TLSv1.2" | "TLSv1.3";
@@ -39,8 +41,22 @@ export interface TlsHost {
   readonly client: ClientRules | undefined;
   /** When the first of its certificates ends, in milliseconds since 1970. */
   readonly expiresMs: number;
-  /** Never listens: connections are given to it. It does the handshake and holds the keys. */
+  /** Never listens: connections are given to it. It does the handshake and holds the keys. undefined: a closed host. */
+  readonly server: Server | undefined;
+}
+
+export interface OpenTlsHost extends TlsHost {
   readonly server: Server;
+}
+
+/** Holds the names of a record that verifies clients and cannot be used, so that no other record serves them without. */
+export function closedTlsHost(id: string, ssl: Ssl): TlsHost {
+  const client: ClientRules = { depth: 0, authorities: new Set(), skips: () => false };
+  return Object.freeze({ id, names: namesOf(ssl), client, expiresMs: 0, server: undefined });
+}
+
+function namesOf(ssl: Ssl): readonly string[] {
+  return Object.freeze([...new Set([ssl.sni ?? [], ssl.snis ?? []].flat().map(normaliseServerName))]);
 }
 
 /** Node's own time-out of a handshake; ours is shorter and covers the hello as well. */
@@ -50,9 +66,9 @@ const HANDSHAKE_TIMEOUT_MS = 120_000;
  * @param ssl of type server, its references resolved
  * @throws GatewayError RECORD_INVALID that says which member is wrong
  */
-export function compileTlsHost(id: string, ssl: Ssl, options: TlsHostOptions): TlsHost {
+export function compileTlsHost(id: string, ssl: Ssl, options: TlsHostOptions): OpenTlsHost {
   const pairs = readPairs(ssl);
-  const names = [...new Set([ssl.sni ?? [], ssl.snis ?? []].flat().map(normaliseServerName))];
+  const names = namesOf(ssl);
   if (names.length === 0) throw invalid("it has no sni");
   const client = ssl.client && readClientRules(ssl.client);
   const versions = readVersions(ssl.ssl_protocols, options.minVersion);
@@ -71,7 +87,26 @@ export function compileTlsHost(id: string, ssl: Ssl, options: TlsHostOptions): T
     }),
   );
   const expiresMs = Math.min(...pairs.map((pair) => pair.expiresMs));
-  return Object.freeze({ id, names: Object.freeze(names), client, expiresMs, server });
+  return Object.freeze({ id, names, client, expiresMs, server });
+}
+
+/**
+ * Why a record of type server could not be compiled, found without making what serves it. Nothing is said of what stands
+ * in references, nor of pairs where the record comes without its `cert`.
+ */
+export function tlsHostError(value: StoredValue, { minVersion }: TlsHostOptions): string | undefined {
+  const ssl = value as Ssl; // true: it passed the schema
+  if (ssl.type === "client" || ssl.status === 0) return undefined;
+  try {
+    if (namesOf(ssl).length === 0) throw invalid("it has no sni");
+    if (ssl.client && referencesIn(ssl.client).length === 0) readClientRules(ssl.client);
+    readVersions(ssl.ssl_protocols, minVersion);
+    const { cert, key, certs, keys } = ssl;
+    if (cert !== undefined && referencesIn({ cert, key, certs, keys }).length === 0) readPairs(ssl);
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
+  }
 }
 
 interface Pair {

@@ -112,7 +112,9 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
   const starting = supervisor.start();
   starting.catch(() => undefined); // awaited below
   // Workers judge alike, each for itself; on the embedded store this judge only names what they refuse.
-  const judge = openRecordJudge(settings.prefix, judgeEnvOf(settings, registry));
+  const env = judgeEnvOf(settings, registry);
+  const sslError = settings.gateway.tls.listen ? env.sslError : undefined;
+  const judge = openRecordJudge(settings.prefix, { ...env, sslError });
   const followed = await followStore({
     ...{ settings, source, folder, clock, log },
     consumer: judge,
