@@ -37,8 +37,7 @@ export async function danglingOf(engine: Engine, change: RecordChange, after: Co
   if (candidate) {
     for (const pointer of pointersOf(kind.name, candidate)) {
       if ((await after.all(pointer.kind)).has(pointer.id)) continue;
-      const message = `points to ${pointer.kind} ${pointer.id}, which does not exist`;
-      warnings.push({ code: "dangling_reference", key, message });
+      warnings.push(danglingTo(pointer, key));
     }
     return warnings;
   }
@@ -51,6 +50,27 @@ export async function danglingOf(engine: Engine, change: RecordChange, after: Co
     }
   }
   return warnings;
+}
+
+/** Looked up one by one, beside what the write itself checks. */
+const LOOKED_UP_MAX = 8;
+/** A name that is longer is the name of no record. */
+const KEY_LENGTH_MAX = 1_000;
+
+/** What plugins and references of a record point to and is not there: the first few, by a look at just those keys. */
+export async function missingOf(engine: Engine, { key, candidate }: RecordChange): Promise<Warning[]> {
+  if (!candidate) return [];
+  const pointers = new Map(loosePointersOf(candidate).map((one) => [keyOf(engine.prefix, one.kind, one.id), one]));
+  const named = [...pointers].filter(([pointed]) => pointed.length <= KEY_LENGTH_MAX);
+  const looked = named.slice(0, LOOKED_UP_MAX).map(async ([pointed, pointer]): Promise<Warning[]> => {
+    const { kv } = await engine.store.get(pointed);
+    return kv === undefined ? [danglingTo(pointer, key)] : [];
+  });
+  return (await Promise.all(looked)).flat();
+}
+
+function danglingTo({ kind, id }: Pointer, key: string): Warning {
+  return { code: "dangling_reference", key, message: `points to ${kind} ${id}, which does not exist` };
 }
 
 /** Plain values that meet are refused; references to the same secret can only be warned about. */
@@ -86,10 +106,13 @@ function identifyingReferences(engine: Engine, value: Members): string[] {
 }
 
 function pointersOf(kind: KindName, value: Members): Pointer[] {
+  return [...referencesOf(kind, value), ...pluginReferencesOf(value), ...loosePointersOf(value)];
+}
+
+/** Those that no write demands the target of. */
+function loosePointersOf(value: Members): Pointer[] {
   const plugins = ownMembers(value, "plugins");
   return [
-    ...referencesOf(kind, value),
-    ...pluginReferencesOf(value),
     ...restricted(ownMembers(plugins, "consumer-restriction")),
     ...Object.keys(plugins).flatMap((name): Pointer[] => {
       const anonymous = own(ownMembers(plugins, name), "anonymous_consumer");

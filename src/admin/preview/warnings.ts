@@ -12,7 +12,7 @@ import { type EffectiveRoute, readRoutes } from "./effective-route.ts";
 import { hiddenBy, takesFrom } from "./route-order.ts";
 import { lateConsumerPlugins } from "./warn-consumer.ts";
 import { type RecordFault, recordFaults } from "./warn-record.ts";
-import { collisionsOf, danglingOf } from "./warn-references.ts";
+import { collisionsOf, danglingOf, missingOf } from "./warn-references.ts";
 import { isProtected, type RouteSurroundings, routeFaults, upstreamFault } from "./warn-route.ts";
 
 export interface Warning {
@@ -45,11 +45,9 @@ export async function warningsOf(
 ): Promise<readonly Warning[]> {
   const warnings: Warning[] = [];
   for (const change of changes) {
-    warnings.push(...recordFaults(engine, change).map((one) => ({ ...one, key: change.key })));
+    warnings.push(...ownWarnings(engine, change));
     warnings.push(...(await danglingOf(engine, change, after)), ...(await collisionsOf(engine, change, after)));
     warnings.push(...(await lateConsumerPlugins(change, after)));
-    const fault = change.kind.name === "upstream" && change.candidate ? upstreamFault(change.candidate) : undefined;
-    if (fault !== undefined) warnings.push({ code: "upstream_without_nodes", key: change.key, message: fault });
   }
   if (changes.some((change) => TOUCHES_ROUTES.has(change.kind.name))) {
     warnings.push(...(await warningsOfRoutes(engine, changes, before, after)));
@@ -57,12 +55,24 @@ export async function warningsOf(
   return warnings.slice(0, WARNINGS_MAX);
 }
 
-/** What the answer of a write says too, not only a dry run; looked for only where a record serves an API of a plugin. */
-export async function graveWarnings(engine: Engine, change: RecordChange): Promise<readonly Warning[]> {
-  if (own(ownMembers(change.candidate, "plugins"), "public-api") === undefined) return [];
+/** What shows without a look at other records. */
+function ownWarnings(engine: Engine, change: RecordChange): readonly Warning[] {
+  const { kind, key, candidate } = change;
+  const faults = recordFaults(engine, change).map((one): Warning => ({ ...one, key }));
+  const fault = kind.name === "upstream" && candidate ? upstreamFault(candidate) : undefined;
+  return fault === undefined ? faults : [...faults, { code: "upstream_without_nodes", key, message: fault }];
+}
+
+/**
+ * What the answer of a write says too, not only a dry run: what nodes will refuse or not enforce. Other records are read
+ * one by one and few; all of them only where a record serves an API of a plugin.
+ */
+export async function warningsOfAnswer(engine: Engine, change: RecordChange): Promise<readonly Warning[]> {
+  const warnings = [...ownWarnings(engine, change), ...(await missingOf(engine, change))];
+  if (own(ownMembers(change.candidate, "plugins"), "public-api") === undefined) return warnings;
   const before = openConfigView(engine, []);
   const found = await warningsOf(engine, [change], before, openConfigView(engine, [change], before));
-  return found.filter(({ code }) => code === "sign_endpoint_open");
+  return [...warnings, ...found.filter(({ code }) => code === "sign_endpoint_open")];
 }
 
 const TOUCHES_ROUTES: ReadonlySet<string> = new Set(["route", "service", "plugin_config", "global_rule"]);

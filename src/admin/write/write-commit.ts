@@ -9,7 +9,7 @@ import type { LeaseId } from "../../store/store.ts";
 import type { Engine, Write } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import { showPlan } from "../preview/dry-run.ts";
-import { graveWarnings, type Warning } from "../preview/warnings.ts";
+import { warningsOfAnswer } from "../preview/warnings.ts";
 import { echoed } from "../read/masking.ts";
 import { type Members, readStored } from "../read/stored-record.ts";
 import { pointedKey } from "../store-paths.ts";
@@ -19,6 +19,7 @@ import { refuseWrite } from "./error-hint.ts";
 import { planGlobalRule } from "./global-rule-guard.ts";
 import { planIssuer } from "./issuer-guard.ts";
 import { planPluginGroups } from "./plugin-groups.ts";
+import { warningHeader } from "./warning-header.ts";
 import { etagOf } from "./write-options.ts";
 import { Plan } from "./write-plan.ts";
 
@@ -37,7 +38,7 @@ export async function carryOut(engine: Engine, write: Write): Promise<AdminAnswe
     const bytes = Buffer.from(JSON.stringify(sealed), "utf8");
     plan.put(write.key, bytes, lease);
     if (dry) return await showPlan(engine, plan, [write], successOf(write));
-    const warnings = await graveWarnings(engine, write);
+    const warnings = await warningsOfAnswer(engine, write);
     engine.history.plan(engine, plan, write.request, [write]);
     const before = write.previous?.modRevision ?? 0n;
     const evidence = { key: write.key, before, after: bytes };
@@ -56,12 +57,6 @@ export async function carryOut(engine: Engine, write: Write): Promise<AdminAnswe
     if (!isGatewayError(thrown, "STORE_OUTCOME_UNKNOWN")) await undo(engine, lease, undefined);
     throw thrown;
   }
-}
-
-/** As a header (RFC 7234 section 5.5), since tools compare the body with what APISIX answers. */
-function warningHeader(warnings: readonly Warning[]): Readonly<Record<string, string>> {
-  if (warnings.length === 0) return {};
-  return { Warning: warnings.map(({ code, key, message }) => `299 - "${code}: ${key} ${message}"`).join(", ") };
 }
 
 function successOf(write: Write): number {
