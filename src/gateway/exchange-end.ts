@@ -3,29 +3,43 @@
  * Promise: nothing here throws, whatever plugins do.
  */
 import { isGatewayError, messageOf } from "../base/errors.ts";
+import type { PhaseHandler } from "../plugin/plugin.ts";
 import type { Answer } from "../plugin/plugin-answer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { requestIdOf } from "../plugin/variables/variables.ts";
-import type { Pipeline } from "../runtime/routes/route-unit.ts";
+import type { Pipeline, PipelinePlugin } from "../runtime/routes/route-unit.ts";
 import type { ClientConnection } from "./client-connection.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import { failureAnswer, PLUGIN_FAILED } from "./gateway-pages.ts";
+import { isOwnReason } from "./gateway-reasons.ts";
+import type { AuthRefusal } from "./log/access-log-line.ts";
+import { refusedCall } from "./log/refusals.ts";
 
-/** @param status what the client got, 499 when it left before */
+/** The pipelines of one request. */
+export interface Ran {
+  readonly global: Pipeline;
+  readonly pipeline: Pipeline;
+}
+
+/**
+ * @param status what the client got, 499 when it left before
+ * @param last the handler that ran last, if the request ended with it
+ */
 export function recordOutcome(
   context: GatewayContext,
   view: RequestView,
   status: number,
-  global: Pipeline,
-  pipeline: Pipeline,
+  { global, pipeline }: Ran,
+  last: PhaseHandler | undefined,
 ): void {
   const endMs = context.clock.monotonicMs();
   const { upstream } = view;
   upstream.endMs = endMs;
   runLog(context, view, global.log);
   runLog(context, view, pipeline.log);
+  const refused = status < 400 ? undefined : noteRefused(context, view, status, ownerOf(last, global, pipeline));
   try {
-    context.accessLog?.request(view, status);
+    context.accessLog?.request(view, status, refused);
   } catch (error) {
     logCrash(context, view, error, "a line of the access log failed");
   }
@@ -46,6 +60,33 @@ export function recordRefusal(
   context.metrics.error(reason);
   context.metrics.unmatched.count(status);
   context.accessLog?.refused({ connection, method, status, reason });
+  const known = method === "" ? undefined : { method };
+  context.refusals.add({
+    time: context.clock.nowMs() / 1_000,
+    client: connection.peerAddress,
+    ...known,
+    status,
+    reason,
+  });
+}
+
+/** @returns what was kept, with whether the plugin says who calls; undefined when it was no refusal */
+function noteRefused(
+  context: GatewayContext,
+  view: RequestView,
+  status: number,
+  owner: PipelinePlugin | undefined,
+): AuthRefusal | undefined {
+  const plugin = isOwnReason(view.reason) ? undefined : owner?.plugin;
+  const refused = refusedCall(view, status, plugin?.name, context.clock);
+  if (refused === undefined) return undefined;
+  context.refusals.add(refused);
+  return plugin?.credential !== undefined || plugin?.authenticates === true ? refused : undefined;
+}
+
+function ownerOf(handler: PhaseHandler | undefined, global: Pipeline, pipeline: Pipeline): PipelinePlugin | undefined {
+  if (handler === undefined) return undefined;
+  return pipeline.plugins.find((one) => one.owns(handler)) ?? global.plugins.find((one) => one.owns(handler));
 }
 
 /** Says in the log what a plugin, or this program, threw. @returns what the client is told */

@@ -294,7 +294,8 @@ export class Exchange implements Life {
     if (!this.body.complete) this.body.discard();
     view.sentBytes = reply.sentBytes;
     view.receivedBytes += this.body.received;
-    recordOutcome(context, view, status, this.global, this.pipeline);
+    // Between two phases it is one of the phase before, and the reason tells that it was not the cause.
+    recordOutcome(context, view, status, this, this.#handlers[this.#at - 1]);
     this.body.release();
   }
 }

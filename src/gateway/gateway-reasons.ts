@@ -85,3 +85,8 @@ export const REASONS = {
 } as const satisfies Readonly<Record<string, ReasonFacts>> & Readonly<Record<BlockReason, ReasonFacts>>;
 
 export type Reason = keyof typeof REASONS;
+
+/** Whether it is the gateway that gives this reason; plugins have theirs. A plugin that failed gives none itself. */
+export function isOwnReason(reason: string): boolean {
+  return Object.hasOwn(REASONS, reason) && reason !== "plugin_failed";
+}

@@ -17,6 +17,7 @@ import { BodyMemory } from "./http/body-memory.ts";
 import { openHttp2Lane } from "./http2/http2-lane.ts";
 import type { AccessLog } from "./log/access-log.ts";
 import { ErrorLog } from "./log/error-log.ts";
+import { Refusals } from "./log/refusals.ts";
 import { TimerWheel } from "./timer-wheel.ts";
 import type { TlsCertificates } from "./tls/tls-certificates.ts";
 import { TlsFront } from "./tls/tls-front.ts";
@@ -60,6 +61,8 @@ export interface GatewayServer {
   /** Of the TLS listener, if there is one. */
   readonly tlsAddress: ListenAddress | undefined;
   readonly metrics: GatewayMetrics;
+  /** The calls refused last. */
+  readonly refusals: Refusals;
   /** From now on every response asks its client to connect anew; new connections are still served. */
   beginDrain(): void;
   /**
@@ -92,7 +95,8 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
   const errors = new ErrorLog(log, clock);
   const { accessLog } = options;
   const freshness = options.freshness ?? { isTooOld: false, isLoaded: true };
-  const parts = { routing, settings, metrics, clock, errors, accessLog, wheel, writes, client, freshness };
+  const refusals = new Refusals();
+  const parts = { refusals, routing, settings, metrics, clock, errors, accessLog, wheel, writes, client, freshness };
   const context = { ...parts, bodies: new BodyMemory(settings.bodiesBytes), draining: false };
   const known = new Connections(settings, options.plainGuard);
   const general = openGeneralLane(context, (socket) => known.of(socket));
@@ -138,6 +142,7 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
     address,
     tlsAddress,
     metrics,
+    refusals,
     beginDrain,
     close: async (drainMs, quietMs = Math.min(QUIET_MS, drainMs / 4)) => {
       beginDrain();

@@ -39,6 +39,7 @@ export function controlFacts(input: ControlInput): ControlFacts {
       plugins: Object.fromEntries(registry.names.map((name) => [name, pluginSchemas(registry, name)])),
     }),
     health: async () => (await input.serving()?.health()) ?? [],
+    refusals: async (query) => (await input.serving()?.refusals(query)) ?? [],
     records(dir) {
       const found: ControlRecord[] = [];
       for (const [storeKey, record] of input.serving()?.entries() ?? []) {

@@ -3,6 +3,7 @@
  * The only place where the number of processes is decided.
  */
 import { availableParallelism } from "node:os";
+import type { RefusalQuery, Refused } from "../gateway/log/refusals.ts";
 import type { Address } from "../settings/setting-kinds.ts";
 import type { HealthReport } from "../status/control-server.ts";
 import type { ConfigFacts, WorkerFacts } from "../status/status-facts.ts";
@@ -22,6 +23,8 @@ export interface Serving {
   /** Resolves true once `revision` is applied by every worker, false after `waitMs`. */
   waitApplied(revision: bigint, waitMs: number): Promise<boolean>;
   health(): Promise<readonly HealthReport[]>;
+  /** The calls refused last, newest first; of several workers all. */
+  refusals(query: RefusalQuery): Promise<readonly Refused[]>;
   /** The records held, by store key. */
   entries(): Iterable<[string, TableRecord]>;
   modifyIndexes(): ModifyIndexes;
@@ -60,6 +63,7 @@ async function serveHere(options: ServingOptions): Promise<Serving> {
     workers: () => [],
     waitApplied: (revision, waitMs) => plane.watcher.waitFor(revision, waitMs),
     health: async () => plane.upstreams.healthStatus(),
+    refusals: async (query) => plane.server.refusals.find(query),
     entries: () => plane.table.entries(),
     modifyIndexes: () => plane.modifyIndexes(),
     metrics: options.metrics.chunks,

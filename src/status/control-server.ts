@@ -49,6 +49,12 @@ export interface ControlFacts {
   };
   /** Every configured health checker that has seen a request. */
   health(): Promise<readonly HealthReport[]>;
+  /** The calls that the node refused last, newest first. */
+  refusals(query: {
+    readonly request_id?: string;
+    readonly consumer?: string;
+    readonly reason?: string;
+  }): Promise<readonly object[]>;
   /** Secrets masked. */
   records(kind: "routes" | "services" | "upstreams" | "plugin_metadata"): readonly ControlRecord[];
 }
@@ -100,6 +106,13 @@ export async function openControl(options: {
     return reply.code(404).send({ error_msg: known ? `no checker for ${kind}[${id}]` : `${kind}[${id}] not found` });
   });
 
+  server.get("/v1/refusals", async (request, reply) => {
+    const query = refusalQuery(request.query);
+    if (typeof query === "string") return reply.code(400).send({ error_msg: query });
+    const list = await facts.refusals(query);
+    return { list, total: list.length };
+  });
+
   for (const [plural, singular] of DUMPS) {
     server.get(`/v1/${plural}`, async () => facts.records(plural));
     server.get<{ Params: { id: string } }>(`/v1/${singular}/:id`, async (request, reply) => {
@@ -116,6 +129,22 @@ export async function openControl(options: {
   });
 
   return listen(server, options.listen);
+}
+
+const ASKED = ["request_id", "consumer", "reason"] as const;
+const ASKED_MAX = 256;
+
+/** @returns which refusals are asked for, or what is wrong with the question */
+export function refusalQuery(query: unknown): Partial<Record<(typeof ASKED)[number], string>> | string {
+  const wanted: Partial<Record<(typeof ASKED)[number], string>> = {};
+  for (const [name, value] of Object.entries(query as Readonly<Record<string, unknown>>)) {
+    const known = ASKED.find((one) => one === name);
+    if (known === undefined) return `refusals: there is no argument ${name.slice(0, 64)}: use ${ASKED.join(", ")}`;
+    if (typeof value !== "string" || value === "" || value.length > ASKED_MAX)
+      return `refusals: ${name} must be given once, with 1 to ${ASKED_MAX} characters`;
+    wanted[known] = value;
+  }
+  return wanted;
 }
 
 function withId(record: ControlRecord): object {

@@ -23,6 +23,7 @@ import { patience } from "../support/long-run.ts";
 export function pipelineOf(...plugins: PluginPhases[]): Pipeline {
   const defined = <T>(list: (T | undefined)[]): T[] => list.filter((item) => item !== undefined);
   return {
+    plugins: [],
     rewrite: defined(plugins.map((plugin) => plugin.rewrite)),
     toConsumer: [],
     afterConsumer: defined(plugins.map((plugin) => plugin.rewrite)),

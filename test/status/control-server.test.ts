@@ -23,6 +23,7 @@ const facts: ControlFacts = {
     plugins: { "jwt-auth": { schema: {}, priority: 2510, version: 0.1 } },
   }),
   health: async () => [report],
+  refusals: async (query) => [{ reason: "jwt_expired", ...query }],
   records: (kind) => ({ routes: [route], services: [], upstreams: [upstream], plugin_metadata: [metadata] })[kind],
 };
 
@@ -54,6 +55,21 @@ test.each<{ path: string; status?: number; want: unknown }>([
   { path: "/v1/healthcheck/routes/r", status: 404, want: { error_msg: "no checker for routes[r]" } },
   { path: "/v1/healthcheck/consumers/1", status: 400, want: { error_msg: "invalid src type consumers" } },
   { path: "/v1/healthcheck/upstreams", status: 404, want: { error_msg: "missing src id for src type upstreams" } },
+  { path: "/v1/refusals", want: { list: [{ reason: "jwt_expired" }], total: 1 } },
+  {
+    path: "/v1/refusals?request_id=a&consumer=b",
+    want: { list: [{ reason: "jwt_expired", request_id: "a", consumer: "b" }], total: 1 },
+  },
+  {
+    path: "/v1/refusals?route=a",
+    status: 400,
+    want: { error_msg: "refusals: there is no argument route: use request_id, consumer, reason" },
+  },
+  {
+    path: "/v1/refusals?reason=a&reason=b",
+    status: 400,
+    want: { error_msg: "refusals: reason must be given once, with 1 to 256 characters" },
+  },
   { path: "/v1/routes", want: [route] },
   { path: "/v1/route/r", want: route },
   { path: "/v1/route/x", status: 404, want: { error_msg: "route[x] not found" } },

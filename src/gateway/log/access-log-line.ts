@@ -18,10 +18,19 @@ export interface RefusedRequest {
   readonly reason: string;
 }
 
+/** Why a caller was not let in. */
+export interface AuthRefusal {
+  readonly plugin?: string;
+  readonly reason: string;
+  readonly issuer?: string;
+  readonly kid?: string;
+  readonly detail?: string;
+}
+
 /** Lines without their line break. */
 export interface LineFormat {
   /** @param status what the client got; 499 when it left */
-  request(view: RequestView, status: number): string;
+  request(view: RequestView, status: number, auth?: AuthRefusal): string;
   refused(request: RefusedRequest): string;
 }
 
@@ -29,7 +38,7 @@ const LINE_LENGTH_MAX = 32_768;
 
 export function jsonFormat(clock: Clock): LineFormat {
   return {
-    request: (view, status) => jsonLine(view, status, clock),
+    request: (view, status, auth) => jsonLine(view, status, clock, auth),
     refused({ connection, method, status, reason }) {
       const start = `{"time":"${isoTime(clock)}","client":${quote(connection.peerAddress)}`;
       const named = method === "" ? "" : `,"method":${quote(method)}`;
@@ -38,12 +47,13 @@ export function jsonFormat(clock: Clock): LineFormat {
   };
 }
 
-function jsonLine(view: RequestView, status: number, clock: Clock): string {
+function jsonLine(view: RequestView, status: number, clock: Clock, auth: AuthRefusal | undefined): string {
   const { connection, consumer, head, route, upstream } = view;
   let line = `{"time":"${isoTime(clock)}","request_id":${quote(requestIdOf(view))},"client":${quote(view.clientAddress)}`;
   line += `,"method":${quote(head.method)},"scheme":"${connection.scheme}","host":${quote(view.host)}`;
   line += `,"path":${quote(hideTokens(view.path))},"protocol":"HTTP/${head.httpVersion}","status":${status}`;
   if (view.reason !== "") line += `,"reason":${quote(view.reason)}`;
+  if (auth) line += `,"auth":${authOf(auth)}`;
   if (route) {
     line += `,"route":${quote(route.id)}`;
     if (route.serviceId !== "") line += `,"service":${quote(route.serviceId)}`;
@@ -66,6 +76,8 @@ function jsonLine(view: RequestView, status: number, clock: Clock): string {
   return `${line}}`;
 }
 
+const authOf = ({ plugin, reason, issuer, kid, detail }: AuthRefusal): string =>
+  JSON.stringify({ plugin, reason, issuer, kid, detail });
 const quote = (text: string): string =>
   JSON.stringify(text.length > LINE_LENGTH_MAX ? text.slice(0, LINE_LENGTH_MAX) : text);
 const millis = (ms: number): number => Math.round(ms * 1000) / 1000;

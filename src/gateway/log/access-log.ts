@@ -6,7 +6,7 @@ import type { Log } from "../../base/log.ts";
 import type { Metrics } from "../../base/metrics.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { TokenPlaces } from "../../plugin/variables/token-places.ts";
-import { jsonFormat, type RefusedRequest, templateFormat } from "./access-log-line.ts";
+import { type AuthRefusal, jsonFormat, type RefusedRequest, templateFormat } from "./access-log-line.ts";
 import { LineSink } from "./access-log-sink.ts";
 
 export interface AccessLogOptions {
@@ -21,8 +21,8 @@ export interface AccessLogOptions {
 }
 
 export interface AccessLog {
-  /** A request that is over. @param status what the client got; 499 when it left before */
-  request(view: RequestView, status: number): void;
+  /** A request that is over. @param status what the client got; 499 when it left before @param auth when it was refused for who calls */
+  request(view: RequestView, status: number, auth?: AuthRefusal): void;
   /** A request that was refused before it was one. */
   refused(request: RefusedRequest): void;
   /** Writes what waits; takes two seconds at most. */
@@ -36,7 +36,7 @@ export function openAccessLog(options: AccessLogOptions): AccessLog | undefined 
   const lines = format === "json" ? jsonFormat(clock) : templateFormat(template, places, clock);
   const sink = new LineSink(options);
   return {
-    request: (view, status) => sink.write(lines.request(view, status)),
+    request: (view, status, auth) => sink.write(lines.request(view, status, auth)),
     refused: (request) => sink.write(lines.refused(request)),
     close: () => sink.close(),
   };

@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { workerArguments } from "../../base/collector.ts";
 import { GatewayError } from "../../base/errors.ts";
 import { makeProbe } from "../../gateway/health-probe.ts";
+import { REFUSALS_MAX, type Refused } from "../../gateway/log/refusals.ts";
 import { openLocalCounters } from "../../plugins/limits/local-counters.ts";
 import { openStates } from "../../runtime/shared-states.ts";
 import { countProbes } from "../../runtime/upstream/upstreams.ts";
@@ -139,6 +140,7 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
       workers: () => supervisor.workers.map((worker) => worker.shown()),
       waitApplied: async (revision, waitMs) => view.applied() >= revision || (await waiters.wait(revision, waitMs)),
       health: async () => mergeHealth(await Promise.allSettled(view.serving.map((worker) => worker.health()))),
+      refusals: async (query) => newest(await Promise.allSettled(view.serving.map((worker) => worker.refusals(query)))),
       entries: () => followed.table.entries(),
       modifyIndexes: () => followed.modifyIndexes(),
       metrics: merged.chunks,
@@ -155,4 +157,10 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
 function workerFile(): string {
   const name = import.meta.url.endsWith(".ts") ? "./worker-main.ts" : "./worker-main.js";
   return fileURLToPath(new URL(name, import.meta.url));
+}
+
+/** @param answers of the workers; one that did not answer says nothing */
+function newest(answers: readonly PromiseSettledResult<readonly Refused[]>[]): readonly Refused[] {
+  const all = answers.flatMap((answer) => (answer.status === "fulfilled" ? answer.value : []));
+  return all.sort((a, b) => b.time - a.time).slice(0, REFUSALS_MAX);
 }

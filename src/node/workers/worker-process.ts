@@ -9,12 +9,13 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import { GatewayError, messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { SeriesPage } from "../../base/metric-pages.ts";
+import type { RefusalQuery, Refused } from "../../gateway/log/refusals.ts";
 import type { Address } from "../../settings/setting-kinds.ts";
 import type { HealthReport } from "../../status/control-server.ts";
 import type { ConfigFacts, WorkerFacts } from "../../status/status-facts.ts";
 import { readFacts } from "./config-wire.ts";
 import { readPages } from "./paged-metrics.ts";
-import { APPLIED, DRAIN, FACTS, FAILED, HEALTH, LISTENING, METRICS, STOP } from "./protocol.ts";
+import { APPLIED, DRAIN, FACTS, FAILED, HEALTH, LISTENING, METRICS, REFUSALS, STOP } from "./protocol.ts";
 import { RECALL } from "./shared-messages.ts";
 
 /** How a process ended. */
@@ -180,6 +181,10 @@ export class WorkerProcess {
 
   health(): Promise<readonly HealthReport[]> {
     return this.channel.call(HEALTH, null, ANSWER_MS);
+  }
+
+  refusals(query: RefusalQuery): Promise<readonly Refused[]> {
+    return this.channel.call(REFUSALS, query, ANSWER_MS);
   }
 
   kill(): void {

@@ -26,7 +26,19 @@ import { openSource } from "../store-source.ts";
 import { writeFacts } from "./config-wire.ts";
 import { openLeasedCounters } from "./leased-counters.ts";
 import { pageMetrics } from "./paged-metrics.ts";
-import { APPLIED, BEGIN, DRAIN, FACTS, FAILED, HEALTH, LISTENING, MAY_LISTEN, METRICS, STOP } from "./protocol.ts";
+import {
+  APPLIED,
+  BEGIN,
+  DRAIN,
+  FACTS,
+  FAILED,
+  HEALTH,
+  LISTENING,
+  MAY_LISTEN,
+  METRICS,
+  REFUSALS,
+  STOP,
+} from "./protocol.ts";
 import { askedProbe } from "./shared-probe.ts";
 import { inheritTable } from "./table-handover.ts";
 import { openSiblings } from "./worker-siblings.ts";
@@ -106,6 +118,7 @@ async function untilAllowed(watcher: Watcher, channel: Channel): Promise<void> {
 function answer(channel: Channel, plane: DataPlane, metrics: Metrics): void {
   channel.onCall(METRICS, pageMetrics(metrics));
   channel.onCall(HEALTH, () => plane.upstreams.healthStatus());
+  channel.onCall(REFUSALS, (query) => plane.server.refusals.find(query));
   channel.onTell(DRAIN, () => plane.server.beginDrain());
   channel.onCall(STOP, async ({ drainMs, quietMs }) => {
     await plane.close(drainMs, quietMs);

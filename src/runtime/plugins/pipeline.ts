@@ -35,7 +35,7 @@ export function consumerPlugins(over: PluginSet): PluginSet | undefined {
 export function compilePipeline(units: PluginSet, ran?: ReadonlySet<PluginUnit>): Pipeline {
   const active = inOrder(units);
   if (active.length === 0) return EMPTY_PIPELINE;
-  const pipeline: MutablePipeline = emptyPhases();
+  const pipeline: MutablePipeline = { ...emptyPhases(), plugins: active };
   for (const unit of active) {
     const phases = unit.phases();
     if (phases.rewrite && ran?.has(unit) !== true) {
@@ -76,6 +76,7 @@ type MutablePipeline = { -readonly [Phase in keyof Pipeline]: Pipeline[Phase][nu
 
 function freeze(made: MutablePipeline): Pipeline {
   return Object.freeze({
+    plugins: Object.freeze(made.plugins),
     rewrite: Object.freeze(made.rewrite),
     toConsumer: Object.freeze(made.toConsumer),
     afterConsumer: Object.freeze(made.afterConsumer),
@@ -88,6 +89,7 @@ function freeze(made: MutablePipeline): Pipeline {
 
 function emptyPhases(): MutablePipeline {
   return {
+    plugins: [],
     rewrite: [],
     toConsumer: [],
     afterConsumer: [],

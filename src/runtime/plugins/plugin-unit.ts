@@ -4,9 +4,9 @@
  */
 import { GatewayError, messageOf } from "../../base/errors.ts";
 import { withDefaults } from "../../base/schema/schema-defaults.ts";
-import type { CompileEnv, NodeEnv, Plugin, PluginPhases, ResourceFacts } from "../../plugin/plugin.ts";
+import type { CompileEnv, NodeEnv, PhaseHandler, Plugin, PluginPhases, ResourceFacts } from "../../plugin/plugin.ts";
 import { bareAnswer } from "../../plugin/plugin-answer.ts";
-import type { UpstreamChoice } from "../routes/route-unit.ts";
+import type { PipelinePlugin, UpstreamChoice } from "../routes/route-unit.ts";
 import { type BlockReason, blockingPlugin, FIRST } from "./blocking-plugin.ts";
 import { applyMeta } from "./plugin-meta.ts";
 import { metaOf, type PluginRegistry } from "./plugin-registry.ts";
@@ -41,14 +41,14 @@ export interface UpstreamHandle {
   close(): void;
 }
 
-export class PluginUnit {
+export class PluginUnit implements PipelinePlugin {
   readonly plugin: Plugin;
+  readonly resource: ResourceFacts;
   /** `_meta.priority` or the plugin's own. */
   readonly priority: number;
   /** Present in merges, so that it hides a lower layer's configuration, but never run. */
   readonly disabled: boolean;
   readonly #conf: unknown;
-  readonly #resource: ResourceFacts;
   readonly #host: PluginHost;
   #phases: PluginPhases | undefined;
   #metadataVersion = 0;
@@ -60,12 +60,16 @@ export class PluginUnit {
       typeof meta["priority"] === "number" && plugin.priority !== FIRST ? meta["priority"] : plugin.priority;
     this.disabled = meta["disable"] === true;
     this.#conf = conf;
-    this.#resource = resource;
+    this.resource = resource;
     this.#host = host;
   }
 
   get isCompiled(): boolean {
     return this.#phases !== undefined;
+  }
+
+  owns(handler: PhaseHandler): boolean {
+    return this.#phases?.rewrite === handler || this.#phases?.access === handler;
   }
 
   /** What it does in each phase. Never throws: a configuration that does not compile answers 500. */
@@ -94,7 +98,7 @@ export class PluginUnit {
     try {
       const references = referencesIn(this.#conf);
       if (references.length === 0 || this.plugin.priority === FIRST) {
-        return compilePlugin(this.plugin, this.#conf, this.#resource, this.#host);
+        return compilePlugin(this.plugin, this.#conf, this.resource, this.#host);
       }
       return openSecretPhases({
         conf: this.#conf,
@@ -103,9 +107,9 @@ export class PluginUnit {
         compile: (conf) => {
           const error = this.#host.registry.check(this.plugin.name, conf, "route");
           if (error !== undefined) throw new GatewayError("CONFIG_INVALID", { message: error });
-          return compilePlugin(this.plugin, conf, this.#resource, this.#host);
+          return compilePlugin(this.plugin, conf, this.resource, this.#host);
         },
-        failed: (reason) => this.#host.failed(this.#resource, this.plugin.name, reason),
+        failed: (reason) => this.#host.failed(this.resource, this.plugin.name, reason),
       });
     } catch (error) {
       return this.#fail(error);
@@ -113,12 +117,12 @@ export class PluginUnit {
   }
 
   #fail(error: unknown): PluginPhases {
-    this.#host.failed(this.#resource, this.plugin.name, messageOf(error));
+    this.#host.failed(this.resource, this.plugin.name, messageOf(error));
     return FAILED_PHASES;
   }
 
   #noteName(): string {
-    return `filter ${this.#resource.kind}/${this.#resource.id}/${this.plugin.name}`;
+    return `filter ${this.resource.kind}/${this.resource.id}/${this.plugin.name}`;
   }
 }
 

@@ -3,14 +3,24 @@
  * Units are frozen in meaning: a changed record makes a new unit, requests under way keep theirs.
  */
 
-import type { PhaseHandler, PhaseResult, PluginPhases } from "../../plugin/plugin.ts";
+import type { PhaseHandler, PhaseResult, Plugin, PluginPhases, ResourceFacts } from "../../plugin/plugin.ts";
 import type { Consumer } from "../../plugin/plugin-consumer.ts";
 import type { RequestView, RouteFacts } from "../../plugin/request-view.ts";
 import type { ResponseView } from "../../plugin/response-view.ts";
 import type { Timeouts, UpstreamUnit } from "../upstream/upstream-unit.ts";
 
+/** One plugin of a pipeline, and the record whose configuration it runs under. */
+export interface PipelinePlugin {
+  readonly plugin: Plugin;
+  readonly resource: ResourceFacts;
+  /** Whether a handler of a pipeline is this plugin's; false once its record was replaced. */
+  owns(handler: PhaseHandler): boolean;
+}
+
 /** Handlers of merged plugins per phase, highest priority first; empty arrays where there is nothing to do. */
 export interface Pipeline {
+  /** Whose handlers these are, in the order in which they run. */
+  readonly plugins: readonly PipelinePlugin[];
   readonly rewrite: readonly PhaseHandler[];
   /** The part of `rewrite` up to the last plugin that authenticates, and the part behind it. */
   readonly toConsumer: readonly PhaseHandler[];
