@@ -12,7 +12,7 @@ import type { ClientConnection } from "./client-connection.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import { failureAnswer, PLUGIN_FAILED } from "./gateway-pages.ts";
 import { isOwnReason } from "./gateway-reasons.ts";
-import type { AuthRefusal } from "./log/access-log-line.ts";
+import type { AuthRefusal } from "./log/access-log.ts";
 import { refusedCall } from "./log/refusals.ts";
 
 /** The pipelines of one request. */

@@ -294,7 +294,7 @@ export class Exchange implements Life {
     if (!this.body.complete) this.body.discard();
     view.sentBytes = reply.sentBytes;
     view.receivedBytes += this.body.received;
-    // Between two phases it is one of the phase before, and the reason tells that it was not the cause.
+    // Between two phases: the last of the phase before; the reason tells that it was not the cause.
     recordOutcome(context, view, status, this, this.#handlers[this.#at - 1]);
     this.body.release();
   }

@@ -50,6 +50,7 @@ export class GatewayMetrics {
   readonly droppedHeaders: Counter;
   readonly fast: Counter;
   readonly general: Counter;
+  readonly http2: Counter;
   readonly handedOver: Counter;
 
   constructor(metrics: Metrics) {
@@ -75,6 +76,7 @@ export class GatewayMetrics {
     const lanes = metrics.counter("jotgate_lane_requests_total", "Requests by the lane that carried them.", ["lane"]);
     this.fast = lanes.child("fast");
     this.general = lanes.child("general");
+    this.http2 = lanes.child("http2");
     this.handedOver = metrics
       .counter("jotgate_lane_handovers_total", "Connections the fast lane handed to the general lane.")
       .child();

@@ -3,7 +3,7 @@
  */
 import { compileIpSet } from "../base/net/ip.ts";
 import { type GatewaySettings, trustedWithUnix } from "../gateway/gateway-settings.ts";
-import type { TlsHostOptions } from "../gateway/tls/tls-host.ts";
+import type { ServerCertificateOptions } from "../gateway/tls/server-certificate.ts";
 import type { Settings } from "../settings/settings.ts";
 
 export function gatewaySettings(settings: Settings, serverHeader: string): Partial<GatewaySettings> {
@@ -40,6 +40,6 @@ export function gatewaySettings(settings: Settings, serverHeader: string): Parti
 }
 
 /** How certificates are made of the records below the prefix. */
-export function tlsOptions({ gateway, prefix }: Settings): TlsHostOptions & { readonly prefix: string } {
+export function tlsOptions({ gateway, prefix }: Settings): ServerCertificateOptions & { readonly prefix: string } {
   return { minVersion: gateway.tls.minVersion, http2: gateway.tls.http2, prefix };
 }

@@ -3,7 +3,7 @@
  * of workers, and for the Admin API.
  */
 import { compileIpSet } from "../base/net/ip.ts";
-import { tlsHostError } from "../gateway/tls/tls-host.ts";
+import { tlsHostError } from "../gateway/tls/server-certificate.ts";
 import { openFields } from "../runtime/field-opener.ts";
 import type { PluginRegistry } from "../runtime/plugins/plugin-registry.ts";
 import type { PluginHost } from "../runtime/plugins/plugin-unit.ts";

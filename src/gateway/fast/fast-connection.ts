@@ -11,7 +11,7 @@ import { recordRefusal } from "../exchange-end.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { BODY_TIMEOUT, pageOf } from "../gateway-pages.ts";
 import type { Lifetime } from "../http/message.ts";
-import { type BodySource, IncomingBody } from "../http/request-body.ts";
+import { type BodySource, DRAIN_BYTES, IncomingBody, LINGER_BYTES, LINGER_MS } from "../http/request-body.ts";
 import { readRequest, refusal } from "../http/request-head.ts";
 import { HeaderScan } from "../http/request-headers.ts";
 import { type DateLine, responseHeadText, statusLine } from "../http/response-text.ts";
@@ -32,9 +32,6 @@ export interface FastContext {
   left(connection: FastConnection): void;
 }
 
-const DRAIN_BYTES = 65_536; // of a body nobody wants: read so much to keep the connection, else close it
-const LINGER_BYTES = 1_048_576; // after the last answer: read so much, so that the answer is not lost to a reset
-const LINGER_MS = 5000;
 const AHEAD_BYTES = 65_536; // of pipelined requests: read so far ahead
 
 /** Between requests, or inside a head. */

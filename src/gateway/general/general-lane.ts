@@ -14,10 +14,9 @@ import { JSON_TYPE, pageOf } from "../gateway-pages.ts";
 import { refusal } from "../http/request-head.ts";
 import { DateLine, responseHeadText } from "../http/response-text.ts";
 import { HTTP2_FAREWELL, isHttp2Preface } from "../http2/http2-farewell.ts";
-import { LateUpgrade } from "./general-late-upgrade.ts";
 import type { GeneralReply } from "./general-reply.ts";
 import { type Expectation, openGeneralExchange } from "./general-request.ts";
-import { handleUpgrade } from "./general-upgrade.ts";
+import { handleUpgrade, WaitingUpgrade } from "./general-upgrade.ts";
 
 /** How often Node looks for heads that are late. */
 const CHECK_MS = 500;
@@ -53,7 +52,7 @@ interface Waiting {
 }
 
 /** What one connection is doing. */
-class Turns {
+class ConnectionQueue {
   latest: GeneralReply | undefined;
   readonly waiting: Waiting[] = [];
   /** Whatever else the connection brings is not looked at. */
@@ -61,7 +60,7 @@ class Turns {
   /** What to say when those before had their answers. */
   fault: Answer | undefined;
   /** What to do then; nothing is read after it. */
-  upgrade: LateUpgrade | undefined;
+  upgrade: WaitingUpgrade | undefined;
   /** Those that are not out yet, in their order. */
   readonly responses: ServerResponse[] = [];
 
@@ -81,7 +80,7 @@ class Lane {
   readonly #context: GatewayContext;
   readonly #connectionOf: ConnectionOf;
   readonly #date: DateLine;
-  readonly #turns = new WeakMap<Duplex, Turns>();
+  readonly #queues = new WeakMap<Duplex, ConnectionQueue>();
 
   constructor(context: GatewayContext, connectionOf: ConnectionOf) {
     this.#context = context;
@@ -111,72 +110,72 @@ class Lane {
     this.server = server;
   }
 
-  #turnsOf(socket: Duplex): Turns {
-    let turns = this.#turns.get(socket);
-    if (!turns) {
-      turns = new Turns();
-      this.#turns.set(socket, turns);
+  #queueOf(socket: Duplex): ConnectionQueue {
+    let queue = this.#queues.get(socket);
+    if (!queue) {
+      queue = new ConnectionQueue();
+      this.#queues.set(socket, queue);
     }
-    return turns;
+    return queue;
   }
 
   #receive(item: Waiting): void {
     const { socket } = item.request;
-    const turns = this.#turnsOf(socket);
-    if (turns.refused || turns.latest?.closes === true) return;
-    if (!turns.busy && turns.waiting.length === 0) {
-      this.#serve(turns, item);
+    const queue = this.#queueOf(socket);
+    if (queue.refused || queue.latest?.isLast === true) return;
+    if (!queue.busy && queue.waiting.length === 0) {
+      this.#serve(queue, item);
       return;
     }
-    turns.waiting.push(item);
-    if (turns.waiting.length >= WAITING_MAX) socket.pause();
+    queue.waiting.push(item);
+    if (queue.waiting.length >= WAITING_MAX) socket.pause();
   }
 
-  #serve(turns: Turns, item: Waiting): void {
+  #serve(queue: ConnectionQueue, item: Waiting): void {
     const { request, response } = item;
     this.#context.metrics.general.inc();
     // A parser error after this head was about this request, which then cannot be read.
     const opened =
-      turns.fault && !request.complete
-        ? turns.fault
+      queue.fault && !request.complete
+        ? queue.fault
         : openGeneralExchange(this.#context, this.#connectionOf(request.socket), item);
     if (opened === undefined) return;
     if ("status" in opened) {
-      this.#refuse(turns, request, response, opened);
+      this.#refuse(queue, request, response, opened);
       return;
     }
-    turns.latest = opened;
-    turns.responses.push(response);
+    queue.latest = opened;
+    queue.responses.push(response);
     response.on("close", () => {
-      turns.responses.splice(turns.responses.indexOf(response), 1);
-      this.#next(turns, request.socket);
+      queue.responses.splice(queue.responses.indexOf(response), 1);
+      this.#next(queue, request.socket);
     });
     opened.exchange?.run();
   }
 
-  #next(turns: Turns, socket: Socket): void {
-    while (!turns.busy) {
-      if (turns.latest?.closes === true) {
+  #next(queue: ConnectionQueue, socket: Socket): void {
+    while (!queue.busy) {
+      if (queue.latest?.isLast === true) {
         // The client was told that nothing follows.
-        turns.refused = true;
-        turns.waiting.length = 0;
+        queue.refused = true;
+        queue.waiting.length = 0;
         return;
       }
-      const item = turns.waiting.shift();
+      const item = queue.waiting.shift();
       if (!item) break;
-      this.#serve(turns, item);
+      this.#serve(queue, item);
     }
-    if (turns.responses.length > 0) return;
-    if (turns.upgrade) this.#upgradeLate(turns, turns.upgrade, socket);
-    else if (turns.fault && !socket.destroyed) this.#refuseRaw(socket, turns.fault);
+    if (queue.responses.length > 0) return;
+    if (queue.upgrade) this.#upgradeWaiting(queue, queue.upgrade, socket);
+    else if (queue.fault && !socket.destroyed) this.#refuseRaw(socket, queue.fault);
     else if (socket.isPaused()) socket.resume();
   }
 
   /** Answers a request that never becomes an exchange; the connection is not trusted with another one. */
-  #refuse(turns: Turns, request: IncomingMessage, response: ServerResponse, answer: Answer): void {
-    turns.refused = true;
-    turns.waiting.length = 0;
-    turns.fault = undefined;
+  #refuse(queue: ConnectionQueue, request: IncomingMessage, response: ServerResponse, answer: Answer): void {
+    queue.refused = true;
+    queue.waiting.length = 0;
+    queue.fault = undefined;
     this.#record(answer, request.socket, request.method ?? "");
     const body = pageOf(answer.status);
     const headers = ["Server", this.#context.settings.serverHeader, ...answer.headers, "Connection", "close"];
@@ -185,33 +184,33 @@ class Lane {
   }
 
   #clientError(error: Error, socket: Duplex): void {
-    const turns = this.#turnsOf(socket);
-    if (turns.refused) return;
-    turns.refused = true;
+    const queue = this.#queueOf(socket);
+    if (queue.refused) return;
+    queue.refused = true;
     const fault: ParserError = error; // Node adds these members
     const answer = readClientError(fault);
-    const { latest } = turns;
+    const { latest } = queue;
     if (!socket.writable || fault.code === "ECONNRESET") socket.destroy();
     else if (!latest && isHttp2Preface(fault.rawPacket)) this.#refuseHttp2(socket, answer);
-    else if (!latest || turns.responses.length === 0) this.#refuseRaw(socket, answer);
-    else if (turns.busy && turns.waiting.length === 0 && !latest.bodyComplete) {
-      latest.stopReading();
+    else if (!latest || queue.responses.length === 0) this.#refuseRaw(socket, answer);
+    else if (queue.busy && queue.waiting.length === 0 && !latest.bodyComplete) {
+      latest.bodyIsUnreadable();
       latest.exchange?.refuse(answer);
-    } else if (latest.closes) latest.stopReading();
-    else turns.fault = answer;
+    } else if (latest.isLast) latest.bodyIsUnreadable();
+    else queue.fault = answer;
   }
 
   #upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
-    const turns = this.#turnsOf(socket);
-    const isFree = turns.responses.length === 0 && turns.waiting.length === 0 && !turns.refused;
+    const queue = this.#queueOf(socket);
+    const isFree = queue.responses.length === 0 && queue.waiting.length === 0 && !queue.refused;
     if (isFree) handleUpgrade(this.#context, this.server, this.#connectionOf(socket), request, socket, head);
-    else turns.upgrade = new LateUpgrade(request, socket, head, () => turns.responses[0]);
+    else queue.upgrade = new WaitingUpgrade(request, socket, head, () => queue.responses[0]);
   }
 
-  #upgradeLate(turns: Turns, late: LateUpgrade, socket: Socket): void {
-    turns.upgrade = undefined;
-    const early = late.release();
-    if (early) handleUpgrade(this.#context, this.server, this.#connectionOf(socket), late.request, socket, early);
+  #upgradeWaiting(queue: ConnectionQueue, waiting: WaitingUpgrade, socket: Socket): void {
+    queue.upgrade = undefined;
+    const early = waiting.release();
+    if (early) handleUpgrade(this.#context, this.server, this.#connectionOf(socket), waiting.request, socket, early);
   }
 
   #refuseRaw(socket: Duplex, answer: Answer): void {

@@ -10,16 +10,11 @@ import type { GatewayContext } from "../gateway-context.ts";
 import { BODY_TIMEOUT } from "../gateway-pages.ts";
 import { lineBytes } from "../http/head-limits.ts";
 import type { Framing, Lifetime } from "../http/message.ts";
-import type { BodySource, IncomingBody } from "../http/request-body.ts";
+import { type BodySource, DRAIN_BYTES, type IncomingBody, LINGER_BYTES, LINGER_MS } from "../http/request-body.ts";
 import type { Reply } from "../reply.ts";
 import { Deadline } from "../timer-wheel.ts";
 import type { Deferred } from "../write-scheduler.ts";
 
-/** What is left of a body may be this long for the connection to be kept; more is cheaper to refuse. */
-const DRAIN_BYTES = 65_536;
-/** After an early answer so much is read and thrown away, so that the answer reaches a client that still sends. */
-const LINGER_BYTES = 1_048_576;
-const LINGER_MS = 5000;
 /** Chunks below are held for a moment, so that head and a small body leave in one write. */
 const HELD_BYTES = 16_384;
 /** Status line, Date and the empty line, about. */
@@ -70,7 +65,7 @@ export class GeneralReply implements Reply, BodySource, Deferred {
   }
 
   /** The client asked that nothing follows, or was told so. */
-  get closes(): boolean {
+  get isLast(): boolean {
     return this.#close || !this.#response.shouldKeepAlive;
   }
 
@@ -81,7 +76,7 @@ export class GeneralReply implements Reply, BodySource, Deferred {
   }
 
   /** The rest of the request cannot be read: what is said now is the last. */
-  stopReading(): void {
+  bodyIsUnreadable(): void {
     this.#unreadable = true;
     this.#endLinger?.();
   }

@@ -25,6 +25,12 @@ export interface BodySink {
 
 type Waiter = () => void;
 
+/** Of a body nobody wants so much is read to keep the connection; with more it is closed. */
+export const DRAIN_BYTES = 65_536;
+/** After the last answer so much is read and thrown away, for so long, so that the answer is not lost to a reset. */
+export const LINGER_BYTES = 1_048_576;
+export const LINGER_MS = 5000;
+
 const EMPTY = Buffer.alloc(0);
 /** Bytes per millisecond below which a body is slow. */
 const SLOWEST = 16.384;

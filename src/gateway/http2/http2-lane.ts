@@ -2,7 +2,6 @@
  * HTTP/2 for connections of the TLS listener that agreed on it: all sessions of the gateway, begun and drained together.
  */
 import type { TLSSocket } from "node:tls";
-import type { Metrics } from "../../base/metrics.ts";
 import type { ClientConnection } from "../client-connection.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { Http2Session } from "./http2-session.ts";
@@ -17,12 +16,9 @@ export interface Http2Lane {
   drain(): void;
 }
 
-export function openHttp2Lane(context: GatewayContext, metrics: Metrics): Http2Lane {
+export function openHttp2Lane(context: GatewayContext): Http2Lane {
   const sessions = new Set<Http2Session>();
-  const requests = metrics
-    .counter("jotgate_lane_requests_total", "Requests by the lane that carried them.", ["lane"])
-    .child("http2");
-  const received = (): void => requests.inc();
+  const received = (): void => context.metrics.http2.inc();
   return {
     get count() {
       return sessions.size;

@@ -15,7 +15,12 @@ import type { Ssl } from "../../model/secret.ts";
 import { isRemnant, type SslListener } from "../../runtime/certificates.ts";
 import { referencesIn, type SecretSource, SecretUsers, withSecrets } from "../../runtime/plugins/secret-source.ts";
 import { openProblems, type Problem, type Problems } from "../../runtime/problems.ts";
-import { closedTlsHost, compileTlsHost, type TlsHost, type TlsHostOptions } from "./tls-host.ts";
+import {
+  closedServerCertificate,
+  compileServerCertificate,
+  type ServerCertificate,
+  type ServerCertificateOptions,
+} from "./server-certificate.ts";
 import { TlsNames } from "./tls-names.ts";
 
 /** The part of the live configuration that has the records, private keys already decrypted. */
@@ -26,7 +31,7 @@ export interface SslSource {
   onSslChange(listener: SslListener): () => void;
 }
 
-export interface TlsCertificatesOptions extends TlsHostOptions {
+export interface TlsCertificatesOptions extends ServerCertificateOptions {
   readonly source: SslSource;
   readonly secrets: SecretSource;
   /** Of the store, for the keys of problems. */
@@ -38,7 +43,7 @@ export interface TlsCertificatesOptions extends TlsHostOptions {
 
 export interface TlsCertificates {
   /** @param name a server name or host in lower case, without a dot at its end */
-  find(name: string): TlsHost | undefined;
+  find(name: string): ServerCertificate | undefined;
   /** Whether any record asks clients for certificates. */
   readonly verifiesClients: boolean;
   /** What is wrong with records, beyond what the live configuration lists. */
@@ -60,7 +65,7 @@ interface Entry {
   readonly id: string;
   value: Ssl;
   /** Compiled from the newest value that could be; closed while there is none and the record verifies clients. */
-  host: TlsHost | undefined;
+  certificate: ServerCertificate | undefined;
   references: readonly string[];
   release: () => void;
   /** Counts what makes values under way worthless. */
@@ -81,7 +86,7 @@ class Certificates implements TlsCertificates {
     this.#options = options;
     this.#secrets = new SecretUsers(options.secrets);
     this.#problems = openProblems(log, clock);
-    this.#names = new TlsNames((name, hosts) => this.#noteClaims(name, hosts));
+    this.#names = new TlsNames((name, claimants) => this.#noteClaims(name, claimants));
     metrics.gaugeOf(
       "jotgate_tls_certificate_expiry_seconds",
       "When the certificate served for a name ends, in seconds since 1970; the 1,000 names that end first.",
@@ -97,7 +102,7 @@ class Certificates implements TlsCertificates {
     return this.#verifying > 0;
   }
 
-  find(name: string): TlsHost | undefined {
+  find(name: string): ServerCertificate | undefined {
     return this.#names.find(name);
   }
 
@@ -129,7 +134,7 @@ class Certificates implements TlsCertificates {
     }
     const { cert, key, certs, keys, client } = ssl;
     const references = referencesIn({ cert, key, certs, keys, client });
-    const entry = before ?? { id, value: ssl, host: undefined, references, release: nothing, turn: 0 };
+    const entry = before ?? { id, value: ssl, certificate: undefined, references, release: nothing, turn: 0 };
     entry.value = ssl;
     entry.references = references;
     entry.release = references.length === 0 ? nothing : this.#secrets.use(references, () => this.#refresh(entry));
@@ -171,27 +176,27 @@ class Certificates implements TlsCertificates {
       // True: a copy with texts in place of references has the same shape, unless a secret is no text.
       const ssl = (values.size === 0 ? entry.value : withSecrets(entry.value, values)) as Ssl;
       for (const value of values.values()) if (typeof value !== "string") throw new TypeError("a secret is no text");
-      this.#serve(entry, compileTlsHost(entry.id, ssl, this.#options));
+      this.#serve(entry, compileServerCertificate(entry.id, ssl, this.#options));
       this.#problems.clear(this.#keyOf(entry.id), "record");
     } catch (error) {
       this.#report(entry, messageOf(error));
     }
   }
 
-  #serve(entry: Entry, host: TlsHost | undefined): void {
-    const before = entry.host;
-    entry.host = host;
+  #serve(entry: Entry, certificate: ServerCertificate | undefined): void {
+    const before = entry.certificate;
+    entry.certificate = certificate;
     // In this order, so that a name both have is never without a certificate.
-    if (host) this.#names.add(host);
+    if (certificate) this.#names.add(certificate);
     if (before) this.#names.remove(before);
-    this.#verifying += Number(host?.client !== undefined) - Number(before?.client !== undefined);
+    this.#verifying += Number(certificate?.client !== undefined) - Number(before?.client !== undefined);
   }
 
   /** Nothing of the record serves: another record must not serve its names without what it demands. @returns whether it is so */
   #closeUnserved(entry: Entry): boolean {
-    if (entry.host?.server !== undefined) return false;
+    if (entry.certificate?.server !== undefined) return false;
     const closes = entry.value.client !== undefined;
-    this.#serve(entry, closes ? closedTlsHost(entry.id, entry.value) : undefined);
+    this.#serve(entry, closes ? closedServerCertificate(entry.id, entry.value) : undefined);
     return closes;
   }
 
@@ -201,12 +206,12 @@ class Certificates implements TlsCertificates {
     this.#problems.set(this.#keyOf(entry.id), "record", revision, closes ? `${reason}${CLOSES}` : reason, closes);
   }
 
-  #noteClaims(name: string, hosts: readonly TlsHost[]): void {
+  #noteClaims(name: string, claimants: readonly ServerCertificate[]): void {
     const { revision } = this.#options.source;
-    for (const host of hosts) {
-      const key = this.#keyOf(host.id);
-      const first = hosts[0]?.id;
-      if (first === undefined || first === host.id) this.#problems.clear(key, `duplicate ${name}`);
+    for (const certificate of claimants) {
+      const key = this.#keyOf(certificate.id);
+      const first = claimants[0]?.id;
+      if (first === undefined || first === certificate.id) this.#problems.clear(key, `duplicate ${name}`);
       else this.#problems.set(key, `duplicate ${name}`, revision, `sni ${name}: ssl ${first} comes first`);
     }
   }
@@ -217,9 +222,10 @@ class Certificates implements TlsCertificates {
 
   #expiries(): readonly Sample[] {
     const first = new Map<string, number>();
-    for (const { host } of this.#entries.values()) {
-      if (host?.server)
-        for (const name of host.names) if (this.#names.first(name) === host) first.set(name, host.expiresMs);
+    for (const { certificate } of this.#entries.values()) {
+      if (certificate?.server)
+        for (const name of certificate.names)
+          if (this.#names.first(name) === certificate) first.set(name, certificate.expiresMs);
     }
     const soonest = [...first].sort((one, other) => one[1] - other[1]).slice(0, EXPIRY_NAMES_MAX);
     return soonest.map(([name, expiresMs]) => ({ labels: [name], value: Math.floor(expiresMs / 1000) }));

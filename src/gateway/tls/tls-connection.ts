@@ -7,8 +7,8 @@
 import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
 import type { Answer } from "../../plugin/plugin-answer.ts";
 import { pageAnswer } from "../gateway-pages.ts";
+import type { ClientRules } from "./server-certificate.ts";
 import type { TlsCertificates } from "./tls-certificates.ts";
-import type { ClientRules } from "./tls-host.ts";
 
 /** A client certificate that was verified in the handshake. */
 export interface ClientProof {

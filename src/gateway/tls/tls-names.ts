@@ -3,7 +3,7 @@
  * Promise: a wildcard stands for one label and no more; when records claim the same name, all nodes choose the same one.
  * Source: docs/spec/resources.md "SSL"; APISIX 3.18's ssl/router/radixtree_sni.lua, where `*st.com` is a wildcard, too.
  */
-import type { TlsHost } from "./tls-host.ts";
+import type { ServerCertificate } from "./server-certificate.ts";
 
 /** What decides between records that claim the same name. */
 export interface NameClaim {
@@ -14,9 +14,9 @@ export interface NameClaim {
 }
 
 /** Told when the claims on a name have changed. @param hosts the one that serves first; empty when nobody claims it */
-export type NameListener<Host extends NameClaim = TlsHost> = (name: string, hosts: readonly Host[]) => void;
+export type NameListener<Host extends NameClaim = ServerCertificate> = (name: string, hosts: readonly Host[]) => void;
 
-export class TlsNames<Host extends NameClaim = TlsHost> {
+export class TlsNames<Host extends NameClaim = ServerCertificate> {
   readonly #exact = new Map<string, readonly Host[]>();
   /** By what stands behind the asterisk. */
   readonly #wildcards = new Map<string, readonly Host[]>();

@@ -10,6 +10,7 @@ import type { Counter, Metrics } from "../../base/metrics.ts";
 import { ClientConnection } from "../client-connection.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { Timed } from "../timer-wheel.ts";
+import type { ServerCertificate } from "./server-certificate.ts";
 import type { TlsCertificates } from "./tls-certificates.ts";
 import {
   ALERT_DECODE_ERROR,
@@ -20,33 +21,32 @@ import {
   readClientHello,
 } from "./tls-client-hello.ts";
 import { readClientProof, TlsConnection } from "./tls-connection.ts";
-import type { TlsHost } from "./tls-host.ts";
 
 /** Serves a connection whose handshake is done. */
-export type ServeSocket = (socket: TLSSocket, connection: ClientConnection) => void;
+export type TlsHandOff = (socket: TLSSocket, connection: ClientConnection) => void;
 
-export interface TlsFrontOptions {
+export interface TlsHandshakesOptions {
   readonly context: GatewayContext;
   readonly certificates: TlsCertificates;
   /** Assumed for clients that send no name. */
   readonly fallbackSni: string | undefined;
   readonly metrics: Metrics;
-  readonly http1: ServeSocket;
-  readonly http2: ServeSocket;
+  readonly http1: TlsHandOff;
+  readonly http2: TlsHandOff;
 }
 
 const RESULTS = ["ok", "failed", "broken", "no_name", "unknown_name", "timeout", "closed", "too_many"] as const;
 type Result = (typeof RESULTS)[number];
 
-export class TlsFront {
-  readonly #options: TlsFrontOptions;
+export class TlsHandshakes {
+  readonly #options: TlsHandshakesOptions;
   readonly #results: Readonly<Record<Result, Counter>>;
   /** By both ends' addresses: Node's TLS server tells of its own sockets only. */
   readonly #pending = new Map<string, Handshake>();
-  /** Records whose events are heard. */
-  readonly #heard = new WeakSet<Server>();
+  /** Records whose events are listened to. */
+  readonly #listened = new WeakSet<Server>();
 
-  constructor(options: TlsFrontOptions) {
+  constructor(options: TlsHandshakesOptions) {
     this.#options = options;
     const family = options.metrics.counter("jotgate_tls_handshakes_total", "TLS handshakes by result.", ["result"]);
     // True: one child per member of RESULTS.
@@ -80,16 +80,16 @@ export class TlsFront {
       this.refuse(handshake, "no_name", ALERT_MISSING_EXTENSION);
       return;
     }
-    const host = certificates.find(normaliseServerName(name));
-    if (!host?.server) {
+    const certificate = certificates.find(normaliseServerName(name));
+    if (!certificate?.server) {
       this.refuse(handshake, "unknown_name", ALERT_UNRECOGNIZED_NAME);
       return;
     }
     handshake.serverName = serverName;
     handshake.name = normaliseServerName(name);
-    this.#hear(host, host.server);
+    this.#listen(certificate, certificate.server);
     handshake.socket.allowHalfOpen = false; // who leaves inside the handshake is gone
-    host.server.emit("connection", handshake.socket);
+    certificate.server.emit("connection", handshake.socket);
   }
 
   /** @param last sent before the connection is closed */
@@ -99,15 +99,15 @@ export class TlsFront {
     socket.end(last, () => socket.destroy());
   }
 
-  late(handshake: Handshake): void {
+  timedOut(handshake: Handshake): void {
     this.#end(handshake, "timeout");
     handshake.socket.destroy();
   }
 
-  #hear(host: TlsHost, server: Server): void {
-    if (this.#heard.has(server)) return;
-    this.#heard.add(server);
-    server.on("secureConnection", (socket) => this.#secured(host, socket));
+  #listen(certificate: ServerCertificate, server: Server): void {
+    if (this.#listened.has(server)) return;
+    this.#listened.add(server);
+    server.on("secureConnection", (socket) => this.#secured(certificate, socket));
     server.on("tlsClientError", (_error, socket) => {
       const handshake = this.#pending.get(keyOf(socket));
       if (handshake) this.#end(handshake, "failed");
@@ -115,10 +115,10 @@ export class TlsFront {
     });
   }
 
-  #secured(host: TlsHost, socket: TLSSocket): void {
+  #secured(certificate: ServerCertificate, socket: TLSSocket): void {
     const handshake = this.#pending.get(keyOf(socket));
-    const told = typeof socket.servername === "string" ? normaliseServerName(socket.servername) : undefined;
-    if (!handshake || handshake.serverName !== told) {
+    const sentName = typeof socket.servername === "string" ? normaliseServerName(socket.servername) : undefined;
+    if (!handshake || handshake.serverName !== sentName) {
       // The hello was read in two ways, so the certificate may be the wrong one.
       if (handshake) this.#end(handshake, "broken");
       socket.destroy();
@@ -128,9 +128,9 @@ export class TlsFront {
     socket.disableRenegotiation();
     socket.allowHalfOpen = true; // as on the plain listener: who has sent a request may end its side
     const { certificates, context, http1, http2 } = this.#options;
-    const proof = host.client && readClientProof(socket);
+    const proof = certificate.client && readClientProof(socket);
     const tls = new TlsConnection(certificates, handshake.name, proof);
-    const connection = new ClientConnection(socket, "https", context.settings, told, tls);
+    const connection = new ClientConnection(socket, "https", context.settings, sentName, tls);
     if (socket.alpnProtocol === "h2") http2(socket, connection);
     else http1(socket, connection);
   }
@@ -149,7 +149,7 @@ function keyOf(socket: Socket): string {
   return `${socket.remoteAddress} ${socket.remotePort} ${socket.localAddress} ${socket.localPort}`;
 }
 
-/** What somebody who speaks plain HTTP is told. */
+/** What somebody who speaks plain HTTP is sentName. */
 const PLAIN_HTTP_BODY = '{"error_msg":"400 The plain HTTP request was sent to HTTPS port"}\n';
 const PLAIN_HTTP =
   "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n" +
@@ -160,18 +160,18 @@ class Handshake extends Timed {
   readonly socket: Socket;
   serverName: string | undefined = undefined;
   name = "";
-  readonly #front: TlsFront;
+  readonly #handshakes: TlsHandshakes;
   #held: Buffer | undefined;
 
-  constructor(key: string, socket: Socket, front: TlsFront) {
+  constructor(key: string, socket: Socket, handshakes: TlsHandshakes) {
     super();
     this.key = key;
     this.socket = socket;
-    this.#front = front;
+    this.#handshakes = handshakes;
   }
 
   override onDeadline(): void {
-    this.#front.late(this);
+    this.#handshakes.timedOut(this);
   }
 
   /** Collects until the hello is complete, then puts all bytes back. */
@@ -199,11 +199,11 @@ class Handshake extends Timed {
     socket.off("end", this.#ended);
     if (hello.kind !== "complete") {
       const isText = (held[0] as number) >= 0x41;
-      this.#front.refuse(this, "broken", isText ? PLAIN_HTTP : ALERT_DECODE_ERROR);
+      this.#handshakes.refuse(this, "broken", isText ? PLAIN_HTTP : ALERT_DECODE_ERROR);
       return;
     }
     this.#held = undefined;
     socket.unshift(held);
-    this.#front.begin(this, hello.serverName);
+    this.#handshakes.begin(this, hello.serverName);
   };
 }

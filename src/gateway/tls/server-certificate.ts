@@ -16,7 +16,7 @@ import { normaliseServerName } from "./tls-client-hello.ts";
 
 export type TlsVersion = "TLSv1.2" | "TLSv1.3";
 
-export interface TlsHostOptions {
+export interface ServerCertificateOptions {
   /** Oldest version accepted; records can only narrow it. */
   readonly minVersion: TlsVersion;
   /** Whether HTTP/2 is offered. */
@@ -33,7 +33,7 @@ export interface ClientRules {
   skips(path: string): boolean;
 }
 
-export interface TlsHost {
+export interface ServerCertificate {
   /** Id of the record. */
   readonly id: string;
   /** Normalised, each once. */
@@ -45,12 +45,12 @@ export interface TlsHost {
   readonly server: Server | undefined;
 }
 
-export interface OpenTlsHost extends TlsHost {
+export interface OpenServerCertificate extends ServerCertificate {
   readonly server: Server;
 }
 
 /** Holds the names of a record that verifies clients and cannot be used, so that no other record serves them without. */
-export function closedTlsHost(id: string, ssl: Ssl): TlsHost {
+export function closedServerCertificate(id: string, ssl: Ssl): ServerCertificate {
   const client: ClientRules = { depth: 0, authorities: new Set(), skips: () => false };
   return Object.freeze({ id, names: namesOf(ssl), client, expiresMs: 0, server: undefined });
 }
@@ -66,7 +66,11 @@ const HANDSHAKE_TIMEOUT_MS = 120_000;
  * @param ssl of type server, its references resolved
  * @throws GatewayError RECORD_INVALID that says which member is wrong
  */
-export function compileTlsHost(id: string, ssl: Ssl, options: TlsHostOptions): OpenTlsHost {
+export function compileServerCertificate(
+  id: string,
+  ssl: Ssl,
+  options: ServerCertificateOptions,
+): OpenServerCertificate {
   const pairs = readPairs(ssl);
   const names = namesOf(ssl);
   if (names.length === 0) throw invalid("it has no sni");
@@ -94,7 +98,7 @@ export function compileTlsHost(id: string, ssl: Ssl, options: TlsHostOptions): O
  * Why a record of type server could not be compiled, found without making what serves it. Nothing is said of what stands
  * in references, nor of pairs where the record comes without its `cert`.
  */
-export function tlsHostError(value: StoredValue, { minVersion }: TlsHostOptions): string | undefined {
+export function tlsHostError(value: StoredValue, { minVersion }: ServerCertificateOptions): string | undefined {
   const ssl = value as Ssl; // true: it passed the schema
   if (ssl.type === "client" || ssl.status === 0) return undefined;
   try {
