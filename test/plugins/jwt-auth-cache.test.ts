@@ -6,7 +6,8 @@ import { makeEnv, metricValue, runPhases } from "../../src/plugin/testkit/testki
 import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import type { JwtCredential } from "../../src/plugins/jwt-auth/credential.ts";
 import { jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
-import { TokenCache, VerifiedToken } from "../../src/plugins/jwt-auth/token-cache.ts";
+import { VerifiedToken } from "../../src/plugins/jwt-auth/verified-token.ts";
+import { TokenCache } from "../../src/plugins/shared/token-cache.ts";
 import { keyOf, makeToken, SECRET } from "../support/jwt.ts";
 import { openJwtNode } from "../support/jwt-auth.ts";
 import { runs } from "../support/long-run.ts";
@@ -164,11 +165,12 @@ describe("what is remembered", () => {
     const env = makeEnv();
     const credential = { current: true, key: "k" } as Credential<JwtCredential>;
     const table: CredentialTable<JwtCredential> = { get: () => credential, resolvePending: () => undefined, size: 1 };
-    const few = new TokenCache(table, env.metrics, { entries: 10, bytes: 1_000_000 });
-    for (let i = 0; i < 100; i++) few.remember(`t${i}`, "key", new VerifiedToken(credential, {}));
+    const few = new TokenCache(env.metrics, { entries: 10, bytes: 1_000_000 });
+    for (let i = 0; i < 100; i++) few.remember(`t${i}`, "key", new VerifiedToken(table, credential, {}));
     expect(few.size).toBe(10);
-    const small = new TokenCache(table, env.metrics, { entries: 1000, bytes: 100_000 });
-    for (let i = 0; i < 100; i++) small.remember(`${i}`.padStart(5000, "x"), "key", new VerifiedToken(credential, {}));
+    const small = new TokenCache(env.metrics, { entries: 1000, bytes: 100_000 });
+    for (let i = 0; i < 100; i++)
+      small.remember(`${i}`.padStart(5000, "x"), "key", new VerifiedToken(table, credential, {}));
     expect(small.size).toBe(4);
     expect(await metricValue(env, "jotgate_token_cache_bytes")).toBeLessThanOrEqual(100_000);
   });
@@ -196,7 +198,7 @@ test("with any history of changes, a node with a warm cache answers as a fresh o
       const held = routes.map((conf) => env.compile(plugin, conf));
       const states = makeEnv().states;
       const fresh = routes.map((conf) => plugin.compile({ ...DEFAULTS, ...conf }, { ...env, states }));
-      const { cache } = states.hold<{ cache: TokenCache }>("jwt-auth/tokens", notMade).state;
+      const { cache } = states.hold<{ cache: TokenCache }>("tokens", notMade).state;
       let jack: Record<string, unknown> | undefined = { key: "jack-key", secret: SECRET };
       const put = () => {
         if (jack) env.setConsumer({ username: "jack", auth: { "jwt-auth": jack } });

@@ -21,6 +21,10 @@ export type Claims = Readonly<Record<string, unknown>>;
 export interface ParsedToken {
   /** The header's `alg`; undefined unless it is a string. */
   readonly algorithm: string | undefined;
+  /** The header's `typ` in lower case without `application/`; "" where it has none, undefined where it is no text. */
+  readonly type: string | undefined;
+  /** The header's `kid`, whatever it is. */
+  readonly keyId: unknown;
   readonly payload: Claims;
   /** What the signature is over. */
   readonly signingInput: string;
@@ -31,8 +35,7 @@ export interface ParsedToken {
 /** @returns undefined for a text that is no well-formed token. */
 export type ParseToken = (text: string) => ParsedToken | undefined;
 
-interface Header {
-  readonly algorithm: string | undefined;
+interface Header extends Pick<ParsedToken, "algorithm" | "type" | "keyId"> {
   readonly acceptable: boolean;
 }
 
@@ -56,7 +59,8 @@ export function openTokenParser(): ParseToken {
     const payload = payloadBytes && parseObject(payloadBytes);
     if (!payload) return undefined;
     const signature = decodePart(text.slice(second + 1)) ?? NO_SIGNATURE;
-    return { algorithm: header.algorithm, payload, signingInput: text.slice(0, second), signature };
+    const { algorithm, type, keyId } = header;
+    return { algorithm, type, keyId, payload, signingInput: text.slice(0, second), signature };
   };
 }
 
@@ -74,7 +78,7 @@ function decodePart(part: string): Buffer | undefined {
   return bytes.length > 0 && bytes.toString("base64url") === part ? bytes : undefined;
 }
 
-const REFUSED: Header = Object.freeze({ algorithm: undefined, acceptable: false });
+const REFUSED: Header = Object.freeze({ algorithm: undefined, type: undefined, keyId: undefined, acceptable: false });
 
 function readHeader(part: string): Header {
   const bytes = decodePart(part);
@@ -83,8 +87,25 @@ function readHeader(part: string): Header {
   // No extension is understood here, so every critical one is unknown (RFC 7515 section 4.1.11, RFC 7797).
   if (Object.hasOwn(header, "crit") || Object.hasOwn(header, "zip")) return REFUSED;
   if (Object.hasOwn(header, "b64") && header["b64"] !== true) return REFUSED;
-  const algorithm = Object.hasOwn(header, "alg") ? header["alg"] : undefined;
-  return Object.freeze({ algorithm: typeof algorithm === "string" ? algorithm : undefined, acceptable: true });
+  const own = (name: string): unknown => (Object.hasOwn(header, name) ? header[name] : undefined);
+  const [algorithm, type = ""] = [own("alg"), own("typ")];
+  return Object.freeze({
+    algorithm: typeof algorithm === "string" ? algorithm : undefined,
+    type: typeof type === "string" ? type.toLowerCase().replace(/^application\//, "") : undefined,
+    keyId: own("kid"),
+    acceptable: true,
+  });
+}
+
+/** The same claims, which nobody can edit any more: they are handed to other plugins and to later requests. */
+export function freezeClaims(claims: Claims): Claims {
+  freeze(claims);
+  return claims;
+}
+
+function freeze(value: object): void {
+  Object.freeze(value);
+  for (const member of Object.values(value)) if (typeof member === "object" && member !== null) freeze(member);
 }
 
 /** A JSON object in UTF-8 without repeated members, `__proto__` or depth beyond 64; undefined for anything else. */

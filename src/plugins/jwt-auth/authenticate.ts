@@ -6,18 +6,19 @@
  */
 import { randomBytes } from "node:crypto";
 import { HmacKey } from "../../base/jose/algorithms.ts";
-import type { Claims, ParsedToken, ParseToken } from "../../base/jose/token.ts";
+import { freezeClaims, type ParsedToken, type ParseToken } from "../../base/jose/token.ts";
 import { attachConsumer, type Refusals } from "../../plugin/caller-identity.ts";
 import type { PhaseHandler, PhaseResult } from "../../plugin/plugin.ts";
 import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { CredentialTable } from "../../plugin/plugin-consumer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import { type Revocations, revocationOf } from "../../plugin/revocations.ts";
+import type { TokenCache } from "../shared/token-cache.ts";
 import { type ClaimRules, checkClaims } from "./claims.ts";
 import type { JwtCredential } from "./credential.ts";
 import type { Outcomes, Refusal } from "./outcomes.ts";
-import { type TokenCache, VerifiedToken } from "./token-cache.ts";
 import type { TakeToken } from "./token-source.ts";
+import { VerifiedToken } from "./verified-token.ts";
 
 export interface AuthenticationParts {
   readonly table: CredentialTable<JwtCredential>;
@@ -71,7 +72,7 @@ export function compileAuthentication(parts: AuthenticationParts): PhaseHandler 
     if (parsed.algorithm !== data.algorithm) return refuse(view, "wrong_algorithm");
     const keyUntil = keyUntilOf(data, parsed, parts.nowMs() / 1000);
     if (keyUntil === 0) return refuse(view, "bad_signature");
-    const verified = new VerifiedToken(credential, freezeDeep(parsed.payload), keyUntil);
+    const verified = new VerifiedToken(table, credential, freezeClaims(parsed.payload), keyUntil);
     const failure = settle(view, token, verified);
     if (failure !== undefined) return refuse(view, failure);
     cache.remember(token, keyClaim, verified);
@@ -81,7 +82,7 @@ export function compileAuthentication(parts: AuthenticationParts): PhaseHandler 
   return (view): PhaseResult => {
     const token = take(view);
     if (token === undefined) return refuse(view, "missing");
-    const known = cache.get(token, keyClaim);
+    const known = cache.get<VerifiedToken>(token, keyClaim);
     if (known) {
       const failure = settle(view, token, known);
       return failure === undefined ? undefined : refuse(view, failure);
@@ -111,15 +112,4 @@ function keyUntilOf(
     if (nowSeconds < one.notAfter && one.verifier.verify(signingInput, signature)) return one.notAfter;
   }
   return 0;
-}
-
-/** The payload is handed to other plugins and to later requests with the same token: nobody may edit it. */
-function freezeDeep(claims: Claims): Claims {
-  freeze(claims);
-  return claims;
-}
-
-function freeze(value: object): void {
-  Object.freeze(value);
-  for (const member of Object.values(value)) if (typeof member === "object" && member !== null) freeze(member);
 }

@@ -4,16 +4,15 @@
  * Promise: routes with the same configuration share one compiled authentication. Source: docs/spec/jwt-auth.md.
  */
 import { type Static, Type } from "typebox";
-import { openTokenParser, type ParseToken } from "../../base/jose/token.ts";
 import { openRefusals } from "../../plugin/caller-identity.ts";
 import { Defaulted } from "../../plugin/defaulted.ts";
-import { type CompileEnv, definePlugin, type NodeEnv, type PhaseHandler, type Plugin } from "../../plugin/plugin.ts";
+import { type CompileEnv, definePlugin, type PhaseHandler, type Plugin } from "../../plugin/plugin.ts";
+import { holdTokens } from "../shared/token-cache.ts";
 import { compileAuthentication } from "./authenticate.ts";
 import { compileClaimRules } from "./claims.ts";
 import { type JwtCredential, jwtCredential } from "./credential.ts";
 import { openOutcomes } from "./outcomes.ts";
 import { openSignApi } from "./sign.ts";
-import { TokenCache } from "./token-cache.ts";
 import { compileTokenSource } from "./token-source.ts";
 
 const RouteConf = Type.Object({
@@ -89,21 +88,4 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): Authentication {
     nowMs: () => env.clock.nowMs(),
   });
   return { rewrite, close: tokens.release };
-}
-
-interface Tokens {
-  readonly parse: ParseToken;
-  readonly cache: TokenCache;
-}
-
-/** What all jwt-auth configurations of this process share. */
-function holdTokens(env: NodeEnv): { readonly state: Tokens; release(): void } {
-  return env.states.hold(
-    "jwt-auth/tokens",
-    () => ({
-      parse: openTokenParser(),
-      cache: new TokenCache(env.credentials<JwtCredential>("jwt-auth"), env.metrics, env.settings.tokenCache),
-    }),
-    (tokens) => tokens.cache.clear(),
-  );
 }
