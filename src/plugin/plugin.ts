@@ -74,6 +74,8 @@ export interface NodeEnv {
   credentials<Data>(plugin: string): CredentialTable<Data>;
   /** A consumer by name, as of now. */
   consumer(username: string): Consumer | undefined;
+  /** The only consumer with this label `custom_id`, as of now; undefined where several have it. */
+  consumerByCustomId(customId: string): Consumer | undefined;
   /** The plugin's metadata record with defaults filled, or undefined; read it per request only if it is cheap to. */
   metadata(plugin: string): unknown;
   /**

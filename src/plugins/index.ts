@@ -2,6 +2,7 @@
  * Every plugin that a node has built in; adding one is a file and a line here.
  */
 import type { Plugin } from "../plugin/plugin.ts";
+import { accessToken } from "./access-token/access-token.ts";
 import { apiBreaker } from "./api-breaker.ts";
 import { basicAuth } from "./basic-auth.ts";
 import { consumerRestriction } from "./consumer-restriction.ts";
@@ -31,6 +32,7 @@ import { uaRestriction } from "./ua-restriction.ts";
 import { uriBlocker } from "./uri-blocker.ts";
 
 export const PLUGINS: readonly Plugin[] = Object.freeze([
+  accessToken,
   apiBreaker,
   basicAuth,
   consumerRestriction,

@@ -21,8 +21,8 @@ export class AccessToken implements RevocableToken {
   readonly nbf: number | undefined;
   /** The configuration that accepted it last: what depends on configuration and claims alone needs no second look. */
   policy: object | undefined = undefined;
-  /** What that configuration looks its caller up by; undefined where the token names nobody. */
-  identity: string | undefined = undefined;
+  /** What that configuration looks its caller up by; see `TokenPolicy.identityOf`. */
+  identity: string | null | undefined = undefined;
   /** What that configuration remembers of it. */
   kept: unknown = undefined;
   /** Of the last use. */

@@ -30,8 +30,8 @@ export interface TokenPolicy<Who extends Caller = Caller> {
   readonly anyScopes: readonly string[];
   /** Whether further rules hold for the claims. */
   readonly rules: ((claims: Claims) => boolean) | undefined;
-  /** What the caller is looked up by; "missing": the token does not say, and has to; undefined: nobody is looked up. */
-  identityOf(token: AccessToken): string | "missing" | undefined;
+  /** What the caller is looked up by; null: the token does not say; undefined: nobody is looked up. */
+  identityOf(token: AccessToken): string | null | undefined;
   callerOf(identity: string): Who | undefined;
   /** A verified caller that is nobody's consumer may pass. */
   readonly strangers: boolean;
@@ -161,10 +161,11 @@ function judgeUse<Who extends Caller>(
 ): Who | undefined {
   const isKnown = token.policy === policy;
   const identity = isKnown ? token.identity : policy.identityOf(token);
-  const caller = identity === undefined || identity === "missing" ? undefined : policy.callerOf(identity);
+  const caller = typeof identity === "string" ? policy.callerOf(identity) : undefined;
   token.usedBy(caller?.consumer.username);
   const revocation = revocationOf(token, presented.text, court.revocations);
-  if (!course.goesOn("revoked", revocation ? "revoked" : undefined, course.writes ? { by: revocation } : undefined)) return undefined;
+  if (!course.goesOn("revoked", revocation ? "revoked" : undefined, course.writes ? { by: revocation } : undefined))
+    return undefined;
   if (!course.goesOn("proof", proofRefusal(token.claims, presented.asProof))) return undefined;
   if (!isKnown) {
     const rulesHold = policy.rules === undefined || policy.rules(token.claims);
@@ -175,7 +176,7 @@ function judgeUse<Who extends Caller>(
     if (!course.goesOn("scopes", scopesOutcome, scopeFacts)) return undefined;
   }
   const passes = caller !== undefined || identity === undefined || policy.strangers;
-  const consumerOutcome = passes ? undefined : identity === "missing" ? "missing_claim" : "unknown_consumer";
+  const consumerOutcome = passes ? undefined : identity === null ? "missing_claim" : "unknown_consumer";
   const consumerFacts = course.writes ? { identity, is: caller?.consumer.username } : undefined;
   if (!course.goesOn("consumer", consumerOutcome, consumerFacts)) return undefined;
   if (!isKnown && course.why === undefined) {
@@ -204,7 +205,13 @@ function audienceOf(claims: Claims, issuer: TokenIssuer, { audiences, audienceCl
   return (audienceClaim ?? readersOf(issuer).audience)(claims);
 }
 
+/** The value that identifies its caller where its issuer says which claim does. */
+export function consumerClaimOf({ claims, from }: AccessToken): unknown {
+  return readersOf(from).consumer(claims);
+}
+
 interface IssuerReaders {
+  readonly consumer: ReadClaim;
   readonly audience: ReadClaim;
   readonly scopes: readonly ReadClaim[];
 }
@@ -215,7 +222,11 @@ const readers = new WeakMap<TokenIssuer, IssuerReaders>();
 function readersOf(issuer: TokenIssuer): IssuerReaders {
   let found = readers.get(issuer);
   if (!found) {
-    found = { audience: compileClaim(issuer.audienceClaim), scopes: issuer.scopeClaims.map(compileClaim) };
+    found = {
+      consumer: compileClaim(issuer.consumerClaim),
+      audience: compileClaim(issuer.audienceClaim),
+      scopes: issuer.scopeClaims.map(compileClaim),
+    };
     readers.set(issuer, found);
   }
   return found;

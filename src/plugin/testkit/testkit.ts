@@ -132,6 +132,10 @@ export function makeEnv(input: EnvInput = {}): TestEnv {
     // True: the plugin's own compile made the data; a test asks under the plugin's own name.
     credentials: <Data>(plugin: string) => tableOf(plugin) as CredentialTable<unknown> as CredentialTable<Data>,
     consumer: (username) => consumers.get(username),
+    consumerByCustomId(customId) {
+      const [only, ...more] = [...consumers.values()].filter((one) => one.customId === customId);
+      return more.length === 0 ? only : undefined;
+    },
     metadata: (plugin) => input.metadata?.[plugin],
     shown: (name, read = compileVariable(name, clock)) => shownVariable(name, read, places),
     internalApi(path) {

@@ -10,6 +10,7 @@ import type { HeaderList } from "../headers.ts";
 import type { RequestView } from "../request-view.ts";
 import { firstArg, type Variable, type VariableValue } from "./args.ts";
 import { compileBodyVariable } from "./body-variables.ts";
+import { compileTokenClaim, TOKEN_VARIABLES } from "./token-variables.ts";
 
 export type { Variable, VariableValue };
 
@@ -101,6 +102,7 @@ const FIXED: Readonly<Record<string, Variable>> = {
   bytes_sent: (view) => String(view.sentBytes),
   request_id: requestIdOf,
   apisix_request_id: requestIdOf,
+  ...TOKEN_VARIABLES,
   hostname: () => HOSTNAME,
 };
 
@@ -118,6 +120,7 @@ const PREFIXED: readonly (readonly [string, (rest: string, name: string) => Vari
   ["http_", (rest) => compileHeader(rest)],
   ["sent_http_", (rest) => compileSentHeader(rest)],
   ["uri_param_", (rest) => (view) => view.uriParams?.get(rest)],
+  ["token_claim_", (rest) => compileTokenClaim(rest)],
   ["post_arg_", (_rest, name) => compileBodyVariable(name)],
   ["post_arg.", (_rest, name) => compileBodyVariable(name)],
   ["graphql_", (_rest, name) => compileBodyVariable(name)],

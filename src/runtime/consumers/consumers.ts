@@ -16,6 +16,7 @@ import type { TakenRecords } from "../taken-records.ts";
 import { ConsumerGroup, ConsumerUnit, type Handles } from "./consumer-unit.ts";
 import { type DormantCredentials, PluginCredentials } from "./credential-table.ts";
 import type { CredentialConf, CredentialHost, CredentialRecord } from "./credential-unit.ts";
+import { CUSTOM_ID, CustomIds, customIdKeys } from "./custom-ids.ts";
 import { DormantConsumers, type PluginKey } from "./dormant-consumers.ts";
 
 type Auth = readonly (readonly [plugin: string, conf: CredentialConf])[];
@@ -49,6 +50,7 @@ export class Consumers {
   readonly #input: ConsumersInput;
   readonly #tables = new Map<string, PluginCredentials>();
   readonly #active = new BigMap<ConsumerUnit>();
+  readonly #customIds = new CustomIds();
   readonly #groups = new Map<string, ConsumerGroup>();
   /** Of active consumers. Username → id → entry. */
   readonly #credentials = new Map<string, Map<string, CredentialEntry>>();
@@ -62,7 +64,7 @@ export class Consumers {
       records: input.taken,
       dir: input.dir,
       read: input.read,
-      keysIn: (value) => this.#dormantKeys(this.#readPlugins(value["plugins"]).auth) ?? [],
+      keysIn: (value) => this.#dormantKeys(value) ?? [],
     });
     this.#dormantCredentials = {
       countOf: (plugin) => this.#dormant.countOf(plugin),
@@ -90,6 +92,12 @@ export class Consumers {
     return this.#active.get(username);
   }
 
+  /** The only one with this label; undefined where several have it. */
+  findByCustomId(customId: string): Consumer | undefined {
+    this.#activateByKey(CUSTOM_ID, customId);
+    return this.#customIds.find(customId);
+  }
+
   /** The same object every time. */
   table(plugin: string): PluginCredentials {
     let found = this.#tables.get(plugin);
@@ -104,8 +112,7 @@ export class Consumers {
   /** @param value has passed the checks for consumers; so for credentials and groups below */
   putConsumer(username: string, value: StoredValue, record: ConsumerRecord): void {
     if (!this.#isActive(username)) this.#dormant.take(username);
-    const { auth } = this.#readPlugins(value["plugins"]);
-    if (this.#storeDormant(username, username, record, auth)) return;
+    if (this.#storeDormant(username, username, value, record)) return;
     this.#materialise(username);
     this.#activateConsumer(username, value, credentialRecord(record));
   }
@@ -118,9 +125,9 @@ export class Consumers {
   putCredential(username: string, id: string, value: StoredValue, record: ConsumerRecord): void {
     const whole = credentialId(username, id);
     if (!this.#isActive(username)) this.#dormant.take(whole);
-    const { auth } = this.#readPlugins(value["plugins"]);
-    if (this.#storeDormant(username, whole, record, auth)) return;
+    if (this.#storeDormant(username, whole, value, record)) return;
     this.#materialise(username);
+    const { auth } = this.#readPlugins(value["plugins"]);
     this.#activateCredential(username, id, credentialRecord(record), auth);
   }
 
@@ -154,13 +161,18 @@ export class Consumers {
   }
 
   /** @returns whether it is dormant now: nobody has asked for its consumer, and nobody else has its keys */
-  #storeDormant(username: string, id: string, record: ConsumerRecord, auth: Auth): boolean {
+  #storeDormant(username: string, id: string, value: StoredValue, record: ConsumerRecord): boolean {
     if (this.#isActive(username)) return false;
-    const keys = this.#dormantKeys(auth);
-    if (!keys?.every(([plugin, key]) => this.table(plugin).isFree(key))) return false;
+    const keys = this.#dormantKeys(value);
+    if (!keys?.every(([plugin, key]) => this.#isFree(plugin, key))) return false;
     this.#input.taken.add(record.key, record);
     this.#dormant.add(id, keys);
     return true;
+  }
+
+  #isFree(plugin: string, key: string): boolean {
+    if (plugin !== CUSTOM_ID) return this.table(plugin).isFree(key);
+    return !this.#customIds.has(key) && !this.#dormantCredentials.has(plugin, key);
   }
 
   /** Makes objects of all dormant records of a consumer. */
@@ -191,6 +203,7 @@ export class Consumers {
     const consumer = new ConsumerUnit(username, value, plugins, this.#groups);
     this.#removeConsumer(username, consumer);
     this.#active.set(username, consumer);
+    this.#customIds.add(consumer);
     consumer.handles = this.#attach(consumer, undefined, record, auth);
     for (const entry of this.#credentials.get(username)?.values() ?? []) {
       entry.handles = this.#attach(consumer, entry.id, entry.record, entry.auth);
@@ -211,6 +224,7 @@ export class Consumers {
     const before = this.#active.get(username);
     if (!before) return;
     this.#active.delete(username);
+    this.#customIds.remove(before);
     detach(before.handles);
     for (const entry of this.#credentials.get(username)?.values() ?? []) {
       detach(entry.handles);
@@ -254,9 +268,9 @@ export class Consumers {
   }
 
   /** The keys that its record is found by; undefined where the table must know more of it than its bytes. */
-  #dormantKeys(auth: Auth): readonly PluginKey[] | undefined {
-    const keys: PluginKey[] = [];
-    for (const [plugin, conf] of auth) {
+  #dormantKeys(value: StoredValue): readonly PluginKey[] | undefined {
+    const keys: PluginKey[] = [...customIdKeys(value)];
+    for (const [plugin, conf] of this.#readPlugins(value["plugins"]).auth) {
       const key = conf[this.#input.registry.get(plugin)?.credential?.keyAttribute ?? ""];
       if (typeof key !== "string" || key === "" || referencesIn(conf).length > 0) return undefined;
       keys.push([plugin, key]);

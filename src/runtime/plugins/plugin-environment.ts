@@ -67,6 +67,7 @@ export function openNode(
     // True: what the plugin's own compile made is asked for by the plugin under its own name.
     credentials: <Data>(plugin: string) => consumers().table(plugin) as CredentialTable as CredentialTable<Data>,
     consumer: (username) => consumers().find(username),
+    consumerByCustomId: (customId) => consumers().findByCustomId(customId),
     metadata: (plugin) => metadata.get(plugin),
     shown: (name, read = compileVariable(name, parts.clock)) => shownVariable(name, read, places),
     internalApi(path) {

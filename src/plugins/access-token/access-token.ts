@@ -1,0 +1,146 @@
+/**
+ * access-token: authenticates callers by JWT access tokens of issuers that are trusted by record.
+ * The judgement is plugin/judge/judge.ts; here it gets its configuration, and what follows from it happens.
+ * Promise: routes with the same configuration share one compiled authentication. Source: docs/spec/tokens.md section 4.
+ */
+import { compileClaim } from "../../base/jose/claim-name.ts";
+import { attachConsumer, openRefusals } from "../../plugin/caller-identity.ts";
+import type { Caller } from "../../plugin/judge/access-token.ts";
+import { consumerClaimOf, type TokenPolicy } from "../../plugin/judge/judge.ts";
+import { type CompileEnv, definePlugin, type PhaseHandler, type Plugin } from "../../plugin/plugin.ts";
+import type { Consumer } from "../../plugin/plugin-consumer.ts";
+import type { RequestView } from "../../plugin/request-view.ts";
+import { ACCESS_TOKEN_NOTE } from "../../plugin/variables/token-variables.ts";
+import { compileBearer } from "../shared/bearer.ts";
+import { compileRemoval } from "../shared/header-spellings.ts";
+import { courtOf } from "../shared/token-court.ts";
+import { ConsumerConf, compileClaimRules, RouteConf, routeConfError } from "./access-token-conf.ts";
+import { challengeOf, compileAnswers, openTokenCount } from "./bearer-answers.ts";
+import { compileHide, compileTake } from "./bearer-places.ts";
+import { compileClaimHeaders } from "./claim-headers.ts";
+
+export const accessToken: Plugin = definePlugin({
+  name: "access-token",
+  version: 0.1,
+  priority: 2512,
+  schema: RouteConf,
+  credential: {
+    schema: ConsumerConf,
+    keyAttribute: "identity",
+    check: ({ identity }) =>
+      /^[^/]+\/./s.test(identity) || identity.startsWith("$")
+        ? undefined
+        : `identity ${JSON.stringify(identity)} is not {issuer id}/{value of its consumer_claim}`,
+    compile: () => undefined,
+  },
+  check: routeConfError,
+  compile(conf, env) {
+    const shared = env.states.hold(
+      `access-token/conf/${JSON.stringify(conf)}`,
+      () => openAuthentication(conf, env),
+      (state) => state.close(),
+    );
+    return { rewrite: shared.state.rewrite, close: shared.release };
+  },
+});
+
+/** Who calls: a credential, or a consumer itself. */
+interface KnownCaller extends Caller {
+  readonly consumer: Consumer;
+  readonly credentialId: string | undefined;
+}
+
+function openAuthentication(conf: RouteConf, env: CompileEnv): { rewrite: PhaseHandler; close(): void } {
+  const { court, cache, release } = courtOf(env);
+  const challenge = {
+    realm: conf.realm,
+    scopes: [...conf.required_scopes, ...conf.any_scopes],
+    resource: conf.resource,
+  };
+  const answerTo = compileAnswers(challenge);
+  const count = openTokenCount(env.metrics);
+  const { authenticationFailed } = openRefusals(env, {
+    challenge: challengeOf(challenge),
+    anonymousConsumer: conf.anonymous_consumer,
+  });
+  const places = { header: conf.header, query: conf.query, cookie: conf.cookie };
+  const hide = conf.hide_credentials ? compileHide(places) : undefined;
+  const headers = conf.claim_headers;
+  const linesOf = compileClaimHeaders(headers);
+  const payloadHeader = conf.payload_header;
+  const removeSent = compileRemoval([...Object.keys(headers), ...(payloadHeader === undefined ? [] : [payloadHeader])]);
+  const take = compileTake(places);
+  const table = env.credentials<undefined>("access-token");
+
+  const rewrite = compileBearer<KnownCaller>({
+    take(view) {
+      removeSent?.(view.headers);
+      return take(view);
+    },
+    policy: policyOf(conf, env),
+    court,
+    cache,
+    pending: () => (conf.consumer_by === "credential" ? table.resolvePending() : undefined),
+    accept(view, { text }, { token, caller }) {
+      if (caller) attachConsumer(view, caller.consumer, caller.credentialId);
+      if (linesOf) {
+        token.kept ??= linesOf(token.claims);
+        appendAll(view, token.kept as readonly string[]); // of this policy: another one empties it
+      }
+      if (payloadHeader !== undefined) view.headers.append(payloadHeader, text.split(".", 2)[1] ?? "");
+      hide?.(view);
+      view.setNote(ACCESS_TOKEN_NOTE, token);
+      view.setNote("access_token_payload", token.claims);
+      count("ok");
+      return undefined;
+    },
+    refuse(view, why) {
+      count(why);
+      const answer = answerTo(why);
+      if (answer.status !== 401) return answer;
+      const refused = authenticationFailed(view, answer);
+      if (refused === undefined) {
+        hide?.(view);
+        count("anonymous");
+      }
+      return refused;
+    },
+  });
+  return { rewrite, close: release };
+}
+
+function appendAll({ headers }: RequestView, lines: readonly string[]): void {
+  for (let i = 0; i < lines.length; i += 2) headers.append(lines[i] as string, lines[i + 1] as string);
+}
+
+function policyOf(conf: RouteConf, env: CompileEnv): TokenPolicy<KnownCaller> {
+  const by = conf.consumer_by;
+  const claimOf = conf.consumer_claim === undefined ? undefined : compileClaim(conf.consumer_claim);
+  const credentials = env.credentials<undefined>("access-token");
+  const own = (consumer: Consumer | undefined): KnownCaller | undefined =>
+    consumer && { consumer, credentialId: undefined };
+  return {
+    issuers: env.tokens.issuers({ issuers: conf.issuers }),
+    audiences: conf.audiences === undefined ? undefined : new Set(conf.audiences),
+    requiredScopes: conf.required_scopes,
+    anyScopes: conf.any_scopes,
+    rules: conf.claim_rules === undefined ? undefined : compileClaimRules(conf.claim_rules),
+    strangers: conf.consumer_optional,
+    identityOf(token) {
+      if (by === "none") return undefined;
+      const value = claimOf === undefined ? consumerClaimOf(token) : claimOf(token.claims);
+      if (typeof value !== "string" || value === "") return null;
+      return by === "credential" ? `${token.from.id}/${value}` : value;
+    },
+    callerOf(identity) {
+      switch (by) {
+        case "username":
+          return own(env.consumer(identity));
+        case "custom_id":
+          return own(env.consumerByCustomId(identity));
+        default:
+          return credentials.get(identity);
+      }
+    },
+  };
+}

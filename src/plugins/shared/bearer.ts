@@ -1,0 +1,88 @@
+/**
+ * The way of a request that brings an access token: remembered or judged, with a wait where a key or a credential may
+ * still come. Promise: nothing a caller sends makes it throw; a token that is known awaits nothing.
+ * Source: docs/spec/tokens.md section 4.
+ */
+import type { AccessToken, Caller } from "../../plugin/judge/access-token.ts";
+import {
+  type Accepted,
+  type Court,
+  judgeAgain,
+  judgeToken,
+  type Presented,
+  type Refused,
+  type TokenPolicy,
+} from "../../plugin/judge/judge.ts";
+import type { TokenRefusal } from "../../plugin/judge/judge-steps.ts";
+import type { PhaseHandler, PhaseResult } from "../../plugin/plugin.ts";
+import type { Answer } from "../../plugin/plugin-answer.ts";
+import type { RequestView } from "../../plugin/request-view.ts";
+import { ACCESS_TOKEN, type TokenCache } from "./token-cache.ts";
+
+/** The token; text: why there is none that could be judged. */
+export type TakePresented = (view: RequestView) => Presented | "missing" | "ambiguous";
+
+export interface BearerParts<Who extends Caller> {
+  readonly take: TakePresented;
+  readonly policy: TokenPolicy<Who>;
+  readonly court: Court;
+  readonly cache: TokenCache;
+  /** Callers that are still being looked up; undefined: nobody that could be waited for. */
+  pending(): Promise<void> | undefined;
+  /** What follows from the token; an answer ends the request all the same. */
+  accept(view: RequestView, presented: Presented, accepted: Accepted<Who>): Answer | undefined;
+  refuse(view: RequestView, why: TokenRefusal, token: AccessToken | undefined): Answer | undefined;
+}
+
+/** What was waited for already: each at most once a request. */
+interface Waited {
+  readonly keys: boolean;
+  readonly callers: boolean;
+}
+
+const NOT_YET: Waited = Object.freeze({ keys: false, callers: false });
+
+export function compileBearer<Who extends Caller>(parts: BearerParts<Who>): PhaseHandler {
+  const { take, policy, court, cache } = parts;
+
+  const judge = (view: RequestView, presented: Presented, waited: Waited): PhaseResult => {
+    const judged = judgeToken(presented, policy, court);
+    if (judged.ok) {
+      cache.remember(presented.text, ACCESS_TOKEN, judged.token);
+      return parts.accept(view, presented, judged);
+    }
+    const wait = waitFor(judged, waited);
+    if (wait === undefined) return parts.refuse(view, judged.why, undefined);
+    const next = { ...waited, [judged.why === "unknown_consumer" ? "callers" : "keys"]: true };
+    const again = () => judge(view, presented, next);
+    // What cannot be found out leaves the key or the caller unknown.
+    return wait.then(again, again);
+  };
+
+  const waitFor = ({ why, issuer, keyId }: Refused, waited: Waited): Promise<void> | undefined => {
+    switch (why) {
+      case "unknown_kid":
+      case "keys_unavailable":
+      case "keys_too_old":
+        return waited.keys ? undefined : issuer?.wanted(keyId);
+      case "bad_signature":
+        issuer?.doubted(keyId);
+        return undefined;
+      case "unknown_consumer":
+        return waited.callers ? undefined : parts.pending();
+      default:
+        return undefined;
+    }
+  };
+
+  return (view) => {
+    const presented = take(view);
+    if (typeof presented === "string") return parts.refuse(view, presented, undefined);
+    const known = cache.get<AccessToken>(presented.text, ACCESS_TOKEN);
+    const judged = known && judgeAgain(known, presented, policy, court);
+    if (judged === undefined) return judge(view, presented, NOT_YET);
+    if (judged.ok) return parts.accept(view, presented, judged);
+    if (judged.why === "unknown_consumer" && parts.pending() !== undefined) return judge(view, presented, NOT_YET);
+    return parts.refuse(view, judged.why, known);
+  };
+}
