@@ -2,16 +2,28 @@
  * Dry runs: what a write would change, what is wrong or suspicious about it; and that nothing is ever written.
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { accessToken } from "../../src/plugins/access-token/access-token.ts";
 import { consumerRestriction } from "../../src/plugins/consumer-restriction.ts";
 import { jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
 import { keyAuth } from "../../src/plugins/key-auth.ts";
 import { limitCount } from "../../src/plugins/limit-count/limit-count.ts";
 import { mocking } from "../../src/plugins/mocking/mocking.ts";
+import { multiAuth } from "../../src/plugins/multi-auth.ts";
 import { publicApi } from "../../src/plugins/public-api.ts";
 import { trafficSplit } from "../../src/plugins/traffic-split.ts";
 import { type AdminWorld, openAdminWorld, VIEWER_KEY } from "../support/admin.ts";
 
-const plugins = [jwtAuth, keyAuth, publicApi, mocking, limitCount, trafficSplit, consumerRestriction];
+const plugins = [
+  accessToken,
+  jwtAuth,
+  keyAuth,
+  multiAuth,
+  publicApi,
+  mocking,
+  limitCount,
+  trafficSplit,
+  consumerRestriction,
+];
 const nodes = { "127.0.0.1:80": 1 };
 const upstream = { type: "roundrobin", nodes };
 const auth = { "jwt-auth": {} };
@@ -27,6 +39,8 @@ const STANDING: readonly (readonly [string, object])[] = [
     "/consumers/vera",
     { username: "vera", plugins: { "jwt-auth": { key: "$secret://vault/1/vera/key", secret: "s2" } } },
   ],
+  ["/token_issuers/idp", { issuer: "https://idp.example" }],
+  ["/routes/tokens", { uri: "/tokens", plugins: { "access-token": { issuers: ["idp"], audiences: ["a"] } }, upstream }],
   ["/secrets/vault/1", { uri: "http://127.0.0.1:8200", prefix: "kv", token: "t" }],
   ["/routes/api", { uri: "/api/*", plugins: auth, upstream, labels: { kept: "1" } }],
   ["/routes/admin", { uri: "/admin", plugins: auth, upstream }],
@@ -77,6 +91,18 @@ const REFUSED: readonly Idea[] = [
   put("a route that leads nowhere at all", "/routes/n", { uri: "/a" }, "invalid configuration"),
   put("an unknown member", "/routes/n", { uri: "/a", upstreams: 1, upstream }, "additional properties forbidden"),
   put("an unknown plugin", "/routes/n", { uri: "/a", plugins: { nope: {} }, upstream }, "unknown plugin [nope]"),
+  put(
+    "an issuer of tokens that is missing",
+    "/routes/n",
+    { uri: "/a", plugins: tokens({}), upstream },
+    "issuer id [9]",
+  ),
+  put(
+    "an issuer of tokens that is missing inside multi-auth",
+    "/routes/n",
+    { uri: "/a", plugins: { "multi-auth": { auth_plugins: [{ "key-auth": {} }, tokens({})] } }, upstream },
+    "issuer id [9]",
+  ),
   put("a plugin's own schema", "/routes/n", { uri: "/a", plugins: { "limit-count": {} } }, "limit-count err"),
   put("an unknown operator", "/routes/n", { uri: "/a", vars: [["a", "=", 1]], upstream }, "invalid operator '='"),
   put("an upstream that is missing", "/routes/n", { uri: "/a", upstream_id: "9" }, "upstream id [9]"),
@@ -96,6 +122,10 @@ const REFUSED: readonly Idea[] = [
   { says: "a service that is used", method: "DELETE", path: "/services/guarded", want: "is still using it" },
   { says: "a patch that breaks a record", method: "PATCH", path: "/routes/api", body: { uri: 7 }, want: "wrong type" },
 ];
+
+function tokens(conf: object): object {
+  return { "access-token": { issuers: ["9"], audiences: ["a"], ...conf } };
+}
 
 function consumer(username: string, key: string): object {
   return { username, plugins: { "jwt-auth": { key, secret: "s" } } };
@@ -189,6 +219,16 @@ const SUSPICIOUS: readonly Idea[] = [
     "nobody_can_pass",
     /key-auth/,
   ]),
+  put(
+    "access tokens for anybody",
+    "/routes/n",
+    {
+      uri: "/k",
+      plugins: tokens({ issuers: ["idp"], audiences: undefined, skip_audience_check: true, consumer_by: "none" }),
+      upstream,
+    },
+    ["audience_unchecked", /audiences/],
+  ),
   put("an upstream without nodes", "/upstreams/n", { nodes: {} }, ["upstream_without_nodes", /no nodes/]),
   put("an upstream whose nodes weigh nothing", "/upstreams/n", { nodes: { "a:80": 0 } }, [
     "upstream_without_nodes",
@@ -240,6 +280,12 @@ const SUSPICIOUS: readonly Idea[] = [
     method: "DELETE",
     path: "/secrets/vault/1",
     want: ["dangling_reference", /secret vault\/1/],
+  },
+  {
+    says: "an issuer whose tokens a route still accepts",
+    method: "DELETE",
+    path: "/token_issuers/idp",
+    want: ["dangling_reference", /token_issuer idp/],
   },
   {
     says: "a consumer that is still named",

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { openTokenParser } from "../../src/base/jose/token.ts";
 import { type JudgedStep, judgeToken } from "../../src/plugin/judge/judge.ts";
+import { NO_REVOCATIONS } from "../../src/plugin/revocations.ts";
 import { metricValue } from "../../src/plugin/testkit/testkit.ts";
 import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { compileVariable } from "../../src/plugin/variables/variables.ts";
@@ -56,9 +57,7 @@ test("a wrong signature under a known kid doubts the key, and the request does n
 });
 
 test("a token without kid tries the keys that fit its algorithm", async () => {
-  const node = openTokenNode({
-    issuer: { keys: [{ algorithm: "ES256", key: keyOf("ES384").publicKey }, K2].slice(1) },
-  });
+  const node = openTokenNode({ issuer: { keys: [K2] } });
   expect((await node.callWith(tokenOf({}, { header: { kid: undefined } }))).status).toBe(200);
 });
 
@@ -206,7 +205,7 @@ test("an explained judgement goes on behind the first failure, and decides as an
   };
   const court = {
     parse: openTokenParser(),
-    revocations: { generation: 0, hasTokens: false, find: () => undefined },
+    revocations: NO_REVOCATIONS,
     nowMs: () => NOW * 1_000,
     monotonicMs: () => 0,
   };

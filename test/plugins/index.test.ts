@@ -24,6 +24,7 @@ const PRIORITIES: Readonly<Record<string, number>> = {
   "multi-auth": 2600,
   "hmac-auth": 2530,
   "basic-auth": 2520,
+  "access-token": 2512, // ours alone, beside jwt-auth
   "jwt-auth": 2510,
   "key-auth": 2500,
   "consumer-restriction": 2400,

@@ -14,7 +14,12 @@ export interface RouteSurroundings {
 }
 
 export interface RouteFault {
-  readonly code: "sign_endpoint_open" | "nobody_can_pass" | "cors_without_options" | "upstream_without_nodes";
+  readonly code:
+    | "sign_endpoint_open"
+    | "nobody_can_pass"
+    | "audience_unchecked"
+    | "cors_without_options"
+    | "upstream_without_nodes";
   readonly message: string;
 }
 
@@ -45,9 +50,13 @@ export function routeFaults(engine: Engine, route: EffectiveRoute, around: Route
     const message = "hands out tokens to everyone who knows a key, and keys stand in every token: add authentication";
     faults.push({ code: "sign_endpoint_open", message });
   }
+  if (own(route.plugins.get("access-token") ?? {}, "skip_audience_check") === true) {
+    const message = "takes access tokens whoever they were meant for: name audiences instead of skip_audience_check";
+    faults.push({ code: "audience_unchecked", message });
+  }
   for (const [name, conf] of route.plugins) {
     if (engine.catalog.get(name)?.keyAttribute === undefined || around.credentials.has(name)) continue;
-    if (own(conf, "anonymous_consumer") !== undefined) continue;
+    if (own(conf, "anonymous_consumer") !== undefined || asksNoCredential(name, conf)) continue;
     faults.push({ code: "nobody_can_pass", message: `asks for ${name}, and no consumer has a credential of it` });
   }
   if (route.methods.size > 0 && !route.methods.has("OPTIONS") && route.plugins.has("cors")) {
@@ -57,6 +66,12 @@ export function routeFaults(engine: Engine, route: EffectiveRoute, around: Route
   const answers = [...route.plugins.keys(), ...around.everywhere].some((name) => ANSWERERS.has(name));
   const fault = answers ? undefined : upstreamFault(route.upstream);
   return fault === undefined ? faults : [...faults, { code: "upstream_without_nodes", message: fault }];
+}
+
+/** access-token finds callers in other ways too. */
+function asksNoCredential(name: string, conf: Members): boolean {
+  if (name !== "access-token") return false;
+  return (own(conf, "consumer_by") ?? "credential") !== "credential" || own(conf, "consumer_optional") === true;
 }
 
 function signs({ plugins, paths }: EffectiveRoute): boolean {

@@ -21,6 +21,7 @@ export interface Warning {
     | "unprotected_route_first"
     | "sign_endpoint_open"
     | "nobody_can_pass"
+    | "audience_unchecked"
     | "upstream_without_nodes"
     | "cors_without_options"
     | "dangling_reference"
