@@ -17,7 +17,9 @@ const plugins = fc.record({
 });
 const name = fc.constantFrom(...NAMES);
 const record = fc.oneof(
-  fc.tuple(name, plugins).map(([id, own]) => [`consumers/${id}`, { plugins: own }] as const),
+  fc
+    .tuple(name, plugins, fc.option(fc.constantFrom("c1", "c2")))
+    .map(([id, own, label]) => [`consumers/${id}`, { plugins: own, ...(label && named(label)) }] as const),
   fc
     .tuple(name, fc.constantFrom("x", "y"), key)
     .map(
@@ -26,7 +28,8 @@ const record = fc.oneof(
     ),
 );
 const change = fc.tuple(record, fc.nat(3)).map(([[id, value], n]) => [id, n === 0 ? undefined : value] as const);
-const asked = fc.array(fc.constantFrom(...KEYS, ...NAMES.map((one) => `consumer ${one}`)), { maxLength: 1 });
+const QUESTIONS = [...KEYS, ...NAMES.map((one) => `consumer ${one}`), "label c1", "label c2"];
+const asked = fc.array(fc.constantFrom(...QUESTIONS), { maxLength: 1 });
 const step = fc.tuple(fc.array(change, { minLength: 1, maxLength: 3 }), asked);
 
 test("who is asked for late is served as one who was asked for after each change", () => {
@@ -37,21 +40,25 @@ test("who is asked for late is served as one who was asked for after each change
         const batch = Object.fromEntries(changes);
         asleep.put(batch);
         awake.put(batch);
-        for (const question of [...KEYS, ...NAMES.map((one) => `consumer ${one}`)]) answer(awake, question);
+        for (const question of QUESTIONS) answer(awake, question);
         for (const question of questions) expect(answer(asleep, question)).toEqual(answer(awake, question));
         // Problems and counts do not wait for a question.
         expect(facts(asleep)).toEqual(facts(awake));
       }
-      for (const question of KEYS) expect(answer(asleep, question)).toEqual(answer(awake, question));
-      for (const id of NAMES) expect(answer(asleep, `consumer ${id}`)).toEqual(answer(awake, `consumer ${id}`));
+      for (const question of QUESTIONS) expect(answer(asleep, question)).toEqual(answer(awake, question));
     }),
     { numRuns: runs(60) },
   );
 });
 
+function named(customId: string): object {
+  return { labels: { custom_id: customId } };
+}
+
 function answer(world: World, question: string): unknown {
   const [kind, id] = question.split(" ");
   if (kind === "consumer") return world.live.env.consumer(id ?? "")?.username;
+  if (kind === "label") return world.live.env.consumerByCustomId(id ?? "")?.username;
   const found = world.live.env.credentials("key").get(question);
   if (found) expect(found.consumer).toBe(world.live.env.consumer(found.consumer.username));
   return [found?.consumer.username, found?.credentialId, found?.current];
