@@ -9,7 +9,6 @@ import { compileClaim, type ReadClaim } from "../../base/jose/claim-name.ts";
 import { type Claims, freezeClaims, type ParsedToken, type ParseToken } from "../../base/jose/token.ts";
 import { type Revocations, revocationOf } from "../revocations.ts";
 import type { TokenIssuer, TokenIssuers, VerifyKey } from "../tokens.ts";
-import { AccessToken, type Caller } from "./access-token.ts";
 import {
   audienceRefusal,
   proofRefusal,
@@ -18,6 +17,7 @@ import {
   type TokenRefusal,
   timesRefusal,
 } from "./judge-steps.ts";
+import { AccessToken, type Caller } from "./judged-token.ts";
 
 /** What one configuration demands of a token; made when it is compiled, the same object for all its requests. */
 export interface TokenPolicy<Who extends Caller = Caller> {

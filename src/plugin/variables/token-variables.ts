@@ -3,8 +3,8 @@
  * Undefined where there is none, and while none was accepted.
  */
 import { compileClaim } from "../../base/jose/claim-name.ts";
-import { AccessToken } from "../judge/access-token.ts";
 import { tokenScopes } from "../judge/judge.ts";
+import { AccessToken } from "../judge/judged-token.ts";
 import type { RequestView } from "../request-view.ts";
 import type { Variable, VariableValue } from "./args.ts";
 

@@ -5,8 +5,8 @@
  */
 import { compileClaim } from "../../base/jose/claim-name.ts";
 import { attachConsumer, openRefusals } from "../../plugin/caller-identity.ts";
-import type { Caller } from "../../plugin/judge/access-token.ts";
 import { consumerClaimOf, type TokenPolicy } from "../../plugin/judge/judge.ts";
+import type { Caller } from "../../plugin/judge/judged-token.ts";
 import { type CompileEnv, definePlugin, type PhaseHandler, type Plugin } from "../../plugin/plugin.ts";
 import type { Consumer } from "../../plugin/plugin-consumer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";

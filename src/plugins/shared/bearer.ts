@@ -3,7 +3,7 @@
  * still come. Promise: nothing a caller sends makes it throw; a token that is known awaits nothing.
  * Source: docs/spec/tokens.md section 4.
  */
-import type { AccessToken, Caller } from "../../plugin/judge/access-token.ts";
+
 import {
   type Accepted,
   type Court,
@@ -14,6 +14,7 @@ import {
   type TokenPolicy,
 } from "../../plugin/judge/judge.ts";
 import type { TokenRefusal } from "../../plugin/judge/judge-steps.ts";
+import type { AccessToken, Caller } from "../../plugin/judge/judged-token.ts";
 import type { PhaseHandler, PhaseResult } from "../../plugin/plugin.ts";
 import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
