@@ -17,7 +17,7 @@ import type { Members, StoredRecord } from "./read/stored-record.ts";
 import type { AdminRevocations } from "./revocations/admin-revocations.ts";
 import type { FieldCodec } from "./sealing/field-codec.ts";
 import type { KeyQueue } from "./write/key-queue.ts";
-import type { Pointing } from "./write/reference-guard.ts";
+import type { ReferenceGuard } from "./write/reference-guard.ts";
 import type { UniqueIndex } from "./write/unique-index.ts";
 import type { Body } from "./write/write.ts";
 import type { WriteOptions } from "./write/write-options.ts";
@@ -65,30 +65,47 @@ export interface RecordChange {
 
 /** One write under way. */
 export interface Write extends RecordChange {
+  readonly candidate: Members;
   readonly request: AdminRequest;
   readonly method: WriteMethod;
   /** Lifetime from `?ttl=`. */
   readonly ttlSeconds: number | undefined;
 }
 
-export interface Engine {
+/** Where records are. */
+export interface StoreSide {
   readonly store: Store;
   /** Without a trailing slash. */
   readonly prefix: string;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** What records mean. Without the store. */
+export interface RuleSide {
   readonly catalog: PluginCatalog;
   /** How gateway nodes match routes, for warnings about routes that no request can reach. */
   readonly routerMode: RouterMode;
   readonly codec: FieldCodec;
   /** Whether this process has the environment variable; where nobody knows, all are taken to be set. */
   readonly isVariableSet: (name: string) => boolean;
-  readonly clock: Clock;
-  readonly log: Log;
+}
+
+/** What reads, previews and the history need. */
+export type ReadSide = StoreSide & RuleSide;
+
+/** What a write needs beside: what holds between records, and the history. */
+export interface WriteSide extends ReadSide {
   readonly unique: UniqueIndex;
-  readonly pointing: Pointing;
+  readonly references: ReferenceGuard;
   readonly queue: KeyQueue;
+  readonly history: History;
+}
+
+/** What endpoints are handed; each passes on the side that is needed. */
+export interface AdminContext extends WriteSide {
   /** Undefined where no gateway node is followed; then nobody can wait for them. */
   readonly barrier: Barrier | undefined;
   readonly nodes: NodeList;
-  readonly history: History;
   readonly revocations: AdminRevocations;
 }

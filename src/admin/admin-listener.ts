@@ -13,7 +13,7 @@ import type { Log } from "../base/log.ts";
 import { limitConnections } from "../base/net/connection-limit.ts";
 import type { Access } from "./access.ts";
 import { parseBody, readBody } from "./admin-body.ts";
-import type { AdminRequest, Engine } from "./admin-context.ts";
+import type { AdminContext, AdminRequest } from "./admin-context.ts";
 import { type Cors, openCors } from "./admin-cors.ts";
 import { type AdminAnswer, answerOf, refuse } from "./admin-response.ts";
 import { firstValues, pathOf, routedTarget, splitOnce } from "./request-target.ts";
@@ -129,7 +129,7 @@ export function makeListener(options: ListenerOptions, access: Access, news: Sto
 }
 
 /** Puts one route under Fastify. @param strict bodies that two readers could read differently are refused */
-export function serve(app: FastifyInstance, engine: Engine, route: AdminRoute, strict: boolean): void {
+export function serve(app: FastifyInstance, admin: AdminContext, route: AdminRoute, strict: boolean): void {
   const { endpoint, forward, method, reads, url } = route;
   app.route<{ Params: Record<string, string | undefined> }>({
     method,
@@ -142,8 +142,8 @@ export function serve(app: FastifyInstance, engine: Engine, route: AdminRoute, s
       const parsed = reads === "json" ? parseBody(bytes, strict) : { body: undefined };
       if ("refusal" in parsed) return send(reply, parsed.refusal);
       const wanted: AdminRequest = { ...asked, params: request.params, bytes, body: parsed.body };
-      if (!forward) return send(reply, await endpoint(engine, wanted));
-      const target = await forward(engine, wanted);
+      if (!forward) return send(reply, await endpoint(admin, wanted));
+      const target = await forward(admin, wanted);
       return target instanceof URL ? reply.from(target.href, TO_NODE) : send(reply, target);
     },
   });

@@ -9,7 +9,7 @@ import { isGatewayError, messageOf } from "../base/errors.ts";
 import { PLACEHOLDER_DIRS } from "../model/kinds.ts";
 import { PLACEHOLDER } from "../model/record.ts";
 import type { Store } from "../store/store.ts";
-import type { Engine } from "./admin-context.ts";
+import type { ReadSide } from "./admin-context.ts";
 import { storeIdentityKey } from "./store-paths.ts";
 import { reindex } from "./write/reindex.ts";
 import { Plan } from "./write/write-plan.ts";
@@ -21,8 +21,8 @@ const LONGEST_PAUSE_MS = 5_000;
  * Prepares the store, then indexes what others have written. The first attempt to prepare is waited for; what fails is
  * tried again in the background, with growing pauses, until `stop`.
  */
-export async function keepPreparing(engine: Engine): Promise<{ stop(): void }> {
-  const { store, prefix, clock, log } = engine;
+export async function keepPreparing(admin: ReadSide): Promise<{ stop(): void }> {
+  const { store, prefix, clock, log } = admin;
   const stopped = new AbortController();
   let said = "";
   const attempt = async (step: () => Promise<void>): Promise<boolean> => {
@@ -49,7 +49,7 @@ export async function keepPreparing(engine: Engine): Promise<{ stop(): void }> {
   const prepare = (): Promise<void> => prepareStore(store, prefix);
   const finish = async (prepared: boolean): Promise<void> => {
     if (!prepared) await repeat(prepare);
-    await repeat(() => reindex(engine, stopped.signal));
+    await repeat(() => reindex(admin, stopped.signal));
   };
   void finish(await attempt(prepare));
   return { stop: () => stopped.abort() };

@@ -6,7 +6,7 @@ import type { Barrier } from "../cluster/barrier.ts";
 import type { RouterMode } from "../runtime/routes/router.ts";
 import type { Store } from "../store/store.ts";
 import { type AccessKey, openAccess } from "./access.ts";
-import type { Engine } from "./admin-context.ts";
+import type { AdminContext } from "./admin-context.ts";
 import { type ListenerOptions, makeListener, serve } from "./admin-listener.ts";
 import { keepPreparing } from "./bootstrap.ts";
 import { openHistory } from "./history/history.ts";
@@ -20,7 +20,7 @@ import { plainCodec } from "./sealing/plain-codec.ts";
 import { openStoreNews } from "./store-news.ts";
 import { storeIdentityKey } from "./store-paths.ts";
 import { openKeyQueue } from "./write/key-queue.ts";
-import { openPointing } from "./write/reference-guard.ts";
+import { openReferenceGuard } from "./write/reference-guard.ts";
 import { openUniqueIndex } from "./write/unique-index.ts";
 
 export interface AdminOptions extends ListenerOptions {
@@ -71,14 +71,14 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
     clock: options.clock,
     log: options.log,
   });
-  const engine = buildEngine(options);
+  const admin = buildEngine(options);
   const news = openStoreNews(options.store, storeIdentityKey(options.prefix), options.clock, options.log);
   const app = makeListener(options, access, news);
   const strict = options.compat === "strict";
-  for (const route of adminRoutes({ stream: options.stream !== false, strict })) serve(app, engine, route, strict);
+  for (const route of adminRoutes({ stream: options.stream !== false, strict })) serve(app, admin, route, strict);
   await app.listen({ host: options.listen.host, port: options.listen.port });
-  const preparation = await keepPreparing(engine);
-  const stopTidying = keepRevocations(engine);
+  const preparation = await keepPreparing(admin);
+  const stopTidying = keepRevocations(admin);
   const bound = app.server.address();
   let closing: Promise<void> | undefined;
   return {
@@ -88,14 +88,14 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
       news.stop();
       closing ??= app.close().then(async () => {
         await stopTidying();
-        await engine.history.idle();
+        await admin.history.idle();
       });
       return closing;
     },
   };
 }
 
-function buildEngine(options: AdminOptions): Engine {
+function buildEngine(options: AdminOptions): AdminContext {
   const { store, prefix, catalog, clock, log } = options;
   const codec = options.codec ?? plainCodec((name, side) => catalog.get(name)?.encryptFields(side) ?? []);
   return {
@@ -108,7 +108,7 @@ function buildEngine(options: AdminOptions): Engine {
     clock,
     log,
     unique: openUniqueIndex(store, prefix, catalog, codec),
-    pointing: openPointing(store, prefix),
+    references: openReferenceGuard(store, prefix),
     queue: openKeyQueue(),
     barrier: options.barrier,
     nodes: openNodeList(store, prefix, clock, options.barrier),

@@ -4,14 +4,14 @@
  */
 import { isGatewayError, messageOf } from "../base/errors.ts";
 import { parseIdentity, raisedOf, raiseEpoch } from "../store/store-identity.ts";
-import type { AdminRequest, Engine } from "./admin-context.ts";
+import type { AdminRequest, StoreSide, WriteSide } from "./admin-context.ts";
 import { type AdminAnswer, refuse } from "./admin-response.ts";
 import { storeIdentityKey } from "./store-paths.ts";
 import { Plan } from "./write/write-plan.ts";
 
 /** `GET /store` */
-export async function describeStore(engine: Engine): Promise<AdminAnswer> {
-  const { kv, revision } = await engine.store.get(storeIdentityKey(engine.prefix));
+export async function describeStore(admin: StoreSide): Promise<AdminAnswer> {
+  const { kv, revision } = await admin.store.get(storeIdentityKey(admin.prefix));
   const identity = parseIdentity(kv?.value);
   if (!identity) return refuse(404, "the store has no identity yet");
   return { status: 200, body: { ...identity, revision: Number(revision) } };
@@ -23,16 +23,16 @@ const STORE_ID = /^[0-9A-Za-z-]{1,64}$/;
  * `POST /store/epoch`: nodes that refuse this store as an older state of theirs take it from now on; with
  * `?replaces=ID` those as well that hold records of the store with that id, which is gone.
  */
-export async function raiseStoreEpoch(engine: Engine, request: AdminRequest): Promise<AdminAnswer> {
+export async function raiseStoreEpoch(admin: WriteSide, request: AdminRequest): Promise<AdminAnswer> {
   const replaces = request.args.get("replaces");
   if (replaces !== undefined && !STORE_ID.test(replaces))
     return refuse(400, "invalid argument replaces: expected the id of a store");
-  if (request.options.dryRun) return showRaise(engine, replaces);
+  if (request.options.dryRun) return showRaise(admin, replaces);
   try {
     const entry = new Plan();
-    engine.history.plan(engine, entry, request, []);
-    const identity = await raiseEpoch(engine.store, engine.prefix, entry.operations, replaces);
-    const { kv } = await engine.store.get(storeIdentityKey(engine.prefix));
+    admin.history.plan(admin, entry, request, []);
+    const identity = await raiseEpoch(admin.store, admin.prefix, entry.operations, replaces);
+    const { kv } = await admin.store.get(storeIdentityKey(admin.prefix));
     return { status: 200, body: identity, ...(kv && { revision: kv.modRevision }) };
   } catch (error) {
     if (isGatewayError(error, "RECORD_INVALID")) return refuse(404, messageOf(error));
@@ -40,9 +40,9 @@ export async function raiseStoreEpoch(engine: Engine, request: AdminRequest): Pr
   }
 }
 
-async function showRaise(engine: Engine, replaces: string | undefined): Promise<AdminAnswer> {
-  const key = storeIdentityKey(engine.prefix);
-  const identity = parseIdentity((await engine.store.get(key)).kv?.value);
+async function showRaise(admin: StoreSide, replaces: string | undefined): Promise<AdminAnswer> {
+  const key = storeIdentityKey(admin.prefix);
+  const identity = parseIdentity((await admin.store.get(key)).kv?.value);
   if (!identity) return refuse(404, "the store has no identity yet");
   const raised = raisedOf(identity, replaces);
   const diff = [

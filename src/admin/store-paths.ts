@@ -21,7 +21,7 @@ export function uniqueDir(prefix: string): string {
 }
 
 /** Written whenever a record begins to point to another, so that a deletion sees who came in between. */
-export function pointedKey(prefix: string, kind: KindName, id: string): string {
+export function referenceGuardKey(prefix: string, kind: KindName, id: string): string {
   // Ids of others may be of any length and shape; a digest is not.
   const name = /^[a-zA-Z0-9-_.]{1,128}$/.test(id) ? id : `~${createHash("sha256").update(id).digest("hex")}`;
   return `${prefix}-jotgate/pointed/${kind}/${name}`;

@@ -8,7 +8,7 @@ import type { Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import { type KeyValue, prefixRange } from "../../store/store.ts";
 import { MAX_REQUEST_BYTES } from "../../store/store-limits.ts";
-import type { AdminRequest, Engine, RecordChange } from "../admin-context.ts";
+import type { AdminRequest, ReadSide, RecordChange, StoreSide, WriteSide } from "../admin-context.ts";
 import { boundedDiff } from "../preview/diff.ts";
 import { shownChange } from "../preview/dry-run.ts";
 import { historyDir, historyGuardKey, restoreDir } from "../store-paths.ts";
@@ -24,9 +24,9 @@ export interface History {
   /** Whether writes are remembered at all. */
   readonly keeps: boolean;
   /** Adds the entry of a write to its plan; to be called last. Without changes it only says that it happened. */
-  plan(engine: Engine, plan: Plan, request: AdminRequest, changes: readonly RecordChange[]): void;
+  plan(admin: WriteSide, plan: Plan, request: AdminRequest, changes: readonly RecordChange[]): void;
   /** Something was committed: now and then the oldest entries go. Never throws, never waits. */
-  written(engine: Engine): void;
+  written(admin: WriteSide): void;
   /** Resolves when nothing is under way. */
   idle(): Promise<void>;
 }
@@ -38,14 +38,14 @@ export function openHistory(entries: number): History {
   let trimming: Promise<void> | undefined;
   return {
     keeps: entries > 0,
-    plan(engine, plan, request, changes) {
-      if (entries > 0) planEntry(engine, plan, request, changes);
+    plan(admin, plan, request, changes) {
+      if (entries > 0) planEntry(admin, plan, request, changes);
     },
-    written(engine) {
+    written(admin) {
       if (++since < slack || trimming || entries === 0) return;
       since = 0;
-      trimming = trim(engine, entries)
-        .catch((error) => engine.log.debug({ error: messageOf(error) }, "the history could not be trimmed")) // later
+      trimming = trim(admin, entries)
+        .catch((error) => admin.log.debug({ error: messageOf(error) }, "the history could not be trimmed")) // later
         .finally(() => {
           trimming = undefined;
         });
@@ -61,8 +61,8 @@ export function newHistoryId(clock: Clock): string {
   return `${String(clock.nowMs()).padStart(15, "0")}-${randomBytes(6).toString("hex")}`;
 }
 
-function planEntry(engine: Engine, plan: Plan, request: AdminRequest, changes: readonly RecordChange[]): void {
-  const { clock, prefix } = engine;
+function planEntry(admin: ReadSide, plan: Plan, request: AdminRequest, changes: readonly RecordChange[]): void {
+  const { clock, prefix } = admin;
   const roomy = plan.bytes < MAX_REQUEST_BYTES - 2 * MARGIN_BYTES;
   const id = newHistoryId(clock);
   const entry: HistoryEntry = {
@@ -72,7 +72,7 @@ function planEntry(engine: Engine, plan: Plan, request: AdminRequest, changes: r
     method: request.method,
     path: request.path.slice(0, PATH_LENGTH_MAX),
     changes: changes.map((one) => {
-      const { key, change, diff } = shownChange(engine, one);
+      const { key, change, diff } = shownChange(admin, one);
       return { key, change, diff: roomy ? boundedDiff(diff, changes.length) : [{ op: "cut", path: "" }] };
     }),
   };
@@ -86,9 +86,9 @@ function planEntry(engine: Engine, plan: Plan, request: AdminRequest, changes: r
 }
 
 /** Entries in the order of their revisions, oldest first, without values. */
-export async function historyKeys(engine: Engine): Promise<KeyValue[]> {
+export async function historyKeys(admin: StoreSide): Promise<KeyValue[]> {
   const kvs: KeyValue[] = [];
-  for await (const page of engine.store.list(prefixRange(historyDir(engine.prefix)), { keysOnly: true })) {
+  for await (const page of admin.store.list(prefixRange(historyDir(admin.prefix)), { keysOnly: true })) {
     kvs.push(...page.kvs);
   }
   // Clocks of several admins differ; revisions do not.
@@ -97,15 +97,15 @@ export async function historyKeys(engine: Engine): Promise<KeyValue[]> {
 
 const TRIM_BATCH = 60; // two keys each
 
-async function trim(engine: Engine, entries: number): Promise<void> {
-  const { prefix } = engine;
-  const ids = (await historyKeys(engine)).map(({ key }) => key.slice(historyDir(prefix).length));
+async function trim(admin: StoreSide, entries: number): Promise<void> {
+  const { prefix } = admin;
+  const ids = (await historyKeys(admin)).map(({ key }) => key.slice(historyDir(prefix).length));
   const old = ids.slice(0, Math.max(0, ids.length - entries));
   for (let at = 0; at < old.length; at += TRIM_BATCH) {
     const plan = new Plan();
     for (const id of old.slice(at, at + TRIM_BATCH)) {
       plan.delete(`${historyDir(prefix)}${id}`).delete(`${restoreDir(prefix)}${id}`);
     }
-    await engine.store.txn(plan.toTxn());
+    await admin.store.txn(plan.toTxn());
   }
 }

@@ -7,7 +7,7 @@ import { dirOf, parseKey } from "../../model/keys.ts";
 import { KINDS, type KindName } from "../../model/kinds.ts";
 import { revocationsDir } from "../../model/revocation.ts";
 import { type KeyValue, prefixRange } from "../../store/store.ts";
-import type { Engine, RecordChange } from "../admin-context.ts";
+import type { ReadSide, RecordChange, StoreSide } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import { readStored, type StoredRecord, toStored } from "../read/stored-record.ts";
 import { historyDir, restoreDir } from "../store-paths.ts";
@@ -32,28 +32,28 @@ export interface HistoryWarning {
  * @returns undefined when there is no such entry
  */
 export async function reconstruct(
-  engine: Engine,
+  admin: ReadSide,
   revision: string,
   only: string | undefined,
 ): Promise<Reconstruction | { readonly refusal: AdminAnswer } | undefined> {
-  const wanted = only === undefined ? undefined : storeKeyOf(engine, only);
+  const wanted = only === undefined ? undefined : storeKeyOf(admin, only);
   if (only !== undefined && wanted === undefined) return { refusal: BAD_KEY };
-  const keys = await historyKeys(engine);
+  const keys = await historyKeys(admin);
   const at = keys.findIndex((kv) => kv.createRevision.toString() === revision);
   if (at < 0) return undefined;
   const moment = BigInt(revision);
   const found = new Map<string, Found>();
-  const sealing = await spansBefore(engine, keys.slice(0, at + 1), moment);
+  const sealing = await spansBefore(admin, keys.slice(0, at + 1), moment);
   const warnings: HistoryWarning[] = [];
   const later = keys.slice(at + 1);
   for (let from = 0; from < later.length; from += READ_TOGETHER) {
     const some = later.slice(from, from + READ_TOGETHER);
-    const reads = await Promise.all(some.map(({ key }) => readRestorables(engine, key)));
+    const reads = await Promise.all(some.map(({ key }) => readRestorables(admin, key)));
     for (const [n, { createRevision }] of some.entries()) {
       const read = reads[n];
       if (read === undefined) return { refusal: unrestorable(createRevision) };
       sealing.push(...read.sealing);
-      if (read.revokes && wanted === undefined) warnings.push(notRolledBack(engine, createRevision));
+      if (read.revokes && wanted === undefined) warnings.push(notRolledBack(admin, createRevision));
       for (const one of read.records) {
         const known = found.get(one.key);
         if (known) known.last = createRevision;
@@ -64,14 +64,14 @@ export async function reconstruct(
   const records: { change: RecordChange; sealed: Buffer | undefined }[] = [];
   for (const [key, { target, last }] of found) {
     if (wanted !== undefined && key !== wanted) continue;
-    const record = await recordAt(engine, key, target);
+    const record = await recordAt(admin, key, target);
     if ("refusal" in record) return record;
     warnings.push(...doubts(key, target, last, record.previous, moment, sealing));
     if (target.leased)
       warnings.push({ code: "had_lifetime", key, message: "had a lifetime (ttl), and is left as it is" });
     else if (record.restored) records.push(record.restored);
   }
-  if (wanted === undefined) warnings.push(...(await changedOutside(engine, moment, found, sealing)));
+  if (wanted === undefined) warnings.push(...(await changedOutside(admin, moment, found, sealing)));
   return { records, warnings };
 }
 
@@ -91,21 +91,21 @@ interface ReadEntry {
   readonly revokes?: boolean;
 }
 
-function notRolledBack({ prefix }: Engine, revision: bigint): HistoryWarning {
+function notRolledBack({ prefix }: StoreSide, revision: bigint): HistoryWarning {
   const message = `what was revoked by the write of revision ${revision} stays as it is`;
   return { code: "not_rolled_back", key: revocationsDir(prefix), message };
 }
 
 /** undefined: this write kept nothing to restore. */
-async function readRestorables(engine: Engine, entryKey: string): Promise<ReadEntry | undefined> {
-  const id = entryKey.slice(historyDir(engine.prefix).length);
-  const { kv } = await engine.store.get(`${restoreDir(engine.prefix)}${id}`);
+async function readRestorables(admin: StoreSide, entryKey: string): Promise<ReadEntry | undefined> {
+  const id = entryKey.slice(historyDir(admin.prefix).length);
+  const { kv } = await admin.store.get(`${restoreDir(admin.prefix)}${id}`);
   if (kv) {
     const records = decodeRestorables(kv.value);
     return records && { records, sealing: [] };
   }
   // Some entries are of no record at all.
-  const entry = (await engine.store.get(entryKey)).kv;
+  const entry = (await admin.store.get(entryKey)).kv;
   const decoded = entry && decodeEntry(entry.value);
   if (!entry || decoded?.changes.length !== 0) return undefined;
   return { records: [], sealing: spansOf(decoded, entry), revokes: decoded.revoked !== undefined };
@@ -116,11 +116,11 @@ function spansOf({ resealed }: HistoryEntry, { modRevision }: KeyValue): readonl
 }
 
 /** Runs that began before the moment and were not over: the only entries that are ever written again. */
-async function spansBefore(engine: Engine, keys: readonly KeyValue[], moment: bigint): Promise<Span[]> {
+async function spansBefore(admin: StoreSide, keys: readonly KeyValue[], moment: bigint): Promise<Span[]> {
   const spans: Span[] = [];
   for (const { key, modRevision } of keys) {
     if (modRevision <= moment) continue;
-    const { kv } = await engine.store.get(key);
+    const { kv } = await admin.store.get(key);
     const entry = kv && decodeEntry(kv.value);
     if (entry) spans.push(...spansOf(entry, kv));
   }
@@ -147,27 +147,27 @@ type RecordAt =
     }
   | { readonly refusal: AdminAnswer };
 
-async function recordAt(engine: Engine, key: string, target: Restorable): Promise<RecordAt> {
-  const parsed = parseKey(engine.prefix, key);
-  const previous = await readStored(engine.store, key);
+async function recordAt(admin: ReadSide, key: string, target: Restorable): Promise<RecordAt> {
+  const parsed = parseKey(admin.prefix, key);
+  const previous = await readStored(admin.store, key);
   if (!parsed || (previous?.text ?? null) === target.before) return { previous, restored: undefined };
   const kind = KINDS[parsed.kind];
   const { id } = parsed;
-  const previousValue = previous?.value && engine.codec.open(kind, id, previous.value);
+  const previousValue = previous?.value && admin.codec.open(kind, id, previous.value);
   const change = { kind, id, key, previous, previousValue };
   if (target.before === null) {
     return { previous, restored: { change: { ...change, candidate: undefined }, sealed: undefined } };
   }
   const then = toStored({ ...NO_KV, key, value: Buffer.from(target.before, "utf8") });
   if (!then.value) return { refusal: refuse(400, `${key} was no JSON object then, and is not restored`) };
-  const opened = engine.codec.openGiven(kind, id, then.value, then.value);
+  const opened = admin.codec.openGiven(kind, id, then.value, then.value);
   if ("error" in opened) return { refusal: refuse(400, `${key} cannot be restored: ${opened.error}`) };
   const candidate = opened.value;
   // Sealed anew meanwhile it has another text and says the same.
   if (previousValue && !previous?.leased && isDeepStrictEqual(previousValue, candidate))
     return { previous, restored: undefined };
   // Sealed anew, since keyrings change; without one, the very bytes that were there.
-  const text = engine.codec.seals ? JSON.stringify(engine.codec.seal(kind, id, candidate)) : target.before;
+  const text = admin.codec.seals ? JSON.stringify(admin.codec.seal(kind, id, candidate)) : target.before;
   return { previous, restored: { change: { ...change, candidate }, sealed: Buffer.from(text, "utf8") } };
 }
 
@@ -194,7 +194,7 @@ const OUTSIDE_MAX = 100;
 
 /** Records that changed after the moment without an entry: by an APISIX or etcdctl on the same store. */
 async function changedOutside(
-  engine: Engine,
+  admin: StoreSide,
   moment: bigint,
   found: ReadonlyMap<string, Found>,
   sealing: readonly Span[],
@@ -202,14 +202,14 @@ async function changedOutside(
   const warnings: HistoryWarning[] = [];
   for (const kind of Object.keys(KINDS) as KindName[]) {
     if (kind === "credential") continue; // they stand among the consumers
-    for await (const page of engine.store.list(prefixRange(dirOf(engine.prefix, kind)), { keysOnly: true })) {
+    for await (const page of admin.store.list(prefixRange(dirOf(admin.prefix, kind)), { keysOnly: true })) {
       for (const { key, modRevision, lease } of page.kvs) {
         if (
           modRevision <= moment ||
           isIn(sealing, modRevision) ||
           found.has(key) ||
           lease !== 0n ||
-          !parseKey(engine.prefix, key)
+          !parseKey(admin.prefix, key)
         )
           continue;
         const message = "was changed past the history and is left as it is";

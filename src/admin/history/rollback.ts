@@ -7,16 +7,15 @@ import { sleep } from "../../base/clock.ts";
 import { isGatewayError, messageOf } from "../../base/errors.ts";
 import { credentialsOf } from "../../model/keys.ts";
 import { prefixRange } from "../../store/store.ts";
-import type { AdminRequest, Engine, RecordChange } from "../admin-context.ts";
+import type { AdminRequest, RecordChange, StoreSide, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import { showPlan } from "../preview/dry-run.ts";
-import { historyGuardKey, pointedKey } from "../store-paths.ts";
-import { contentError, shapeError } from "../write/candidate-check.ts";
+import { historyGuardKey, referenceGuardKey } from "../store-paths.ts";
 import { commit } from "../write/commit.ts";
-import { openPointing } from "../write/reference-guard.ts";
+import { openReferenceGuard } from "../write/reference-guard.ts";
 import { openUniqueIndex } from "../write/unique-index.ts";
-import { checkEnv, planChecks } from "../write/write-commit.ts";
 import { Plan } from "../write/write-plan.ts";
+import { type Candidate, planSteps, shapeRefused } from "../write/write-steps.ts";
 import { noEntry } from "./history-read.ts";
 import { overlayStore } from "./overlay-store.ts";
 import { type Reconstruction, reconstruct } from "./restore-points.ts";
@@ -24,20 +23,20 @@ import { type Reconstruction, reconstruct } from "./restore-points.ts";
 const ATTEMPTS = 5;
 const RETRY_MS = 50;
 
-export async function rollBack(engine: Engine, request: AdminRequest): Promise<AdminAnswer> {
+export async function rollBack(admin: WriteSide, request: AdminRequest): Promise<AdminAnswer> {
   for (let attempt = 1; ; attempt++) {
-    const result = await rollBackOnce(engine, request);
+    const result = await rollBackOnce(admin, request);
     if (result !== "conflict") return result;
     if (attempt >= ATTEMPTS) return refuse(503, "the configuration keeps changing while it is rolled back");
-    await sleep(engine.clock, RETRY_MS * attempt * Math.random());
+    await sleep(admin.clock, RETRY_MS * attempt * Math.random());
   }
 }
 
-async function rollBackOnce(engine: Engine, request: AdminRequest): Promise<AdminAnswer | "conflict"> {
+async function rollBackOnce(admin: WriteSide, request: AdminRequest): Promise<AdminAnswer | "conflict"> {
   const revision = request.params["revision"] ?? "";
-  const guard = historyGuardKey(engine.prefix);
-  const { kv: newest } = await engine.store.get(guard); // before the history is read: later writes make the plan fail
-  const then = await reconstruct(engine, revision, request.args.get("key"));
+  const guard = historyGuardKey(admin.prefix);
+  const { kv: newest } = await admin.store.get(guard); // before the history is read: later writes make the plan fail
+  const then = await reconstruct(admin, revision, request.args.get("key"));
   if (then === undefined) return noEntry(revision);
   if ("refusal" in then) return then.refusal;
   const plan = new Plan("last").expect(guard, newest?.modRevision ?? 0n);
@@ -47,11 +46,11 @@ async function rollBackOnce(engine: Engine, request: AdminRequest): Promise<Admi
     else plan.delete(change.key);
   }
   const changes = then.records.map(({ change }) => change);
-  const errors = await checkTogether(engine, request, plan, changes);
+  const errors = await checkTogether(admin, plan, changes);
   if (errors.length > 0) {
     return refuse(400, `the configuration of revision ${revision} cannot be restored`, { errors });
   }
-  return finish(engine, request, plan, changes, then, revision);
+  return finish(admin, request, plan, changes, then, revision);
 }
 
 interface Finding {
@@ -60,56 +59,40 @@ interface Finding {
 }
 
 /** Every record by the rules of a write, in a store where all of them are already as they will be. */
-async function checkTogether(
-  engine: Engine,
-  request: AdminRequest,
-  plan: Plan,
-  changes: readonly RecordChange[],
-): Promise<Finding[]> {
-  const store = overlayStore(engine.store, plan);
-  const view: Engine = {
-    ...engine,
+async function checkTogether(admin: WriteSide, plan: Plan, changes: readonly RecordChange[]): Promise<Finding[]> {
+  const store = overlayStore(admin.store, plan);
+  const view: WriteSide = {
+    ...admin,
     store,
-    pointing: openPointing(store, engine.prefix),
-    unique: openUniqueIndex(store, engine.prefix, engine.catalog, engine.codec),
+    references: openReferenceGuard(store, admin.prefix),
+    unique: openUniqueIndex(store, admin.prefix, admin.catalog, admin.codec),
   };
   const findings: Finding[] = [];
   for (const change of changes) {
-    const error = await checkOne(view, request, plan, change);
+    const error = await checkOne(view, plan, change);
     if (error !== undefined) findings.push({ key: change.key, error });
   }
   return findings;
 }
 
-async function checkOne(
-  view: Engine,
-  request: AdminRequest,
-  plan: Plan,
-  change: RecordChange,
-): Promise<string | undefined> {
+async function checkOne(view: WriteSide, plan: Plan, change: RecordChange): Promise<string | undefined> {
   const { kind, id, candidate, previousValue } = change;
-  const owner = { kind: kind.name, id };
   if (!candidate) {
-    const used = await view.pointing.planDelete(plan, kind, id);
+    const used = await view.references.planDelete(plan, kind, id);
     if (used !== undefined || kind.pluginSide !== "consumer") return used;
     const left = kind.name === "consumer" ? await planNoCredentials(view, plan, id) : undefined;
     if (left !== undefined) return left;
-    return view.unique.plan(plan, owner, undefined, previousValue);
+    return view.unique.plan(plan, { kind: kind.name, id }, undefined, previousValue);
   }
-  const env = checkEnv(view);
-  // A plugin's own metadata schema knows no id.
-  const { id: _, ...withoutId } = candidate;
-  const shape = shapeError(env, kind, id, kind.id === "plugin" ? withoutId : candidate);
-  const error = shape ?? contentError(env, kind, candidate);
-  if (error !== undefined) return error;
-  const refusal = await planChecks(view, { ...change, request, method: "PUT", ttlSeconds: undefined }, candidate, plan);
-  if (refusal) return (refusal.body as { readonly error_msg?: string }).error_msg ?? "refused";
-  return kind.pluginSide === "consumer" ? view.unique.plan(plan, owner, candidate, previousValue) : undefined;
+  const record: Candidate = { ...change, candidate };
+  const refused = shapeRefused(view, kind, id, candidate) ?? (await planSteps(view, record, plan));
+  if (refused === undefined || typeof refused === "string") return refused;
+  return (refused.body as { readonly error_msg?: string }).error_msg ?? "refused";
 }
 
 /** A consumer does not go while credentials stay, or come. */
-async function planNoCredentials(view: Engine, plan: Plan, consumer: string): Promise<string | undefined> {
-  const guard = pointedKey(view.prefix, "consumer", consumer);
+async function planNoCredentials(view: StoreSide, plan: Plan, consumer: string): Promise<string | undefined> {
+  const guard = referenceGuardKey(view.prefix, "consumer", consumer);
   const { kv } = await view.store.get(guard);
   plan.expect(guard, kv?.modRevision ?? 0n);
   for await (const page of view.store.list(prefixRange(credentialsOf(view.prefix, consumer)))) {
@@ -120,7 +103,7 @@ async function planNoCredentials(view: Engine, plan: Plan, consumer: string): Pr
 }
 
 async function finish(
-  engine: Engine,
+  admin: WriteSide,
   request: AdminRequest,
   plan: Plan,
   changes: readonly RecordChange[],
@@ -138,7 +121,7 @@ async function finish(
     );
   }
   if (request.options.dryRun) {
-    const shown = await showPlan(engine, plan, changes, 200);
+    const shown = await showPlan(admin, plan, changes, 200);
     const body = shown.body as { readonly warnings: readonly unknown[] };
     return { ...shown, body: { ...body, warnings: [...warnings, ...body.warnings] } };
   }
@@ -149,13 +132,13 @@ async function finish(
   const body = { rolled_back_to: Number(revision), changes: restored, warnings };
   const [first] = changes;
   if (!first) return { status: 200, body };
-  engine.history.plan(engine, plan, request, changes);
+  admin.history.plan(admin, plan, request, changes);
   const written = plan.get(first.key);
   const after = written?.op === "put" ? written.value : undefined;
   const before = first.previous?.modRevision ?? 0n;
-  const done = await commit(engine.store, engine.clock, plan, { key: first.key, before, after }, request.ask);
+  const done = await commit(admin.store, admin.clock, plan, { key: first.key, before, after }, request.ask);
   if (done.kind === "conflict") return "conflict";
-  engine.history.written(engine);
+  admin.history.written(admin);
   return {
     status: 200,
     body: { ...body, revision: Number(done.revision) },

@@ -5,7 +5,7 @@
 import { dirOf, parseKey } from "../../model/keys.ts";
 import { KINDS, type KindName } from "../../model/kinds.ts";
 import { prefixRange } from "../../store/store.ts";
-import type { Engine, RecordChange } from "../admin-context.ts";
+import type { ReadSide, RecordChange } from "../admin-context.ts";
 import { type Members, toStored } from "../read/stored-record.ts";
 
 export interface ViewedRecord {
@@ -21,20 +21,20 @@ export interface ConfigView {
 }
 
 /** @param base the view without the changes, so that the store is read once for both */
-export function openConfigView(engine: Engine, changes: readonly RecordChange[], base?: ConfigView): ConfigView {
+export function openConfigView(admin: ReadSide, changes: readonly RecordChange[], base?: ConfigView): ConfigView {
   const kinds = new Map<KindName, Promise<ReadonlyMap<string, ViewedRecord>>>();
   let revision: bigint | undefined;
 
   async function read(kind: KindName): Promise<Map<string, ViewedRecord>> {
     const records = new Map<string, ViewedRecord>();
-    const range = prefixRange(dirOf(engine.prefix, kind));
-    for await (const page of engine.store.list(range, revision === undefined ? {} : { revision })) {
+    const range = prefixRange(dirOf(admin.prefix, kind));
+    for await (const page of admin.store.list(range, revision === undefined ? {} : { revision })) {
       revision ??= page.revision;
       for (const kv of page.kvs) {
-        const key = parseKey(engine.prefix, kv.key);
+        const key = parseKey(admin.prefix, kv.key);
         const { value } = toStored(kv);
         if (key?.kind !== kind || !value) continue;
-        const opened = engine.codec.open(KINDS[kind], key.id, value);
+        const opened = admin.codec.open(KINDS[kind], key.id, value);
         records.set(key.id, { id: key.id, value: opened, order: Number(kv.createRevision) });
       }
     }

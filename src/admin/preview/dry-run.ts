@@ -3,7 +3,7 @@
  * Promise: everything a real write would refuse has been refused before; nothing is written.
  */
 import { checkTxn } from "../../store/store-limits.ts";
-import type { Engine, RecordChange } from "../admin-context.ts";
+import type { ReadSide, RecordChange, RuleSide } from "../admin-context.ts";
 import type { AdminAnswer } from "../admin-response.ts";
 import { masked } from "../read/masking.ts";
 import type { Members } from "../read/stored-record.ts";
@@ -20,25 +20,25 @@ export interface ShownChange {
 
 /** @param status what the write would be answered with @throws GatewayError STORE_TOO_LARGE as the write would */
 export async function showPlan(
-  engine: Engine,
+  admin: ReadSide,
   plan: Plan,
   changes: readonly RecordChange[],
   status: number,
 ): Promise<AdminAnswer> {
   checkTxn(plan.toTxn());
-  const before: ConfigView = openConfigView(engine, []);
-  const warnings = await warningsOf(engine, changes, before, openConfigView(engine, changes, before));
+  const before: ConfigView = openConfigView(admin, []);
+  const warnings = await warningsOf(admin, changes, before, openConfigView(admin, changes, before));
   return {
     status: 200,
-    body: { dry_run: true, status, changes: changes.map((one) => shownChange(engine, one)), warnings },
+    body: { dry_run: true, status, changes: changes.map((one) => shownChange(admin, one)), warnings },
   };
 }
 
 /** A change as clients may see it, secrets masked. */
-export function shownChange(engine: Engine, change: RecordChange): ShownChange {
+export function shownChange(admin: RuleSide, change: RecordChange): ShownChange {
   const { key, kind, previous, previousValue, candidate } = change;
   const side = (value: Members | undefined): Side | undefined =>
-    value && { plain: value, shown: masked(engine.catalog, kind, value) };
+    value && { plain: value, shown: masked(admin.catalog, kind, value) };
   const diff = diffOf(side(previousValue), side(candidate));
   if (!previous) return { key, change: "created", diff };
   if (!candidate) return { key, change: "deleted", diff };

@@ -5,7 +5,7 @@
 import { isIPv6 } from "node:net";
 import { isReference, parseReference } from "../../base/reference.ts";
 import { didYouMean } from "../../settings/suggest.ts";
-import type { Engine, RecordChange } from "../admin-context.ts";
+import type { ReadSide, RecordChange, RuleSide } from "../admin-context.ts";
 import { type Members, own, ownMembers } from "../read/stored-record.ts";
 import { certificateFaults } from "./warn-certificate.ts";
 import { type IssuerFault, issuerFaults } from "./warn-issuer.ts";
@@ -24,23 +24,23 @@ export interface RecordFault {
   readonly message: string;
 }
 
-export function recordFaults(engine: Engine, { kind, candidate }: RecordChange): readonly RecordFault[] {
+export function recordFaults(admin: ReadSide, { kind, candidate }: RecordChange): readonly RecordFault[] {
   if (!candidate) return [];
   return [
-    ...pluginFaults(engine, candidate, kind.pluginSide === "consumer"),
-    ...(kind.name === "route" ? uriFaults(engine, candidate) : []),
+    ...pluginFaults(admin, candidate, kind.pluginSide === "consumer"),
+    ...(kind.name === "route" ? uriFaults(admin, candidate) : []),
     ...hostFaults(candidate),
-    ...(kind.name === "ssl" ? certificateFaults(candidate, engine.clock.nowMs()) : []),
+    ...(kind.name === "ssl" ? certificateFaults(candidate, admin.clock.nowMs()) : []),
     ...(kind.name === "token_issuer" ? issuerFaults(candidate) : []),
-    ...referenceFaults(engine, candidate),
+    ...referenceFaults(admin, candidate),
     ...effectFaults(kind.name, candidate),
   ];
 }
 
-function pluginFaults(engine: Engine, value: Members, isConsumer: boolean): RecordFault[] {
+function pluginFaults(admin: RuleSide, value: Members, isConsumer: boolean): RecordFault[] {
   const faults: RecordFault[] = [];
   for (const [name, conf] of Object.entries(ownMembers(value, "plugins"))) {
-    const plugin = engine.catalog.get(name);
+    const plugin = admin.catalog.get(name);
     const schema = (isConsumer ? plugin?.consumerSchema : undefined) ?? plugin?.schema;
     if (schema === undefined || !isMembers(conf)) continue;
     faults.push(...unknownMembers(`plugins.${name}`, schema, conf));
@@ -85,8 +85,8 @@ function propertiesOf(schema: Schema): ReadonlyMap<string, unknown> | undefined 
   return found.size === 0 ? undefined : found;
 }
 
-function uriFaults(engine: Engine, value: Members): RecordFault[] {
-  const withParameters = engine.routerMode === "radixtree_uri_with_parameter";
+function uriFaults(admin: RuleSide, value: Members): RecordFault[] {
+  const withParameters = admin.routerMode === "radixtree_uri_with_parameter";
   return textsOf(value, "uri", "uris").flatMap((uri): RecordFault[] => {
     const why = neverMatches(uri, withParameters);
     return why === undefined ? [] : [{ code: "uri_never_matches", message: `uri ${JSON.stringify(uri)} ${why}` }];
@@ -127,22 +127,22 @@ function hostFaults(value: Members): RecordFault[] {
 
 const REFERENCE = /\$(?:env|secret):\/\//i;
 
-function referenceFaults(engine: Engine, value: unknown, path = ""): RecordFault[] {
-  if (typeof value === "string") return textFaults(engine, value, path);
+function referenceFaults(admin: RuleSide, value: unknown, path = ""): RecordFault[] {
+  if (typeof value === "string") return textFaults(admin, value, path);
   if (typeof value !== "object" || value === null) return [];
   return Object.entries(value).flatMap(([name, member]) =>
-    referenceFaults(engine, member, Array.isArray(value) ? `${path}[${name}]` : path === "" ? name : `${path}.${name}`),
+    referenceFaults(admin, member, Array.isArray(value) ? `${path}[${name}]` : path === "" ? name : `${path}.${name}`),
   );
 }
 
-function textFaults(engine: Engine, text: string, path: string): RecordFault[] {
+function textFaults(admin: RuleSide, text: string, path: string): RecordFault[] {
   if (!isReference(text)) {
     if (!REFERENCE.test(text)) return [];
     const message = `${path} holds a reference that is not its whole text, and is taken as it stands: make the whole member a reference`;
     return [{ code: "reference_inside_text", message }];
   }
   const reference = parseReference(text);
-  if (typeof reference === "string" || reference.kind !== "env" || engine.isVariableSet(reference.name)) return [];
+  if (typeof reference === "string" || reference.kind !== "env" || admin.isVariableSet(reference.name)) return [];
   const message = `${path} refers to the variable ${reference.name}, which is not set for this admin node: every gateway node needs it`;
   return [{ code: "variable_not_set", message }];
 }

@@ -6,7 +6,7 @@ import { isReference, parseReference } from "../../base/reference.ts";
 import { keyOf } from "../../model/keys.ts";
 import type { KindName } from "../../model/kinds.ts";
 import { pluginReferencesOf, referencesOf } from "../../model/references.ts";
-import type { Engine, RecordChange } from "../admin-context.ts";
+import type { ReadSide, RecordChange, RuleSide, StoreSide } from "../admin-context.ts";
 import { type Members, own, ownMembers } from "../read/stored-record.ts";
 import type { ConfigView } from "./config-view.ts";
 import type { Warning } from "./warnings.ts";
@@ -31,7 +31,7 @@ const HOLDERS: readonly KindName[] = [
   "ssl",
 ];
 
-export async function danglingOf(engine: Engine, change: RecordChange, after: ConfigView): Promise<Warning[]> {
+export async function danglingOf(admin: StoreSide, change: RecordChange, after: ConfigView): Promise<Warning[]> {
   const { kind, id, key, candidate } = change;
   const warnings: Warning[] = [];
   if (candidate) {
@@ -46,7 +46,7 @@ export async function danglingOf(engine: Engine, change: RecordChange, after: Co
       const points = pointersOf(holder, record.value).some((one) => one.kind === kind.name && one.id === id);
       if (!points) continue;
       const message = `still points to ${kind.name} ${id}, which goes`;
-      warnings.push({ code: "dangling_reference", key: keyOf(engine.prefix, holder, record.id), message });
+      warnings.push({ code: "dangling_reference", key: keyOf(admin.prefix, holder, record.id), message });
     }
   }
   return warnings;
@@ -58,12 +58,12 @@ const LOOKED_UP_MAX = 8;
 const KEY_LENGTH_MAX = 1_000;
 
 /** What plugins and references of a record point to and is not there: the first few, by a look at just those keys. */
-export async function missingOf(engine: Engine, { key, candidate }: RecordChange): Promise<Warning[]> {
+export async function missingOf(admin: StoreSide, { key, candidate }: RecordChange): Promise<Warning[]> {
   if (!candidate) return [];
-  const pointers = new Map(loosePointersOf(candidate).map((one) => [keyOf(engine.prefix, one.kind, one.id), one]));
+  const pointers = new Map(loosePointersOf(candidate).map((one) => [keyOf(admin.prefix, one.kind, one.id), one]));
   const named = [...pointers].filter(([pointed]) => pointed.length <= KEY_LENGTH_MAX);
   const looked = named.slice(0, LOOKED_UP_MAX).map(async ([pointed, pointer]): Promise<Warning[]> => {
-    const { kv } = await engine.store.get(pointed);
+    const { kv } = await admin.store.get(pointed);
     return kv === undefined ? [danglingTo(pointer, key)] : [];
   });
   return (await Promise.all(looked)).flat();
@@ -74,18 +74,18 @@ function danglingTo({ kind, id }: Pointer, key: string): Warning {
 }
 
 /** Plain values that meet are refused; references to the same secret can only be warned about. */
-export async function collisionsOf(engine: Engine, change: RecordChange, after: ConfigView): Promise<Warning[]> {
+export async function collisionsOf(admin: ReadSide, change: RecordChange, after: ConfigView): Promise<Warning[]> {
   const { kind, id, key, candidate } = change;
   if (!candidate || kind.pluginSide !== "consumer") return [];
-  const mine = identifyingReferences(engine, candidate);
+  const mine = identifyingReferences(admin, candidate);
   if (mine.length === 0) return [];
   const warnings: Warning[] = [];
   for (const holder of ["consumer", "credential"] as const) {
     for (const other of (await after.all(holder)).values()) {
       if (holder === kind.name && other.id === id) continue;
-      const theirs = identifyingReferences(engine, other.value);
+      const theirs = identifyingReferences(admin, other.value);
       for (const one of mine.filter((text) => theirs.includes(text))) {
-        const owner = keyOf(engine.prefix, holder, other.id);
+        const owner = keyOf(admin.prefix, holder, other.id);
         warnings.push({
           code: "key_collision",
           key,
@@ -97,9 +97,9 @@ export async function collisionsOf(engine: Engine, change: RecordChange, after: 
   return warnings;
 }
 
-function identifyingReferences(engine: Engine, value: Members): string[] {
+function identifyingReferences(admin: RuleSide, value: Members): string[] {
   return Object.keys(ownMembers(value, "plugins")).flatMap((name) => {
-    const attribute = engine.catalog.get(name)?.keyAttribute;
+    const attribute = admin.catalog.get(name)?.keyAttribute;
     const text = attribute && own(ownMembers(ownMembers(value, "plugins"), name), attribute);
     return typeof text === "string" && isReference(text) ? [`${name} ${text}`] : [];
   });

@@ -2,7 +2,7 @@
  * Warnings about one route as it will be served: whether it asks who calls, and whether it leads anywhere.
  */
 import { literalOf } from "../../runtime/routes/uri-pattern.ts";
-import type { Engine } from "../admin-context.ts";
+import type { RuleSide } from "../admin-context.ts";
 import { type Members, own } from "../read/stored-record.ts";
 import type { EffectiveRoute } from "./effective-route.ts";
 
@@ -39,14 +39,14 @@ const ANSWERERS: ReadonlySet<string> = new Set([
 ]);
 
 /** Whether somebody has to prove who they are before the route serves them. */
-export function isProtected(engine: Engine, route: EffectiveRoute, everywhere: ReadonlySet<string>): boolean {
-  const authenticates = (name: string): boolean => ASKERS.has(name) || engine.catalog.get(name)?.type === "auth";
+export function isProtected(admin: RuleSide, route: EffectiveRoute, everywhere: ReadonlySet<string>): boolean {
+  const authenticates = (name: string): boolean => ASKERS.has(name) || admin.catalog.get(name)?.type === "auth";
   return [...route.plugins.keys(), ...everywhere].some(authenticates);
 }
 
-export function routeFaults(engine: Engine, route: EffectiveRoute, around: RouteSurroundings): RouteFault[] {
+export function routeFaults(admin: RuleSide, route: EffectiveRoute, around: RouteSurroundings): RouteFault[] {
   const faults: RouteFault[] = [];
-  if (signs(route) && !isProtected(engine, route, around.everywhere)) {
+  if (signs(route) && !isProtected(admin, route, around.everywhere)) {
     const message = "hands out tokens to everyone who knows a key, and keys stand in every token: add authentication";
     faults.push({ code: "sign_endpoint_open", message });
   }
@@ -55,7 +55,7 @@ export function routeFaults(engine: Engine, route: EffectiveRoute, around: Route
     faults.push({ code: "audience_unchecked", message });
   }
   for (const [name, conf] of route.plugins) {
-    if (engine.catalog.get(name)?.keyAttribute === undefined || around.credentials.has(name)) continue;
+    if (admin.catalog.get(name)?.keyAttribute === undefined || around.credentials.has(name)) continue;
     if (own(conf, "anonymous_consumer") !== undefined || asksNoCredential(name, conf)) continue;
     faults.push({ code: "nobody_can_pass", message: `asks for ${name}, and no consumer has a credential of it` });
   }

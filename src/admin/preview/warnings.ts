@@ -4,7 +4,7 @@
  */
 import { keyOf } from "../../model/keys.ts";
 import { prefixRange } from "../../store/store.ts";
-import type { Engine, RecordChange } from "../admin-context.ts";
+import type { ReadSide, RecordChange, RuleSide, StoreSide } from "../admin-context.ts";
 import { own, ownMembers } from "../read/stored-record.ts";
 import { uniqueKey } from "../store-paths.ts";
 import { type ConfigView, openConfigView } from "./config-view.ts";
@@ -39,27 +39,27 @@ const TOUCHED_MAX = 50;
 
 /** @param before the configuration as it is @param after as it will be */
 export async function warningsOf(
-  engine: Engine,
+  admin: ReadSide,
   changes: readonly RecordChange[],
   before: ConfigView,
   after: ConfigView,
 ): Promise<readonly Warning[]> {
   const warnings: Warning[] = [];
   for (const change of changes) {
-    warnings.push(...ownWarnings(engine, change));
-    warnings.push(...(await danglingOf(engine, change, after)), ...(await collisionsOf(engine, change, after)));
+    warnings.push(...ownWarnings(admin, change));
+    warnings.push(...(await danglingOf(admin, change, after)), ...(await collisionsOf(admin, change, after)));
     warnings.push(...(await lateConsumerPlugins(change, after)));
   }
   if (changes.some((change) => TOUCHES_ROUTES.has(change.kind.name))) {
-    warnings.push(...(await warningsOfRoutes(engine, changes, before, after)));
+    warnings.push(...(await warningsOfRoutes(admin, changes, before, after)));
   }
   return warnings.slice(0, WARNINGS_MAX);
 }
 
 /** What shows without a look at other records. */
-function ownWarnings(engine: Engine, change: RecordChange): readonly Warning[] {
+function ownWarnings(admin: ReadSide, change: RecordChange): readonly Warning[] {
   const { kind, key, candidate } = change;
-  const faults = recordFaults(engine, change).map((one): Warning => ({ ...one, key }));
+  const faults = recordFaults(admin, change).map((one): Warning => ({ ...one, key }));
   const fault = kind.name === "upstream" && candidate ? upstreamFault(candidate) : undefined;
   return fault === undefined ? faults : [...faults, { code: "upstream_without_nodes", key, message: fault }];
 }
@@ -68,11 +68,11 @@ function ownWarnings(engine: Engine, change: RecordChange): readonly Warning[] {
  * What the answer of a write says too, not only a dry run: what nodes will refuse or not enforce. Other records are read
  * one by one and few; all of them only where a record serves an API of a plugin.
  */
-export async function warningsOfAnswer(engine: Engine, change: RecordChange): Promise<readonly Warning[]> {
-  const warnings = [...ownWarnings(engine, change), ...(await missingOf(engine, change))];
+export async function warningsOfAnswer(admin: ReadSide, change: RecordChange): Promise<readonly Warning[]> {
+  const warnings = [...ownWarnings(admin, change), ...(await missingOf(admin, change))];
   if (own(ownMembers(change.candidate, "plugins"), "public-api") === undefined) return warnings;
-  const before = openConfigView(engine, []);
-  const found = await warningsOf(engine, [change], before, openConfigView(engine, [change], before));
+  const before = openConfigView(admin, []);
+  const found = await warningsOf(admin, [change], before, openConfigView(admin, [change], before));
   return [...warnings, ...found.filter(({ code }) => code === "sign_endpoint_open")];
 }
 
@@ -82,22 +82,22 @@ interface World extends RouteSurroundings {
   readonly routes: ReadonlyMap<string, EffectiveRoute>;
 }
 
-async function worldOf(engine: Engine, view: ConfigView): Promise<World> {
+async function worldOf(admin: ReadSide, view: ConfigView): Promise<World> {
   const everywhere = new Set<string>();
   for (const { value } of (await view.all("global_rule")).values()) {
     for (const name of Object.keys(ownMembers(value, "plugins"))) everywhere.add(name);
   }
   const credentials = new Set<string>();
-  for (const { name, keyAttribute } of engine.catalog.plugins) {
-    if (keyAttribute !== undefined && (await hasCredential(engine, view, name))) credentials.add(name);
+  for (const { name, keyAttribute } of admin.catalog.plugins) {
+    if (keyAttribute !== undefined && (await hasCredential(admin, view, name))) credentials.add(name);
   }
-  return { routes: await readRoutes(view, engine.routerMode), everywhere, credentials };
+  return { routes: await readRoutes(view, admin.routerMode), everywhere, credentials };
 }
 
 /** The index of identifying values answers at once; only where it is empty are consumers read one by one. */
-async function hasCredential(engine: Engine, view: ConfigView, plugin: string): Promise<boolean> {
-  const range = prefixRange(uniqueKey(engine.prefix, plugin, ""));
-  for await (const page of engine.store.list(range, { keysOnly: true, pageSize: 1 })) {
+async function hasCredential(admin: StoreSide, view: ConfigView, plugin: string): Promise<boolean> {
+  const range = prefixRange(uniqueKey(admin.prefix, plugin, ""));
+  for await (const page of admin.store.list(range, { keysOnly: true, pageSize: 1 })) {
     if (page.kvs.length > 0) return true;
     break;
   }
@@ -110,28 +110,28 @@ async function hasCredential(engine: Engine, view: ConfigView, plugin: string): 
 }
 
 async function warningsOfRoutes(
-  engine: Engine,
+  admin: ReadSide,
   changes: readonly RecordChange[],
   before: ConfigView,
   after: ConfigView,
 ): Promise<Warning[]> {
-  const [then, now] = [await worldOf(engine, before), await worldOf(engine, after)];
+  const [then, now] = [await worldOf(admin, before), await worldOf(admin, after)];
   const written = new Set(
     changes.flatMap(({ kind, id, candidate }) => (kind.name === "route" && candidate ? [id] : [])),
   );
-  const warnings = [...written].flatMap((id) => faultsOf(engine, now, id));
+  const warnings = [...written].flatMap((id) => faultsOf(admin, now, id));
   // Of routes that are only touched, what is new.
   const textOf = ({ code, key, message }: Warning): string => [code, key, message].join(" ");
-  for (const id of touchedBy(engine, changes, written, now)) {
-    const old = new Set(faultsOf(engine, then, id).map(textOf));
-    warnings.push(...faultsOf(engine, now, id).filter((one) => !old.has(textOf(one))));
+  for (const id of touchedBy(admin, changes, written, now)) {
+    const old = new Set(faultsOf(admin, then, id).map(textOf));
+    warnings.push(...faultsOf(admin, now, id).filter((one) => !old.has(textOf(one))));
   }
   return warnings;
 }
 
 /** Routes that mean something else now: by what they are made of, or because one that is written comes first. */
 function touchedBy(
-  engine: Engine,
+  admin: RuleSide,
   changes: readonly RecordChange[],
   written: ReadonlySet<string>,
   { routes }: World,
@@ -146,32 +146,32 @@ function touchedBy(
     const isTouched =
       all ||
       route.layers.some((layer) => changed.has(layer)) ||
-      firsts.some((first) => takesFrom(engine.routerMode, first, route) === "all");
+      firsts.some((first) => takesFrom(admin.routerMode, first, route) === "all");
     if (isTouched) touched.push(route.id);
   }
   return touched;
 }
 
-function faultsOf(engine: Engine, world: World, id: string): Warning[] {
+function faultsOf(admin: ReadSide, world: World, id: string): Warning[] {
   const route = world.routes.get(id);
   if (!route?.isEnabled) return [];
-  const key = keyOf(engine.prefix, "route", id);
-  const mode = engine.routerMode;
-  const warnings: Warning[] = routeFaults(engine, route, world).map((fault) => ({ ...fault, key }));
+  const key = keyOf(admin.prefix, "route", id);
+  const mode = admin.routerMode;
+  const warnings: Warning[] = routeFaults(admin, route, world).map((fault) => ({ ...fault, key }));
   const hidden = hiddenBy(mode, route, world.routes.values());
   if (hidden) {
     const message = `no request reaches it: ${listed(hidden)} of the same or broader conditions comes first`;
     return [...warnings, { code: "route_unreachable", key, message }];
   }
-  const guarded = isProtected(engine, route, world.everywhere);
+  const guarded = isProtected(admin, route, world.everywhere);
   for (const other of world.routes.values()) {
-    if (other.id === id || isProtected(engine, other, world.everywhere) === guarded) continue;
+    if (other.id === id || isProtected(admin, other, world.everywhere) === guarded) continue;
     const [open, closed] = guarded ? [other, route] : [route, other];
     const share = takesFrom(mode, open, closed);
     if (share === undefined) continue;
     warnings.push({
       code: "unprotected_route_first",
-      key: keyOf(engine.prefix, "route", open.id),
+      key: keyOf(admin.prefix, "route", open.id),
       message: `has no authentication and takes ${share} requests of route ${closed.id}, which has`,
     });
   }

@@ -6,15 +6,15 @@ import { isReference } from "../../base/reference.ts";
 import { hideSecrets } from "../../base/secret-names.ts";
 import type { Kind } from "../../model/kinds.ts";
 import { replaceNamed } from "../../model/named-secrets.ts";
-import type { Actor, Engine } from "../admin-context.ts";
+import type { Actor, RuleSide } from "../admin-context.ts";
 import type { PluginCatalog } from "../plugin-catalog.ts";
 import { type Members, own } from "./stored-record.ts";
 
 export const MASK = "********";
 
 /** What a write answers with: the value as stored, which for sealed members is their cipher text. */
-export function echoed(engine: Engine, kind: Kind, stored: Members): Members {
-  return kind.name === "ssl" && !engine.codec.seals ? withoutKeys(stored) : stored;
+export function echoed(admin: RuleSide, kind: Kind, stored: Members): Members {
+  return kind.name === "ssl" && !admin.codec.seals ? withoutKeys(stored) : stored;
 }
 
 /** That there is a private key, or which reference stands for it, but not the key. */
@@ -25,9 +25,9 @@ function withoutKeys(ssl: Members): Members {
 }
 
 /** What a read answers with. */
-export function readable(engine: Engine, kind: Kind, id: string, stored: Members, actor: Actor): Members {
-  const opened = kind.name === "ssl" ? without(stored, ["key", "keys"]) : engine.codec.openShown(kind, id, stored);
-  return actor.role === "viewer" ? masked(engine.catalog, kind, opened) : opened;
+export function readable(admin: RuleSide, kind: Kind, id: string, stored: Members, actor: Actor): Members {
+  const opened = kind.name === "ssl" ? without(stored, ["key", "keys"]) : admin.codec.openShown(kind, id, stored);
+  return actor.role === "viewer" ? masked(admin.catalog, kind, opened) : opened;
 }
 
 /** A stored text that is no object: nothing says what of it is secret. */

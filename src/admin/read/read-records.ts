@@ -7,7 +7,7 @@
 import { credentialsOf, dirOf, keyOf, parseKey } from "../../model/keys.ts";
 import type { KeyRange, KeyValue } from "../../store/store.ts";
 import { prefixRange } from "../../store/store.ts";
-import type { AdminRequest, Engine } from "../admin-context.ts";
+import type { AdminRequest, ReadSide, RuleSide, StoreSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND } from "../admin-response.ts";
 import { recordId, type Target } from "../resource-path.ts";
 import { etagOf } from "../write/write-options.ts";
@@ -15,79 +15,79 @@ import { type ListQuery, listQueryOf, type RecordFilter } from "./list-query.ts"
 import { readable, readableText } from "./masking.ts";
 import { type Members, readStored, type StoredRecord, toStored } from "./stored-record.ts";
 
-export async function getRecords(engine: Engine, request: AdminRequest, target: Target): Promise<AdminAnswer> {
+export async function getRecords(admin: ReadSide, request: AdminRequest, target: Target): Promise<AdminAnswer> {
   // Whatever manager a path names, all secrets are listed: APISIX does so.
-  if (target.localId === undefined) return listRecords(engine, request, target);
+  if (target.localId === undefined) return listRecords(admin, request, target);
   const id = recordId(target, target.localId);
-  const record = await readStored(engine.store, keyOf(engine.prefix, target.kind.name, id));
+  const record = await readStored(admin.store, keyOf(admin.prefix, target.kind.name, id));
   if (!record) return KEY_NOT_FOUND;
   const headers = { ETag: etagOf(record.modRevision) };
-  return { status: 200, body: entryOf(engine, request, target, id, record), headers };
+  return { status: 200, body: entryOf(admin, request, target, id, record), headers };
 }
 
-function entryOf(engine: Engine, request: AdminRequest, target: Target, id: string, record: StoredRecord): object {
+function entryOf(admin: RuleSide, request: AdminRequest, target: Target, id: string, record: StoredRecord): object {
   return {
     key: record.key,
     value: record.value
-      ? readable(engine, target.kind, id, record.value, request.actor)
+      ? readable(admin, target.kind, id, record.value, request.actor)
       : readableText(record.text, request.actor),
     createdIndex: Number(record.createRevision),
     modifiedIndex: Number(record.modRevision),
   };
 }
 
-async function listRecords(engine: Engine, request: AdminRequest, target: Target): Promise<AdminAnswer> {
+async function listRecords(admin: ReadSide, request: AdminRequest, target: Target): Promise<AdminAnswer> {
   const query = listQueryOf(target.kind, request.args);
   if (typeof query === "string") return { status: 400, body: query };
-  const range = rangeOf(engine, target);
-  if (query.page) return listOnePage(engine, request, target, range, query);
-  const entries = entriesOf(engine, request, target, range, query.matches);
+  const range = rangeOf(admin, target);
+  if (query.page) return listOnePage(admin, request, target, range, query);
+  const entries = entriesOf(admin, request, target, range, query.matches);
   const first = await entries.next(); // before the head is sent: a store that is away is still a 503
-  if (first.done && target.kind.name === "credential" && (await isEmpty(engine, range))) return KEY_NOT_FOUND;
+  if (first.done && target.kind.name === "credential" && (await isEmpty(admin, range))) return KEY_NOT_FOUND;
   return { status: 200, body: encodeList(first, entries) };
 }
 
-function rangeOf(engine: Engine, target: Target): KeyRange {
+function rangeOf(admin: StoreSide, target: Target): KeyRange {
   const start =
     target.consumer === undefined
-      ? dirOf(engine.prefix, target.kind.name)
-      : credentialsOf(engine.prefix, target.consumer);
+      ? dirOf(admin.prefix, target.kind.name)
+      : credentialsOf(admin.prefix, target.consumer);
   return prefixRange(start);
 }
 
-async function isEmpty(engine: Engine, range: KeyRange): Promise<boolean> {
-  for await (const page of engine.store.list(range, { keysOnly: true, pageSize: 1 })) return page.kvs.length === 0;
+async function isEmpty(admin: StoreSide, range: KeyRange): Promise<boolean> {
+  for await (const page of admin.store.list(range, { keysOnly: true, pageSize: 1 })) return page.kvs.length === 0;
   return true;
 }
 
 /** Records of the target's kind that match, each as a JSON text. */
 async function* entriesOf(
-  engine: Engine,
+  admin: ReadSide,
   request: AdminRequest,
   target: Target,
   range: KeyRange,
   matches: RecordFilter | undefined,
 ): AsyncGenerator<string, void> {
-  for await (const page of engine.store.list(range)) {
+  for await (const page of admin.store.list(range)) {
     for (const kv of page.kvs) {
-      const entry = readEntry(engine, request, target, kv, matches);
+      const entry = readEntry(admin, request, target, kv, matches);
       if (entry !== undefined) yield JSON.stringify(entry);
     }
   }
 }
 
 function readEntry(
-  engine: Engine,
+  admin: ReadSide,
   request: AdminRequest,
   target: Target,
   kv: KeyValue,
   matches: RecordFilter | undefined,
 ): object | undefined {
-  const parsed = parseKey(engine.prefix, kv.key);
+  const parsed = parseKey(admin.prefix, kv.key);
   if (parsed?.kind !== target.kind.name) return undefined; // placeholders, and credentials among the consumers
   const record = toStored(kv);
   if (matches && !(record.value && matches(record.value))) return undefined;
-  return entryOf(engine, request, target, parsed.id, record);
+  return entryOf(admin, request, target, parsed.id, record);
 }
 
 const CHUNK_LENGTH = 64 * 1024; // characters per piece: one write per record would cost more than the records
@@ -114,7 +114,7 @@ interface Place {
 }
 
 async function listOnePage(
-  engine: Engine,
+  admin: ReadSide,
   request: AdminRequest,
   target: Target,
   range: KeyRange,
@@ -123,10 +123,10 @@ async function listOnePage(
   const places: Place[] = [];
   let revision = 0n;
   let any = false;
-  for await (const page of engine.store.list(range, { keysOnly: query.matches === undefined })) {
+  for await (const page of admin.store.list(range, { keysOnly: query.matches === undefined })) {
     revision = page.revision;
     for (const kv of page.kvs) {
-      if (parseKey(engine.prefix, kv.key)?.kind !== target.kind.name) continue;
+      if (parseKey(admin.prefix, kv.key)?.kind !== target.kind.name) continue;
       any = true;
       if (query.matches && !matchesKv(kv, query.matches)) continue;
       places.push({ key: kv.key, createRevision: kv.createRevision });
@@ -137,8 +137,8 @@ async function listOnePage(
   const { number, size } = query.page ?? { number: 1, size: places.length };
   const list: object[] = [];
   for (const place of places.slice((number - 1) * size, number * size)) {
-    const kv = await readAt(engine, place.key, revision);
-    const entry = kv && readEntry(engine, request, target, kv, undefined);
+    const kv = await readAt(admin, place.key, revision);
+    const entry = kv && readEntry(admin, request, target, kv, undefined);
     if (entry) list.push(entry);
   }
   return { status: 200, body: { list, total: places.length } };
@@ -150,8 +150,8 @@ function matchesKv(kv: KeyValue, matches: RecordFilter): boolean {
 }
 
 /** The record as it was at the revision of the listing. */
-async function readAt(engine: Engine, key: string, revision: bigint): Promise<KeyValue | undefined> {
-  for await (const page of engine.store.list({ start: key, end: `${key}\0` }, { revision, pageSize: 1 })) {
+async function readAt(admin: StoreSide, key: string, revision: bigint): Promise<KeyValue | undefined> {
+  for await (const page of admin.store.list({ start: key, end: `${key}\0` }, { revision, pageSize: 1 })) {
     return page.kvs[0];
   }
   return undefined;

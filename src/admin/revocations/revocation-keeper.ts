@@ -16,7 +16,7 @@ import {
   rulesDir,
   tokensIn,
 } from "../../model/revocation.ts";
-import type { Engine } from "../admin-context.ts";
+import type { AdminContext } from "../admin-context.ts";
 import { Plan } from "../write/write-plan.ts";
 import type { RevocationLimits } from "./admin-revocations.ts";
 import { listBatches, listRules, type StoredBatch, type StorePart } from "./revocation-store.ts";
@@ -28,20 +28,20 @@ const MERGE_PARTS = 8;
 const UNKNOWN_EVERY_MS = 24 * 3_600_000;
 const DELETED_AT_ONCE = 100;
 
-type TidyPart = StorePart & Pick<Engine, "clock"> & { readonly revocations: Pick<RevocationLimits, "keepMs"> };
+type TidyPart = StorePart & Pick<AdminContext, "clock"> & { readonly revocations: Pick<RevocationLimits, "keepMs"> };
 
 /** @returns the way to stop it; resolves when nothing is under way */
-export function keepRevocations(engine: Engine): () => Promise<void> {
+export function keepRevocations(admin: AdminContext): () => Promise<void> {
   let running: Promise<void> | undefined;
   let timer: Timer | undefined;
   let stopped = false;
   let unknownReadMs = Number.NEGATIVE_INFINITY;
   const plan = (): void => {
-    timer = engine.clock.after(EVERY_MS * (0.5 + Math.random()), () => {
-      const isUnknownDue = engine.clock.monotonicMs() - unknownReadMs >= UNKNOWN_EVERY_MS;
-      if (isUnknownDue) unknownReadMs = engine.clock.monotonicMs();
-      running = tidyRevocations(engine, isUnknownDue)
-        .catch((error) => engine.log.debug({ error: messageOf(error) }, "revocations could not be tidied")) // next time
+    timer = admin.clock.after(EVERY_MS * (0.5 + Math.random()), () => {
+      const isUnknownDue = admin.clock.monotonicMs() - unknownReadMs >= UNKNOWN_EVERY_MS;
+      if (isUnknownDue) unknownReadMs = admin.clock.monotonicMs();
+      running = tidyRevocations(admin, isUnknownDue)
+        .catch((error) => admin.log.debug({ error: messageOf(error) }, "revocations could not be tidied")) // next time
         .finally(() => {
           running = undefined;
           if (!stopped) plan();
@@ -57,20 +57,20 @@ export function keepRevocations(engine: Engine): () => Promise<void> {
 }
 
 /** One round. @param andUnknown look through tokens without a known end too @throws GatewayError STORE_* */
-export async function tidyRevocations(engine: TidyPart, andUnknown = true): Promise<void> {
-  const nowSeconds = engine.clock.nowMs() / 1_000;
-  const overBefore = nowSeconds - engine.revocations.keepMs / 1_000;
-  const batches = await listBatches(engine);
+export async function tidyRevocations(admin: TidyPart, andUnknown = true): Promise<void> {
+  const nowSeconds = admin.clock.nowMs() / 1_000;
+  const overBefore = nowSeconds - admin.revocations.keepMs / 1_000;
+  const batches = await listBatches(admin);
   const isOver = ({ hour }: StoredBatch): boolean => hour !== HOUR_UNKNOWN && endOfHour(hour) <= overBefore;
-  await remove(engine, batches.filter(isOver));
-  const rules = await listRules(engine);
+  await remove(admin, batches.filter(isOver));
+  const rules = await listRules(admin);
   const over = rules.filter(({ rule }) => rule.until < nowSeconds);
   await remove(
-    engine,
-    over.map(({ name, modRevision }) => ({ key: `${rulesDir(engine.prefix)}${name}`, modRevision })),
+    admin,
+    over.map(({ name, modRevision }) => ({ key: `${rulesDir(admin.prefix)}${name}`, modRevision })),
   );
-  for (const group of mergeable(batches.filter((batch) => !isOver(batch)))) await merge(engine, group, overBefore);
-  if (andUnknown) await forgetUnknown(engine, overBefore);
+  for (const group of mergeable(batches.filter((batch) => !isOver(batch)))) await merge(admin, group, overBefore);
+  if (andUnknown) await forgetUnknown(admin, overBefore);
 }
 
 /** Groups of up to eight that together are one batch, of one hour and class: 1–8, 9–64, 65–512, … entries. */
@@ -97,8 +97,8 @@ export function mergeable(batches: readonly StoredBatch[]): readonly (readonly S
   return groups;
 }
 
-async function merge(engine: TidyPart, group: readonly StoredBatch[], overBefore: number): Promise<void> {
-  const { store, prefix, clock } = engine;
+async function merge(admin: TidyPart, group: readonly StoredBatch[], overBefore: number): Promise<void> {
+  const { store, prefix, clock } = admin;
   const plan = new Plan();
   const kept = new Map<string, RevokedToken>();
   let newestMs = 0;
@@ -124,22 +124,22 @@ async function merge(engine: TidyPart, group: readonly StoredBatch[], overBefore
 }
 
 /** Batches of which every token has ended. */
-async function forgetUnknown(engine: TidyPart, overBefore: number): Promise<void> {
+async function forgetUnknown(admin: TidyPart, overBefore: number): Promise<void> {
   const ended: StoredBatch[] = [];
-  for (const batch of await listBatches(engine)) {
+  for (const batch of await listBatches(admin)) {
     if (batch.hour !== HOUR_UNKNOWN) continue;
-    const { kv } = await engine.store.get(batch.key);
+    const { kv } = await admin.store.get(batch.key);
     const decoded = kv && decodeBatch(kv.value);
     if (!decoded || typeof decoded === "string") continue;
     if (tokensIn(decoded).every(({ until }) => until < overBefore)) ended.push(batch);
   }
-  await remove(engine, ended);
+  await remove(admin, ended);
 }
 
-async function remove(engine: TidyPart, keys: readonly Pick<StoredBatch, "key" | "modRevision">[]): Promise<void> {
+async function remove(admin: TidyPart, keys: readonly Pick<StoredBatch, "key" | "modRevision">[]): Promise<void> {
   for (let at = 0; at < keys.length; at += DELETED_AT_ONCE) {
     const plan = new Plan();
     for (const { key, modRevision } of keys.slice(at, at + DELETED_AT_ONCE)) plan.expect(key, modRevision).delete(key);
-    await engine.store.txn(plan.toTxn()); // refused when somebody was faster: the next round sees what is left
+    await admin.store.txn(plan.toTxn()); // refused when somebody was faster: the next round sees what is left
   }
 }

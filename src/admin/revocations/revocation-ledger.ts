@@ -4,7 +4,7 @@
  * program that revokes all day does not push the writes of configuration out of the history.
  */
 import type { RevocationRule } from "../../model/revocation.ts";
-import type { AdminRequest, Engine } from "../admin-context.ts";
+import type { AdminContext, AdminRequest, WriteSide } from "../admin-context.ts";
 import { newHistoryId } from "../history/history.ts";
 import { encodeEntry, type HistoryEntry, type Revoked } from "../history/history-entry.ts";
 import { historyDir } from "../store-paths.ts";
@@ -25,15 +25,15 @@ interface Shared {
 
 export interface RevocationLedger {
   /** Entries of tokens in the store, at most some seconds old, ours at once. */
-  total(engine: Engine): Promise<number>;
+  total(admin: AdminContext): Promise<number>;
   added(tokens: number): void;
   planTokens(
-    engine: Engine,
+    admin: WriteSide,
     plan: Plan,
     calls: readonly { readonly request: AdminRequest; readonly count: number }[],
   ): void;
   planRules(
-    engine: Engine,
+    admin: WriteSide,
     plan: Plan,
     request: AdminRequest,
     what: { readonly rules: readonly RevocationRule[]; readonly takenBack?: boolean },
@@ -44,54 +44,54 @@ export function openRevocationLedger(): RevocationLedger {
   const shared = new Map<string, Shared>();
   let counted: { readonly atMs: number; total: number } | undefined;
 
-  const entryOf = (engine: Engine, request: AdminRequest): HistoryEntry => ({
-    timeMs: engine.clock.nowMs(),
+  const entryOf = (admin: WriteSide, request: AdminRequest): HistoryEntry => ({
+    timeMs: admin.clock.nowMs(),
     actor: request.actor.name,
     address: request.address,
     method: request.method,
     path: request.path.slice(0, PATH_LENGTH_MAX),
     changes: [],
   });
-  const put = (engine: Engine, plan: Plan, id: string, entry: HistoryEntry, revoked: Revoked): void => {
-    plan.put(`${historyDir(engine.prefix)}${id}`, encodeEntry({ ...entry, revoked }));
+  const put = (admin: WriteSide, plan: Plan, id: string, entry: HistoryEntry, revoked: Revoked): void => {
+    plan.put(`${historyDir(admin.prefix)}${id}`, encodeEntry({ ...entry, revoked }));
   };
-  const sharedOf = (engine: Engine, request: AdminRequest): Shared => {
+  const sharedOf = (admin: WriteSide, request: AdminRequest): Shared => {
     const caller = `${request.actor.name} ${request.address}`;
-    const nowMs = engine.clock.monotonicMs();
+    const nowMs = admin.clock.monotonicMs();
     const known = shared.get(caller);
     if (known && nowMs - known.startedMs < SHARED_MS) return known;
     if (shared.size >= CALLERS_MAX) shared.clear();
-    const fresh = { id: newHistoryId(engine.clock), startedMs: nowMs, entry: entryOf(engine, request), tokens: 0 };
+    const fresh = { id: newHistoryId(admin.clock), startedMs: nowMs, entry: entryOf(admin, request), tokens: 0 };
     shared.set(caller, fresh);
     return fresh;
   };
 
   return {
-    async total(engine) {
-      const nowMs = engine.clock.monotonicMs();
+    async total(admin) {
+      const nowMs = admin.clock.monotonicMs();
       if (counted && nowMs - counted.atMs < COUNT_AGAIN_MS) return counted.total;
-      const total = (await listBatches(engine)).reduce((sum, { entries }) => sum + entries, 0);
+      const total = (await listBatches(admin)).reduce((sum, { entries }) => sum + entries, 0);
       counted = { atMs: nowMs, total };
       return total;
     },
     added(tokens) {
       if (counted) counted.total += tokens;
     },
-    planTokens(engine, plan, calls) {
-      if (!engine.history.keeps) return;
+    planTokens(admin, plan, calls) {
+      if (!admin.history.keeps) return;
       for (const { request, count } of calls) {
-        const one = sharedOf(engine, request);
+        const one = sharedOf(admin, request);
         one.tokens += count;
       }
-      for (const one of new Set(calls.map(({ request }) => sharedOf(engine, request)))) {
-        if (plan.hasRoom) put(engine, plan, one.id, one.entry, { tokens: one.tokens });
+      for (const one of new Set(calls.map(({ request }) => sharedOf(admin, request)))) {
+        if (plan.hasRoom) put(admin, plan, one.id, one.entry, { tokens: one.tokens });
       }
     },
-    planRules(engine, plan, request, { rules, takenBack }) {
-      if (!engine.history.keeps) return;
+    planRules(admin, plan, request, { rules, takenBack }) {
+      if (!admin.history.keeps) return;
       const shown = rules.map(shownRule);
       const revoked = takenBack ? { taken_back: shown } : { rules: shown };
-      put(engine, plan, newHistoryId(engine.clock), entryOf(engine, request), revoked);
+      put(admin, plan, newHistoryId(admin.clock), entryOf(admin, request), revoked);
     },
   };
 }

@@ -12,7 +12,7 @@ import {
   ruleName,
   rulesDir,
 } from "../../model/revocation.ts";
-import type { AdminRequest, Engine } from "../admin-context.ts";
+import type { AdminContext, AdminRequest, ReadSide, StoreSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
 import type { Members } from "../read/stored-record.ts";
 import { uniqueKey } from "../store-paths.ts";
@@ -25,14 +25,14 @@ const PAGE_SIZE = 100;
 const PAGE_SIZE_MAX = 500;
 
 /** `GET /revocations`: rules, newest first, and how many tokens are revoked by themselves, by the hour in which they end. */
-export async function listRevocations(engine: Engine, request: AdminRequest): Promise<AdminAnswer> {
+export async function listRevocations(admin: StoreSide, request: AdminRequest): Promise<AdminAnswer> {
   const page = wholeIn(request.args.get("page"), 1);
   const size = wholeIn(request.args.get("page_size"), PAGE_SIZE);
   if (page === undefined) return refuse(400, "invalid argument page: should be a whole number from 1");
   if (size === undefined || size > PAGE_SIZE_MAX) {
     return refuse(400, `invalid argument page_size: should be a whole number from 1 to ${PAGE_SIZE_MAX}`);
   }
-  const [rules, batches] = await Promise.all([listRules(engine), listBatches(engine)]);
+  const [rules, batches] = await Promise.all([listRules(admin), listBatches(admin)]);
   const byHour = new Map<number, number>();
   for (const { hour, entries } of batches) byHour.set(hour, (byHour.get(hour) ?? 0) + entries);
   const hours = [...byHour].sort(([a], [b]) => a - b);
@@ -54,9 +54,9 @@ export async function listRevocations(engine: Engine, request: AdminRequest): Pr
 }
 
 /** `GET /revocations/{name}` */
-export async function getRevocation(engine: Engine, request: AdminRequest): Promise<AdminAnswer> {
+export async function getRevocation(admin: StoreSide, request: AdminRequest): Promise<AdminAnswer> {
   const name = request.params["name"] ?? "";
-  const { kv } = name.includes("/") ? { kv: undefined } : await engine.store.get(`${rulesDir(engine.prefix)}${name}`);
+  const { kv } = name.includes("/") ? { kv: undefined } : await admin.store.get(`${rulesDir(admin.prefix)}${name}`);
   const rule = kv && decodeRule(kv.value);
   return rule === undefined || typeof rule === "string" ? KEY_NOT_FOUND : { status: 200, body: shownEntry(name, rule) };
 }
@@ -69,13 +69,13 @@ function shownEntry(name: string, rule: RevocationRule): object {
  * `POST /revocations/check`: whether a token is revoked, and by what. Its signature is not looked at.
  * The consumer is the one that jwt-auth finds by the claim `key`, or the one that the body names.
  */
-export async function checkRevocation(engine: Engine, request: AdminRequest): Promise<AdminAnswer> {
+export async function checkRevocation(admin: AdminContext, request: AdminRequest): Promise<AdminAnswer> {
   const read = readEntries(request.bytes);
   if ("status" in read) return read;
   const [entry] = read.entries;
   if (read.isList) return refuse(400, "one entry is expected: token, or issuer with jti");
   const { consumer, ...named } = (typeof entry === "object" && entry !== null ? entry : {}) as Members;
-  const wanted = readWanted(named, timesOf(engine));
+  const wanted = readWanted(named, timesOf(admin));
   if (typeof wanted === "string") return refuse(400, wanted);
   if ("rule" in wanted) return refuse(400, "token, or issuer with jti, is expected");
   if (consumer !== undefined && typeof consumer !== "string") return refuse(400, "consumer should be a text");
@@ -83,15 +83,15 @@ export async function checkRevocation(engine: Engine, request: AdminRequest): Pr
   const parsed = typeof text === "string" ? parseToken(text) : undefined;
   if (typeof text !== "string" || !parsed) {
     const [token] = wanted.tokens;
-    const isThere = token !== undefined && (await isStored(engine, token.hour, [token.fingerprint]));
+    const isThere = token !== undefined && (await isStored(admin, token.hour, [token.fingerprint]));
     return { status: 200, body: isThere ? BY_ITSELF : { revoked: false } };
   }
   const { payload } = parsed;
-  if (await isStored(engine, hourOf(payload["exp"]), fingerprintsOf(text, payload))) {
+  if (await isStored(admin, hourOf(payload["exp"]), fingerprintsOf(text, payload))) {
     return { status: 200, body: BY_ITSELF };
   }
-  const name = consumer ?? (await consumerOf(engine, payload));
-  const rule = await strictestOf(engine, rulesFor(payload, keyIdOf(text), name), payload["iat"]);
+  const name = consumer ?? (await consumerOf(admin, payload));
+  const rule = await strictestOf(admin, rulesFor(payload, keyIdOf(text), name), payload["iat"]);
   return { status: 200, body: rule ? { revoked: true, by: shownRule(rule) } : { revoked: false } };
 }
 
@@ -110,13 +110,11 @@ function rulesFor({ iss, sub }: Claims, keyId: string | undefined, consumer: str
 }
 
 async function strictestOf(
-  engine: Engine,
+  admin: StoreSide,
   covering: readonly Covering[],
   iat: unknown,
 ): Promise<RevocationRule | undefined> {
-  const reads = await Promise.all(
-    covering.map((one) => engine.store.get(`${rulesDir(engine.prefix)}${ruleName(one)}`)),
-  );
+  const reads = await Promise.all(covering.map((one) => admin.store.get(`${rulesDir(admin.prefix)}${ruleName(one)}`)));
   const rules = reads.flatMap(({ kv }) => (kv ? [decodeRule(kv.value)] : []));
   const strictness = ({ issuedBefore = Number.MAX_VALUE }: RevocationRule): number => issuedBefore;
   return rules
@@ -126,10 +124,10 @@ async function strictestOf(
 }
 
 /** The consumer that jwt-auth finds by the claim `key`. */
-async function consumerOf(engine: Engine, { key }: Claims): Promise<string | undefined> {
+async function consumerOf(admin: ReadSide, { key }: Claims): Promise<string | undefined> {
   if (typeof key !== "string") return undefined;
-  for (const digest of engine.codec.digests(key)) {
-    const { kv } = await engine.store.get(uniqueKey(engine.prefix, "jwt-auth", digest));
+  for (const digest of admin.codec.digests(key)) {
+    const { kv } = await admin.store.get(uniqueKey(admin.prefix, "jwt-auth", digest));
     const owners: unknown = kv ? JSON.parse(kv.value.toString("utf8")) : [];
     const [owner] = Array.isArray(owners) ? owners : [];
     if (typeof owner === "string") return owner.split(credentialId("", ""))[0];

@@ -15,9 +15,9 @@ import {
   tokensIn,
 } from "../../model/revocation.ts";
 import { type KeyValue, prefixRange } from "../../store/store.ts";
-import type { Engine } from "../admin-context.ts";
+import type { AdminContext } from "../admin-context.ts";
 
-export type StorePart = Pick<Engine, "store" | "prefix">;
+export type StorePart = Pick<AdminContext, "store" | "prefix">;
 
 /** A batch of 3,000 has 80 KB. */
 const PAGE_BATCHES = 8;
@@ -28,11 +28,11 @@ export interface StoredBatch extends Pick<KeyValue, "key" | "modRevision"> {
 }
 
 /** All batches, without what is in them. */
-export async function listBatches(engine: StorePart): Promise<readonly StoredBatch[]> {
+export async function listBatches(admin: StorePart): Promise<readonly StoredBatch[]> {
   const batches: StoredBatch[] = [];
-  for await (const page of engine.store.list(prefixRange(revocationsDir(engine.prefix)), { keysOnly: true })) {
+  for await (const page of admin.store.list(prefixRange(revocationsDir(admin.prefix)), { keysOnly: true })) {
     for (const { key, modRevision } of page.kvs) {
-      const parsed = parseRevocationKey(engine.prefix, key);
+      const parsed = parseRevocationKey(admin.prefix, key);
       if (parsed?.kind !== "batch") continue;
       batches.push({ key, modRevision, hour: parsed.hour, entries: entriesIn(parsed.batch) });
     }
@@ -47,10 +47,10 @@ export interface NamedRule {
 }
 
 /** All rules by name; what is none is left out, gateway nodes report it. */
-export async function listRules(engine: StorePart): Promise<readonly NamedRule[]> {
+export async function listRules(admin: StorePart): Promise<readonly NamedRule[]> {
   const rules: NamedRule[] = [];
-  const dir = rulesDir(engine.prefix);
-  for await (const page of engine.store.list(prefixRange(dir))) {
+  const dir = rulesDir(admin.prefix);
+  for await (const page of admin.store.list(prefixRange(dir))) {
     for (const { key, value, modRevision } of page.kvs) {
       const rule = decodeRule(value);
       if (typeof rule !== "string") rules.push({ name: key.slice(dir.length), rule, modRevision });
@@ -60,10 +60,10 @@ export async function listRules(engine: StorePart): Promise<readonly NamedRule[]
 }
 
 /** Whether one of the fingerprints is revoked in that hour, or in the one of tokens whose end is not known. */
-export async function isStored(engine: StorePart, hour: number, wanted: readonly Fingerprint[]): Promise<boolean> {
+export async function isStored(admin: StorePart, hour: number, wanted: readonly Fingerprint[]): Promise<boolean> {
   for (const one of new Set([hour, HOUR_UNKNOWN])) {
-    const range = prefixRange(hourDir(engine.prefix, one));
-    for await (const page of engine.store.list(range, { pageSize: PAGE_BATCHES })) {
+    const range = prefixRange(hourDir(admin.prefix, one));
+    for await (const page of admin.store.list(range, { pageSize: PAGE_BATCHES })) {
       for (const { value } of page.kvs) {
         const batch = decodeBatch(value);
         if (

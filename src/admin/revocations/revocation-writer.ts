@@ -15,7 +15,7 @@ import {
   ruleName,
   rulesDir,
 } from "../../model/revocation.ts";
-import type { AdminRequest, Engine } from "../admin-context.ts";
+import type { AdminContext, AdminRequest } from "../admin-context.ts";
 import { commit } from "../write/commit.ts";
 import { Plan } from "../write/write-plan.ts";
 import type { WantedRule, WantedToken } from "./revocation-body.ts";
@@ -38,9 +38,9 @@ export interface Written {
 
 export interface RevocationWriter {
   /** @throws GatewayError STORE_* */
-  writeTokens(engine: Engine, request: AdminRequest, tokens: readonly WantedToken[]): Promise<Written>;
+  writeTokens(admin: AdminContext, request: AdminRequest, tokens: readonly WantedToken[]): Promise<Written>;
   /** @throws GatewayError STORE_* */
-  writeRules(engine: Engine, request: AdminRequest, rules: readonly WantedRule[]): Promise<Written>;
+  writeRules(admin: AdminContext, request: AdminRequest, rules: readonly WantedRule[]): Promise<Written>;
 }
 
 interface Job {
@@ -55,19 +55,19 @@ export function openRevocationWriter(ledger: RevocationLedger): RevocationWriter
   let numbers = 0;
   let jobs: Job[] = [];
 
-  const flush = async (engine: Engine): Promise<void> => {
+  const flush = async (admin: AdminContext): Promise<void> => {
     const taken = jobs;
     jobs = [];
     try {
-      const written = await writeBatches(engine, taken);
+      const written = await writeBatches(admin, taken);
       for (const job of taken) job.done(written);
     } catch (error) {
       for (const job of taken) job.failed(error);
     }
   };
 
-  const writeBatches = async (engine: Engine, taken: readonly Job[]): Promise<Written> => {
-    const { clock, prefix, store } = engine;
+  const writeBatches = async (admin: AdminContext, taken: readonly Job[]): Promise<Written> => {
+    const { clock, prefix, store } = admin;
     const batches = batchesOf(taken.flatMap(({ tokens }) => tokens));
     const ask = taken.find(({ request }) => request.ask !== undefined)?.request.ask;
     let written: Written | undefined;
@@ -87,7 +87,7 @@ export function openRevocationWriter(ledger: RevocationLedger): RevocationWriter
       const isLast = batches.length === 0;
       if (isLast)
         ledger.planTokens(
-          engine,
+          admin,
           plan,
           taken.map(({ request, tokens }) => ({ request, count: tokens.length })),
         );
@@ -101,17 +101,17 @@ export function openRevocationWriter(ledger: RevocationLedger): RevocationWriter
   };
 
   return {
-    writeTokens(engine, request, tokens) {
+    writeTokens(admin, request, tokens) {
       return new Promise((done, failed) => {
         jobs.push({ request, tokens, done, failed });
-        if (jobs.length === 1) engine.clock.after(JOIN_MS, () => void flush(engine));
+        if (jobs.length === 1) admin.clock.after(JOIN_MS, () => void flush(admin));
       });
     },
-    async writeRules(engine, request, rules) {
+    async writeRules(admin, request, rules) {
       let written: Written | undefined;
       for (let at = 0; at < rules.length; at += TXN_RULES) {
         const some = rules.slice(at, at + TXN_RULES);
-        written = await writeSomeRules(engine, request, ledger, some, at + TXN_RULES >= rules.length);
+        written = await writeSomeRules(admin, request, ledger, some, at + TXN_RULES >= rules.length);
       }
       if (!written) throw new TypeError("nothing to write");
       return written;
@@ -134,13 +134,13 @@ function batchesOf(tokens: readonly WantedToken[]): (readonly WantedToken[])[] {
 }
 
 async function writeSomeRules(
-  engine: Engine,
+  admin: AdminContext,
   request: AdminRequest,
   ledger: RevocationLedger,
   wanted: readonly WantedRule[],
   isLast: boolean,
 ): Promise<Written> {
-  const { store, clock, prefix } = engine;
+  const { store, clock, prefix } = admin;
   for (let attempt = 1; ; attempt++) {
     const plan = new Plan("last");
     const rules = new Map<string, RevocationRule>();
@@ -157,7 +157,7 @@ async function writeSomeRules(
       if (evidence === undefined || evidence.key === key) evidence = { key, before: kv?.modRevision ?? 0n, after };
     }
     if (!evidence) throw new TypeError("nothing to write");
-    ledger.planRules(engine, plan, request, { rules: [...rules.values()] });
+    ledger.planRules(admin, plan, request, { rules: [...rules.values()] });
     const done = await commit(store, clock, plan, evidence, isLast ? request.ask : undefined);
     if (done.kind === "done") return done;
     if (attempt >= RULE_ATTEMPTS) throw conflicts();

@@ -7,7 +7,7 @@ import { keyOf } from "../../model/keys.ts";
 import { decodeRule, ruleName, rulesDir } from "../../model/revocation.ts";
 import { Slice } from "../../store/turns.ts";
 import { readJson } from "../admin-body.ts";
-import type { AdminRequest, Engine } from "../admin-context.ts";
+import type { AdminContext, AdminRequest, StoreSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
 import { commit } from "../write/commit.ts";
 import { Plan } from "../write/write-plan.ts";
@@ -27,18 +27,18 @@ interface Wish {
   readonly rules: readonly WantedRule[];
 }
 
-export async function revoke(engine: Engine, request: AdminRequest): Promise<AdminAnswer> {
+export async function revoke(admin: AdminContext, request: AdminRequest): Promise<AdminAnswer> {
   const read = readEntries(request.bytes);
   if ("status" in read) return read;
-  const wish = await readWishes(engine, read.entries, read.isList);
+  const wish = await readWishes(admin, read.entries, read.isList);
   if (typeof wish === "string") return refuse(400, wish);
-  const { revocations } = engine;
+  const { revocations } = admin;
   const { tokens, rules } = wish;
   const most = revocations.maxTokens;
-  if (tokens.length > 0 && (await revocations.ledger.total(engine)) + tokens.length > most) {
+  if (tokens.length > 0 && (await revocations.ledger.total(admin)) + tokens.length > most) {
     return refuse(507, `${most} tokens are revoked already: revoke by consumer, client or issuer instead`);
   }
-  const warnings = await unknownConsumers(engine, rules);
+  const warnings = await unknownConsumers(admin, rules);
   const shown = rules.map((rule) => ({ name: ruleName(rule), ...shownRule({ ...rule, writtenMs: 0 }) }));
   const said = { revoked: wish.entries, ...(shown.length > 0 && { rules: shown }) };
   if (request.options.dryRun) {
@@ -47,21 +47,21 @@ export async function revoke(engine: Engine, request: AdminRequest): Promise<Adm
   let written: Written | undefined;
   if (rules.length > 0) {
     const isLast = tokens.length === 0;
-    written = await revocations.writer.writeRules(engine, isLast ? request : { ...request, ask: undefined }, rules);
+    written = await revocations.writer.writeRules(admin, isLast ? request : { ...request, ask: undefined }, rules);
   }
-  if (tokens.length > 0) written = await revocations.writer.writeTokens(engine, request, tokens);
+  if (tokens.length > 0) written = await revocations.writer.writeTokens(admin, request, tokens);
   if (!written) return refuse(400, NOTHING);
-  engine.history.written(engine);
+  admin.history.written(admin);
   const { revision, asked } = written;
   const body = { ...said, revision: Number(revision), ...(warnings.length > 0 && { warnings }) };
   return { status: 200, body, revision, asked };
 }
 
 /** `DELETE /revocations/{name}`: a rule refuses nothing any more. What was revoked as a token stays so. */
-export async function takeBack(engine: Engine, request: AdminRequest): Promise<AdminAnswer> {
+export async function takeBack(admin: AdminContext, request: AdminRequest): Promise<AdminAnswer> {
   const name = request.params["name"] ?? "";
-  const key = `${rulesDir(engine.prefix)}${name}`;
-  const { kv } = name.includes("/") ? { kv: undefined } : await engine.store.get(key);
+  const key = `${rulesDir(admin.prefix)}${name}`;
+  const { kv } = name.includes("/") ? { kv: undefined } : await admin.store.get(key);
   if (!kv) return KEY_NOT_FOUND;
   const rule = decodeRule(kv.value);
   const body = { deleted: "1", key };
@@ -73,11 +73,11 @@ export async function takeBack(engine: Engine, request: AdminRequest): Promise<A
   }
   const plan = new Plan().expect(key, kv.modRevision).delete(key);
   const rules = typeof rule === "string" ? [] : [rule];
-  engine.revocations.ledger.planRules(engine, plan, request, { rules, takenBack: true });
+  admin.revocations.ledger.planRules(admin, plan, request, { rules, takenBack: true });
   const evidence = { key, before: kv.modRevision, after: undefined };
-  const done = await commit(engine.store, engine.clock, plan, evidence, request.ask);
+  const done = await commit(admin.store, admin.clock, plan, evidence, request.ask);
   if (done.kind === "conflict") return refuse(503, "the rule changed while it was taken back: try again");
-  engine.history.written(engine);
+  admin.history.written(admin);
   return { status: 200, body, revision: done.revision, asked: done.asked };
 }
 
@@ -100,11 +100,11 @@ export function readEntries(
 }
 
 /** @returns text: what is wrong with the first faulty entry */
-async function readWishes(engine: Engine, entries: readonly unknown[], isList: boolean): Promise<Wish | string> {
-  const times = timesOf(engine);
+async function readWishes(admin: AdminContext, entries: readonly unknown[], isList: boolean): Promise<Wish | string> {
+  const times = timesOf(admin);
   const tokens: WantedToken[] = [];
   const rules: WantedRule[] = [];
-  const slice = new Slice(engine.clock);
+  const slice = new Slice(admin.clock);
   for (const [i, entry] of entries.entries()) {
     const wanted = readWanted(entry, times);
     if (typeof wanted === "string") return isList ? `entry ${i + 1}: ${wanted}` : wanted;
@@ -115,16 +115,16 @@ async function readWishes(engine: Engine, entries: readonly unknown[], isList: b
   return { entries: entries.length, tokens, rules };
 }
 
-export function timesOf({ clock, revocations }: Engine): Times {
+export function timesOf({ clock, revocations }: AdminContext): Times {
   return { nowSeconds: Math.floor(clock.nowMs() / 1_000), keepSeconds: revocations.keepMs / 1_000 };
 }
 
-async function unknownConsumers(engine: Engine, rules: readonly WantedRule[]): Promise<readonly object[]> {
+async function unknownConsumers(admin: StoreSide, rules: readonly WantedRule[]): Promise<readonly object[]> {
   const names = new Set(rules.filter(({ type }) => type === "consumer").map(({ value }) => value));
   const warnings: object[] = [];
   for (const name of [...names].slice(0, LOOKED_UP_MAX)) {
-    const key = keyOf(engine.prefix, "consumer", name);
-    if (Buffer.byteLength(key, "utf8") <= 512 && (await engine.store.get(key)).kv) continue;
+    const key = keyOf(admin.prefix, "consumer", name);
+    if (Buffer.byteLength(key, "utf8") <= 512 && (await admin.store.get(key)).kv) continue;
     warnings.push({
       code: "unknown_consumer",
       key,

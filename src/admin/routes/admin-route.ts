@@ -1,16 +1,16 @@
 /**
  * One route of the Admin API as data: Fastify serves it, OpenAPI describes it, and a newcomer finds it by its path.
  */
-import type { AdminRequest, Engine } from "../admin-context.ts";
+import type { AdminContext, AdminRequest } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import type { Json } from "../openapi/openapi-schemas.ts";
 import { writeAndWait } from "../write/wait-applied.ts";
 import { argumentRefusal, writeOptionsOf } from "../write/write-options.ts";
 
-export type Endpoint = (engine: Engine, request: AdminRequest) => AdminAnswer | Promise<AdminAnswer>;
+export type Endpoint = (admin: AdminContext, request: AdminRequest) => AdminAnswer | Promise<AdminAnswer>;
 
 /** Where a request is forwarded to, or why it is not. */
-export type Forward = (engine: Engine, request: AdminRequest) => Promise<URL | AdminAnswer>;
+export type Forward = (admin: AdminContext, request: AdminRequest) => Promise<URL | AdminAnswer>;
 
 export const METHODS = ["GET", "PUT", "POST", "DELETE", "PATCH"] as const;
 export type Method = (typeof METHODS)[number];
@@ -53,12 +53,12 @@ export function act(
  * @param own query arguments of this endpoint alone
  */
 export function writing(endpoint: Endpoint, own: readonly string[] = []): Endpoint {
-  return async (engine, request) => {
+  return async (admin, request) => {
     const unknown = argumentRefusal(request.args, own);
     if (unknown) return unknown;
     const options = writeOptionsOf(request.args, request.header);
     if ("status" in options) return options;
-    return writeAndWait(engine, { ...request, options }, async (asked) => endpoint(engine, asked));
+    return writeAndWait(admin, { ...request, options }, async (asked) => endpoint(admin, asked));
   };
 }
 

@@ -36,9 +36,9 @@ function viewRoute(view: keyof typeof VIEWS): AdminRoute {
   const [operationId, description] = VIEWS[view];
   const { responses, ...operation } = readOperation(operationId, { type: view === "healthcheck" ? "array" : "object" });
   const text = { "200": { description: "OK.", content: { "text/plain": { schema: { type: "string" } } } } };
-  const forward: Forward = async (engine, { params }) => {
+  const forward: Forward = async (admin, { params }) => {
     const id = params["id"] ?? "";
-    const node = await readNode(engine.store, engine.prefix, id);
+    const node = await readNode(admin.store, admin.prefix, id);
     if (!node) return refuse(404, `no node ${id.slice(0, 64)} is registered: GET /apisix/admin/nodes lists them`);
     return (
       statusUrl(node.address, view) ??
@@ -68,8 +68,8 @@ function statusUrl(address: string, view: string): URL | undefined {
 }
 
 export const NODE_ROUTES: readonly AdminRoute[] = [
-  get("/nodes", readOperation("listNodes", listOf(NODE, { revision: { type: "integer" } })), (engine) =>
-    engine.nodes.answer(),
+  get("/nodes", readOperation("listNodes", listOf(NODE, { revision: { type: "integer" } })), (admin) =>
+    admin.nodes.answer(),
   ),
   ...(Object.keys(VIEWS) as (keyof typeof VIEWS)[]).map(viewRoute),
   ...refuseOthers("/nodes", "/nodes/*"),

@@ -59,15 +59,15 @@ const STREAM_OFF = refuse(400, "stream mode is disabled, can not add stream rout
 
 /** On every answer of a resource's endpoint, its refusals included. */
 export function versioned(endpoint: Endpoint): Endpoint {
-  return async (engine, request) => {
-    const answer = lifetimeRefusal(request) ?? (await endpoint(engine, request));
+  return async (admin, request) => {
+    const answer = lifetimeRefusal(request) ?? (await endpoint(admin, request));
     return { ...answer, headers: { "X-API-VERSION": "v3", ...answer.headers } };
   };
 }
 
 function recordEndpoint(kind: Kind, method: Method): Endpoint {
   const act = method === "GET" ? undefined : writing(writerOf(kind, method));
-  return (engine, request) => {
+  return (admin, request) => {
     if ((kind.denied as readonly string[]).includes(method)) {
       return refuse(405, `not supported \`${method}\` method for ${kind.message}`);
     }
@@ -75,13 +75,13 @@ function recordEndpoint(kind: Kind, method: Method): Endpoint {
     // A decoded slash would name another key than the path seems to; a deeper path names nothing at all.
     if (!isPlain(target)) return method === "PUT" ? refuse(400, BAD_ID) : KEY_NOT_FOUND;
     if (target.subPath !== "" && method !== "PATCH") return NO_SUCH_METHOD;
-    return act ? act(engine, request) : getRecords(engine, request, target);
+    return act ? act(admin, request) : getRecords(admin, request, target);
   };
 }
 
 function writerOf(kind: Kind, method: Exclude<Method, "GET">): Endpoint {
   const write = { PUT: putRecord, POST: postRecord, PATCH: patchRecord, DELETE: deleteRecord }[method];
-  return (engine, request) => write(engine, request, targetOf(kind, request.params), request.body);
+  return (admin, request) => write(admin, request, targetOf(kind, request.params), request.body);
 }
 
 /** What the parameters of a path name. */

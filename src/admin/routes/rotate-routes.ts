@@ -42,10 +42,10 @@ function operationOf(operationId: string): Json {
 }
 
 function routesOf(url: string, kind: KindName, operationId: string): AdminRoute[] {
-  const endpoint: Endpoint = (engine, request) => {
+  const endpoint: Endpoint = (admin, request) => {
     const { username = "", id } = request.params;
     const owner = kind === "credential" ? { consumer: username, localId: id ?? "" } : { localId: username };
-    return rotate(engine, request, { kind: KINDS[kind], subPath: "", ...owner });
+    return rotate(admin, request, { kind: KINDS[kind], subPath: "", ...owner });
   };
   return [
     {

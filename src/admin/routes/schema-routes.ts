@@ -7,7 +7,7 @@ import type { Json } from "../openapi/openapi-schemas.ts";
 import { actOperation, answer, json, query, readOperation } from "../openapi/operation.ts";
 import { describePlugin, describeSchema, listPlugins, validateSchema } from "../plugin-endpoints.ts";
 import { validateConfigs } from "../preview/config-validate.ts";
-import { checkEnv } from "../write/write-commit.ts";
+import { checkEnv } from "../write/write-steps.ts";
 import { type AdminRoute, get, METHODS, refuseOthers } from "./admin-route.ts";
 import { versioned } from "./record-routes.ts";
 
@@ -68,8 +68,8 @@ export function schemaRoutes(options: { readonly strict: boolean }): AdminRoute[
         answer("Valid.", { type: "object", maxProperties: 0 }),
         ANY_BODY,
       ),
-      endpoint: (engine, { bytes, header }) =>
-        validateConfigs(checkEnv(engine), bytes, header("content-type"), options.strict),
+      endpoint: (admin, { bytes, header }) =>
+        validateConfigs(checkEnv(admin), bytes, header("content-type"), options.strict),
     },
     ...refuseOthers("/plugins", "/plugins/*", "/schema", "/schema/*"),
   ];

@@ -4,7 +4,7 @@
  */
 import { isGatewayError } from "../../base/errors.ts";
 import { prefixRange } from "../../store/store.ts";
-import type { Engine } from "../admin-context.ts";
+import type { ReadSide, StoreSide } from "../admin-context.ts";
 import { decodeRestorables, encodeRestorables, type Restorable } from "../history/history-entry.ts";
 import { restoreDir } from "../store-paths.ts";
 import { Plan } from "../write/write-plan.ts";
@@ -15,30 +15,30 @@ import { pagesNow, resealedOf } from "./reseal-walk.ts";
  * Neither is one of the two that are counted.
  */
 export async function resealRestorables(
-  engine: Engine,
+  admin: ReadSide,
   counts: { total: number; resealed: number; unchanged: number },
   dryRun: boolean,
 ): Promise<void> {
-  for await (const kvs of pagesNow(engine.store, prefixRange(restoreDir(engine.prefix)))) {
+  for await (const kvs of pagesNow(admin.store, prefixRange(restoreDir(admin.prefix)))) {
     for (const { key, value, modRevision } of kvs) {
       counts.total++;
       const records = decodeRestorables(value);
-      const resealed = records && resealEach(engine, records);
+      const resealed = records && resealEach(admin, records);
       if (resealed === undefined) continue;
       if (resealed === records) counts.unchanged++;
-      else if (dryRun || (await replace(engine, key, modRevision, encodeRestorables(resealed)))) counts.resealed++;
-      else if (!(await engine.store.get(key)).kv) counts.total--; // trimmed meanwhile
+      else if (dryRun || (await replace(admin, key, modRevision, encodeRestorables(resealed)))) counts.resealed++;
+      else if (!(await admin.store.get(key)).kv) counts.total--; // trimmed meanwhile
     }
   }
 }
 
 /** The same list when nothing is to be done; undefined when nothing can be: one that no key opens. */
-function resealEach(engine: Engine, records: readonly Restorable[]): readonly Restorable[] | undefined {
+function resealEach(admin: ReadSide, records: readonly Restorable[]): readonly Restorable[] | undefined {
   let changed = false;
   const resealed: Restorable[] = [];
   for (const record of records) {
     const after =
-      record.before === null ? undefined : resealedOf(engine, record.key, Buffer.from(record.before, "utf8"));
+      record.before === null ? undefined : resealedOf(admin, record.key, Buffer.from(record.before, "utf8"));
     if (after?.kind === "unopenable") return undefined;
     changed ||= after?.kind === "resealed";
     resealed.push(after?.kind === "resealed" ? { ...record, before: JSON.stringify(after.value) } : record);
@@ -46,9 +46,9 @@ function resealEach(engine: Engine, records: readonly Restorable[]): readonly Re
   return changed ? resealed : records;
 }
 
-async function replace(engine: Engine, key: string, modRevision: bigint, value: Buffer): Promise<boolean> {
+async function replace(admin: StoreSide, key: string, modRevision: bigint, value: Buffer): Promise<boolean> {
   try {
-    return (await engine.store.txn(new Plan().expect(key, modRevision).put(key, value).toTxn())).succeeded;
+    return (await admin.store.txn(new Plan().expect(key, modRevision).put(key, value).toTxn())).succeeded;
   } catch (error) {
     if (isGatewayError(error, "STORE_TOO_LARGE")) return false; // sealed texts are longer
     throw error;

@@ -4,7 +4,7 @@
 import { parseKey } from "../../model/keys.ts";
 import { KINDS } from "../../model/kinds.ts";
 import type { KeyRange, KeyValue, Store } from "../../store/store.ts";
-import type { Engine } from "../admin-context.ts";
+import type { ReadSide } from "../admin-context.ts";
 import { toStored } from "../read/stored-record.ts";
 import type { Resealed } from "./field-codec.ts";
 
@@ -28,8 +28,8 @@ export async function* pagesNow(store: Store, range: KeyRange): AsyncGenerator<r
 }
 
 /** What becomes of a record. What is no JSON object holds no secret that anybody would open. */
-export function resealedOf(engine: Engine, key: string, value: Buffer): Resealed {
-  const parsed = parseKey(engine.prefix, key);
+export function resealedOf(admin: ReadSide, key: string, value: Buffer): Resealed {
+  const parsed = parseKey(admin.prefix, key);
   const stored = toStored({ key, value, createRevision: 0n, modRevision: 0n, version: 0n, lease: 0n }).value;
-  return parsed && stored ? engine.codec.reseal(KINDS[parsed.kind], parsed.id, stored) : { kind: "current" };
+  return parsed && stored ? admin.codec.reseal(KINDS[parsed.kind], parsed.id, stored) : { kind: "current" };
 }

@@ -5,7 +5,7 @@
  */
 import { isGatewayError, messageOf } from "../../base/errors.ts";
 import type { KeyValue, Revision } from "../../store/store.ts";
-import type { AdminRequest, Engine } from "../admin-context.ts";
+import type { AdminRequest, WriteSide } from "../admin-context.ts";
 import { newHistoryId } from "../history/history.ts";
 import { encodeEntry, spanned } from "../history/history-entry.ts";
 import { historyDir } from "../store-paths.ts";
@@ -36,8 +36,8 @@ export interface ResealWriter {
 const TOGETHER = 50; // records per transaction
 const TOGETHER_BYTES = 256 * 1024; // short transactions let others through
 
-export function openResealWriter(engine: Engine, request: AdminRequest): ResealWriter {
-  const { store, prefix, clock } = engine;
+export function openResealWriter(admin: WriteSide, request: AdminRequest): ResealWriter {
+  const { store, prefix, clock } = admin;
   const { actor, address, method, path } = request;
   const entryKey = `${historyDir(prefix)}${newHistoryId(clock)}`;
   const timeMs = clock.nowMs();
@@ -51,7 +51,7 @@ export function openResealWriter(engine: Engine, request: AdminRequest): ResealW
     for (const { kv, value } of records) {
       plan.expect(kv.key, kv.modRevision).put(kv.key, value, kv.lease === 0n ? undefined : kv.lease);
     }
-    if (engine.history.keeps) {
+    if (admin.history.keeps) {
       const resealed = { records: count + records.length, revisions };
       plan.put(entryKey, encodeEntry({ timeMs, actor: actor.name, address, method, path, changes: [], resealed }));
     }

@@ -7,7 +7,7 @@
 import { dirOf, parseKey } from "../../model/keys.ts";
 import { KINDS } from "../../model/kinds.ts";
 import { type KeyValue, prefixRange } from "../../store/store.ts";
-import type { AdminRequest, Engine } from "../admin-context.ts";
+import type { AdminRequest, ReadSide, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import { resealRestorables } from "./reseal-history.ts";
 import { pagesNow, resealedOf } from "./reseal-walk.ts";
@@ -26,40 +26,40 @@ export interface ResealReport {
 
 const NAMED_MAX = 1_000;
 
-export async function resealAll(engine: Engine, request: AdminRequest): Promise<AdminAnswer> {
-  if (!engine.codec.seals) return refuse(400, "nothing can be sealed: this node has no keyring (encryption.keyring)");
+export async function resealAll(admin: WriteSide, request: AdminRequest): Promise<AdminAnswer> {
+  if (!admin.codec.seals) return refuse(400, "nothing can be sealed: this node has no keyring (encryption.keyring)");
   const { dryRun } = request.options;
   const report: ResealReport = {
     ...{ total: 0, resealed: 0, unchanged: 0, failed: [], warnings: [] },
     history: { total: 0, resealed: 0, unchanged: 0 },
   };
-  const writer = openResealWriter(engine, request);
+  const writer = openResealWriter(admin, request);
   for (const { name } of Object.values(KINDS)) {
     if (name === "credential") continue; // they stand among the consumers
-    for await (const kvs of pagesNow(engine.store, prefixRange(dirOf(engine.prefix, name)))) {
-      await resealPage(engine, kvs, report, dryRun ? undefined : writer);
+    for await (const kvs of pagesNow(admin.store, prefixRange(dirOf(admin.prefix, name)))) {
+      await resealPage(admin, kvs, report, dryRun ? undefined : writer);
     }
   }
-  await resealRestorables(engine, report.history, dryRun);
+  await resealRestorables(admin, report.history, dryRun);
   if (dryRun) return { status: 200, body: { dry_run: true, ...report } };
   const { revision } = writer;
   if (revision === undefined) return { status: 200, body: report };
-  engine.history.written(engine);
+  admin.history.written(admin);
   return { status: 200, body: { ...report, revision: Number(revision) }, revision };
 }
 
 /** @param writer undefined: only counts */
 async function resealPage(
-  engine: Engine,
+  admin: ReadSide,
   kvs: readonly KeyValue[],
   report: ResealReport,
   writer: ResealWriter | undefined,
 ): Promise<void> {
-  let read = kvs.filter(({ key }) => parseKey(engine.prefix, key)); // placeholders are no records
+  let read = kvs.filter(({ key }) => parseKey(admin.prefix, key)); // placeholders are no records
   report.total += read.length;
   // What others wrote meanwhile is read and judged again; each round somebody gets through.
   while (read.length > 0) {
-    const records = read.flatMap((kv) => judge(engine, kv, report));
+    const records = read.flatMap((kv) => judge(admin, kv, report));
     if (!writer) {
       report.resealed += records.length;
       return;
@@ -73,8 +73,8 @@ async function resealPage(
 }
 
 /** Nothing when the record stays as it is, which is counted. */
-function judge(engine: Engine, kv: KeyValue, report: ResealReport): readonly ResealedRecord[] {
-  const resealed = resealedOf(engine, kv.key, kv.value);
+function judge(admin: ReadSide, kv: KeyValue, report: ResealReport): readonly ResealedRecord[] {
+  const resealed = resealedOf(admin, kv.key, kv.value);
   switch (resealed.kind) {
     case "unopenable":
       fail(report, kv.key, resealed.reason);

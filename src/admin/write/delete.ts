@@ -7,12 +7,12 @@ import { isGatewayError } from "../../base/errors.ts";
 import { credentialsOf, keyOf, parseKey } from "../../model/keys.ts";
 import { KINDS } from "../../model/kinds.ts";
 import { prefixRange } from "../../store/store.ts";
-import type { AdminRequest, Engine, RecordChange } from "../admin-context.ts";
+import type { AdminRequest, ReadSide, RecordChange, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
 import { showPlan } from "../preview/dry-run.ts";
 import { type Members, readStored, toStored } from "../read/stored-record.ts";
 import { recordId, type Target } from "../resource-path.ts";
-import { pointedKey } from "../store-paths.ts";
+import { referenceGuardKey } from "../store-paths.ts";
 import { type Commit, commit } from "./commit.ts";
 import { preconditionRefusal } from "./write-options.ts";
 import { Plan } from "./write-plan.ts";
@@ -20,23 +20,23 @@ import { Plan } from "./write-plan.ts";
 const ATTEMPTS = 50;
 const RETRY_MS = 20;
 
-export async function deleteRecord(engine: Engine, request: AdminRequest, target: Target): Promise<AdminAnswer> {
+export async function deleteRecord(admin: WriteSide, request: AdminRequest, target: Target): Promise<AdminAnswer> {
   const { kind, localId } = target;
   if (localId === undefined) return refuse(400, `missing ${kind.message} id`);
   const id = recordId(target, localId);
-  const key = keyOf(engine.prefix, kind.name, id);
-  return engine.queue.run(key, async () => {
+  const key = keyOf(admin.prefix, kind.name, id);
+  return admin.queue.run(key, async () => {
     for (let attempt = 1; ; attempt++) {
-      const result = await deleteOnce(engine, request, target, id, key);
+      const result = await deleteOnce(admin, request, target, id, key);
       if (result !== "conflict") return result;
       if (attempt >= ATTEMPTS) return refuse(503, "value changed before overwritten");
-      await sleep(engine.clock, RETRY_MS * Math.random());
+      await sleep(admin.clock, RETRY_MS * Math.random());
     }
   });
 }
 
 async function deleteOnce(
-  engine: Engine,
+  admin: WriteSide,
   request: AdminRequest,
   target: Target,
   id: string,
@@ -45,44 +45,44 @@ async function deleteOnce(
   const { kind } = target;
   const plan = new Plan();
   if (request.args.get("force") !== "true") {
-    const used = await engine.pointing.planDelete(plan, kind, id); // also when the record is absent, as APISIX does
+    const used = await admin.references.planDelete(plan, kind, id); // also when the record is absent, as APISIX does
     if (used !== undefined) return refuse(400, used);
   }
-  const previous = await readStored(engine.store, key);
+  const previous = await readStored(admin.store, key);
   const stale = preconditionRefusal(request.options, previous);
   if (stale) return stale;
   if (!previous) return KEY_NOT_FOUND;
-  const previousValue = previous.value && engine.codec.open(kind, id, previous.value);
+  const previousValue = previous.value && admin.codec.open(kind, id, previous.value);
   plan.expect(key, previous.modRevision).delete(key);
   const change: RecordChange = { kind, id, key, previous, previousValue, candidate: undefined };
   if (request.options.dryRun) {
-    const credentials = kind.name === "consumer" ? await credentialChanges(engine, id) : [];
-    return showPlan(engine, plan, [...credentials, change], 200);
+    const credentials = kind.name === "consumer" ? await credentialChanges(admin, id) : [];
+    return showPlan(admin, plan, [...credentials, change], 200);
   }
-  if (kind.name === "consumer" && !(await deleteCredentials(engine, request, plan, id))) return "conflict";
-  await engine.unique.plan(plan, { kind: kind.name, id }, undefined, ownedBy(target, previousValue));
-  const done = await commitDeletion(engine, request, plan, change);
+  if (kind.name === "consumer" && !(await deleteCredentials(admin, request, plan, id))) return "conflict";
+  await admin.unique.plan(plan, { kind: kind.name, id }, undefined, ownedBy(target, previousValue));
+  const done = await commitDeletion(admin, request, plan, change);
   if (done.kind === "conflict") return "conflict";
-  engine.history.written(engine);
+  admin.history.written(admin);
   return { status: 200, body: { deleted: "1", key }, revision: done.revision, asked: done.asked };
 }
 
 /** A store that is full refuses whatever needs room: the deletion then goes without its entry in the history. */
 async function commitDeletion(
-  engine: Engine,
+  admin: WriteSide,
   request: AdminRequest,
   plan: Plan,
   change: RecordChange,
 ): Promise<Commit> {
   const { key, previous } = change;
   const evidence = { key, before: previous?.modRevision ?? 0n, after: undefined };
-  engine.history.plan(engine, plan, request, [change]);
+  admin.history.plan(admin, plan, request, [change]);
   try {
-    return await commit(engine.store, engine.clock, plan, evidence, request.ask);
+    return await commit(admin.store, admin.clock, plan, evidence, request.ask);
   } catch (error) {
     if (!isGatewayError(error, "STORE_FULL")) throw error;
-    engine.log.warn({ key }, "the store is full: deleted without an entry in the history");
-    return commit(engine.store, engine.clock, plan.deletionsOnly(), evidence, undefined);
+    admin.log.warn({ key }, "the store is full: deleted without an entry in the history");
+    return commit(admin.store, admin.clock, plan.deletionsOnly(), evidence, undefined);
   }
 }
 
@@ -95,48 +95,48 @@ function ownedBy(target: Target, value: Members | undefined): Members | undefine
  * Should this process die in between, the consumer is still there and the deletion can be repeated.
  */
 async function deleteCredentials(
-  engine: Engine,
+  admin: WriteSide,
   request: AdminRequest,
   plan: Plan,
   consumer: string,
 ): Promise<boolean> {
-  const guard = pointedKey(engine.prefix, "consumer", consumer);
-  const { kv: before } = await engine.store.get(guard); // a credential that comes after this makes the plan fail
+  const guard = referenceGuardKey(admin.prefix, "consumer", consumer);
+  const { kv: before } = await admin.store.get(guard); // a credential that comes after this makes the plan fail
   plan.expect(guard, before?.modRevision ?? 0n);
   if (before) plan.delete(guard);
-  for await (const credentials of credentialsIn(engine, consumer)) {
-    for (const one of credentials) if (!(await deleteCredential(engine, request, one))) return false;
+  for await (const credentials of credentialsIn(admin, consumer)) {
+    for (const one of credentials) if (!(await deleteCredential(admin, request, one))) return false;
   }
   return true;
 }
 
 /** What goes with a consumer. */
-async function credentialChanges(engine: Engine, consumer: string): Promise<RecordChange[]> {
+async function credentialChanges(admin: ReadSide, consumer: string): Promise<RecordChange[]> {
   const changes: RecordChange[] = [];
-  for await (const credentials of credentialsIn(engine, consumer)) changes.push(...credentials);
+  for await (const credentials of credentialsIn(admin, consumer)) changes.push(...credentials);
   return changes;
 }
 
 /** Page by page, each as its deletion. */
-async function* credentialsIn(engine: Engine, consumer: string): AsyncGenerator<RecordChange[], void> {
+async function* credentialsIn(admin: ReadSide, consumer: string): AsyncGenerator<RecordChange[], void> {
   const kind = KINDS.credential;
-  for await (const page of engine.store.list(prefixRange(credentialsOf(engine.prefix, consumer)))) {
+  for await (const page of admin.store.list(prefixRange(credentialsOf(admin.prefix, consumer)))) {
     yield page.kvs.map((kv) => {
-      const id = parseKey(engine.prefix, kv.key)?.id ?? "";
+      const id = parseKey(admin.prefix, kv.key)?.id ?? "";
       const previous = toStored(kv);
-      const previousValue = previous.value && engine.codec.open(kind, id, previous.value);
+      const previousValue = previous.value && admin.codec.open(kind, id, previous.value);
       return { kind, id, key: kv.key, previous, previousValue, candidate: undefined };
     });
   }
 }
 
-async function deleteCredential(engine: Engine, request: AdminRequest, change: RecordChange): Promise<boolean> {
+async function deleteCredential(admin: WriteSide, request: AdminRequest, change: RecordChange): Promise<boolean> {
   const { id, key, previous, previousValue } = change;
   const before = previous?.modRevision ?? 0n;
   const plan = new Plan().expect(key, before).delete(key);
-  await engine.unique.plan(plan, { kind: "credential", id }, undefined, previousValue);
+  await admin.unique.plan(plan, { kind: "credential", id }, undefined, previousValue);
   // Nodes are asked once, with the consumer.
-  const done = await commitDeletion(engine, { ...request, ask: undefined }, plan, change);
-  if (done.kind === "done") engine.history.written(engine);
+  const done = await commitDeletion(admin, { ...request, ask: undefined }, plan, change);
+  if (done.kind === "done") admin.history.written(admin);
   return done.kind === "done";
 }

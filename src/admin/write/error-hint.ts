@@ -3,7 +3,7 @@
  */
 import { wanted } from "../../base/schema/schema-wanted.ts";
 import { type Kind, strictValidator } from "../../model/kinds.ts";
-import type { Engine } from "../admin-context.ts";
+import type { RuleSide } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import { type Members, own, ownMembers } from "../read/stored-record.ts";
 
@@ -12,16 +12,16 @@ const HASH_KEY =
 const PUBLIC_KEY = "algorithms RS*, ES*, PS* and EdDSA verify with public_key, a PEM text; HS* with secret";
 
 /** 400 with the sentence, and a description where there is more to say. @param id as keys have it */
-export function refuseWrite(engine: Engine, kind: Kind, id: string, value: Members, error: string): AdminAnswer {
-  const description = hintOf(engine, kind, id, value, error);
+export function refuseWrite(admin: RuleSide, kind: Kind, id: string, value: Members, error: string): AdminAnswer {
+  const description = hintOf(admin, kind, id, value, error);
   return refuse(400, error, description === undefined ? {} : { description });
 }
 
-function hintOf(engine: Engine, kind: Kind, id: string, value: Members, error: string): string | undefined {
+function hintOf(admin: RuleSide, kind: Kind, id: string, value: Members, error: string): string | undefined {
   if (error === "missing key") return HASH_KEY;
   const name = /configuration of plugin ([\w-]+) err: /.exec(error)?.[1];
   if (name !== undefined) {
-    const plugin = engine.catalog.get(name);
+    const plugin = admin.catalog.get(name);
     const schema = (kind.pluginSide === "consumer" ? plugin?.consumerSchema : undefined) ?? plugin?.schema;
     const found = wanted(schema, own(ownMembers(value, "plugins"), name), `plugins.${name}`);
     return found ?? (error.includes("public_key") ? PUBLIC_KEY : undefined);

@@ -5,13 +5,13 @@
 import type { Kind } from "../../model/kinds.ts";
 import { replaceNamed } from "../../model/named-secrets.ts";
 import { replaceSecrets } from "../../model/secret-fields.ts";
-import type { Engine } from "../admin-context.ts";
+import type { RuleSide } from "../admin-context.ts";
 import { MASK } from "../read/masking.ts";
 import type { Members } from "../read/stored-record.ts";
 
 /** @param previous what the record is now, opened @returns why the value cannot be taken */
 export function maskError(
-  { catalog }: Engine,
+  { catalog }: RuleSide,
   kind: Kind,
   value: Members,
   previous: Members | undefined,

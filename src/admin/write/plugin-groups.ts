@@ -6,7 +6,7 @@
 import { dirOf, parseKey } from "../../model/keys.ts";
 import { KINDS, type KindName } from "../../model/kinds.ts";
 import { prefixRange } from "../../store/store.ts";
-import type { Engine } from "../admin-context.ts";
+import type { ReadSide, RuleSide } from "../admin-context.ts";
 import type { CatalogPlugin } from "../plugin-catalog.ts";
 import { type Members, own, ownMembers, toStored } from "../read/stored-record.ts";
 import { pluginGroupsKey } from "../store-paths.ts";
@@ -22,17 +22,17 @@ interface Grouped {
 
 /** @param key of the record being written, which does not conflict with what it was @returns the error's text */
 export async function planPluginGroups(
-  engine: Engine,
+  admin: ReadSide,
   plan: Plan,
   key: string,
   candidate: Members,
 ): Promise<string | undefined> {
-  const grouped = groupedIn(engine, candidate);
+  const grouped = groupedIn(admin, candidate);
   if (grouped.length === 0) return undefined;
-  const guard = pluginGroupsKey(engine.prefix);
-  const { kv: before } = await engine.store.get(guard);
+  const guard = pluginGroupsKey(admin.prefix);
+  const { kv: before } = await admin.store.get(guard);
   for (const kind of HOLDERS) {
-    const error = await conflictAmong(engine, kind, key, grouped);
+    const error = await conflictAmong(admin, kind, key, grouped);
     if (error !== undefined) return error;
   }
   plan.expect(guard, before?.modRevision ?? 0n);
@@ -41,25 +41,25 @@ export async function planPluginGroups(
 }
 
 /** Only configurations with a `group` reach beyond their record; all others are spared the search. */
-function groupedIn(engine: Engine, value: Members): Grouped[] {
+function groupedIn(admin: RuleSide, value: Members): Grouped[] {
   return Object.entries(ownMembers(value, "plugins")).flatMap(([name, conf]) => {
-    const plugin = engine.catalog.get(name);
+    const plugin = admin.catalog.get(name);
     return plugin?.conflict && own(conf as Members, "group") !== undefined ? [{ plugin, conf: conf as Members }] : [];
   });
 }
 
 async function conflictAmong(
-  engine: Engine,
+  admin: ReadSide,
   kind: KindName,
   key: string,
   grouped: readonly Grouped[],
 ): Promise<string | undefined> {
-  for await (const page of engine.store.list(prefixRange(dirOf(engine.prefix, kind)))) {
+  for await (const page of admin.store.list(prefixRange(dirOf(admin.prefix, kind)))) {
     for (const kv of page.kvs) {
-      const parsed = parseKey(engine.prefix, kv.key);
+      const parsed = parseKey(admin.prefix, kv.key);
       if (kv.key === key || parsed?.kind !== kind || !kv.value.includes('"group"')) continue;
       const { value } = toStored(kv);
-      const plugins = ownMembers(value && engine.codec.open(KINDS[kind], parsed.id, value), "plugins");
+      const plugins = ownMembers(value && admin.codec.open(KINDS[kind], parsed.id, value), "plugins");
       for (const { plugin, conf } of grouped) {
         const other = ownMembers(plugins, plugin.name);
         const error = own(other, "group") === undefined ? undefined : plugin.conflict?.(conf, other);

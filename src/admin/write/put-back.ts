@@ -4,7 +4,7 @@
  * Promise: nothing stands for a secret but at the very place where it was shown, beside the certificate it belongs to.
  */
 import type { Kind } from "../../model/kinds.ts";
-import type { Engine } from "../admin-context.ts";
+import type { RuleSide } from "../admin-context.ts";
 import { MASK, masked } from "../read/masking.ts";
 import { type Members, own } from "../read/stored-record.ts";
 
@@ -16,7 +16,7 @@ export function mayComeBack(kind: Kind, value: Members): boolean {
 }
 
 /** @param previous what the record is now, opened @returns the value as it was meant; times that are not the record's stay */
-export function putBack({ catalog }: Engine, kind: Kind, value: Members, previous: Members | undefined): Members {
+export function putBack({ catalog }: RuleSide, kind: Kind, value: Members, previous: Members | undefined): Members {
   if (!previous || !mayComeBack(kind, value)) return value;
   const unmasked = holdsMask(value) ? (unmask(value, masked(catalog, kind, previous), previous) as Members) : value;
   return withKeys(kind, withoutOwnTimes(unmasked, previous), previous);

@@ -1,6 +1,6 @@
 /**
  * References between records: that they exist when a record is written, that nobody holds them when one is deleted,
- * and that both stay true under concurrent writes (see `pointedKey`).
+ * and that both stay true under concurrent writes (see `referenceGuardKey`).
  * Source: docs/spec/admin-api.md sections 5.5 and 5.6, docs/spec/etcd.md section 8.
  */
 import { isGatewayError, messageOf } from "../../base/errors.ts";
@@ -9,10 +9,10 @@ import { KINDS, type Kind, type KindName } from "../../model/kinds.ts";
 import { pluginReferencesOf, protocolOf, type RecordReference, referencesOf } from "../../model/references.ts";
 import { prefixRange, type Store } from "../../store/store.ts";
 import { type Members, own, readStored, toStored } from "../read/stored-record.ts";
-import { pointedKey } from "../store-paths.ts";
+import { referenceGuardKey } from "../store-paths.ts";
 import type { Plan } from "./write-plan.ts";
 
-export interface Pointing {
+export interface ReferenceGuard {
   /** @returns the text of the first reference that does not hold; else `plan` makes sure that all still do. */
   planWrite(
     plan: Plan,
@@ -25,7 +25,7 @@ export interface Pointing {
   planDelete(plan: Plan, kind: Kind, id: string): Promise<string | undefined>;
 }
 
-export function openPointing(store: Store, prefix: string): Pointing {
+export function openReferenceGuard(store: Store, prefix: string): ReferenceGuard {
   async function missing(reference: RecordReference, value: Members): Promise<string | undefined> {
     const { kind, id, word } = reference;
     const superior = kind === "stream_route";
@@ -77,7 +77,7 @@ export function openPointing(store: Store, prefix: string): Pointing {
     async planDelete(plan, kind, id) {
       const users = USERS[kind.name];
       if (!users) return undefined;
-      const guard = pointedKey(prefix, kind.name, id);
+      const guard = referenceGuardKey(prefix, kind.name, id);
       const { kv } = await store.get(guard); // before the listing: whoever begins to point after this is noticed
       for (const user of users) {
         const error = await findUser(user, kind.name, id);
@@ -99,7 +99,7 @@ function protocolError(value: Members, superior: Members | undefined): string | 
 
 function pointedBy(kind: Kind, value: Members, prefix: string): Set<string> {
   const all = [...referencesOf(kind.name, value), ...pluginReferencesOf(value)];
-  return new Set(all.filter((one) => USERS[one.kind]).map((one) => pointedKey(prefix, one.kind, one.id)));
+  return new Set(all.filter((one) => USERS[one.kind]).map((one) => referenceGuardKey(prefix, one.kind, one.id)));
 }
 
 interface User {

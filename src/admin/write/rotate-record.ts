@@ -5,7 +5,7 @@
  */
 
 import { keyOf } from "../../model/keys.ts";
-import type { AdminRequest, Engine } from "../admin-context.ts";
+import type { AdminRequest, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
 import { type Members, own, ownMembers, readStored } from "../read/stored-record.ts";
 import { recordId, type Target } from "../resource-path.ts";
@@ -15,7 +15,7 @@ const OVERLAP_SECONDS = 86_400;
 const OVERLAP_MAX_SECONDS = 400 * 86_400;
 const ATTEMPTS = 10;
 
-export async function rotate(engine: Engine, request: AdminRequest, target: Target): Promise<AdminAnswer> {
+export async function rotate(admin: WriteSide, request: AdminRequest, target: Target): Promise<AdminAnswer> {
   const overlapSeconds = overlapOf(request.args.get("overlap"));
   if (overlapSeconds === undefined) {
     return refuse(400, `invalid argument overlap: should be whole seconds from 0 to ${OVERLAP_MAX_SECONDS}`);
@@ -24,15 +24,15 @@ export async function rotate(engine: Engine, request: AdminRequest, target: Targ
   if (typeof given !== "object" || given === null || Array.isArray(given)) {
     return refuse(400, "invalid configuration: expected an object with public_key, or no body");
   }
-  const rotation = { overlapSeconds, nowSeconds: Math.floor(engine.clock.nowMs() / 1_000) };
+  const rotation = { overlapSeconds, nowSeconds: Math.floor(admin.clock.nowMs() / 1_000) };
   for (let attempt = 1; ; attempt++) {
-    const answer = await rotateOnce(engine, request, target, given as Members, rotation);
+    const answer = await rotateOnce(admin, request, target, given as Members, rotation);
     if (answer.status !== 412 || attempt >= ATTEMPTS) return answer; // 412: it changed after it was read
   }
 }
 
 async function rotateOnce(
-  engine: Engine,
+  admin: WriteSide,
   request: AdminRequest,
   target: Target,
   given: Members,
@@ -40,22 +40,22 @@ async function rotateOnce(
 ): Promise<AdminAnswer> {
   const { kind } = target;
   const id = recordId(target, target.localId ?? "");
-  const key = keyOf(engine.prefix, kind.name, id);
-  const stored = await readStored(engine.store, key);
+  const key = keyOf(admin.prefix, kind.name, id);
+  const stored = await readStored(admin.store, key);
   if (!stored?.value) return KEY_NOT_FOUND;
   if (stored.leased) return refuse(400, "the record has a lifetime (ttl): write a new one instead");
-  const { create_time: _c, update_time: _u, ...value } = engine.codec.open(kind, id, stored.value);
+  const { create_time: _c, update_time: _u, ...value } = admin.codec.open(kind, id, stored.value);
   const plugins = ownMembers(value, "plugins");
   const wanted = request.args.get("plugin");
-  const names = Object.keys(plugins).filter((name) => engine.catalog.get(name)?.rotate && (wanted ?? name) === name);
+  const names = Object.keys(plugins).filter((name) => admin.catalog.get(name)?.rotate && (wanted ?? name) === name);
   const [name] = names;
   if (name === undefined) return refuse(400, `${key} has no ${wanted ?? "plugin with a key"} that can be rotated`);
   if (names.length > 1) return refuse(400, `${names.join(" and ")} can be rotated: say which with ?plugin=`);
-  const rotated = engine.catalog.get(name)?.rotate?.(ownMembers(plugins, name), given, rotation) ?? "cannot be rotated";
+  const rotated = admin.catalog.get(name)?.rotate?.(ownMembers(plugins, name), given, rotation) ?? "cannot be rotated";
   if (typeof rotated === "string") return refuse(400, `${name}: ${rotated}`);
   const body = { value: { ...value, plugins: { ...plugins, [name]: rotated.conf } } };
   const options = { ...request.options, ifMatch: new Set([stored.modRevision.toString()]), ifNoneMatch: undefined };
-  const answer = await putRecord(engine, { ...request, options }, target, body);
+  const answer = await putRecord(admin, { ...request, options }, target, body);
   if (answer.status >= 300 || request.options.dryRun) return answer;
   const former = own(rotated.conf, "previous_keys");
   const previous = (Array.isArray(former) ? former : []).map((one: Members) => ({ not_after: one["not_after"] }));

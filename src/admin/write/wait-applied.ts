@@ -5,20 +5,20 @@
  */
 import { messageOf } from "../../base/errors.ts";
 import type { Asking, BarrierAnswer } from "../../cluster/barrier.ts";
-import type { AdminRequest, Engine } from "../admin-context.ts";
+import type { AdminContext, AdminRequest } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 
 /** @param write is not called when its wait can never be granted */
 export async function writeAndWait(
-  engine: Engine,
+  admin: AdminContext,
   request: AdminRequest,
   write: (request: AdminRequest) => Promise<AdminAnswer>,
 ): Promise<AdminAnswer> {
   const { wait, dryRun } = request.options;
   if (wait === undefined) return write(request);
-  if (!engine.barrier) return refuse(400, "invalid argument wait: this admin node does not follow gateway nodes");
+  if (!admin.barrier) return refuse(400, "invalid argument wait: this admin node does not follow gateway nodes");
   if (dryRun) return write(request);
-  const asking = engine.barrier.begin();
+  const asking = admin.barrier.begin();
   const answer = await write({ ...request, ask: asking.ask });
   return waitUntilApplied(asking, wait.timeoutMs, answer);
 }

@@ -1,6 +1,6 @@
 /**
  * What a write will do, before it does it: the conditions and operations of one transaction.
- * Parts of the engine add to a plan; commit.ts carries it out.
+ * Guards and steps add to a plan; commit.ts carries it out.
  */
 import { GatewayError } from "../../base/errors.ts";
 import type { Compare, LeaseId, Operation, Txn } from "../../store/store.ts";

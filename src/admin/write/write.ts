@@ -8,19 +8,20 @@ import { luaType } from "../../base/schema/schema-text.ts";
 import { keyOf } from "../../model/keys.ts";
 import type { WriteMethod } from "../../model/kinds.ts";
 import { mergePatch, patchAt } from "../../model/patch.ts";
-import type { AdminRequest, Engine } from "../admin-context.ts";
+import type { AdminRequest, RuleSide, StoreSide, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
 import { type Members, own, readStored, type StoredRecord } from "../read/stored-record.ts";
 import { recordId, type Target } from "../resource-path.ts";
 import { generatorKey } from "../store-paths.ts";
-import { forbiddenTime, prepareConsumer, shapeError } from "./candidate-check.ts";
+import { forbiddenTime, prepareConsumer } from "./candidate-check.ts";
 import { refuseWrite } from "./error-hint.ts";
 import { maskError } from "./mask-guard.ts";
 import { mayComeBack, putBack } from "./put-back.ts";
 import { generatedId, type Identity, identityOfPut, postNamesId } from "./record-identity.ts";
-import { carryOut, checkEnv } from "./write-commit.ts";
+import { commitWrite } from "./write-commit.ts";
 import { preconditionRefusal } from "./write-options.ts";
 import { Plan } from "./write-plan.ts";
+import { shapeRefused } from "./write-steps.ts";
 
 /** A parsed body: `undefined` when there was none. */
 export type Body = { readonly value: unknown } | undefined;
@@ -29,7 +30,7 @@ const PUT_ATTEMPTS = 50; // other processes may write the same key; each round o
 const RETRY_MS = 20;
 
 export async function putRecord(
-  engine: Engine,
+  admin: WriteSide,
   request: AdminRequest,
   target: Target,
   body: Body,
@@ -38,11 +39,11 @@ export async function putRecord(
   if ("status" in given) return given;
   const identity = identityOfPut(target, given.value);
   if ("status" in identity) return identity;
-  return writeWhole(engine, request, target, "PUT", identity, given.value);
+  return writeWhole(admin, request, target, "PUT", identity, given.value);
 }
 
 export async function postRecord(
-  engine: Engine,
+  admin: WriteSide,
   request: AdminRequest,
   target: Target,
   body: Body,
@@ -52,15 +53,15 @@ export async function postRecord(
   const named = postNamesId(target, given.value);
   if (named) return named;
   // Checked before an id is made, so that refused bodies do not move the generator.
-  const wrong = earlyError(engine, target, "1", given.value);
+  const wrong = earlyError(admin, target, "1", given.value);
   if (wrong) return wrong;
-  const id = request.options.dryRun ? "0".repeat(20) : generatedId(await nextRevision(engine));
-  return writeWhole(engine, request, target, "POST", { id, stored: id }, given.value);
+  const id = request.options.dryRun ? "0".repeat(20) : generatedId(await nextRevision(admin));
+  return writeWhole(admin, request, target, "POST", { id, stored: id }, given.value);
 }
 
-async function nextRevision(engine: Engine): Promise<bigint> {
-  const plan = new Plan().put(generatorKey(engine.prefix), "1");
-  return (await engine.store.txn(plan.toTxn())).revision;
+async function nextRevision(admin: StoreSide): Promise<bigint> {
+  const plan = new Plan().put(generatorKey(admin.prefix), "1");
+  return (await admin.store.txn(plan.toTxn())).revision;
 }
 
 function objectOf(body: Body): { readonly value: Members } | AdminAnswer {
@@ -71,15 +72,15 @@ function objectOf(body: Body): { readonly value: Members } | AdminAnswer {
   return refuse(400, `invalid configuration: wrong type: expected object, got ${luaType(value)}`);
 }
 
-function earlyError(engine: Engine, target: Target, id: string, body: Members): AdminAnswer | undefined {
-  const error = forbiddenTime(body) ?? shapeError(checkEnv(engine), target.kind, id, body);
-  if (error !== undefined) return refuseWrite(engine, target.kind, id, body, error);
+function earlyError(admin: WriteSide, target: Target, id: string, body: Members): AdminAnswer | undefined {
+  const error = forbiddenTime(body) ?? shapeRefused(admin, target.kind, id, body);
+  if (error !== undefined) return refuseWrite(admin, target.kind, id, body, error);
   if (target.kind.id !== "username" || target.localId === undefined || target.localId === id) return undefined;
   return refuse(400, "wrong username");
 }
 
 async function writeWhole(
-  engine: Engine,
+  admin: WriteSide,
   request: AdminRequest,
   target: Target,
   method: WriteMethod,
@@ -87,28 +88,27 @@ async function writeWhole(
   body: Members,
 ): Promise<AdminAnswer> {
   const { kind } = target;
-  const key = keyOf(engine.prefix, kind.name, identity.id);
+  const key = keyOf(admin.prefix, kind.name, identity.id);
   const sent = kind.storesId && identity.stored !== undefined ? { ...body, id: identity.stored } : body;
-  const meantBy = (previous: Members | undefined): Members => putBack(engine, kind, sent, previous);
-  const now = mayComeBack(kind, sent) ? await readStored(engine.store, key) : undefined;
-  const early = meantBy(openValue(engine, target, identity.id, now));
-  // A plugin's own metadata schema knows no id, so that one is checked without it.
-  const wrong = earlyError(engine, target, identity.id, kind.id === "plugin" ? withoutId(early) : early);
+  const meantBy = (previous: Members | undefined): Members => putBack(admin, kind, sent, previous);
+  const now = mayComeBack(kind, sent) ? await readStored(admin.store, key) : undefined;
+  const early = meantBy(openValue(admin, target, identity.id, now));
+  const wrong = earlyError(admin, target, identity.id, early);
   if (wrong) return wrong;
-  return engine.queue.run(key, async () => {
+  return admin.queue.run(key, async () => {
     for (let attempt = 1; ; attempt++) {
-      const previous = await readStored(engine.store, key);
+      const previous = await readStored(admin.store, key);
       const stale = preconditionRefusal(request.options, previous);
       if (stale) return stale;
-      const previousValue = openValue(engine, target, identity.id, previous);
+      const previousValue = openValue(admin, target, identity.id, previous);
       const named = meantBy(previousValue);
-      const mask = maskError(engine, kind, named, previousValue);
+      const mask = maskError(admin, kind, named, previousValue);
       if (mask !== undefined) return refuse(400, mask);
-      const prepared = prepareConsumer(engine.catalog, kind, named, previousValue);
-      const given = engine.codec.openGiven(kind, identity.id, prepared, previous?.value);
+      const prepared = prepareConsumer(admin.catalog, kind, named, previousValue);
+      const given = admin.codec.openGiven(kind, identity.id, prepared, previous?.value);
       if ("error" in given) return refuse(400, given.error);
-      const candidate = withTimes(engine, target, given.value, previousValue);
-      const result = await carryOut(engine, {
+      const candidate = withTimes(admin, target, given.value, previousValue);
+      const result = await commitWrite(admin, {
         request,
         method,
         kind,
@@ -121,13 +121,13 @@ async function writeWhole(
       });
       if (result !== "conflict") return result;
       if (attempt >= PUT_ATTEMPTS) return refuse(503, "value changed before overwritten");
-      await sleep(engine.clock, RETRY_MS * Math.random());
+      await sleep(admin.clock, RETRY_MS * Math.random());
     }
   });
 }
 
 export async function patchRecord(
-  engine: Engine,
+  admin: WriteSide,
   request: AdminRequest,
   target: Target,
   body: Body,
@@ -139,30 +139,30 @@ export async function patchRecord(
   if (subPath === "" && (typeof body.value !== "object" || body.value === null))
     return refuse(400, "invalid configuration");
   const id = recordId(target, target.localId);
-  const key = keyOf(engine.prefix, kind.name, id);
-  return engine.queue.run(key, async () => {
-    const previous = await readStored(engine.store, key);
+  const key = keyOf(admin.prefix, kind.name, id);
+  return admin.queue.run(key, async () => {
+    const previous = await readStored(admin.store, key);
     const stale = preconditionRefusal(request.options, previous);
     if (stale) return stale;
     if (!previous) return KEY_NOT_FOUND;
-    const previousValue = openValue(engine, target, id, previous);
+    const previousValue = openValue(admin, target, id, previous);
     if (!previousValue) return refuse(400, "invalid configuration: the stored value is not an object");
-    const patched = applyPatch(engine, previousValue, subPath, body.value);
+    const patched = applyPatch(admin, previousValue, subPath, body.value);
     if ("error" in patched) return refuse(400, patched.error);
     const named = own(patched.value, "id") ?? undefined;
     if (kind.storesId && named !== undefined && String(named) !== (kind.id === "manager" ? id : target.localId)) {
       return refuse(400, `wrong ${kind.message} id`);
     }
     const { create_time, update_time } = patched.value;
-    const meant = { ...putBack(engine, kind, patched.value, previousValue), create_time, update_time };
-    const mask = maskError(engine, kind, meant, previousValue);
+    const meant = { ...putBack(admin, kind, patched.value, previousValue), create_time, update_time };
+    const mask = maskError(admin, kind, meant, previousValue);
     if (mask !== undefined) return refuse(400, mask);
-    const given = engine.codec.openGiven(kind, id, meant, previous.value);
+    const given = admin.codec.openGiven(kind, id, meant, previous.value);
     if ("error" in given) return refuse(400, given.error);
     const candidate = kind.storesId ? { ...given.value, id } : given.value;
-    const error = shapeError(checkEnv(engine), kind, id, candidate);
-    if (error !== undefined) return refuseWrite(engine, kind, id, candidate, error);
-    const result = await carryOut(engine, {
+    const error = shapeRefused(admin, kind, id, candidate);
+    if (error !== undefined) return refuseWrite(admin, kind, id, candidate, error);
+    const result = await commitWrite(admin, {
       request,
       method: "PATCH",
       kind,
@@ -175,18 +175,18 @@ export async function patchRecord(
     });
     if (result !== "conflict") return result;
     // Somebody was faster: with If-Match that is what the client wanted to know.
-    const overtaken = preconditionRefusal(request.options, await readStored(engine.store, key));
+    const overtaken = preconditionRefusal(request.options, await readStored(admin.store, key));
     return overtaken ?? refuse(503, "value changed before overwritten");
   });
 }
 
 function applyPatch(
-  engine: Engine,
+  admin: StoreSide,
   previous: Members,
   subPath: string,
   patch: unknown,
 ): { readonly value: Members } | { readonly error: string } {
-  const now = Math.floor(engine.clock.nowMs() / 1000);
+  const now = Math.floor(admin.clock.nowMs() / 1000);
   const stamp = (value: Members, update: unknown): { readonly value: Members } => ({
     value: { ...value, create_time: own(value, "create_time") ?? now, update_time: update ?? now },
   });
@@ -198,18 +198,14 @@ function applyPatch(
   return result.ok ? stamp(result.value as Members, undefined) : { error: result.error };
 }
 
-function withTimes(engine: Engine, target: Target, value: Members, previous: Members | undefined): Members {
+function withTimes(admin: StoreSide, target: Target, value: Members, previous: Members | undefined): Members {
   if (!target.kind.timed) return value;
-  const now = Math.floor(engine.clock.nowMs() / 1000);
+  const now = Math.floor(admin.clock.nowMs() / 1000);
   return { ...value, create_time: own(previous, "create_time") ?? now, update_time: now };
 }
 
-function withoutId({ id: _, ...rest }: Members): Members {
-  return rest;
-}
-
-function openValue(engine: Engine, target: Target, id: string, stored: StoredRecord | undefined): Members | undefined {
-  return stored?.value && engine.codec.open(target.kind, id, stored.value);
+function openValue(admin: RuleSide, target: Target, id: string, stored: StoredRecord | undefined): Members | undefined {
+  return stored?.value && admin.codec.open(target.kind, id, stored.value);
 }
 
 function ttlOf(request: AdminRequest): number | undefined {

@@ -1,0 +1,94 @@
+/**
+ * What must hold for a record that is to be stored, as a list in the order in which it is asked. Writes, dry runs and
+ * rollbacks run this very list.
+ * Promise: what a step has found true is part of the plan, so it is still true when the plan is committed, or nothing is.
+ * Source: docs/spec/admin-api.md section 5.
+ */
+import { keyOf } from "../../model/keys.ts";
+import type { Kind } from "../../model/kinds.ts";
+import type { LeaseId } from "../../store/store.ts";
+import type { RecordChange, WriteSide } from "../admin-context.ts";
+import { type AdminAnswer, refuse } from "../admin-response.ts";
+import { type Members, readStored } from "../read/stored-record.ts";
+import { referenceGuardKey } from "../store-paths.ts";
+import { contentError, shapeError } from "./candidate-check.ts";
+import { refuseWrite } from "./error-hint.ts";
+import { planGlobalRule } from "./global-rule-guard.ts";
+import { planIssuer } from "./issuer-guard.ts";
+import { planPluginGroups } from "./plugin-groups.ts";
+import type { Plan } from "./write-plan.ts";
+
+export interface Candidate extends RecordChange {
+  readonly candidate: Members;
+  /** What ends the record, made when it is first asked for; undefined for one that stays. */
+  readonly lease?: () => Promise<LeaseId | undefined>;
+}
+
+/** Why the record is not stored, in words or as a whole answer. */
+export type Refused = string | AdminAnswer;
+
+type Step = (side: WriteSide, record: Candidate, plan: Plan) => Refused | undefined | Promise<Refused | undefined>;
+
+/** What comes first, before anything is planned: the record's schema and what belongs to it. @param id as keys have it */
+export function shapeRefused(side: WriteSide, kind: Kind, id: string, value: Members): string | undefined {
+  // A plugin's own metadata schema knows no id.
+  return shapeError(checkEnv(side), kind, id, kind.id === "plugin" ? withoutId(value) : value);
+}
+
+const STEPS: readonly Step[] = [
+  /** What it refers to exists. */
+  ({ references }, { kind, id, candidate, previousValue }, plan) =>
+    references.planWrite(plan, kind, id, candidate, previousValue),
+  /** Its plugins and expressions are sound, and no node would refuse it. */
+  (side, { kind, candidate }) => contentError(checkEnv(side), kind, candidate),
+  /** No other global rule has its plugins. */
+  ({ store, prefix }, { kind, id, candidate }, plan) =>
+    kind.name === "global_rule" ? planGlobalRule(store, prefix, plan, id, candidate) : undefined,
+  /** No other record has its issuers. */
+  ({ store, prefix }, { kind, id, candidate }, plan) =>
+    kind.name === "token_issuer" ? planIssuer(store, prefix, plan, id, candidate) : undefined,
+  /** What counts together is configured alike. */
+  (side, { key, candidate }, plan) => planPluginGroups(side, plan, key, candidate),
+  /** A credential has its consumer. */
+  planConsumer,
+  /** Nobody else is known by its keys. */
+  async ({ unique }, { kind, id, candidate, previousValue, lease }, plan) => {
+    if (kind.pluginSide !== "consumer") return undefined;
+    return unique.plan(plan, { kind: kind.name, id }, candidate, previousValue, await lease?.());
+  },
+];
+
+/** @returns what the first step that does not hold says */
+export async function planSteps(side: WriteSide, record: Candidate, plan: Plan): Promise<Refused | undefined> {
+  for (const step of STEPS) {
+    const refused = await step(side, record, plan);
+    if (refused !== undefined) return refused;
+  }
+  return undefined;
+}
+
+export function toAnswer(side: WriteSide, { kind, id, candidate }: Candidate, refused: Refused): AdminAnswer {
+  return typeof refused === "string" ? refuseWrite(side, kind, id, candidate, refused) : refused;
+}
+
+async function planConsumer(
+  side: WriteSide,
+  { kind, id, previous }: Candidate,
+  plan: Plan,
+): Promise<Refused | undefined> {
+  if (kind.name !== "credential") return undefined;
+  const consumer = id.slice(0, id.indexOf("/"));
+  const key = keyOf(side.prefix, "consumer", consumer);
+  if (!(await readStored(side.store, key))) return refuse(404, "consumer not found");
+  plan.require(key);
+  if (!previous) plan.put(referenceGuardKey(side.prefix, "consumer", consumer), id);
+  return undefined;
+}
+
+export function checkEnv({ catalog, codec }: Pick<WriteSide, "catalog" | "codec">) {
+  return { catalog, openKey: codec.openKey };
+}
+
+function withoutId({ id: _, ...rest }: Members): Members {
+  return rest;
+}
