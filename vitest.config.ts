@@ -21,6 +21,7 @@ const SUITES: Readonly<Record<string, readonly string[]>> = {
     "status/**/*",
     "store/**/*",
     "sync/**/*",
+    "token/issuers*",
   ],
   contract: ["contract/**/*"],
   conformance: ["conformance/**/*"],

@@ -7,7 +7,12 @@ import { parseKey } from "../model/keys.ts";
 import type { Settings } from "../settings/settings.ts";
 
 /** Kinds of records after which labels are named. */
-const LABELS: Readonly<Record<string, string>> = { route: "route", service: "service", consumer: "consumer" };
+const LABELS: Readonly<Record<string, string>> = {
+  route: "route",
+  service: "service",
+  consumer: "consumer",
+  token_issuer: "issuer",
+};
 
 export function openNodeMetrics({ prometheus }: Settings, log: Log): Metrics {
   const { metricPrefix, maxSeries } = prometheus;

@@ -8,6 +8,7 @@ import type { KeyValue } from "../store/store.ts";
 import { isRemnant, remnantOf, type Ssls } from "./certificates.ts";
 import type { ClientCertificates } from "./client-certificates.ts";
 import type { Consumers } from "./consumers/consumers.ts";
+import type { IssuerSink } from "./issuer-sink.ts";
 import type { Node } from "./plugins/plugin-environment.ts";
 import type { PluginRegistry } from "./plugins/plugin-registry.ts";
 import type { SecretUsers } from "./plugins/secret-source.ts";
@@ -27,6 +28,7 @@ export interface KindParts {
   readonly node: Node;
   readonly slots: UpstreamSlotHost;
   readonly registry: PluginRegistry;
+  readonly issuers: IssuerSink | undefined;
 }
 
 export interface KindHandler {
@@ -140,6 +142,13 @@ export function openKinds(parts: KindParts): KindHandlers {
         ssls.set(id, remnant);
         return remnant !== undefined;
       },
+    },
+    token_issuer: {
+      prepare:
+        ({ id }, value) =>
+        () =>
+          parts.issuers?.setRecord(id, value),
+      remove: ({ id }) => parts.issuers?.setRecord(id, undefined),
     },
   };
 }

@@ -14,6 +14,7 @@ import type { Change, KeyValue, Revision } from "../store/store.ts";
 import { openSsls, type SslListener } from "./certificates.ts";
 import { openClientCertificates } from "./client-certificates.ts";
 import { Consumers } from "./consumers/consumers.ts";
+import type { IssuerSink } from "./issuer-sink.ts";
 import { openKinds } from "./live-kinds.ts";
 import { type NodeParts, openNode } from "./plugins/plugin-environment.ts";
 import type { PluginRegistry } from "./plugins/plugin-registry.ts";
@@ -48,6 +49,8 @@ export interface LiveOptions extends NodeParts {
   readonly registry: PluginRegistry;
   readonly secrets: SecretSource;
   readonly upstreams: Upstreams;
+  /** Takes records of issuers of tokens; default: they mean nothing here. */
+  readonly issuers?: IssuerSink | undefined;
   /** How long a revoked token is remembered after its end; default 10 minutes. */
   readonly keepRevokedMs?: number;
   /** Plugins that are left out where they are not loaded; any other then refuses requests. Default: none. */
@@ -127,7 +130,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
   const upstreamById = (id: string): UpstreamChoice => upstreams.get(id)?.choose() ?? MISSING_UPSTREAM;
   const { keepRevokedMs: keepMs = 600_000 } = options;
   const revocations = openRevocations({ prefix, clock, metrics: options.metrics, keepMs });
-  const node = openNode(options, registry, revocations, () => consumers);
+  const node = openNode({ ...options, tokens: options.issuers }, registry, revocations, () => consumers);
   const host: PluginHost = {
     registry,
     env: node.env,
@@ -191,6 +194,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     node,
     slots,
     registry,
+    issuers: options.issuers,
   });
 
   /** @returns why the record is refused */
@@ -242,6 +246,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
         global_rule: globalRules.count,
         plugin_metadata: node.metadataCount,
         ssl: ssls.count,
+        token_issuer: options.issuers?.count ?? 0,
       };
     },
     get problemCount() {

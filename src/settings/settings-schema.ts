@@ -281,7 +281,12 @@ export const SettingsSchema = Type.Object({
       "Environment variables that `$ENV://` may name.",
     ),
   }),
-  tokens: group("Verified tokens that are remembered, and revoked ones.", {
+  tokens: group("Issuers of tokens, verified tokens that are remembered, and revoked ones.", {
+    deny_addresses: setting(
+      listOf(ipRange),
+      METADATA_ADDRESSES.join(","),
+      "Addresses from which no issuer's keys are fetched, by name or by number; empty: all are allowed. The default holds what answers with a machine's credentials in clouds.",
+    ),
     cache_entries: setting(integer(1, 10_000_000), "50000", "Most verified tokens that one process remembers."),
     cache_bytes: setting(size, "32MiB", "Most memory for verified tokens that one process remembers."),
     max_revocations: setting(

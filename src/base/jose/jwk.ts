@@ -29,7 +29,7 @@ export interface JwkSet {
 }
 
 type Members = Readonly<Record<string, unknown>>;
-export type Accepted = ReadonlySet<KeyPairAlgorithm>;
+export type Accepted = ReadonlySet<string>;
 
 export const JWK_SET_KEYS_MAX = 1_000;
 const RSA_LEAST_BITS = 2_048;

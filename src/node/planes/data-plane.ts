@@ -35,8 +35,11 @@ import type { LastKnownGoodFacts } from "../../sync/lkg/last-known-good.ts";
 import type { SavedPosition } from "../../sync/sync-status.ts";
 import type { Table } from "../../sync/table.ts";
 import type { Watcher } from "../../sync/watcher.ts";
+import { openIssuers } from "../../token/issuers.ts";
+import { type KeyFeed, NO_KEYS } from "../../token/key-feed.ts";
 import { gatewaySettings, tlsOptions } from "../gateway-options.ts";
 import type { ModifyIndexes } from "../modify-indexes.ts";
+import { keyProblems, openNodeKeys } from "../node-keys.ts";
 import { keyringOf } from "../open-keyring.ts";
 import { followStore, type Membership } from "../store-follower.ts";
 
@@ -63,6 +66,8 @@ export interface SharedParts {
   readonly counters: Counters;
   readonly siblings: Siblings;
   readonly probe: Probe;
+  /** Keys of issuers, which the primary fetches. */
+  readonly keys: KeyFeed;
   /** Probes are counted where they are made. */
   readonly probes: Family<Counter>;
   readonly onApplied: (revision: Revision) => void;
@@ -124,12 +129,15 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     denied,
     certificate: (id) => live.clientCertificate(id),
   });
+  const keepers = options.shared ? undefined : await openNodeKeys(options, options.membership?.id ?? "");
+  const issuers = openIssuers(options.shared?.keys ?? keepers ?? NO_KEYS, clock);
   const live = openLive({
     prefix,
     mode: settings.router.mode,
     registry,
     secrets: resolver,
     upstreams,
+    issuers,
     clock,
     log,
     metrics,
@@ -185,7 +193,11 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     changedAtMs,
     copy,
     modifyIndexes,
-    problems: () => [...live.problems(), ...(certificates?.problems() ?? [])],
+    problems: () => [
+      ...live.problems(),
+      ...(certificates?.problems() ?? []),
+      ...(keepers ? keyProblems(keepers, prefix) : []),
+    ],
     async close(drainMs, quietMs) {
       await follower.leave();
       await server.close(drainMs, quietMs);
@@ -195,6 +207,8 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
       certificates?.close();
       plainGuard?.close();
       live.close();
+      issuers.close();
+      await keepers?.close();
       upstreams.close();
       dns.close();
       resolver.close();

@@ -5,7 +5,7 @@
 
 import type { Refusal } from "../../cluster/acknowledge.ts";
 import { parseKey } from "../../model/keys.ts";
-import { isPlaceholder } from "../../model/record.ts";
+import { isPlaceholder, type StoredValue } from "../../model/record.ts";
 import type { PluginHost } from "../../runtime/plugins/plugin-unit.ts";
 import { REFUSALS_MAX, shownReason } from "../../runtime/problems.ts";
 import { missingPlugins } from "../../runtime/record-checks.ts";
@@ -17,8 +17,15 @@ export interface RecordJudge extends RecordConsumer {
   refusals(): readonly Refusal[];
 }
 
-/** For a table of the primary. */
-export function openRecordJudge(prefix: string, env: JudgeEnv & Pick<PluginHost, "mayBeMissing">): RecordJudge {
+/**
+ * For a table of the primary.
+ * @param issuerTaken called with each issuer of tokens that workers take, and undefined when it goes
+ */
+export function openRecordJudge(
+  prefix: string,
+  env: JudgeEnv & Pick<PluginHost, "mayBeMissing">,
+  issuerTaken: (id: string, value: StoredValue | undefined) => void = () => undefined,
+): RecordJudge {
   let refusals: Refusal[] = [];
   const note = (refusal: Refusal): void => {
     refusals = [...refusals.slice(1 - REFUSALS_MAX), refusal];
@@ -29,6 +36,7 @@ export function openRecordJudge(prefix: string, env: JudgeEnv & Pick<PluginHost,
       const refused: string[] = [];
       for (const { key: storeKey, kv } of changes) {
         const key = parseKey(prefix, storeKey);
+        if (key?.kind === "token_issuer" && kv === undefined) issuerTaken(key.id, undefined);
         if (!key || kv === undefined) continue;
         if (isPlaceholder(kv.value)) {
           if (taken.get(storeKey) !== undefined) refused.push(storeKey); // as workers do
@@ -41,6 +49,7 @@ export function openRecordJudge(prefix: string, env: JudgeEnv & Pick<PluginHost,
           note({ key: storeKey, revision, reason: shownReason(read.problem) });
           continue;
         }
+        if (key.kind === "token_issuer") issuerTaken(key.id, read.value);
         for (const { blocks, reason } of missingPlugins(key.kind, read.value["plugins"], env)) {
           if (blocks) note({ key: storeKey, revision, reason });
         }

@@ -16,6 +16,7 @@ import { serveStore } from "../../store/ipc/ipc-serve.ts";
 import type { Revision } from "../../store/store.ts";
 import { Waiters } from "../../sync/waiters.ts";
 import { judgeEnvOf } from "../judge-env.ts";
+import { fetchedIssuer, keyProblems, openNodeKeys } from "../node-keys.ts";
 import type { Serving, ServingOptions } from "../serving.ts";
 import { type Follower, followStore } from "../store-follower.ts";
 import { Admission } from "./admission.ts";
@@ -24,6 +25,7 @@ import { MergedMetrics } from "./merged-metrics.ts";
 import { BEGIN, MAY_LISTEN } from "./protocol.ts";
 import { openRecordJudge } from "./record-judge.ts";
 import { SharedCounters } from "./shared-counters.ts";
+import { serveKeys, tellKeys } from "./shared-keys.ts";
 import { COUNT, PROBE, RELEASE } from "./shared-messages.ts";
 import { SharedProber } from "./shared-probe.ts";
 import { Supervisor } from "./supervisor.ts";
@@ -45,6 +47,11 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
   const counters = new SharedCounters({ counters: openLocalCounters(states, clock), workers: count, clock });
   const prober = new SharedProber({ probe: makeProbe(clock), probes: countProbes(metrics), clock });
 
+  const keepers = await openNodeKeys(options, options.membership.id);
+  keepers.onHeld((id) => {
+    for (const { channel } of supervisor.workers) tellKeys(channel, id, keepers.held(id));
+  });
+
   let follower: Follower | undefined;
   const following = (): Following | undefined => {
     // All begin with the same file; who comes later begins with what the node holds by then.
@@ -65,6 +72,7 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
     worker.channel.onCall(COUNT, (ops) => counters.count(worker, ops));
     worker.channel.onTell(RELEASE, ({ scope }) => counters.release(worker, scope));
     worker.channel.onCall(PROBE, ({ target, conf }) => prober.ask(worker, target, conf));
+    serveKeys(worker.channel, keepers);
     worker.channel.onCall(BEGIN, async (hello) => {
       if (hello.version !== version) {
         const message = `the program on disk is ${hello.version} and this node runs ${version}: restart it instead`;
@@ -115,7 +123,9 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
   // Workers judge alike, each for itself; on the embedded store this judge only names what they refuse.
   const env = judgeEnvOf(settings, registry);
   const sslError = settings.gateway.tls.listen ? env.sslError : undefined;
-  const judge = openRecordJudge(settings.prefix, { ...env, sslError });
+  const judge = openRecordJudge(settings.prefix, { ...env, sslError }, (id, value) =>
+    keepers.follow(id, fetchedIssuer(value)),
+  );
   const followed = await followStore({
     ...{ settings, source, folder, clock, log },
     consumer: judge,
@@ -129,6 +139,7 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
     await supervisor.stop(drainMs);
     waiters.giveUp();
     await followed.stop();
+    await keepers.close();
     states.close();
   };
   try {
@@ -136,7 +147,11 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
     followed.join();
     return {
       ...{ plain, tls, close },
-      config: () => ({ ...view.config(), copy: followed.copy() }),
+      config() {
+        const config = view.config();
+        const problems = [...config.problems, ...keyProblems(keepers, settings.prefix)];
+        return { ...config, problems, copy: followed.copy() };
+      },
       workers: () => supervisor.workers.map((worker) => worker.shown()),
       waitApplied: async (revision, waitMs) => view.applied() >= revision || (await waiters.wait(revision, waitMs)),
       health: async () => mergeHealth(await Promise.allSettled(view.serving.map((worker) => worker.health()))),

@@ -39,6 +39,7 @@ import {
   REFUSALS,
   STOP,
 } from "./protocol.ts";
+import { AskedKeys } from "./shared-keys.ts";
 import { askedProbe } from "./shared-probe.ts";
 import { inheritTable } from "./table-handover.ts";
 import { openSiblings } from "./worker-siblings.ts";
@@ -92,6 +93,7 @@ async function serve(
       counters: openLeasedCounters(channel, clock),
       siblings: openSiblings(channel, clock),
       probe: askedProbe(channel),
+      keys: new AskedKeys(channel, clock, metrics),
       probes: countProbes(openMetrics()), // not told of
       onApplied: (revision) => news.applied(revision),
       inherit: (table) => inheritTable(channel, table),
