@@ -1,5 +1,6 @@
 /** access-token as an operator sees it: what passes, what is answered, who the caller is, what goes upstream. */
 import { describe, expect, test } from "vitest";
+import { refusalDetailOf } from "../../src/plugin/refusal-detail.ts";
 import { makeEnv, runPhases } from "../../src/plugin/testkit/testkit.ts";
 import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { accessToken } from "../../src/plugins/access-token/access-token.ts";
@@ -434,6 +435,29 @@ describe("a configuration is refused that", () => {
 
   test.each(["keycloak", "/x", "keycloak/", ""])("gives a credential the identity %j", (identity) => {
     expect(() => openTokenNode({ consumers: [{ username: "x", auth: { "access-token": { identity } } }] })).toThrow();
+  });
+});
+
+describe("what the operator is told of a refusal", () => {
+  test.each([
+    { says: "a stranger", token: tokenOf({ sub: "x" }), want: { issuer: "idp", kid: "k1", detail: "nobody is idp/x" } },
+    {
+      says: "a scope that is missing",
+      token: tokenOf({ scope: "b" }),
+      conf: { required_scopes: ["a", "b"] },
+      want: { issuer: "idp", kid: "k1", consumer: "shop", detail: "lacks a" },
+    },
+    { says: "another audience", token: tokenOf({ aud: "x" }), want: { issuer: "idp" } },
+    { says: "a kid of nobody's", token: tokenOf({}, { header: { kid: "evil" } }), want: { issuer: "idp" } },
+    { says: "a wrong signature", token: tokenOf().replace(/.{4}$/, "AAAA"), want: { issuer: "idp", kid: "k1" } },
+    { says: "an issuer of nobody's", token: tokenOf({ iss: "https://evil.example" }), want: {} },
+    { says: "no token", token: "x", want: {} },
+  ])("$says: $want", async ({ token, conf, want }) => {
+    const { view } = await openTokenNode({ route: conf ?? {} }).callWith(token);
+    expect(refusalDetailOf(view)).toEqual({
+      ...{ issuer: undefined, kid: undefined, consumer: undefined, detail: undefined },
+      ...want,
+    });
   });
 });
 

@@ -67,6 +67,8 @@ export interface Refused {
   /** As far as it was found out: whose keys `wanted` and `doubted` ask for. */
   readonly issuer?: TokenIssuer | undefined;
   readonly keyId?: string | undefined;
+  /** Its signature was good: its claims are what its issuer said. */
+  readonly token?: AccessToken | undefined;
 }
 
 export type Judged<Who> = Accepted<Who> | Refused;
@@ -99,7 +101,9 @@ export function judgeToken<Who extends Caller>(
   course.goesOn("issuer", issuer ? undefined : "unknown_issuer", issuerFacts);
   if (!issuer) return refused(course.why ?? "unknown_issuer");
   const keyId = typeof parsed.keyId === "string" ? parsed.keyId : undefined;
-  const refuse = (): Refused => ({ ok: false, why: course.why ?? "malformed", issuer, keyId });
+  const refuse = (proven?: AccessToken): Refused => ({
+    ...{ ok: false, why: course.why ?? "malformed", issuer, keyId, token: proven },
+  });
   const now = court.nowMs() / 1_000;
 
   const typeIsFine = parsed.type !== undefined && issuer.types.has(parsed.type);
@@ -125,7 +129,7 @@ export function judgeToken<Who extends Caller>(
   // Explained are the later steps also where no key is known to have signed it.
   const token = new AccessToken(issuer, key ?? UNKNOWN_KEY, freezeClaims(claims));
   const caller = judgeUse(token, presented, policy, court, course);
-  return course.why === undefined ? { ok: true, token, caller } : refuse();
+  return course.why === undefined ? { ok: true, token, caller } : refuse(key && token);
 }
 
 /**
@@ -148,7 +152,9 @@ export function judgeAgain<Who extends Caller>(
     course.goesOn("audience", audienceRefusal(audienceOf(claims, from, policy), policy.audiences));
   }
   const caller = course.why === undefined ? judgeUse(token, presented, policy, court, course) : undefined;
-  return course.why === undefined ? { ok: true, token, caller } : refused(course.why);
+  return course.why === undefined
+    ? { ok: true, token, caller }
+    : { ok: false, why: course.why, issuer: from, keyId: token.key.kid, token };
 }
 
 /** Steps 9 to 13. Whose token it is comes first, since revocation asks for it, and is judged last. */

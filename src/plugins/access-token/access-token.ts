@@ -5,10 +5,12 @@
  */
 import { compileClaim } from "../../base/jose/claim-name.ts";
 import { attachConsumer, openRefusals } from "../../plugin/caller-identity.ts";
-import { consumerClaimOf, type TokenPolicy } from "../../plugin/judge/judge.ts";
-import type { Caller } from "../../plugin/judge/judged-token.ts";
+import { consumerClaimOf, type Refused, type TokenPolicy, tokenScopes } from "../../plugin/judge/judge.ts";
+import type { TokenRefusal } from "../../plugin/judge/judge-steps.ts";
+import type { AccessToken, Caller } from "../../plugin/judge/judged-token.ts";
 import { type CompileEnv, definePlugin, type PhaseHandler, type Plugin } from "../../plugin/plugin.ts";
 import type { Consumer } from "../../plugin/plugin-consumer.ts";
+import { noteRefusal, type RefusalDetail } from "../../plugin/refusal-detail.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import { ACCESS_TOKEN_NOTE } from "../../plugin/variables/token-variables.ts";
 import { compileBearer } from "../shared/bearer.ts";
@@ -71,13 +73,14 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): { rewrite: PhaseH
   const removeSent = compileRemoval([...Object.keys(headers), ...(payloadHeader === undefined ? [] : [payloadHeader])]);
   const take = compileTake(places);
   const table = env.credentials<undefined>("access-token");
+  const policy = policyOf(conf, env);
 
   const rewrite = compileBearer<KnownCaller>({
     take(view) {
       removeSent?.(view.headers);
       return take(view);
     },
-    policy: policyOf(conf, env),
+    policy,
     court,
     cache,
     pending: () => (conf.consumer_by === "credential" ? table.resolvePending() : undefined),
@@ -94,19 +97,35 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): { rewrite: PhaseH
       count("ok");
       return undefined;
     },
-    refuse(view, why) {
+    refuse(view, refused) {
+      const { why } = refused;
       count(why);
+      noteRefusal(view, refusalDetail(refused, policy));
       const answer = answerTo(why);
       if (answer.status !== 401) return answer;
-      const refused = authenticationFailed(view, answer);
-      if (refused === undefined) {
+      const final = authenticationFailed(view, answer);
+      if (final === undefined) {
         hide?.(view);
         count("anonymous");
       }
-      return refused;
+      return final;
     },
   });
   return { rewrite, close: release };
+}
+
+/** For the operator; a kid that is not the issuer's is a stranger's text. */
+function refusalDetail({ why, issuer, keyId, token }: Refused, policy: TokenPolicy): RefusalDetail {
+  const kid = token !== undefined || why === "bad_signature" ? keyId : undefined;
+  return { issuer: issuer?.id, kid, consumer: token?.consumer, detail: token && detailOf(why, token, policy) };
+}
+
+function detailOf(why: TokenRefusal, token: AccessToken, { identityOf, requiredScopes, anyScopes }: TokenPolicy) {
+  if (why === "unknown_consumer") return `nobody is ${String(identityOf(token)).slice(0, 256)}`;
+  if (why !== "insufficient_scope") return undefined;
+  const scopes = tokenScopes(token);
+  const missing = requiredScopes.filter((scope) => !scopes?.has(scope));
+  return missing.length > 0 ? `lacks ${missing.join(" ")}` : `has none of ${anyScopes.join(" ")}`;
 }
 
 function appendAll({ headers }: RequestView, lines: readonly string[]): void {

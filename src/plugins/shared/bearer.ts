@@ -13,7 +13,6 @@ import {
   type Refused,
   type TokenPolicy,
 } from "../../plugin/judge/judge.ts";
-import type { TokenRefusal } from "../../plugin/judge/judge-steps.ts";
 import type { AccessToken, Caller } from "../../plugin/judge/judged-token.ts";
 import type { PhaseHandler, PhaseResult } from "../../plugin/plugin.ts";
 import type { Answer } from "../../plugin/plugin-answer.ts";
@@ -32,7 +31,7 @@ export interface BearerParts<Who extends Caller> {
   pending(): Promise<void> | undefined;
   /** What follows from the token; an answer ends the request all the same. */
   accept(view: RequestView, presented: Presented, accepted: Accepted<Who>): Answer | undefined;
-  refuse(view: RequestView, why: TokenRefusal, token: AccessToken | undefined): Answer | undefined;
+  refuse(view: RequestView, refused: Refused): Answer | undefined;
 }
 
 /** What was waited for already: each at most once a request. */
@@ -53,7 +52,7 @@ export function compileBearer<Who extends Caller>(parts: BearerParts<Who>): Phas
       return parts.accept(view, presented, judged);
     }
     const wait = waitFor(judged, waited);
-    if (wait === undefined) return parts.refuse(view, judged.why, undefined);
+    if (wait === undefined) return parts.refuse(view, judged);
     const next = { ...waited, [judged.why === "unknown_consumer" ? "callers" : "keys"]: true };
     const again = () => judge(view, presented, next);
     // What cannot be found out leaves the key or the caller unknown.
@@ -78,12 +77,12 @@ export function compileBearer<Who extends Caller>(parts: BearerParts<Who>): Phas
 
   return (view) => {
     const presented = take(view);
-    if (typeof presented === "string") return parts.refuse(view, presented, undefined);
+    if (typeof presented === "string") return parts.refuse(view, { ok: false, why: presented });
     const known = cache.get<AccessToken>(presented.text, ACCESS_TOKEN);
     const judged = known && judgeAgain(known, presented, policy, court);
     if (judged === undefined) return judge(view, presented, NOT_YET);
     if (judged.ok) return parts.accept(view, presented, judged);
     if (judged.why === "unknown_consumer" && parts.pending() !== undefined) return judge(view, presented, NOT_YET);
-    return parts.refuse(view, judged.why, known);
+    return parts.refuse(view, judged);
   };
 }
