@@ -53,6 +53,6 @@ async function showRaise(admin: StoreSide, replaces: string | undefined): Promis
   ];
   return {
     status: 200,
-    body: { dry_run: true, status: 200, changes: [{ key, change: "updated", diff }], warnings: [] },
+    body: { dry_run: true, status: 200, changes: [{ key, change: "updated", diff }], warnings: [], ...raised },
   };
 }

@@ -377,6 +377,7 @@ describe("a dry run shows what would change", () => {
   test("of a new record, all of it", async () => {
     const reply = await changeOf("PUT", "/routes/n?dry_run=1", { uri: "/new", ...open });
     expect(reply).toEqual({
+      ...{ key: "/apisix/routes/n", value: expect.objectContaining({ id: "n", uri: "/new" }) },
       dry_run: true,
       status: 201,
       changes: [

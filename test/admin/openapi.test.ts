@@ -19,6 +19,9 @@ import { openTemporaryStore, put, type TemporaryStore, write } from "../support/
 
 interface Operation {
   readonly operationId: string;
+  readonly summary?: string;
+  readonly description?: string;
+  readonly tags?: readonly string[];
   readonly parameters?: readonly { readonly name: string; readonly in: string }[];
   readonly responses: Readonly<Record<string, Response>>;
 }
@@ -28,6 +31,7 @@ interface Response {
 type PathItem = Readonly<Record<string, Operation>> & { readonly parameters?: readonly { readonly name: string }[] };
 interface Document {
   readonly openapi: string;
+  readonly tags: readonly { readonly name: string; readonly description: string }[];
   readonly paths: Readonly<Record<string, PathItem>>;
   readonly components: { readonly schemas: Readonly<Record<string, object>> };
 }
@@ -158,6 +162,38 @@ describe("the description", () => {
       const named = (document.paths[path]?.parameters ?? []).map(({ name }) => name);
       expect(named).toEqual([...path.matchAll(/\{(\w+)\}/g)].map((match) => match[1]));
     }
+  });
+
+  test("has what linters and generators of clients ask for: summaries, tags, items, no members that OpenAPI lacks", () => {
+    const tags = document.tags.map(({ name }) => name);
+    expect(new Set(tags).size).toBe(tags.length);
+    for (const { name, description } of document.tags) expect(description, name).toMatch(/\.$/);
+    for (const [path, method, operation] of operations()) {
+      for (const text of [operation.summary, operation.description]) expect(text, `${method} ${path}`).toMatch(/\.$/);
+      expect(operation.tags, `${method} ${path}`).not.toEqual([]);
+      for (const tag of operation.tags ?? []) expect(tags).toContain(tag);
+    }
+    const walk = (value: unknown, at: string): void => {
+      if (typeof value !== "object" || value === null) return;
+      const members = value as Readonly<Record<string, unknown>>;
+      if (members["type"] === "array") expect(members["items"], at).toBeDefined();
+      expect(Array.isArray(members["encrypt_fields"]), at).toBe(false);
+      for (const [name, member] of Object.entries(members)) walk(member, `${at}/${name}`);
+    };
+    walk(document, "");
+  });
+
+  test("gives the answer of a write one shape, dry run or not, and names the header of its warnings", () => {
+    const resolved = (schema: Readonly<Record<string, unknown>> = {}): object => {
+      const name = String(schema["$ref"] ?? "").replace("#/components/schemas/", "");
+      return name === "" ? schema : (document.components.schemas[name] ?? {});
+    };
+    for (const [path, method, { parameters = [], responses }] of operations()) {
+      if (!parameters.some(({ name }) => name === "dry_run")) continue;
+      const schema = resolved(responses["200"]?.content?.["application/json"].schema as Record<string, unknown>);
+      expect(schema, `${method} ${path}`).toMatchObject({ type: "object", properties: { dry_run: { const: true } } });
+    }
+    expect(document.paths["/routes/{id}"]?.["put"]?.responses["200"]).toHaveProperty("headers.Warning");
   });
 
   test("every schema of it compiles", () => {

@@ -121,7 +121,7 @@ async function finish(
     );
   }
   if (request.options.dryRun) {
-    const shown = await showPlan(admin, plan, changes, 200);
+    const shown = await showPlan(admin, plan, changes, 200, { rolled_back_to: Number(revision) });
     const body = shown.body as { readonly warnings: readonly unknown[] };
     return { ...shown, body: { ...body, warnings: [...warnings, ...body.warnings] } };
   }

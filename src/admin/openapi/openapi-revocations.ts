@@ -1,7 +1,7 @@
 /**
  * The schemas of revocations, as the OpenAPI description has them.
  */
-import { APPLIED, type Json, ref } from "./openapi-schemas.ts";
+import { APPLIED, DRY_RUN, type Json } from "./openapi-schemas.ts";
 
 const TEXT: Json = { type: "string", minLength: 1, maxLength: 4096 };
 const SECONDS: Json = { type: "number", minimum: 0, description: "Seconds since 1970." };
@@ -40,9 +40,8 @@ export const REVOCATION_BODY: Json = { anyOf: [ENTRY, { type: "array", items: EN
 export const REVOKED: Json = {
   type: "object",
   properties: {
-    ...{ dry_run: { const: true }, status: { type: "integer" }, changes: { type: "array" } },
     ...{ revoked: { type: "integer" }, rules: { type: "array", items: RULE } },
-    warnings: { type: "array", items: ref("Warning") },
+    ...DRY_RUN,
     ...APPLIED,
   },
   required: ["revoked"],

@@ -25,7 +25,7 @@ export function componentSchemas(catalog: PluginCatalog): Json {
     const indexes = { createdIndex: { type: "integer" }, modifiedIndex: { type: "integer" } };
     schemas[`${title}Answer`] = {
       type: "object",
-      properties: { ...answer, ...APPLIED },
+      properties: { ...answer, ...APPLIED, ...DRY_RUN },
       required: ["key", "value"],
       additionalProperties: false,
     };
@@ -37,6 +37,10 @@ export function componentSchemas(catalog: PluginCatalog): Json {
     };
     schemas[`${title}List`] = listOf(ref(`${title}Entry`));
   }
+  const metadata = catalog.plugins.filter((plugin) => plugin.metadataSchema);
+  schemas["PluginMetadata"] = {
+    anyOf: [...metadata.map(({ name }) => ref(`Metadata_${name}`)), schemas["PluginMetadata"]],
+  };
   schemas["RoutePlugins"] = pluginsOf(catalog, "Plugin", ({ schema }) => schema);
   schemas["ConsumerPlugins"] = pluginsOf(catalog, "Consumer", ({ consumerSchema }) => consumerSchema);
   for (const plugin of catalog.plugins) {
@@ -79,6 +83,14 @@ export const APPLIED: Json = {
   message: { type: "string" },
 };
 
+/** What a dry run says in addition; members that only a real write has are then missing. */
+export const DRY_RUN: Json = {
+  dry_run: { const: true, description: "Nothing was written." },
+  status: { type: "integer", description: "What the write would be answered with." },
+  changes: { type: "array", items: ref("Change"), description: "What would change." },
+  warnings: { type: "array", items: ref("Warning"), description: "What is suspicious about it." },
+};
+
 const CHANGE: Json = {
   type: "object",
   properties: {
@@ -108,21 +120,10 @@ const COMMON: Json = {
   },
   Change: CHANGE,
   Warning: WARNING,
-  DryRun: {
-    type: "object",
-    properties: {
-      dry_run: { const: true },
-      status: { type: "integer", description: "what the write would be answered with" },
-      changes: { type: "array", items: ref("Change") },
-      warnings: { type: "array", items: ref("Warning") },
-    },
-    required: ["dry_run", "status", "changes", "warnings"],
-    additionalProperties: false,
-  },
   Deleted: {
     type: "object",
-    properties: { deleted: { const: "1" }, key: { type: "string" }, ...APPLIED },
-    required: ["deleted", "key"],
+    properties: { deleted: { const: "1" }, key: { type: "string" }, ...APPLIED, ...DRY_RUN },
+    required: ["key"],
     additionalProperties: false,
   },
 };
@@ -166,7 +167,10 @@ function loose(schema: unknown, references: boolean): unknown {
   return Object.fromEntries(Object.entries(members).map(([name, value]) => [name, loose(value, references)]));
 }
 
-/** As JSON Schema 2020-12 has it, which OpenAPI 3.1 speaks: `dependencies` is two keywords there. */
+/**
+ * As JSON Schema 2020-12 has it, which OpenAPI 3.1 speaks: `dependencies` is two keywords there, what is not a keyword
+ * begins with `x-`, and arrays say what they hold, since generators of clients ask for it.
+ */
 function modern(schema: object): Json {
   return modernise(JSON.parse(JSON.stringify(schema))) as Json; // a plain copy of a schema is one
 }
@@ -174,8 +178,12 @@ function modern(schema: object): Json {
 function modernise(schema: unknown): unknown {
   if (Array.isArray(schema)) return schema.map(modernise);
   if (typeof schema !== "object" || schema === null) return schema;
-  const { dependencies, ...rest } = schema as Json;
-  const members = Object.fromEntries(Object.entries(rest).map(([name, value]) => [name, modernise(value)]));
+  const { dependencies, encrypt_fields: sealed, ...rest } = schema as Json;
+  const members = {
+    ...Object.fromEntries(Object.entries(rest).map(([name, value]) => [name, modernise(value)])),
+    ...(sealed !== undefined && { "x-encrypt-fields": sealed }),
+    ...(rest["type"] === "array" && rest["items"] === undefined && { items: {} }),
+  };
   if (typeof dependencies !== "object" || dependencies === null) {
     return dependencies === undefined ? members : { ...members, dependencies };
   }

@@ -33,12 +33,27 @@ export const FAULTS: Json = {
 
 const MISSING = answer("Not found.", ref("Error"));
 
-/** An operation that reads. */
-export function readOperation(operationId: string, schema: Json, parameters: readonly Json[] = []): Json {
-  return { operationId, parameters, responses: { "200": answer("OK.", schema), "404": MISSING, ...FAULTS } };
+/** Of a write that is done although something about it is grave; the body stays as tools know it. */
+export const WARNED: Json = {
+  headers: {
+    Warning: {
+      description: 'What is grave about what was written: `299 - "code: key message"`, several with commas between.',
+      schema: { type: "string" },
+    },
+  },
+};
+
+/** An operation that reads. @param summary what it answers, as a sentence */
+export function readOperation(
+  operationId: string,
+  summary: string,
+  schema: Json,
+  parameters: readonly Json[] = [],
+): Json {
+  return { operationId, summary, parameters, responses: { "200": answer("OK.", schema), "404": MISSING, ...FAULTS } };
 }
 
-/** An operation that does something. @param ok its answer with 200 */
-export function actOperation(operationId: string, ok: Json, more: Json = {}): Json {
-  return { operationId, ...more, responses: { "200": ok, "404": MISSING, ...FAULTS } };
+/** An operation that does something. @param summary what it does, as a sentence @param ok its answer with 200 */
+export function actOperation(operationId: string, summary: string, ok: Json, more: Json = {}): Json {
+  return { operationId, summary, ...more, responses: { "200": ok, "404": MISSING, ...FAULTS } };
 }

@@ -3,7 +3,7 @@
  */
 import type { Kind } from "../../model/kinds.ts";
 import { type Json, ref, titleOf } from "./openapi-schemas.ts";
-import { answer, anyOf, CONDITIONS, FAULTS, json, query, WRITE_PARAMETERS } from "./operation.ts";
+import { answer, anyOf, CONDITIONS, FAULTS, json, query, WARNED, WRITE_PARAMETERS } from "./operation.ts";
 
 const TTL = query("ttl", "Seconds that the record lives.", { type: "number", exclusiveMinimum: 0 });
 const LIST_PARAMETERS: readonly Json[] = [
@@ -18,26 +18,41 @@ const MISSING = answer("There is no such record.", anyOf(ref("KeyNotFound"), ref
 const STALE = answer("The record is not as If-Match expects.", ref("Error"));
 
 const DELETED: Json = {
-  "200": answer("Deleted, or what would be.", anyOf(ref("Deleted"), ref("DryRun"))),
+  "200": answer("Deleted, or what would be.", ref("Deleted")),
   "202": answer("Deleted; not every node has applied it.", ref("Deleted")),
   ...{ "404": MISSING, "412": STALE, ...FAULTS },
 };
 
 function written(title: string, created: boolean): Json {
-  const body = anyOf(ref(`${title}Answer`), ref("DryRun"));
+  const of = (description: string): Json => ({ ...answer(description, ref(`${title}Answer`)), ...WARNED });
   return {
-    "200": answer("Written, or what would be.", body),
-    ...(created && { "201": answer("Created.", ref(`${title}Answer`)) }),
-    "202": answer("Written; not every node has applied it.", ref(`${title}Answer`)),
+    "200": of("Written, or what would be."),
+    ...(created && { "201": of("Created.") }),
+    "202": of("Written; not every node has applied it."),
     ...{ "404": MISSING, "412": STALE, ...FAULTS },
   };
 }
+
+/** What an operation does; `%` is the kind. */
+const VERBS = {
+  list: "List every % that the filters let through, in pages if asked for.",
+  get: "Read one %.",
+  put: "Create or replace the % of this id.",
+  putNamed: "Create or replace the % that the body names.",
+  delete: "Delete one %.",
+  create: "Create a % under an id that is made for it.",
+  patch: "Change members of one %.",
+  patchPart: "Replace one place inside of one %.",
+} as const;
 
 /** @returns operations by method and path: `GET /routes/:id` */
 export function operationsOf(kind: Kind, all: string, one: string): ReadonlyMap<string, Json> {
   const title = titleOf(kind);
   const may = (method: "POST" | "PATCH"): boolean => !kind.denied.includes(method);
-  const operation = (verb: string, more: Json): Json => ({ operationId: `${verb}${title}`, tags: [kind.dir], ...more });
+  const name = kind.message.replaceAll("_", " ");
+  const operation = (verb: keyof typeof VERBS, more: Json): Json => ({
+    ...{ operationId: `${verb}${title}`, summary: VERBS[verb].replace("%", name), tags: [kind.dir], ...more },
+  });
   const body = { requestBody: { required: true, ...json(ref(title)) } };
   const write = [...WRITE_PARAMETERS, ...CONDITIONS];
   const ok = (schema: string): Json => ({ "200": answer("OK.", ref(schema)), ...FAULTS });

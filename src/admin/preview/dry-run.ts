@@ -18,19 +18,24 @@ export interface ShownChange {
   readonly diff: readonly DiffEntry[];
 }
 
-/** @param status what the write would be answered with @throws GatewayError STORE_TOO_LARGE as the write would */
+/**
+ * @param status what the write would be answered with
+ * @param more   members of that answer which are known, so that a client reads one shape
+ * @throws GatewayError STORE_TOO_LARGE as the write would
+ */
 export async function showPlan(
   admin: ReadSide,
   plan: Plan,
   changes: readonly RecordChange[],
   status: number,
+  more: Members = {},
 ): Promise<AdminAnswer> {
   checkTxn(plan.toTxn());
   const before: ConfigView = openConfigView(admin, []);
   const warnings = await warningsOf(admin, changes, before, openConfigView(admin, changes, before));
   return {
     status: 200,
-    body: { dry_run: true, status, changes: changes.map((one) => shownChange(admin, one)), warnings },
+    body: { dry_run: true, status, changes: changes.map((one) => shownChange(admin, one)), warnings, ...more },
   };
 }
 

@@ -68,7 +68,7 @@ export async function takeBack(admin: AdminContext, request: AdminRequest): Prom
   if (request.options.dryRun) {
     return {
       status: 200,
-      body: { dry_run: true, status: 200, changes: [{ key, change: "deleted", diff: [] }], warnings: [] },
+      body: { dry_run: true, status: 200, changes: [{ key, change: "deleted", diff: [] }], warnings: [], key },
     };
   }
   const plan = new Plan().expect(key, kv.modRevision).delete(key);

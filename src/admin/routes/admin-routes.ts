@@ -31,7 +31,7 @@ export function adminRoutes(options: AdminRouteOptions): readonly AdminRoute[] {
     ...HISTORY_ROUTES,
     ...REVOCATION_ROUTES,
     ...ROTATE_ROUTES,
-    get("/openapi.json", readOperation("getOpenApi", { type: "object" }), ({ catalog }) =>
+    get("/openapi.json", readOperation("getOpenApi", "Read this description.", { type: "object" }), ({ catalog }) =>
       describeApi(catalog, described),
     ),
     ...refuseOthers("/openapi.json", "/openapi.json/*"),

@@ -1,8 +1,8 @@
 /**
  * The cluster itself: which store this is, and sealing all secrets anew.
  */
-import { APPLIED, type Json, ref } from "../openapi/openapi-schemas.ts";
-import { actOperation, answer, anyOf, query, readOperation, WRITE_PARAMETERS } from "../openapi/operation.ts";
+import { APPLIED, DRY_RUN, type Json } from "../openapi/openapi-schemas.ts";
+import { actOperation, answer, query, readOperation, WRITE_PARAMETERS } from "../openapi/operation.ts";
 import { resealAll } from "../sealing/reseal.ts";
 import { describeStore, raiseStoreEpoch } from "../store-epoch.ts";
 import { type AdminRoute, act, get, refuseOthers } from "./admin-route.ts";
@@ -11,7 +11,7 @@ const IDENTITY: Json = {
   type: "object",
   properties: {
     ...{ id: { type: "string" }, epoch: { type: "integer" } },
-    ...{ replaces: { type: "array", items: { type: "string" } }, ...APPLIED },
+    ...{ replaces: { type: "array", items: { type: "string" } }, ...APPLIED, ...DRY_RUN },
   },
   required: ["id", "epoch"],
   additionalProperties: false,
@@ -37,23 +37,33 @@ const RESEALED: Json = {
 };
 
 export const CLUSTER_ROUTES: readonly AdminRoute[] = [
-  get("/store", readOperation("getStore", IDENTITY), describeStore),
+  get("/store", readOperation("getStore", "Say which store this is.", IDENTITY), describeStore),
   act(
     "POST",
     "/store/epoch",
-    actOperation("raiseEpoch", answer("Raised, or what would be.", anyOf(IDENTITY, ref("DryRun"))), {
-      parameters: [
-        query("replaces", "Id of a store that is gone, whose nodes shall follow this one."),
-        ...WRITE_PARAMETERS,
-      ],
-    }),
+    actOperation(
+      "raiseEpoch",
+      "Let all nodes take this store for the right one, as after a restore.",
+      answer("Raised, or what would be.", IDENTITY),
+      {
+        parameters: [
+          query("replaces", "Id of a store that is gone, whose nodes shall follow this one."),
+          ...WRITE_PARAMETERS,
+        ],
+      },
+    ),
     raiseStoreEpoch,
     ["replaces"],
   ),
   act(
     "POST",
     "/encryption/reseal",
-    actOperation("reseal", answer("Sealed anew, or what would be.", RESEALED), { parameters: WRITE_PARAMETERS }),
+    actOperation(
+      "reseal",
+      "Seal all stored secrets under the first key of the keyring.",
+      answer("Sealed anew, or what would be.", RESEALED),
+      { parameters: WRITE_PARAMETERS },
+    ),
     resealAll,
   ),
   ...refuseOthers("/store", "/store/*", "/encryption", "/encryption/*"),

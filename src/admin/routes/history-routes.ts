@@ -4,8 +4,8 @@
 import { getHistoryEntry, listHistory } from "../history/history-read.ts";
 import { rollBack } from "../history/rollback.ts";
 import { REVOKED_ENTRY } from "../openapi/openapi-revocations.ts";
-import { APPLIED, type Json, listOf, ref } from "../openapi/openapi-schemas.ts";
-import { actOperation, answer, anyOf, query, readOperation, WRITE_PARAMETERS } from "../openapi/operation.ts";
+import { APPLIED, DRY_RUN, type Json, listOf, ref } from "../openapi/openapi-schemas.ts";
+import { actOperation, answer, query, readOperation, WRITE_PARAMETERS } from "../openapi/operation.ts";
 import { type AdminRoute, act, get, refuseOthers } from "./admin-route.ts";
 
 const HISTORY_ENTRY: Json = {
@@ -25,8 +25,7 @@ const ROLLED_BACK: Json = {
   type: "object",
   properties: {
     rolled_back_to: { type: "integer" },
-    changes: { type: "array", items: ref("Change") },
-    warnings: { type: "array", items: ref("Warning") },
+    ...DRY_RUN,
     ...APPLIED,
   },
   required: ["rolled_back_to", "changes", "warnings"],
@@ -36,20 +35,29 @@ const ROLLED_BACK: Json = {
 export const HISTORY_ROUTES: readonly AdminRoute[] = [
   get(
     "/history",
-    readOperation("listHistory", listOf(HISTORY_ENTRY), [
+    readOperation("listHistory", "List the writes that are remembered, newest first.", listOf(HISTORY_ENTRY), [
       query("page", "Counted from 1.", { type: "integer" }),
       query("page_size", "At most 500.", { type: "integer" }),
       query("key", "A record, such as routes/1."),
     ]),
     listHistory,
   ),
-  get("/history/:revision", readOperation("getHistoryEntry", HISTORY_ENTRY), getHistoryEntry),
+  get(
+    "/history/:revision",
+    readOperation("getHistoryEntry", "Read what one write changed.", HISTORY_ENTRY),
+    getHistoryEntry,
+  ),
   act(
     "POST",
     "/history/:revision/rollback",
-    actOperation("rollBack", answer("Rolled back, or what would change.", anyOf(ROLLED_BACK, ref("DryRun"))), {
-      parameters: [query("key", "Only this record, such as routes/1."), ...WRITE_PARAMETERS],
-    }),
+    actOperation(
+      "rollBack",
+      "Bring records back to what they were at a revision.",
+      answer("Rolled back, or what would change.", ROLLED_BACK),
+      {
+        parameters: [query("key", "Only this record, such as routes/1."), ...WRITE_PARAMETERS],
+      },
+    ),
     rollBack,
     ["key"],
   ),

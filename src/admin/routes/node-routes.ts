@@ -23,18 +23,19 @@ const NODE: Json = {
 
 /** What may be asked of a node, and where its status listener has it. */
 const VIEWS = {
-  config: ["nodeConfig", "What it holds: revision, freshness, problems."],
-  status: ["nodeStatus", "Version, workers, listeners and configuration."],
-  metrics: ["nodeMetrics", "Its metrics in Prometheus' text format."],
-  healthcheck: ["nodeHealth", "Health of the upstream nodes that it checks."],
-  problems: ["nodeProblems", "Records that it cannot use, and why."],
+  config: ["nodeConfig", "Ask a node what it holds: revision, freshness, problems."],
+  status: ["nodeStatus", "Ask a node for its version, workers, listeners and configuration."],
+  metrics: ["nodeMetrics", "Ask a node for its metrics in Prometheus' text format."],
+  healthcheck: ["nodeHealth", "Ask a node for the health of the upstream nodes that it checks."],
+  problems: ["nodeProblems", "Ask a node for the records that it cannot use, and why."],
 } as const;
 
 const GONE = { "502": answer("The node does not answer.", ref("Error")), "504": answer("Not in time.", ref("Error")) };
 
 function viewRoute(view: keyof typeof VIEWS): AdminRoute {
-  const [operationId, description] = VIEWS[view];
-  const { responses, ...operation } = readOperation(operationId, { type: view === "healthcheck" ? "array" : "object" });
+  const [operationId, summary] = VIEWS[view];
+  const schema: Json = view === "healthcheck" ? { type: "array", items: { type: "object" } } : { type: "object" };
+  const { responses, ...operation } = readOperation(operationId, summary, schema);
   const text = { "200": { description: "OK.", content: { "text/plain": { schema: { type: "string" } } } } };
   const forward: Forward = async (admin, { params }) => {
     const id = params["id"] ?? "";
@@ -51,7 +52,7 @@ function viewRoute(view: keyof typeof VIEWS): AdminRoute {
   return {
     ...get(
       `/nodes/:id/${view}`,
-      { ...operation, description, responses: { ...(responses as Json), ...(view === "metrics" && text), ...GONE } },
+      { ...operation, responses: { ...(responses as Json), ...(view === "metrics" && text), ...GONE } },
       () => answerOf(undefined),
     ),
     forward,
@@ -68,8 +69,14 @@ function statusUrl(address: string, view: string): URL | undefined {
 }
 
 export const NODE_ROUTES: readonly AdminRoute[] = [
-  get("/nodes", readOperation("listNodes", listOf(NODE, { revision: { type: "integer" } })), (admin) =>
-    admin.nodes.answer(),
+  get(
+    "/nodes",
+    readOperation(
+      "listNodes",
+      "List the gateway nodes that are registered, and how far each is.",
+      listOf(NODE, { revision: { type: "integer" } }),
+    ),
+    (admin) => admin.nodes.answer(),
   ),
   ...(Object.keys(VIEWS) as (keyof typeof VIEWS)[]).map(viewRoute),
   ...refuseOthers("/nodes", "/nodes/*"),

@@ -19,19 +19,26 @@ const body = { reads: "bytes", maxBytes: REVOKE_BODY_BYTES_MAX } as const;
 export const REVOCATION_ROUTES: readonly AdminRoute[] = [
   get(
     "/revocations",
-    readOperation("listRevocations", listOf(REVOCATION, REVOKED_TOKENS), [
-      query("page", "Counted from 1.", { type: "integer" }),
-      query("page_size", "At most 500.", { type: "integer" }),
-    ]),
+    readOperation(
+      "listRevocations",
+      "List the rules by which tokens are refused, and count the tokens.",
+      listOf(REVOCATION, REVOKED_TOKENS),
+      [query("page", "Counted from 1.", { type: "integer" }), query("page_size", "At most 500.", { type: "integer" })],
+    ),
     listRevocations,
   ),
   {
     ...{ method: "POST", url: "/revocations", ...body, endpoint: writing(revoke) },
     operation: withResponses(
-      actOperation("revoke", answer("Revoked, or what would be.", REVOKED), {
-        parameters: WRITE_PARAMETERS,
-        requestBody: { required: true, ...json(REVOCATION_BODY) },
-      }),
+      actOperation(
+        "revoke",
+        "End tokens before their time: one, or by consumer, client, subject, kid or issuer.",
+        answer("Revoked, or what would be.", REVOKED),
+        {
+          parameters: WRITE_PARAMETERS,
+          requestBody: { required: true, ...json(REVOCATION_BODY) },
+        },
+      ),
       {
         "202": answer("Revoked; not every node has applied it.", REVOKED),
         "507": answer("As many tokens are revoked as tokens.max_revocations allows.", ref("Error")),
@@ -40,13 +47,18 @@ export const REVOCATION_ROUTES: readonly AdminRoute[] = [
   },
   {
     ...{ method: "POST", url: "/revocations/check", ...body, endpoint: checkRevocation },
-    operation: actOperation("checkRevocation", answer("Whether it is revoked, and by what.", CHECKED), {
-      requestBody: { required: true, ...json({ type: "object" }) },
-    }),
+    operation: actOperation(
+      "checkRevocation",
+      "Say whether a token is revoked, and by what.",
+      answer("Whether it is revoked, and by what.", CHECKED),
+      {
+        requestBody: { required: true, ...json({ type: "object" }) },
+      },
+    ),
   },
   get(
     "/revocations/:name",
-    withResponses(readOperation("getRevocation", REVOCATION), { "404": NO_RULE }),
+    withResponses(readOperation("getRevocation", "Read one rule.", REVOCATION), { "404": NO_RULE }),
     getRevocation,
   ),
   {
@@ -54,7 +66,8 @@ export const REVOCATION_ROUTES: readonly AdminRoute[] = [
     operation: withResponses(
       actOperation(
         "takeRevocationBack",
-        answer("Taken back, or what would be.", anyOf(ref("Deleted"), ref("DryRun"))),
+        "Take one rule back: the tokens that it ended are good again.",
+        answer("Taken back, or what would be.", ref("Deleted")),
         {
           parameters: WRITE_PARAMETERS,
         },

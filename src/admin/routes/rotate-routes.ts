@@ -2,7 +2,7 @@
  * Rotating the keys of consumers and credentials without a refused call: docs/plugins/jwt-auth.md.
  */
 import { KINDS, type KindName } from "../../model/kinds.ts";
-import { APPLIED, type Json, ref } from "../openapi/openapi-schemas.ts";
+import { APPLIED, DRY_RUN, type Json, ref } from "../openapi/openapi-schemas.ts";
 import { actOperation, answer, anyOf, json, query, WRITE_PARAMETERS } from "../openapi/operation.ts";
 import { rotate } from "../write/rotate-record.ts";
 import { type AdminRoute, type Endpoint, METHODS, NO_SUCH_METHOD, writing } from "./admin-route.ts";
@@ -14,6 +14,7 @@ const ROTATED: Json = {
     generated: { type: "object", additionalProperties: { type: "string" } },
     previous_keys: { type: "array", items: { type: "object", properties: { not_after: { type: "integer" } } } },
     ...APPLIED,
+    ...DRY_RUN,
   },
   required: ["key", "plugin", "previous_keys"],
   additionalProperties: false,
@@ -21,16 +22,21 @@ const ROTATED: Json = {
 
 const NEW_PAIR = { public_key: { type: "string" }, private_key: { type: "string" } };
 
-function operationOf(operationId: string): Json {
+function operationOf(operationId: string, owner: string): Json {
   const body = { requestBody: { required: false, ...json({ type: "object", properties: NEW_PAIR }) } };
-  const operation = actOperation(operationId, answer("Rotated, or what would be.", anyOf(ROTATED, ref("DryRun"))), {
-    parameters: [
-      query("overlap", "Seconds that the former key is taken; default 86400, 0: not at all.", { type: "integer" }),
-      query("plugin", "Which plugin's key, where several can be rotated."),
-      ...WRITE_PARAMETERS,
-    ],
-    ...body,
-  });
+  const operation = actOperation(
+    operationId,
+    `Give a ${owner} a new key, and take the former one for a while.`,
+    answer("Rotated, or what would be.", ROTATED),
+    {
+      parameters: [
+        query("overlap", "Seconds that the former key is taken; default 86400, 0: not at all.", { type: "integer" }),
+        query("plugin", "Which plugin's key, where several can be rotated."),
+        ...WRITE_PARAMETERS,
+      ],
+      ...body,
+    },
+  );
   return {
     ...operation,
     responses: {
@@ -52,7 +58,7 @@ function routesOf(url: string, kind: KindName, operationId: string): AdminRoute[
       method: "POST",
       url,
       reads: "json",
-      operation: operationOf(operationId),
+      operation: operationOf(operationId, kind),
       endpoint: writing(endpoint, ["overlap", "plugin"]),
     },
     ...METHODS.filter((method) => method !== "POST").map(

@@ -20,20 +20,35 @@ export function schemaRoutes(options: { readonly strict: boolean }): AdminRoute[
   return [
     get(
       "/plugins/list",
-      readOperation("listPlugins", { type: "array", items: { type: "string" } }, [query("subsystem", "http")]),
+      readOperation(
+        "listPlugins",
+        "List the names of the plugins that are loaded.",
+        { type: "array", items: { type: "string" } },
+        [query("subsystem", "http")],
+      ),
       ({ catalog }, { args }) => listPlugins(catalog, args.get("subsystem")),
     ),
     get(
       "/plugins",
-      readOperation("describePlugins", OBJECT, [query("all", "true: every plugin with its schemas.")]),
+      readOperation("describePlugins", "Describe all plugins, or one.", OBJECT, [
+        query("all", "true: every plugin with its schemas."),
+      ]),
       describe,
     ),
-    get("/plugins/:name", readOperation("getPluginSchema", OBJECT, [SCHEMA_TYPE]), describe),
+    get(
+      "/plugins/:name",
+      readOperation("getPluginSchema", "Read the schema of a plugin.", OBJECT, [SCHEMA_TYPE]),
+      describe,
+    ),
     {
       method: "PUT",
       url: "/plugins/reload",
       reads: "nothing",
-      operation: actOperation("reloadPlugins", { description: "OK." }),
+      operation: actOperation(
+        "reloadPlugins",
+        "Do nothing: plugins are loaded when a node starts. For tools that call it.",
+        { description: "OK." },
+      ),
       endpoint: () => ({ status: 200, body: "done" }),
     },
     ...METHODS.filter((method) => method !== "PUT").map(
@@ -46,17 +61,28 @@ export function schemaRoutes(options: { readonly strict: boolean }): AdminRoute[
     ),
     get(
       "/schema/:kind",
-      readOperation("getSchema", OBJECT),
+      readOperation("getSchema", "Read the schema of a kind of record.", OBJECT),
       versioned((_engine, { params }) => describeSchema(params["kind"] ?? "")),
     ),
     { method: "GET", url: "/schema", reads: "nothing", endpoint: versioned(() => describeSchema("")) },
     { method: "GET", url: "/schema/plugins", reads: "nothing", endpoint: describe },
-    get("/schema/plugins/:name", readOperation("getSchemaOfPlugin", OBJECT, [SCHEMA_TYPE]), describe),
+    get(
+      "/schema/plugins/:name",
+      readOperation("getSchemaOfPlugin", "Read the schema of a plugin, by the path that APISIX has as well.", OBJECT, [
+        SCHEMA_TYPE,
+      ]),
+      describe,
+    ),
     {
       method: "POST",
       url: "/schema/validate/:kinds",
       reads: "json",
-      operation: actOperation("validateRecord", { description: "OK." }, ANY_BODY),
+      operation: actOperation(
+        "validateRecord",
+        "Judge one record without writing it.",
+        { description: "OK." },
+        ANY_BODY,
+      ),
       endpoint: (_engine, { params, body }) => validateSchema(params["kinds"] ?? "", body),
     },
     {
@@ -65,6 +91,7 @@ export function schemaRoutes(options: { readonly strict: boolean }): AdminRoute[
       reads: "bytes",
       operation: actOperation(
         "validateConfiguration",
+        "Judge a whole configuration without writing it.",
         answer("Valid.", { type: "object", maxProperties: 0 }),
         ANY_BODY,
       ),

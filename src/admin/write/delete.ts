@@ -57,7 +57,7 @@ async function deleteOnce(
   const change: RecordChange = { kind, id, key, previous, previousValue, candidate: undefined };
   if (request.options.dryRun) {
     const credentials = kind.name === "consumer" ? await credentialChanges(admin, id) : [];
-    return showPlan(admin, plan, [...credentials, change], 200);
+    return showPlan(admin, plan, [...credentials, change], 200, { key });
   }
   if (kind.name === "consumer" && !(await deleteCredentials(admin, request, plan, id))) return "conflict";
   await admin.unique.plan(plan, { kind: kind.name, id }, undefined, ownedBy(target, previousValue));

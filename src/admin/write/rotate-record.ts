@@ -56,10 +56,12 @@ async function rotateOnce(
   const body = { value: { ...value, plugins: { ...plugins, [name]: rotated.conf } } };
   const options = { ...request.options, ifMatch: new Set([stored.modRevision.toString()]), ifNoneMatch: undefined };
   const answer = await putRecord(admin, { ...request, options }, target, body);
-  if (answer.status >= 300 || request.options.dryRun) return answer;
+  if (answer.status >= 300) return answer;
   const former = own(rotated.conf, "previous_keys");
   const previous = (Array.isArray(former) ? former : []).map((one: Members) => ({ not_after: one["not_after"] }));
   const generated = Object.keys(rotated.generated).length > 0 && { generated: rotated.generated };
+  const { value: _v, ...shown } = answer.body as Members;
+  if (request.options.dryRun) return { ...answer, body: { ...shown, plugin: name, previous_keys: previous } };
   return { ...answer, body: { key, plugin: name, ...generated, previous_keys: previous } };
 }
 

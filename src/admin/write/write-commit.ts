@@ -9,7 +9,7 @@ import type { StoreSide, Write, WriteSide } from "../admin-context.ts";
 import type { AdminAnswer } from "../admin-response.ts";
 import { showPlan } from "../preview/dry-run.ts";
 import { warningsOfAnswer } from "../preview/warnings.ts";
-import { echoed } from "../read/masking.ts";
+import { echoed, masked } from "../read/masking.ts";
 import { commit } from "./commit.ts";
 import { warningHeader } from "./warning-header.ts";
 import { etagOf } from "./write-options.ts";
@@ -32,7 +32,10 @@ export async function commitWrite(admin: WriteSide, write: Write): Promise<Admin
     const sealed = admin.codec.seal(write.kind, write.id, write.candidate);
     const bytes = Buffer.from(JSON.stringify(sealed), "utf8");
     plan.put(write.key, bytes, await lease());
-    if (dry) return await showPlan(admin, plan, [write], successOf(write));
+    if (dry) {
+      const shown = { key: write.key, value: masked(admin.catalog, write.kind, write.candidate) };
+      return await showPlan(admin, plan, [write], successOf(write), shown);
+    }
     const warnings = await warningsOfAnswer(admin, write);
     admin.history.plan(admin, plan, write.request, [write]);
     const before = write.previous?.modRevision ?? 0n;
