@@ -1,0 +1,60 @@
+/**
+ * Key pairs of our own: made, read from PEM, and shown by their public half alone.
+ * Promise: a public JWK holds the members of its type and nothing else, so that no private member is ever published; the
+ * kid is the thumbprint of RFC 7638 (SHA-256).
+ */
+import { createHash, createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
+import { promisify } from "node:util";
+import { GatewayError } from "../errors.ts";
+import { type KeyPairAlgorithm, privateKey } from "./algorithms.ts";
+
+export type PublicJwkMembers = Readonly<Record<string, string>>;
+
+export interface KeyPair {
+  /** RFC 7638, 43 characters. */
+  readonly kid: string;
+  readonly key: KeyObject;
+  /** Members of RFC 7517: `kty`, those of its type, `kid`, `alg`, `use`. */
+  readonly publicJwk: PublicJwkMembers;
+}
+
+const RSA_BITS = 3_072;
+const RSA_LEAST_BITS = 2_048;
+const CURVES: Readonly<Record<string, string>> = { ES256: "P-256", ES384: "P-384", ES512: "P-521" };
+/** In the order of RFC 7638. */
+const MEMBERS: Readonly<Record<string, readonly string[]>> = {
+  RSA: ["e", "kty", "n"],
+  EC: ["crv", "kty", "x", "y"],
+  OKP: ["crv", "kty", "x"],
+};
+
+const generate = promisify(generateKeyPair);
+
+/** A new private key as PKCS#8 PEM: RSA of 3072 bits, the algorithm's curve, Ed25519. Runs on the thread pool. */
+export async function makeKeyPem(algorithm: KeyPairAlgorithm): Promise<string> {
+  const { privateKey: made } = await makePair(algorithm);
+  return made.export({ type: "pkcs8", format: "pem" }).toString();
+}
+
+function makePair(algorithm: KeyPairAlgorithm) {
+  const namedCurve = CURVES[algorithm];
+  if (namedCurve !== undefined) return generate("ec", { namedCurve });
+  return algorithm === "EdDSA" ? generate("ed25519", undefined) : generate("rsa", { modulusLength: RSA_BITS });
+}
+
+/** @throws GatewayError RECORD_INVALID for a key that does not fit; the text never holds key material */
+export function readKeyPair(algorithm: KeyPairAlgorithm, pem: string): KeyPair {
+  const key = privateKey(algorithm, pem);
+  const bits = key.asymmetricKeyDetails?.modulusLength ?? RSA_LEAST_BITS;
+  if (bits < RSA_LEAST_BITS)
+    throw new GatewayError("RECORD_INVALID", {
+      message: `private_key has ${bits} bits, RSA needs at least ${RSA_LEAST_BITS}`,
+    });
+  const exported = createPublicKey(key).export({ format: "jwk" });
+  const members = (MEMBERS[exported.kty ?? ""] ?? []).map((name) => [name, String(exported[name])] as const);
+  const thumbprint = createHash("sha256")
+    .update(JSON.stringify(Object.fromEntries(members)))
+    .digest("base64url");
+  const publicJwk = { ...Object.fromEntries(members), kid: thumbprint, alg: algorithm, use: "sig" };
+  return { kid: thumbprint, key, publicJwk: Object.freeze(publicJwk) };
+}

@@ -1,0 +1,131 @@
+/**
+ * `authorization_server`: an issuer of access tokens that is us.
+ * Source: docs/spec/tokens.md section 5.1.
+ */
+import { type Static, Type } from "typebox";
+import { KEY_PAIR_ALGORITHMS, type KeyPairAlgorithm } from "../base/jose/algorithms.ts";
+import { Description, Id, Labels, Name, Timestamp } from "./shared-schema.ts";
+
+const DAY = 86_400;
+export const LIFETIME_MAX_SECONDS = 365 * DAY;
+
+export const SigningAlgorithm = Type.Unsafe<KeyPairAlgorithm>({ type: "string", enum: [...KEY_PAIR_ALGORITHMS] });
+/** RFC 6749 appendix A.4. */
+export const SCOPE_TOKEN = "^[\\x21\\x23-\\x5b\\x5d-\\x7e]{1,256}$";
+export const Audience = Type.String({ minLength: 1, maxLength: 2_048, pattern: "^[\\x21-\\x7e]+$" });
+
+const lifetime = (value: number, description: string) =>
+  Type.Integer({ minimum: 1, maximum: LIFETIME_MAX_SECONDS, default: value, description: `seconds; ${description}` });
+
+export const KeyRotation = Type.Object(
+  {
+    interval: Type.Optional(
+      Type.Integer({
+        ...{ minimum: 0, maximum: LIFETIME_MAX_SECONDS, default: 30 * DAY },
+        description: "seconds that a key signs; 0: keys change by hand only",
+      }),
+    ),
+    publish_ahead: Type.Optional(
+      Type.Integer({
+        ...{ minimum: 1, maximum: 30 * DAY, default: DAY },
+        description: "seconds that a key is published before it signs; at least jwks_max_age",
+      }),
+    ),
+  },
+  { additionalProperties: false },
+);
+
+export const AuthorizationServer = Type.Object(
+  {
+    id: Type.Optional(Id),
+    name: Type.Optional(Name),
+    desc: Type.Optional(Description),
+    labels: Type.Optional(Labels),
+    create_time: Type.Optional(Timestamp),
+    update_time: Type.Optional(Timestamp),
+    issuer: Type.String({
+      minLength: 1,
+      maxLength: 1_024,
+      pattern: "^https?://[\\x21\\x22\\x24-\\x3e\\x40-\\x7e]+$",
+      description: "iss of its tokens: https, without query, fragment and slash at the end (http on loopback only)",
+    }),
+    algorithms: Type.Optional(
+      Type.Array(SigningAlgorithm, {
+        ...{ minItems: 1, maxItems: KEY_PAIR_ALGORITHMS.length, uniqueItems: true, default: ["ES256"] },
+        description: "one signing key each; the first is the default",
+      }),
+    ),
+    access_token_lifetime: Type.Optional(lifetime(3_600, "of a token, where the client says nothing else")),
+    max_access_token_lifetime: Type.Optional(lifetime(DAY, "what no client goes beyond")),
+    default_audience: Type.Optional(Audience),
+    scopes_supported: Type.Optional(
+      Type.Array(Type.String({ pattern: SCOPE_TOKEN }), {
+        ...{ maxItems: 1_000, uniqueItems: true },
+        description: "when given, tokens hold no others",
+      }),
+    ),
+    key_rotation: Type.Optional(KeyRotation),
+    jwks_max_age: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: DAY, default: 300, description: "seconds; Cache-Control of the JWK Set" }),
+    ),
+  },
+  { additionalProperties: false },
+);
+export type AuthorizationServer = Static<typeof AuthorizationServer>;
+
+/** What the record says once defaults are filled. */
+export interface ServerTerms {
+  readonly issuer: string;
+  readonly algorithms: readonly KeyPairAlgorithm[];
+  readonly lifetimeSeconds: number;
+  readonly maxLifetimeSeconds: number;
+  readonly rotation: { readonly intervalSeconds: number; readonly aheadSeconds: number };
+  readonly jwksMaxAgeSeconds: number;
+}
+
+export function termsOf(record: AuthorizationServer): ServerTerms {
+  const { key_rotation: rotation = {}, max_access_token_lifetime: most = DAY } = record;
+  return {
+    issuer: record.issuer,
+    algorithms: record.algorithms ?? ["ES256"],
+    lifetimeSeconds: Math.min(record.access_token_lifetime ?? 3_600, most),
+    maxLifetimeSeconds: most,
+    rotation: { intervalSeconds: rotation.interval ?? 30 * DAY, aheadSeconds: rotation.publish_ahead ?? DAY },
+    jwksMaxAgeSeconds: record.jwks_max_age ?? 300,
+  };
+}
+
+/** @param value satisfies the schema @returns the error's text, what and the cure */
+export function authorizationServerError(value: AuthorizationServer): string | undefined {
+  return issuerError(value.issuer) ?? timesError(value);
+}
+
+function issuerError(issuer: string): string | undefined {
+  if (issuer.endsWith("/")) return "issuer ends with a slash: leave it away, as it is compared byte for byte";
+  let url: URL;
+  try {
+    url = new URL(issuer);
+  } catch {
+    return "issuer is no URL";
+  }
+  const { hostname, protocol, username, password, pathname } = url;
+  if (username !== "" || password !== "") return "issuer holds a user name or password";
+  if (protocol === "http:" && !/^(localhost|127(\.\d+){3}|\[::1\])$/.test(hostname))
+    return "issuer is http: use https, which verifiers demand (http on loopback only)";
+  const path = pathname === "/" ? "" : pathname;
+  if (`${url.origin}${path}` !== issuer) return `issuer is not in its plain form: write ${url.origin}${path}`;
+  return undefined;
+}
+
+function timesError(value: AuthorizationServer): string | undefined {
+  const { access_token_lifetime: lifetime } = value;
+  const { maxLifetimeSeconds: most, rotation, jwksMaxAgeSeconds: age } = termsOf(value);
+  if (lifetime !== undefined && lifetime > most)
+    return `access_token_lifetime ${lifetime} is above max_access_token_lifetime ${most}`;
+  const { intervalSeconds: interval, aheadSeconds: ahead } = rotation;
+  if (ahead < age)
+    return `key_rotation.publish_ahead ${ahead} is below jwks_max_age ${age}: verifiers would not know a new key yet`;
+  if (interval !== 0 && interval <= ahead)
+    return `key_rotation.interval ${interval} is not above publish_ahead ${ahead}: set it to 0 to change keys by hand`;
+  return undefined;
+}
