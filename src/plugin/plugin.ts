@@ -13,6 +13,7 @@ import type { RequestView } from "./request-view.ts";
 import type { ResponseView } from "./response-view.ts";
 import type { Revocations } from "./revocations.ts";
 import type { Siblings } from "./siblings.ts";
+import type { AuthorizationServers } from "./signers.ts";
 import type { Tokens } from "./tokens.ts";
 import type { Variable } from "./variables/args.ts";
 
@@ -68,6 +69,8 @@ export interface NodeEnv {
   readonly revocations: Revocations;
   /** Issuers of tokens and their keys; the same object every time. */
   readonly tokens: Tokens;
+  /** Issuers that are us; the same object every time. */
+  readonly servers: AuthorizationServers;
   /** Settings that plugins may read. */
   readonly settings: PluginSettings;
   /** All credentials of a plugin; the same object every time. */
@@ -135,6 +138,11 @@ export interface Rotation {
   readonly overlapSeconds: number;
 }
 
+/** What is known when a written configuration is completed. */
+export interface Completion extends WriteContext {
+  readonly nowSeconds: number;
+}
+
 export interface Rotated {
   readonly conf: Readonly<Record<string, unknown>>;
   /** What was made, to be shown once. */
@@ -150,6 +158,8 @@ export interface CredentialDefinition<S extends TSchema = TSchema, Data = unknow
   readonly encryptFields?: readonly string[];
   /** Members that are stored as they are and not shown to viewers; dotted paths. */
   readonly hiddenFields?: readonly string[];
+  /** Members that nobody is shown, of no use to anybody who could be; dotted paths. */
+  readonly unshownFields?: readonly string[];
   /**
    * Rules beyond the schema; returns the exact error text. Secret references must be let through.
    * @param write given when an admin writes: rules may then depend on the compatibility mode
@@ -164,6 +174,15 @@ export interface CredentialDefinition<S extends TSchema = TSchema, Data = unknow
     previous: Record<string, unknown> | undefined,
     write?: WriteContext,
   ): Record<string, unknown>;
+  /**
+   * As `prepare`, where something may be made that is shown once (secrets of clients). The schema was not checked yet.
+   * @returns text: why it cannot be taken
+   */
+  complete?(
+    conf: Readonly<Record<string, unknown>>,
+    previous: Readonly<Record<string, unknown>> | undefined,
+    completion: Completion,
+  ): Rotated | string;
   /**
    * Gives the configuration a new secret or key.
    * @param given what the admin brings along @returns text: why it cannot be

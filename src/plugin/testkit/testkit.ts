@@ -26,6 +26,7 @@ import type { Consumer, Credential, CredentialTable } from "../plugin-consumer.t
 import type { RequestView } from "../request-view.ts";
 import { NO_REVOCATIONS, type Revocations } from "../revocations.ts";
 import type { Siblings } from "../siblings.ts";
+import { type AuthorizationServers, NO_SERVERS } from "../signers.ts";
 import { NO_TOKENS, type Tokens } from "../tokens.ts";
 import { shownVariable, TokenPlaces } from "../variables/token-places.ts";
 import { compileVariable } from "../variables/variables.ts";
@@ -54,6 +55,8 @@ export interface EnvInput {
   readonly revocations?: Revocations;
   /** Default: no issuers; `makeTokens` makes some. */
   readonly tokens?: Tokens;
+  /** Default: no authorization servers. */
+  readonly servers?: AuthorizationServers;
 }
 
 export interface LogLine {
@@ -128,6 +131,7 @@ export function makeEnv(input: EnvInput = {}): TestEnv {
     settings: { ...DEFAULT_SETTINGS, ...input.settings },
     revocations: input.revocations ?? NO_REVOCATIONS,
     tokens: input.tokens ?? NO_TOKENS,
+    servers: input.servers ?? NO_SERVERS,
     resource: input.resource ?? { kind: "route", id: "r1" },
     // True: the plugin's own compile made the data; a test asks under the plugin's own name.
     credentials: <Data>(plugin: string) => tableOf(plugin) as CredentialTable<unknown> as CredentialTable<Data>,

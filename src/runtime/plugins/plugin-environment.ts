@@ -11,6 +11,7 @@ import type { InternalApi, NodeEnv, PluginSettings, StateRegistry } from "../../
 import type { CredentialTable } from "../../plugin/plugin-consumer.ts";
 import type { Revocations } from "../../plugin/revocations.ts";
 import type { Siblings } from "../../plugin/siblings.ts";
+import { type AuthorizationServers, NO_SERVERS } from "../../plugin/signers.ts";
 import { NO_TOKENS, type Tokens } from "../../plugin/tokens.ts";
 import { shownVariable, TokenPlaces } from "../../plugin/variables/token-places.ts";
 import { compileVariable } from "../../plugin/variables/variables.ts";
@@ -29,6 +30,8 @@ export interface NodeParts {
   readonly siblings?: Siblings | undefined;
   /** Issuers of tokens; default: none. */
   readonly tokens?: Tokens | undefined;
+  /** Issuers that are us; default: none. */
+  readonly servers?: AuthorizationServers | undefined;
   /** Where tokens are on this node; without it the places that are known by their names. */
   readonly tokenPlaces?: TokenPlaces | undefined;
 }
@@ -64,6 +67,7 @@ export function openNode(
     settings: parts.settings,
     revocations,
     tokens: parts.tokens ?? NO_TOKENS,
+    servers: parts.servers ?? NO_SERVERS,
     // True: what the plugin's own compile made is asked for by the plugin under its own name.
     credentials: <Data>(plugin: string) => consumers().table(plugin) as CredentialTable as CredentialTable<Data>,
     consumer: (username) => consumers().find(username),

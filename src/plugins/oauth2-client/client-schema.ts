@@ -1,0 +1,86 @@
+/**
+ * The consumer side of oauth2-client: a machine that may get tokens, in the names of RFC 7591.
+ * Source: docs/spec/tokens.md section 5.3.
+ */
+import { type Static, Type } from "typebox";
+import { Audience, LIFETIME_MAX_SECONDS, SCOPE_TOKEN, SigningAlgorithm } from "../../model/authorization-server.ts";
+import { Defaulted } from "../../plugin/defaulted.ts";
+
+export const SECRETS_MAX = 4;
+export const AUTH_METHODS = ["client_secret_basic", "client_secret_post"] as const;
+export const CLIENT_CREDENTIALS = "client_credentials";
+
+const Scopes = (description: string) =>
+  Type.String({
+    maxLength: 16_384,
+    pattern: "^([\\x21\\x23-\\x5b\\x5d-\\x7e]+( [\\x21\\x23-\\x5b\\x5d-\\x7e]+)*)?$",
+    description,
+  });
+
+const Secret = Type.Object(
+  {
+    /** Not shown; whoever puts back what was shown leaves it out. */
+    hash: Type.String({ pattern: "^sha256:[A-Za-z0-9_-]{43}$" }),
+    created: Type.Optional(Type.Integer({ minimum: 0 })),
+    not_after: Type.Optional(Type.Integer({ minimum: 0 })),
+  },
+  { additionalProperties: false },
+);
+
+export const ClientConf = Type.Object(
+  {
+    client_id: Type.String({ minLength: 1, maxLength: 128, pattern: "^[A-Za-z0-9._~-]+$" }),
+    authorization_servers: Type.Optional(
+      Type.Array(Type.String({ minLength: 1, maxLength: 64 }), { minItems: 1, maxItems: 32, uniqueItems: true }),
+    ),
+    token_endpoint_auth_method: Defaulted(
+      Type.Unsafe<(typeof AUTH_METHODS)[number]>({ type: "string", enum: AUTH_METHODS, default: AUTH_METHODS[0] }),
+    ),
+    /** Written, never stored but as a reference. */
+    client_secret: Type.Optional(Type.String({ minLength: 1, maxLength: 1_024 })),
+    client_secrets: Type.Optional(Type.Array(Secret, { maxItems: SECRETS_MAX })),
+    grant_types: Defaulted(
+      Type.Array(Type.Unsafe<string>({ type: "string", enum: [CLIENT_CREDENTIALS] }), {
+        ...{ maxItems: 1, uniqueItems: true, default: [CLIENT_CREDENTIALS] },
+      }),
+    ),
+    scope: Defaulted({ ...Scopes("what may be asked for, parted by single blanks"), default: "" }),
+    default_scope: Type.Optional(Scopes("granted when nothing is asked for; default: all of scope")),
+    audiences: Type.Optional(Type.Array(Audience, { minItems: 1, maxItems: 100, uniqueItems: true })),
+    access_token_lifetime: Type.Optional(Type.Integer({ minimum: 1, maximum: LIFETIME_MAX_SECONDS })),
+    access_token_signing_alg: Type.Optional(SigningAlgorithm),
+    claims: Type.Optional(
+      Type.Record(Type.String({ minLength: 1, maxLength: 256 }), Type.Unknown(), { maxProperties: 64 }),
+    ),
+  },
+  { additionalProperties: false },
+);
+export type ClientConf = Static<typeof ClientConf>;
+
+const CLAIMS_MAX_BYTES = 2_048;
+/** Registered by RFC 7519 and 9068, or ours to say. */
+const RESERVED: ReadonlySet<string> = new Set(
+  "iss sub aud exp nbf iat jti scope client_id cnf act may_act auth_time acr amr azp sid nonce __proto__".split(" "),
+);
+const SCOPE = new RegExp(SCOPE_TOKEN);
+
+/** @returns the error's text */
+export function clientError(conf: ClientConf): string | undefined {
+  const scopes = scopesOf(conf.scope ?? "");
+  const long = scopes.find((one) => !SCOPE.test(one));
+  if (long !== undefined) return "scope holds one of more than 256 characters";
+  const beyond = scopesOf(conf.default_scope ?? "").find((one) => !scopes.includes(one));
+  if (beyond !== undefined) return `default_scope ${beyond} is not in scope`;
+  const { claims = {} } = conf;
+  const reserved = Object.keys(claims).find((name) => RESERVED.has(name));
+  if (reserved !== undefined) return `claims must not hold ${reserved}: it is set by the authorization server`;
+  const bytes = Buffer.byteLength(JSON.stringify(claims));
+  return bytes > CLAIMS_MAX_BYTES
+    ? `claims are ${bytes} bytes, at most ${CLAIMS_MAX_BYTES} go into a token`
+    : undefined;
+}
+
+/** @param text single blanks part them */
+export function scopesOf(text: string): readonly string[] {
+  return text === "" ? [] : text.split(" ");
+}

@@ -1,0 +1,75 @@
+/**
+ * oauth2-client: registers a consumer or credential as a client that may get tokens from authorization servers of ours.
+ * On routes it does nothing; it stands on consumers and credentials. Source: docs/spec/tokens.md section 5.3.
+ */
+import { Type } from "typebox";
+import type { KeyPairAlgorithm } from "../../base/jose/algorithms.ts";
+import { definePlugin } from "../../plugin/plugin.ts";
+import { type AUTH_METHODS, ClientConf, clientError, scopesOf } from "./client-schema.ts";
+import {
+  completeSecrets,
+  digestOf,
+  type KnownSecret,
+  knownSecret,
+  rotateSecret,
+  weaknessOf,
+} from "./client-secrets.ts";
+
+/** A client ready to be served. */
+export interface ClientData {
+  readonly method: (typeof AUTH_METHODS)[number];
+  readonly secrets: readonly KnownSecret[];
+  /** undefined: all. */
+  readonly servers: ReadonlySet<string> | undefined;
+  readonly grants: ReadonlySet<string>;
+  /** In the order in which they were written. */
+  readonly scopes: ReadonlySet<string>;
+  readonly defaultScopes: readonly string[];
+  /** The first is the default; undefined: the server's. */
+  readonly audiences: readonly string[] | undefined;
+  readonly lifetimeSeconds: number | undefined;
+  readonly algorithm: KeyPairAlgorithm | undefined;
+  readonly claims: Readonly<Record<string, unknown>>;
+}
+
+export const oauth2Client = definePlugin({
+  name: "oauth2-client",
+  version: 0.1,
+  priority: 2_511,
+  schema: Type.Object({}, { additionalProperties: false }),
+  check: () => "oauth2-client stands on consumers and credentials: on a route use authorization-server",
+  compile: () => ({}),
+  credential: {
+    schema: ClientConf,
+    keyAttribute: "client_id",
+    encryptFields: ["client_secret", "client_secrets.hash"],
+    unshownFields: ["client_secrets.hash"],
+    check(conf, write) {
+      const weak = write && conf.client_secret !== undefined && weaknessOf(conf.client_secret, write.compat);
+      return weak || clientError(conf);
+    },
+    complete: completeSecrets,
+    rotate: rotateSecret,
+    compile: compileClient,
+  },
+});
+
+function compileClient(conf: ClientConf): ClientData {
+  const { client_secret: secret, client_secrets: secrets = [], authorization_servers: servers } = conf;
+  const scopes = scopesOf(conf.scope);
+  return Object.freeze({
+    method: conf.token_endpoint_auth_method,
+    secrets: [
+      ...(secret === undefined ? [] : [{ digest: digestOf(secret), notAfter: undefined }]),
+      ...secrets.map(({ hash, not_after: notAfter }) => knownSecret(hash, notAfter)),
+    ],
+    servers: servers && new Set(servers),
+    grants: new Set(conf.grant_types),
+    scopes: new Set(scopes),
+    defaultScopes: conf.default_scope === undefined ? scopes : scopesOf(conf.default_scope),
+    audiences: conf.audiences,
+    lifetimeSeconds: conf.access_token_lifetime,
+    algorithm: conf.access_token_signing_alg,
+    claims: conf.claims ?? {},
+  });
+}

@@ -1,0 +1,157 @@
+/**
+ * The authorization servers of this process and their keys, as records come, change and go.
+ * Promise: who signs and what is published follows the time alone, without a timer and without a write; a key is shown by
+ * its public members only. Source: docs/spec/tokens.md section 5.2.
+ */
+import { createHash } from "node:crypto";
+import type { Clock } from "../base/clock.ts";
+import { type KeyPairAlgorithm, keyPairSigner } from "../base/jose/algorithms.ts";
+import { type PublicJwkMembers, readKeyPair } from "../base/jose/key-pair.ts";
+import { type AuthorizationServer as ServerRecord, termsOf } from "../model/authorization-server.ts";
+import { type KeyRoles, type KeyTimes, rolesAt, type SigningKey, timesOf } from "../model/signing-key.ts";
+import type { AuthorizationServer, AuthorizationServers, PublishedKeys, SigningNow } from "../plugin/signers.ts";
+
+export interface SigningKeys extends AuthorizationServers {
+  /** @param record undefined when it went */
+  setServer(id: string, record: ServerRecord | undefined): void;
+  /**
+   * @param id `main/<kid>` @param record its reference resolved; undefined when it went
+   * @throws GatewayError RECORD_INVALID for a key that cannot be used; the former one stays
+   */
+  setKey(id: string, record: SigningKey | undefined): void;
+  /** What the operator should know now. */
+  problems(): readonly ServerProblem[];
+}
+
+export interface ServerProblem {
+  /** Id of the authorization server. */
+  readonly id: string;
+  readonly message: string;
+}
+
+interface HeldKey extends KeyTimes {
+  readonly publicJwk: PublicJwkMembers;
+  readonly signing: SigningNow;
+}
+
+/** All keys of one server; outlives its record, as the two may come in any order. */
+interface Ring {
+  readonly keys: Map<string, HeldKey>;
+  now: RingNow | undefined;
+}
+
+/** Good from one second until another. */
+interface RingNow {
+  readonly from: number;
+  readonly until: number;
+  readonly roles: ReadonlyMap<KeyPairAlgorithm, KeyRoles<HeldKey>>;
+  readonly published: PublishedKeys;
+}
+
+export function openSigningKeys(clock: Clock): SigningKeys {
+  const servers = new Map<string, AuthorizationServer>();
+  const rings = new Map<string, Ring>();
+
+  const ringOf = (id: string): Ring => {
+    const ring = rings.get(id) ?? { keys: new Map(), now: undefined };
+    rings.set(id, ring);
+    return ring;
+  };
+  const nowOf = (id: string): RingNow => {
+    const ring = ringOf(id);
+    const second = Math.floor(clock.nowMs() / 1_000);
+    if (ring.now === undefined || second < ring.now.from || second >= ring.now.until) {
+      ring.now = judge([...ring.keys.values()], second, ring.now?.published);
+    }
+    return ring.now;
+  };
+  const forget = (id: string): void => {
+    if (!servers.has(id) && rings.get(id)?.keys.size === 0) rings.delete(id);
+  };
+
+  return {
+    get: (id) => servers.get(id),
+    setServer(id, record) {
+      if (record === undefined) {
+        servers.delete(id);
+        forget(id);
+        return;
+      }
+      servers.set(id, {
+        id,
+        terms: termsOf(record),
+        defaultAudience: record.default_audience,
+        scopesSupported: record.scopes_supported,
+        signer: (algorithm) => nowOf(id).roles.get(algorithm)?.signer?.signing,
+        published: () => nowOf(id).published,
+      });
+    },
+    setKey(id, record) {
+      const slash = id.indexOf("/");
+      const [server, kid] = [id.slice(0, slash), id.slice(slash + 1)];
+      const ring = ringOf(server);
+      if (record === undefined) ring.keys.delete(kid);
+      else ring.keys.set(kid, heldKey(kid, record));
+      ring.now = undefined;
+      forget(server);
+    },
+    problems() {
+      const found: ServerProblem[] = [];
+      for (const { id, terms } of servers.values()) {
+        for (const algorithm of terms.algorithms) {
+          const roles = nowOf(id).roles.get(algorithm);
+          if (roles?.signer === undefined) found.push({ id, message: `no key signs ${algorithm}: tokens are refused` });
+          else if (roles.isOverdue)
+            found.push({
+              id,
+              message: `the ${algorithm} key ${roles.signer.kid} signs beyond its time: no admin has made another`,
+            });
+        }
+      }
+      return found;
+    },
+  };
+}
+
+function heldKey(kid: string, record: SigningKey): HeldKey {
+  const { algorithm } = record;
+  const { key, publicJwk } = readKeyPair(algorithm, record.private_key);
+  const header = Buffer.from(JSON.stringify({ alg: algorithm, typ: "at+jwt", kid }), "utf8").toString("base64url");
+  return {
+    ...timesOf(kid, record),
+    publicJwk,
+    signing: { ...keyPairSigner(algorithm, key), kid, algorithm, header },
+  };
+}
+
+/** @param former kept where its content is still right, so that it stays the same object */
+function judge(keys: readonly HeldKey[], second: number, former: PublishedKeys | undefined): RingNow {
+  const roles = new Map<KeyPairAlgorithm, KeyRoles<HeldKey>>();
+  for (const { algorithm } of keys) {
+    if (roles.has(algorithm)) continue;
+    roles.set(
+      algorithm,
+      rolesAt(
+        keys.filter((key) => key.algorithm === algorithm),
+        second,
+      ),
+    );
+  }
+  const all = [...roles.values()];
+  const published = all
+    .flatMap(({ verifying }) => verifying)
+    .sort((one, other) => one.publishAt - other.publishAt || (one.kid < other.kid ? -1 : 1))
+    .map(({ publicJwk }) => publicJwk);
+  const body = Buffer.from(JSON.stringify({ keys: published }), "utf8");
+  const until = Math.min(...all.map((one) => one.until ?? Number.POSITIVE_INFINITY));
+  return {
+    from: second,
+    until,
+    roles,
+    published: former?.body.equals(body) ? former : { body, etag: etagOf(body) },
+  };
+}
+
+function etagOf(body: Buffer): string {
+  return `"${createHash("sha256").update(body).digest("base64url").slice(0, 22)}"`;
+}

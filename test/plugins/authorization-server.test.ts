@@ -1,0 +1,310 @@
+/** The endpoints of an issuer that is us, as docs/spec/tokens.md sections 6 and 7 print them; jose is the second opinion. */
+import { createHash } from "node:crypto";
+import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from "jose";
+import { expect, test } from "vitest";
+import { FakeClock } from "../../src/base/clock.ts";
+import { KEY_PAIR_ALGORITHMS, type KeyPairAlgorithm } from "../../src/base/jose/algorithms.ts";
+import { makeKeyPem, readKeyPair } from "../../src/base/jose/key-pair.ts";
+import type { AuthorizationServer } from "../../src/model/authorization-server.ts";
+import type { Answer } from "../../src/plugin/plugin-answer.ts";
+import {
+  answerHeader,
+  bodyText,
+  makeEnv,
+  metricValue,
+  runPhases,
+  type TestEnv,
+} from "../../src/plugin/testkit/testkit.ts";
+import { makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
+import { authorizationServer } from "../../src/plugins/authorization-server/authorization-server.ts";
+import { oauth2Client } from "../../src/plugins/oauth2-client/oauth2-client.ts";
+import { openSigningKeys, type SigningKeys } from "../../src/token/signing-keys.ts";
+import { openTestRevocations, type TestRevocations } from "../support/revocations.ts";
+
+const NOW = 1_700_000_000;
+const ISSUER = "https://auth.example";
+const SECRET = "a-secret-of-more-than-32-characters-x";
+const pems = new Map<KeyPairAlgorithm, Promise<string>>();
+
+interface World {
+  readonly env: TestEnv;
+  readonly clock: FakeClock;
+  readonly keys: SigningKeys;
+  readonly revocations: TestRevocations;
+  ask(input: ViewInput): Promise<Answer>;
+  /** POSTs a form to the token endpoint. */
+  token(form: string, headers?: Record<string, string>): Promise<Answer>;
+}
+
+interface WorldInput {
+  readonly server?: Partial<AuthorizationServer>;
+  readonly client?: Readonly<Record<string, unknown>>;
+  readonly algorithm?: KeyPairAlgorithm;
+}
+
+async function open({ server, client, algorithm = "ES256" }: WorldInput = {}): Promise<World> {
+  const clock = new FakeClock(NOW * 1_000);
+  const keys = openSigningKeys(clock);
+  const record = { issuer: ISSUER, algorithms: [algorithm], ...server };
+  keys.setServer("main", record);
+  const pem = await (pems.get(algorithm) ?? makeKeyPem(algorithm));
+  pems.set(algorithm, Promise.resolve(pem));
+  keys.setKey(`main/${readKeyPair(algorithm, pem).kid}`, { algorithm, private_key: pem, publish_at: NOW });
+  const conf = { client_id: "batch", client_secret: SECRET, scope: "orders.read orders.write", audiences: AUDIENCES };
+  const revocations = openTestRevocations(clock);
+  const env = makeEnv({
+    ...{ plugins: [authorizationServer, oauth2Client], clock, servers: keys, revocations: revocations.live },
+    consumers: [{ username: "shop", credentials: [{ id: "c1", auth: { "oauth2-client": { ...conf, ...client } } }] }],
+  });
+  const phases = env.compile(authorizationServer, { id: "main" });
+  const ask = async (input: ViewInput): Promise<Answer> => {
+    const answer = await runPhases(phases, makeView(input));
+    if (!answer) throw new Error("the request went on");
+    return answer;
+  };
+  const token = (body: string, headers: Record<string, string> = basic("batch", SECRET)) =>
+    ask({ method: "POST", target: "/oauth2/token", headers: { "content-type": FORM, ...headers }, body });
+  return { env, clock, keys, revocations, ask, token };
+}
+
+const AUDIENCES = ["https://api.example", "https://other.example"];
+const FORM = "application/x-www-form-urlencoded";
+const GRANT = "grant_type=client_credentials";
+const basic = (id: string, secret: string) => ({
+  authorization: `Basic ${Buffer.from(`${id}:${secret}`).toString("base64")}`,
+});
+const json = (answer: Answer): Record<string, unknown> => JSON.parse(bodyText(answer));
+
+test.each(KEY_PAIR_ALGORITHMS)(
+  "a token signed with %s is one of RFC 9068, and good by the published keys",
+  async (algorithm) => {
+    const { ask, token } = await open({ algorithm });
+    const answer = await token(`${GRANT}&scope=orders.read`);
+    expect(answer.status).toBe(200);
+    expect(answerHeader(answer, "cache-control")).toBe("no-store");
+    expect(answerHeader(answer, "pragma")).toBe("no-cache");
+    const { access_token: text, ...rest } = json(answer);
+    expect(rest).toEqual({ token_type: "Bearer", expires_in: 3_600, scope: "orders.read" });
+    const published = await ask({ target: "/.well-known/jwks.json" });
+    expect(answerHeader(published, "content-type")).toBe("application/jwk-set+json");
+    expect(answerHeader(published, "cache-control")).toBe("public, max-age=300");
+    const set = json(published) as unknown as JSONWebKeySet;
+    for (const jwk of set.keys)
+      for (const name of Object.keys(jwk)) expect("kty crv x y n e kid alg use".split(" ")).toContain(name);
+    const { payload, protectedHeader } = await jwtVerify(String(text), createLocalJWKSet(set), {
+      ...{ issuer: ISSUER, audience: "https://api.example", typ: "at+jwt", currentDate: new Date(NOW * 1_000) },
+    });
+    expect(Object.keys(protectedHeader)).toEqual(["alg", "typ", "kid"]);
+    expect(payload).toEqual({
+      ...{ iss: ISSUER, sub: "batch", aud: "https://api.example", client_id: "batch" },
+      ...{ iat: NOW, exp: NOW + 3_600, jti: expect.stringMatching(/^[\w-]{22}$/), scope: "orders.read" },
+    });
+  },
+);
+
+const payloadOf = (answer: Answer): Record<string, unknown> =>
+  JSON.parse(Buffer.from(String(json(answer)["access_token"]).split(".")[1] ?? "", "base64url").toString());
+
+test("without a scope all that the client may have is granted, or its default", async () => {
+  const all = await open();
+  expect(json(await all.token(GRANT))["scope"]).toBe("orders.read orders.write");
+  const some = await open({ client: { default_scope: "orders.read" } });
+  expect(json(await some.token(GRANT))["scope"]).toBe("orders.read");
+  const none = await open({ client: { scope: "" } });
+  expect(json(await none.token(GRANT))).not.toHaveProperty("scope");
+});
+
+test("resource and audience choose among those of the client, and several become a list", async () => {
+  const { token } = await open();
+  const both = await token(`${GRANT}&resource=https%3A%2F%2Fother.example&audience=https%3A%2F%2Fapi.example`);
+  expect(payloadOf(both)["aud"]).toEqual(["https://other.example", "https://api.example"]);
+  const server = await open({ server: { default_audience: "urn:all" }, client: { audiences: undefined } });
+  expect(payloadOf(await server.token(GRANT))["aud"]).toBe("urn:all");
+});
+
+test("lifetime, algorithm and claims are the client's within what the server allows", async () => {
+  const { token } = await open({
+    server: { max_access_token_lifetime: 7_200 },
+    client: { access_token_lifetime: 80_000, claims: { tenant: "t1", roles: ["a"] } },
+  });
+  const payload = payloadOf(await token(GRANT));
+  expect(payload).toMatchObject({ exp: NOW + 7_200, tenant: "t1", roles: ["a"] });
+});
+
+const AUTH_FAILED = '{"error":"invalid_client","error_description":"Client authentication failed"}';
+const post = (id: string, secret: string) => `${GRANT}&client_id=${id}&client_secret=${secret}`;
+
+test("an unknown client, a wrong secret and another method than registered are answered with one text", async () => {
+  const { token } = await open();
+  for (const headers of [
+    basic("batch", "wrong"),
+    basic("nobody", SECRET),
+    basic("ba tch", SECRET),
+    { authorization: "Bearer x" },
+  ]) {
+    const answer = await token(GRANT, headers);
+    expect([answer.status, bodyText(answer)]).toEqual([401, AUTH_FAILED]);
+    expect(answerHeader(answer, "www-authenticate")).toBe(`Basic realm="${ISSUER}"`);
+  }
+  for (const body of [post("batch", SECRET), post("batch", "x"), GRANT, `${GRANT}&client_id=batch`]) {
+    const answer = await token(body, {});
+    expect([answer.status, bodyText(answer)]).toEqual([401, AUTH_FAILED]);
+    expect(answerHeader(answer, "www-authenticate")).toBeUndefined();
+  }
+});
+
+test("client_secret_post serves clients that are registered for it, and no others", async () => {
+  const { token } = await open({ client: { token_endpoint_auth_method: "client_secret_post" } });
+  expect((await token(post("batch", SECRET), {})).status).toBe(200);
+  expect((await token(GRANT)).status).toBe(401);
+});
+
+test("both parts of Basic are form-encoded", async () => {
+  const secret = "p%+: ü and more than sixteen";
+  const { token } = await open({ client: { client_secret: secret } });
+  const encoded = new URLSearchParams({ s: secret }).toString().slice(2);
+  expect((await token(GRANT, basic("batch", encoded))).status).toBe(200);
+  expect((await token(GRANT, basic("batch", "%zz"))).status).toBe(401);
+});
+
+test("secrets end by themselves, and several are good at once", async () => {
+  const of = (secret: string) => `sha256:${createHash("sha256").update(secret).digest("base64url")}`;
+  const { token, clock } = await open({
+    client: {
+      client_secret: undefined,
+      client_secrets: [{ hash: of("new") }, { hash: of("old"), not_after: NOW + 10 }],
+    },
+  });
+  expect((await token(GRANT, basic("batch", "old"))).status).toBe(200);
+  clock.advance(10_000);
+  expect((await token(GRANT, basic("batch", "old"))).status).toBe(401);
+  expect((await token(GRANT, basic("batch", "new"))).status).toBe(200);
+});
+
+test("a client of other servers is unknown here, and one without the grant may not use it", async () => {
+  const other = await open({ client: { authorization_servers: ["second"] } });
+  expect(bodyText(await other.token(GRANT))).toBe(AUTH_FAILED);
+  const none = await open({ client: { grant_types: [] } });
+  expect([(await none.token(GRANT)).status, json(await none.token(GRANT))["error"]]).toEqual([
+    400,
+    "unauthorized_client",
+  ]);
+});
+
+test.each([
+  [`${GRANT}&scope=admin`, "invalid_scope"],
+  [`${GRANT}&scope=orders.read++orders.write`, "invalid_scope"],
+  [`${GRANT}&scope=orders.read%09orders.write`, "invalid_scope"],
+  [`${GRANT}&resource=https%3A%2F%2Fevil.example`, "invalid_target"],
+  [`${GRANT}&audience=nobody`, "invalid_target"],
+  [`${GRANT}&resource=relative`, "invalid_target"],
+  [`${GRANT}&resource=https%3A%2F%2Fapi.example%23x`, "invalid_target"],
+  [`${GRANT}&${GRANT}`, "invalid_request"],
+  [`${GRANT}&scope=a&scope=b`, "invalid_request"],
+  [`${GRANT}&x=%zz`, "invalid_request"],
+  [`${GRANT}${"&resource=urn:a".repeat(9)}`, "invalid_request"],
+  [`${GRANT}&client_id=other`, "invalid_request"],
+  [`${GRANT}&client_secret=${SECRET}`, "invalid_request"],
+  [`${GRANT}&client_assertion=x&client_assertion_type=y`, "invalid_request"],
+  ["scope=orders.read", "invalid_request"],
+  ["", "invalid_request"],
+  ["grant_type=password", "unsupported_grant_type"],
+])("%s is answered 400 %s", async (body, error) => {
+  const { token } = await open();
+  const answer = await token(body);
+  expect([answer.status, json(answer)["error"]]).toEqual([400, error]);
+  expect(answerHeader(answer, "content-type")).toBe("application/json");
+});
+
+test("another type than a form is 400, a body above 32 KiB 413, and the query counts for nothing", async () => {
+  const { ask, token } = await open();
+  const json = await token("{}", { ...basic("batch", SECRET), "content-type": "application/json" });
+  expect(json.status).toBe(400);
+  expect((await token(`${GRANT}&x=${"a".repeat(40_000)}`)).status).toBe(413);
+  const headers = { "content-type": FORM, ...basic("batch", SECRET) };
+  expect((await ask({ method: "POST", target: `/oauth2/token?${GRANT}`, headers, body: "" })).status).toBe(400);
+});
+
+test("ten failures of a client from an address shut that pair out for a minute, and nobody else", async () => {
+  const { token, ask, clock, env } = await open();
+  for (let n = 0; n < 10; n++) expect((await token(GRANT, basic("batch", "wrong"))).status).toBe(401);
+  const limited = await token(GRANT);
+  expect([limited.status, bodyText(limited)]).toEqual([429, '{"error":"temporarily_unavailable"}']);
+  expect(answerHeader(limited, "retry-after")).toBe("60");
+  const elsewhere = { "content-type": FORM, ...basic("batch", SECRET) };
+  const connection = { peerAddress: "203.0.113.8" };
+  const other = await ask({ method: "POST", target: "/oauth2/token", headers: elsewhere, body: GRANT, connection });
+  expect(other.status).toBe(200);
+  for (let n = 0; n < 90; n++) await token(GRANT, basic(`nobody-${n}`, "wrong"));
+  expect((await token(GRANT, basic("fresh", "x"))).status).toBe(429);
+  clock.advance(60_000);
+  expect((await token(GRANT)).status).toBe(200);
+  const labels = { method: "client_secret_basic", outcome: "limited" };
+  expect(await metricValue(env, "jotgate_client_authentication_total", labels)).toBe(2);
+});
+
+test("a client that was deleted gets no token any more", async () => {
+  const { env, token } = await open();
+  env.removeConsumer("shop");
+  expect((await token(GRANT)).status).toBe(401);
+});
+
+test("a token is never older than a revocation of its client: the answer waits for that second", async () => {
+  const { token, revocations, clock } = await open();
+  clock.advance(400);
+  revocations.rule({ type: "client", value: "batch", issuedBefore: NOW + 1 });
+  const answer = token(GRANT);
+  for (let n = 0; n < 20; n++) await Promise.resolve();
+  clock.advance(600);
+  expect(payloadOf(await answer)["iat"]).toBe(NOW + 1);
+});
+
+test("the metadata is the same at both places, and names what the route serves", async () => {
+  const { ask } = await open({ server: { issuer: `${ISSUER}/tenant`, scopes_supported: ["orders.read"] } });
+  const oidc = await ask({ target: "/tenant/.well-known/openid-configuration" });
+  const oauth = await ask({ target: "/.well-known/oauth-authorization-server/tenant" });
+  expect(bodyText(oidc)).toBe(bodyText(oauth));
+  expect(answerHeader(oidc, "access-control-allow-origin")).toBe("*");
+  expect(json(oidc)).toEqual({
+    issuer: `${ISSUER}/tenant`,
+    token_endpoint: `${ISSUER}/tenant/oauth2/token`,
+    jwks_uri: `${ISSUER}/tenant/.well-known/jwks.json`,
+    grant_types_supported: ["client_credentials"],
+    response_types_supported: [],
+    token_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
+    scopes_supported: ["orders.read"],
+    id_token_signing_alg_values_supported: ["ES256"],
+    subject_types_supported: ["public"],
+  });
+});
+
+test("other paths are 404, and other methods 405 with Allow", async () => {
+  const { ask } = await open();
+  expect((await ask({ target: "/oauth2/other" })).status).toBe(404);
+  const get = await ask({ target: "/oauth2/token" });
+  expect([get.status, answerHeader(get, "allow")]).toEqual([405, "POST"]);
+  const put = await ask({ method: "PUT", target: "/.well-known/jwks.json" });
+  expect([put.status, answerHeader(put, "allow")]).toEqual([405, "GET, HEAD"]);
+});
+
+test("keys are asked for again only when they have changed", async () => {
+  const { ask, keys } = await open();
+  const first = await ask({ target: "/.well-known/jwks.json" });
+  const etag = answerHeader(first, "etag") ?? "";
+  const again = () => ask({ target: "/.well-known/jwks.json", headers: { "if-none-match": `W/${etag}` } });
+  expect((await again()).status).toBe(304);
+  const pem = await makeKeyPem("ES256");
+  keys.setKey(`main/${readKeyPair("ES256", pem).kid}`, {
+    ...{ algorithm: "ES256", private_key: pem, publish_at: NOW, sign_from: NOW + 300 },
+  });
+  expect((await again()).status).toBe(200);
+});
+
+test("without a record or without a key the answer is 503", async () => {
+  const { keys, token } = await open({ client: { access_token_signing_alg: "RS256" } });
+  const missing = await token(GRANT);
+  expect([missing.status, bodyText(missing)]).toEqual([503, '{"error":"temporarily_unavailable"}']);
+  expect(answerHeader(missing, "retry-after")).toBe("1");
+  keys.setServer("main", undefined);
+  expect((await token(GRANT)).status).toBe(503);
+});
