@@ -5,7 +5,7 @@
  * Source: docs/spec/tokens.md section 5.2.
  */
 import type { KeyPairAlgorithm } from "../base/jose/algorithms.ts";
-import type { ServerTerms } from "./authorization-server.ts";
+import type { ServerTerms } from "./authorization-server-record.ts";
 import { type KeyTimes, rolesAt, timesFrom, verifyUntilOf } from "./signing-key.ts";
 
 /** What becomes of the keys of one algorithm. */

@@ -6,7 +6,7 @@
  */
 import { type Static, Type } from "typebox";
 import type { KeyPairAlgorithm } from "../base/jose/algorithms.ts";
-import { type ServerTerms, SigningAlgorithm } from "./authorization-server.ts";
+import { type ServerTerms, SigningAlgorithm } from "./authorization-server-record.ts";
 import { PEM_LENGTH_MAX, Timestamp } from "./shared-schema.ts";
 
 const Seconds = (description: string) => Type.Integer({ minimum: 0, description });

@@ -3,7 +3,7 @@
  * Nothing here awaits. Source: docs/spec/tokens.md section 5.
  */
 import type { KeyPairAlgorithm, Signer } from "../base/jose/algorithms.ts";
-import type { ServerTerms } from "../model/authorization-server.ts";
+import type { ServerTerms } from "../model/authorization-server-record.ts";
 
 /** All authorization servers that this process knows. The object lives as long as the node. */
 export interface AuthorizationServers {

@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
 import { type KeyPairAlgorithm, keyPairSigner } from "../base/jose/algorithms.ts";
 import { type PublicJwkMembers, readKeyPair } from "../base/jose/key-pair.ts";
-import { type AuthorizationServer as ServerRecord, termsOf } from "../model/authorization-server.ts";
+import { type AuthorizationServer as ServerRecord, termsOf } from "../model/authorization-server-record.ts";
 import { type KeyRoles, type KeyTimes, rolesAt, type SigningKey, timesOf } from "../model/signing-key.ts";
 import type { AuthorizationServer, AuthorizationServers, PublishedKeys, SigningNow } from "../plugin/signers.ts";
 

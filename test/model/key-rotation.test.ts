@@ -1,6 +1,10 @@
 /** Who signs when, and what is published meanwhile: docs/spec/tokens.md section 5.2, with time moved by hand. */
 import { expect, test } from "vitest";
-import { type AuthorizationServer, authorizationServerError, termsOf } from "../../src/model/authorization-server.ts";
+import {
+  type AuthorizationServer,
+  authorizationServerError,
+  termsOf,
+} from "../../src/model/authorization-server-record.ts";
 import { type NewTimes, rotateInEmergency, rotateNow, rotationDue } from "../../src/model/key-rotation.ts";
 import { type KeyTimes, rolesAt, stateAt } from "../../src/model/signing-key.ts";
 

@@ -3,7 +3,12 @@
  * Source: docs/spec/tokens.md section 5.3.
  */
 import { type Static, Type } from "typebox";
-import { Audience, LIFETIME_MAX_SECONDS, SCOPE_TOKEN, SigningAlgorithm } from "../../model/authorization-server.ts";
+import {
+  Audience,
+  LIFETIME_MAX_SECONDS,
+  SCOPE_TOKEN,
+  SigningAlgorithm,
+} from "../../model/authorization-server-record.ts";
 import { Defaulted } from "../../plugin/defaulted.ts";
 
 export const SECRETS_MAX = 4;
