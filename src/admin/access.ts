@@ -81,7 +81,7 @@ export function openAccess(options: AccessOptions): Access {
 
   function refuseKey(request: Credentials, description: string, name?: string): { readonly refusal: AdminAnswer } {
     log.warn({ address: request.address, method: request.method, key: name }, `admin request refused: ${description}`);
-    return { refusal: refuse(401, "failed to check token", { description }) };
+    return { refusal: { ...refuse(401, "failed to check token", { description }), headers: CHALLENGE } };
   }
 
   return {
@@ -105,6 +105,9 @@ export function openAccess(options: AccessOptions): Access {
     },
   };
 }
+
+/** Where the key goes (RFC 9110 section 11.6.1); the body stays what tools compare. */
+const CHALLENGE = { "WWW-Authenticate": 'ApiKey header="X-API-KEY"' };
 
 function tooMany(waitMs: number): AdminAnswer {
   const headers = { "Retry-After": String(Math.ceil(waitMs / 1000)) };

@@ -9,11 +9,13 @@ import type { Log } from "../base/log.ts";
 import type { Asking, Barrier } from "../cluster/barrier.ts";
 import type { Kind, WriteMethod } from "../model/kinds.ts";
 import type { RouterMode } from "../runtime/routes/router.ts";
+import type { AskSecrets } from "../secret/secret-probe.ts";
 import type { Store } from "../store/store.ts";
 import type { History } from "./history/history.ts";
 import type { NodeList } from "./node-list.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
 import type { Members, StoredRecord } from "./read/stored-record.ts";
+import type { Arguments } from "./request-target.ts";
 import type { AdminRevocations } from "./revocations/admin-revocations.ts";
 import type { FieldCodec } from "./sealing/field-codec.ts";
 import type { KeyQueue } from "./write/key-queue.ts";
@@ -34,8 +36,7 @@ export interface AdminRequest {
   readonly path: string;
   /** What the path names, decoded; `*` is what follows a record's id. */
   readonly params: Readonly<Record<string, string | undefined>>;
-  /** Query arguments; the first value counts. */
-  readonly args: ReadonlyMap<string, string>;
+  readonly args: Arguments;
   /** Header value by lower-case name. */
   header(name: string): string | undefined;
   /** Address of the socket. */
@@ -89,6 +90,8 @@ export interface RuleSide {
   readonly codec: FieldCodec;
   /** Whether this process has the environment variable; where nobody knows, all are taken to be set. */
   readonly isVariableSet: (name: string) => boolean;
+  /** Asks secret managers, for dry runs; undefined where this process asks none. */
+  readonly askSecrets: AskSecrets | undefined;
 }
 
 /** What reads, previews and the history need. */

@@ -16,7 +16,7 @@ import { parseBody, readBody } from "./admin-body.ts";
 import type { AdminContext, AdminRequest } from "./admin-context.ts";
 import { type Cors, openCors } from "./admin-cors.ts";
 import { type AdminAnswer, answerOf, refuse } from "./admin-response.ts";
-import { firstValues, pathOf, routedTarget, splitOnce } from "./request-target.ts";
+import { argumentsIn, pathOf, routedTarget, splitOnce } from "./request-target.ts";
 import type { AdminRoute } from "./routes/admin-route.ts";
 import { METHODS } from "./routes/admin-route.ts";
 import { NODE_CLIENT, TO_NODE } from "./routes/node-routes.ts";
@@ -187,7 +187,7 @@ function identify(cors: Cors, access: Access, request: FastifyRequest): AdminAns
   const preflight = method === "OPTIONS" ? cors.preflight(request.headers.origin) : undefined;
   if (preflight) return { status: 200, headers: preflight };
   if (method === "HEAD" && path === BASE) return { status: 200 };
-  const args = firstValues(splitOnce(originalUrl, "?")[1]);
+  const args = argumentsIn(splitOnce(originalUrl, "?")[1]);
   const header = (name: string): string | undefined => {
     const value = raw.headers[name];
     return Array.isArray(value) ? value[0] : value;

@@ -18,10 +18,21 @@ export function pathOf(url: string): string {
   return path.includes("//") ? path.replace(/\/{2,}/g, "/") : path;
 }
 
-export function firstValues(query: string): ReadonlyMap<string, string> {
+/** Query arguments by name; the first value counts. */
+export interface Arguments extends ReadonlyMap<string, string> {
+  /** One that came again with another value, so that it says two things. */
+  readonly repeated: string | undefined;
+}
+
+export function argumentsIn(query: string): Arguments {
   const args = new Map<string, string>();
-  for (const [name, value] of new URLSearchParams(query)) if (!args.has(name)) args.set(name, value);
-  return args;
+  let repeated: string | undefined;
+  for (const [name, value] of new URLSearchParams(query)) {
+    const first = args.get(name);
+    if (first === undefined) args.set(name, value);
+    else if (first !== value) repeated ??= name;
+  }
+  return Object.assign(args, { repeated });
 }
 
 export function splitOnce(text: string, by: string): readonly [string, string] {

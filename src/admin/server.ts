@@ -4,6 +4,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Barrier } from "../cluster/barrier.ts";
 import type { RouterMode } from "../runtime/routes/router.ts";
+import type { AskSecrets } from "../secret/secret-probe.ts";
 import type { Store } from "../store/store.ts";
 import { type AccessKey, openAccess } from "./access.ts";
 import type { AdminContext } from "./admin-context.ts";
@@ -42,6 +43,8 @@ export interface AdminOptions extends ListenerOptions {
   readonly routerMode?: RouterMode;
   /** Whether this process has an environment variable that records refer to; default: all are taken to be set. */
   readonly isVariableSet?: (name: string) => boolean;
+  /** Asks secret managers, for dry runs; default: none is asked. */
+  readonly askSecrets?: AskSecrets;
   /** How many writes are remembered, 0: none; default 1,000. */
   readonly historyEntries?: number;
   /** Default: 1,000,000 tokens, 10 minutes. */
@@ -105,6 +108,7 @@ function buildEngine(options: AdminOptions): AdminContext {
     routerMode: options.routerMode ?? "radixtree_host_uri",
     codec,
     isVariableSet: options.isVariableSet ?? (() => true),
+    askSecrets: options.askSecrets,
     clock,
     log,
     unique: openUniqueIndex(store, prefix, catalog, codec),

@@ -59,7 +59,38 @@ describe("a write refuses query arguments that it does not know, and writes noth
     expect((await world.call("GET", `/routes/1?${query}`)).status).toBe(200);
   });
 
-  test.each(["ttl=60", "force=true", "_=1700000000", "api_key=x", "wait=all&timeout=1s"])(
+  test.each([
+    ["dry_run=0&dry_run=1", "argument dry_run was given with different values, nothing was written; give it once"],
+    ["wait=all&wait=none", "argument wait was given with different values, nothing was written; give it once"],
+    ["_=1&_=2", "argument _ was given with different values, nothing was written; give it once"],
+    ["force=1", "invalid argument force: should be true or false"],
+    ["force", "invalid argument force: should be true or false"],
+    ["dry_run=yes", "invalid argument dry_run: should be 1 or 0"],
+    ["dry_run", "invalid argument dry_run: should be 1 or 0"],
+    ["wait=1", "invalid argument wait: should be all"],
+    ["timeout=soon", "invalid argument timeout: should be a duration such as 500ms or 2s, at most 30s"],
+    ["ttl=long", "invalid argument ttl: should be a number"],
+  ])("a value that says nothing is refused: %s", async (query, error_msg) => {
+    const body = { ...route, desc: "must not be written" };
+    for (const [method, path] of [
+      ["PUT", "/routes/unknown-argument"],
+      ["POST", "/routes"],
+      ["PATCH", "/routes/1"],
+      ["DELETE", "/routes/1"],
+    ] as const) {
+      const reply = await world.call(method, `${path}?${query}`, { body: method === "DELETE" ? undefined : body });
+      expect(reply, `${method} ${path}`).toMatchObject({ status: 400, body: { error_msg } });
+    }
+    expect((await world.call("GET", "/routes/unknown-argument")).status).toBe(404);
+    expect((await world.call("GET", "/routes/1")).body.value.desc).toBeUndefined();
+  });
+
+  test("the same value twice says one thing", async () => {
+    const reply = await world.call("PUT", "/routes/twice?dry_run=1&dry_run=1", { body: route });
+    expect(reply.body).toMatchObject({ dry_run: true });
+  });
+
+  test.each(["ttl=60", "force=true", "force=false", "_=1700000000", "api_key=x", "wait=all&timeout=1s"])(
     "but takes what APISIX and its clients know: %s",
     async (query) => {
       const reply = await world.call("PUT", `/routes/known?${query}`, { body: route });

@@ -106,6 +106,7 @@ describe("every other path asks for a key first", () => {
       expect(reply.status).toBe(401);
       if (method !== "HEAD") {
         expect(reply.body).toEqual({ error_msg: "failed to check token", description: "missing apikey" });
+        expect(reply.headers["www-authenticate"]).toBe('ApiKey header="X-API-KEY"');
       }
     },
   );

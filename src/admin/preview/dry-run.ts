@@ -10,6 +10,7 @@ import type { Members } from "../read/stored-record.ts";
 import type { Plan } from "../write/write-plan.ts";
 import { type ConfigView, openConfigView } from "./config-view.ts";
 import { type DiffEntry, diffOf, type Side } from "./diff.ts";
+import { secretWarnings } from "./warn-secret.ts";
 import { warningsOf } from "./warnings.ts";
 
 export interface ShownChange {
@@ -32,7 +33,11 @@ export async function showPlan(
 ): Promise<AdminAnswer> {
   checkTxn(plan.toTxn());
   const before: ConfigView = openConfigView(admin, []);
-  const warnings = await warningsOf(admin, changes, before, openConfigView(admin, changes, before));
+  const after = openConfigView(admin, changes, before);
+  const warnings = [
+    ...(await warningsOf(admin, changes, before, after)),
+    ...(await secretWarnings(admin, changes, after)),
+  ];
   return {
     status: 200,
     body: { dry_run: true, status, changes: changes.map((one) => shownChange(admin, one)), warnings, ...more },

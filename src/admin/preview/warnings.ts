@@ -27,6 +27,7 @@ export interface Warning {
     | "dangling_reference"
     | "key_collision"
     | "consumer_plugin_too_late"
+    | "secret_unreadable"
     | RecordFault["code"];
   /** Of the record that is suspicious, which need not be the one that is written. */
   readonly key: string;

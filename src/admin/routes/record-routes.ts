@@ -10,6 +10,7 @@ import { operationsOf } from "../openapi/record-operations.ts";
 import { getRecords } from "../read/read-records.ts";
 import type { Target } from "../resource-path.ts";
 import { deleteRecord } from "../write/delete.ts";
+import { BAD_ID } from "../write/record-identity.ts";
 import { patchRecord, postRecord, putRecord } from "../write/write.ts";
 import { type AdminRoute, type Endpoint, METHODS, type Method, NO_SUCH_METHOD, writing } from "./admin-route.ts";
 
@@ -73,7 +74,7 @@ function recordEndpoint(kind: Kind, method: Method): Endpoint {
     }
     const target = targetOf(kind, request.params);
     // A decoded slash would name another key than the path seems to; a deeper path names nothing at all.
-    if (!isPlain(target)) return method === "PUT" ? refuse(400, BAD_ID) : KEY_NOT_FOUND;
+    if (!isPlain(target)) return method === "PUT" ? BAD_ID : KEY_NOT_FOUND;
     if (target.subPath !== "" && method !== "PATCH") return NO_SUCH_METHOD;
     return act ? act(admin, request) : getRecords(admin, request, target);
   };
@@ -100,8 +101,6 @@ function targetOf(kind: Kind, params: AdminRequest["params"]): Target {
       return { kind, localId: id, subPath };
   }
 }
-
-const BAD_ID = 'invalid configuration: property "id" validation failed: object matches none of the required';
 
 function isPlain(target: Target): boolean {
   return [target.localId, target.consumer, target.manager].every(

@@ -53,9 +53,10 @@ function identityById(target: Target, body: Members): Identity | AdminAnswer {
   return isId(stored) ? { id: recordId(target, String(stored)), stored } : BAD_ID;
 }
 
-const BAD_ID = refuse(
+export const BAD_ID = refuse(
   400,
   'invalid configuration: property "id" validation failed: object matches none of the required',
+  { description: "an id is a text of 1 to 64 letters, digits, _, - and ., or a whole number from 1" },
 );
 
 /** "." and ".." satisfy the schema, but no client's URL library would ever send them as they are. */

@@ -7,6 +7,7 @@
 import { suggest } from "../../settings/suggest.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import type { StoredRecord } from "../read/stored-record.ts";
+import type { Arguments } from "../request-target.ts";
 
 export interface WriteOptions {
   /** Answer when every live gateway node has applied the write. */
@@ -36,10 +37,7 @@ const WAIT_MAX_MS = 30_000;
 const ARGUMENTS = ["dry_run", "wait", "timeout", "ttl", "force", "api_key", "_"] as const;
 
 /** A mistyped option of a write must not write for real. @param own what this endpoint takes beside those of every write */
-export function argumentRefusal(
-  args: ReadonlyMap<string, string>,
-  own: readonly string[] = [],
-): AdminAnswer | undefined {
+export function argumentRefusal(args: Arguments, own: readonly string[] = []): AdminAnswer | undefined {
   const known: readonly string[] = [...ARGUMENTS, ...own];
   for (const name of args.keys()) {
     if (known.includes(name)) continue;
@@ -48,8 +46,16 @@ export function argumentRefusal(
     const hint = near === undefined ? `a write takes ${known.slice(0, 5).join(", ")}` : `did you mean ${near}?`;
     return refuse(400, `unknown argument ${shorten(name)}, nothing was written; ${hint}`);
   }
+  const { repeated } = args;
+  if (repeated !== undefined) {
+    return refuse(400, `argument ${repeated} was given with different values, nothing was written; give it once`);
+  }
+  if (!FORCES.has(args.get("force"))) return refuse(400, "invalid argument force: should be true or false");
   return undefined;
 }
+
+/** APISIX takes `true` for a yes and says nothing of `1`. */
+const FORCES: ReadonlySet<string | undefined> = new Set([undefined, "true", "false"]);
 
 function shorten(name: string): string {
   return name.length > 64 ? `${name.slice(0, 61)}...` : name;
@@ -118,11 +124,11 @@ function waitOf(args: ReadonlyMap<string, string>, header: string | undefined): 
   const [named = "", given = "", ...more] = (header ?? "").split(/\s*[;,]\s*/);
   if (more.length > 0) return refuse(400, "invalid header X-Wait: should be such as all; timeout=2s");
   const wanted = args.get("wait") ?? (header === undefined ? undefined : named.trim());
-  if (wanted === undefined) return undefined;
-  if (wanted !== "all") return refuse(400, "invalid argument wait: should be all");
   const timeout = args.get("timeout") ?? (given === "" ? undefined : given.trim().replace(/^timeout=/, ""));
   const timeoutMs = timeout === undefined ? WAIT_MS : millisecondsIn(timeout);
-  return timeoutMs === undefined ? BAD_TIMEOUT : { timeoutMs };
+  if (wanted !== undefined && wanted !== "all") return refuse(400, "invalid argument wait: should be all");
+  if (timeoutMs === undefined) return BAD_TIMEOUT;
+  return wanted === undefined ? undefined : { timeoutMs };
 }
 
 const BAD_TIMEOUT = refuse(400, "invalid argument timeout: should be a duration such as 500ms or 2s, at most 30s");

@@ -12,6 +12,7 @@ import { startBeat } from "../../cluster/beat.ts";
 import { countNodes } from "../../cluster/registry.ts";
 import { pluginFieldsOf } from "../../runtime/field-opener.ts";
 import type { PluginRegistry } from "../../runtime/plugins/plugin-registry.ts";
+import { openSecretProbe } from "../../secret/secret-probe.ts";
 import { processEnvironment, type Settings } from "../../settings/settings.ts";
 import type { Store, StoreSource } from "../../store/store.ts";
 import type { NamedKey } from "../admin-keys.ts";
@@ -28,6 +29,9 @@ export interface AdminPlaneOptions {
   readonly clock: Clock;
   readonly log: Log;
 }
+
+/** How long a dry run may wait for secret managers, all of them together. */
+const PROBE_MS = 2_000;
 
 export interface AdminPlane {
   readonly address: { readonly host: string; readonly port: number };
@@ -71,6 +75,10 @@ export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminP
     stream: settings.stream,
     routerMode: settings.router.mode,
     isVariableSet: (name) => environment[name] !== undefined,
+    askSecrets: openSecretProbe({
+      ...{ environment, clock, allowEnv: settings.secrets.allowEnv, denied: settings.secrets.denyAddresses },
+      withinMs: PROBE_MS,
+    }),
     historyEntries: settings.history.entries,
     revocations: { maxTokens: settings.tokens.maxRevocations, keepMs: settings.tokens.keepRevokedMs },
     ...(tls ? { tls } : {}),
