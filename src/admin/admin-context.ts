@@ -14,7 +14,7 @@ import type { Store } from "../store/store.ts";
 import type { History } from "./history/history.ts";
 import type { NodeList } from "./node-list.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
-import type { Members, StoredRecord } from "./read/stored-record.ts";
+import type { Members, StoredMembers } from "./read/stored-record.ts";
 import type { Arguments } from "./request-target.ts";
 import type { AdminRevocations } from "./revocations/admin-revocations.ts";
 import type { FieldCodec } from "./sealing/field-codec.ts";
@@ -58,7 +58,7 @@ export interface RecordChange {
   /** As keys have it. */
   readonly id: string;
   readonly key: string;
-  readonly previous: StoredRecord | undefined;
+  readonly previous: StoredMembers | undefined;
   readonly previousValue: Members | undefined;
   /** What will be stored; undefined when the record goes. */
   readonly candidate: Members | undefined;

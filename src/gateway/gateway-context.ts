@@ -10,7 +10,7 @@ import type { GatewaySettings } from "./gateway-settings.ts";
 import type { BodyMemory } from "./http/body-memory.ts";
 import type { AccessLog } from "./log/access-log.ts";
 import type { ErrorLog } from "./log/error-log.ts";
-import type { Refusals } from "./log/refusals.ts";
+import type { RecentRefusals } from "./log/refusals.ts";
 import type { TimerWheel } from "./timer-wheel.ts";
 import type { UpstreamClient } from "./upstream/upstream-client.ts";
 import type { WriteScheduler } from "./write-scheduler.ts";
@@ -42,7 +42,7 @@ export interface GatewayContext {
   /** undefined when it is off. */
   readonly accessLog: AccessLog | undefined;
   /** The last of them. */
-  readonly refusals: Refusals;
+  readonly refusals: RecentRefusals;
   readonly wheel: TimerWheel;
   /** Of the bodies of all lanes. */
   readonly bodies: BodyMemory;

@@ -5,9 +5,9 @@
 import type { Answer } from "../plugin/plugin-answer.ts";
 import { pageAnswer } from "./gateway-pages.ts";
 import type { Framing } from "./http/message.ts";
-import type { FailureKind } from "./upstream/upstream-call.ts";
+import type { CallFailure } from "./upstream/upstream-call.ts";
 
-export const FAILED: Readonly<Record<FailureKind, Answer>> = Object.freeze({
+export const FAILED: Readonly<Record<CallFailure, Answer>> = Object.freeze({
   connect: pageAnswer("upstream_connect_failed"),
   connect_timeout: pageAnswer("upstream_connect_timeout"),
   send_timeout: pageAnswer("upstream_send_timeout"),

@@ -14,7 +14,7 @@ import { type Address, formatAddress } from "../settings/setting-kinds.ts";
 import type { Settings } from "../settings/settings.ts";
 import type { Role } from "../settings/settings-check.ts";
 import { openControl } from "../status/control-server.ts";
-import type { Listener } from "../status/listener.ts";
+import type { StatusListener } from "../status/listener.ts";
 import type { ListenerFacts, NodeFacts } from "../status/status-facts.ts";
 import { collectNodeMetrics, collectProcessMetrics } from "../status/status-metrics.ts";
 import { openStatus } from "../status/status-server.ts";
@@ -193,7 +193,7 @@ function openStatusListener(
   facts: NodeFacts,
   metrics: Metrics,
   serving: () => Serving | undefined,
-): Promise<Listener> {
+): Promise<StatusListener> {
   return openStatus({
     listen,
     hosts: [...status.hosts, listen.host, ...(status.advertise ? [status.advertise.host] : [])],

@@ -3,7 +3,7 @@
  * The only place where the number of processes is decided.
  */
 import { availableParallelism } from "node:os";
-import type { RefusalQuery, Refused } from "../gateway/log/refusals.ts";
+import type { RecentRefusal, RefusalQuery } from "../gateway/log/refusals.ts";
 import type { Address } from "../settings/setting-kinds.ts";
 import type { HealthReport } from "../status/control-server.ts";
 import type { ConfigFacts, WorkerFacts } from "../status/status-facts.ts";
@@ -24,7 +24,7 @@ export interface Serving {
   waitApplied(revision: bigint, waitMs: number): Promise<boolean>;
   health(): Promise<readonly HealthReport[]>;
   /** The calls refused last, newest first; of several workers all. */
-  refusals(query: RefusalQuery): Promise<readonly Refused[]>;
+  refusals(query: RefusalQuery): Promise<readonly RecentRefusal[]>;
   /** The records held, by store key. */
   entries(): Iterable<[string, TableRecord]>;
   modifyIndexes(): ModifyIndexes;

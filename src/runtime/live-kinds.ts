@@ -9,7 +9,7 @@ import { isRemnant, remnantOf, type Ssls } from "./certificates.ts";
 import type { ClientCertificates } from "./client-certificates.ts";
 import type { Consumers } from "./consumers/consumers.ts";
 import type { IssuerSink } from "./issuer-sink.ts";
-import type { Node } from "./plugins/plugin-environment.ts";
+import type { PluginEnvironment } from "./plugins/plugin-environment.ts";
 import type { PluginRegistry } from "./plugins/plugin-registry.ts";
 import type { SecretUsers } from "./plugins/secret-source.ts";
 import { matchPart, withoutId } from "./record-checks.ts";
@@ -25,7 +25,7 @@ export interface KindParts {
   readonly ssls: Ssls;
   readonly certificates: ClientCertificates;
   readonly secrets: SecretUsers;
-  readonly node: Node;
+  readonly node: PluginEnvironment;
   readonly slots: UpstreamSlotHost;
   readonly registry: PluginRegistry;
   readonly issuers: IssuerSink | undefined;

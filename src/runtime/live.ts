@@ -16,7 +16,7 @@ import { openClientCertificates } from "./client-certificates.ts";
 import { Consumers } from "./consumers/consumers.ts";
 import type { IssuerSink } from "./issuer-sink.ts";
 import { openKinds } from "./live-kinds.ts";
-import { type NodeParts, openNode } from "./plugins/plugin-environment.ts";
+import { type EnvironmentParts, openPluginEnvironment } from "./plugins/plugin-environment.ts";
 import type { PluginRegistry } from "./plugins/plugin-registry.ts";
 import type { PluginHost } from "./plugins/plugin-unit.ts";
 import { type SecretSource, SecretUsers } from "./plugins/secret-source.ts";
@@ -41,7 +41,7 @@ import {
 } from "./upstream/upstream-slot.ts";
 import type { Upstreams } from "./upstream/upstreams.ts";
 
-export interface LiveOptions extends NodeParts {
+export interface LiveOptions extends EnvironmentParts {
   /** Without a trailing slash; default `/apisix`. */
   readonly prefix?: string;
   /** Default `radixtree_host_uri`. */
@@ -130,7 +130,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
   const upstreamById = (id: string): UpstreamChoice => upstreams.get(id)?.choose() ?? MISSING_UPSTREAM;
   const { keepRevokedMs: keepMs = 600_000 } = options;
   const revocations = openRevocations({ prefix, clock, metrics: options.metrics, keepMs });
-  const node = openNode({ ...options, tokens: options.issuers }, registry, revocations, () => consumers);
+  const node = openPluginEnvironment({ ...options, tokens: options.issuers }, registry, revocations, () => consumers);
   const host: PluginHost = {
     registry,
     env: node.env,

@@ -8,7 +8,7 @@ import { constants, createGzip } from "node:zlib";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Address } from "../settings/setting-kinds.ts";
 import type { HealthReport } from "./control-server.ts";
-import { createServer, type Listener, listen } from "./listener.ts";
+import { createServer, listen, type StatusListener } from "./listener.ts";
 import { type CopyFacts, type NodeFacts, notReady, type RecordProblem } from "./status-facts.ts";
 import { CONTENT_SECURITY_POLICY, statusPage } from "./status-page.ts";
 
@@ -35,7 +35,7 @@ const WAIT_MAX_MS = 60_000;
 /** Beyond this many, a long poll is answered at once. */
 const WAITING_MAX = 256;
 
-export async function openStatus(options: StatusOptions): Promise<Listener> {
+export async function openStatus(options: StatusOptions): Promise<StatusListener> {
   const { facts } = options;
   const server = createServer({ error_msg: "not found" }, options.hosts ?? [], "status.hosts");
   let waiting = 0;

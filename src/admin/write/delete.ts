@@ -11,7 +11,7 @@ import type { AdminRequest, ReadSide, RecordChange, WriteSide } from "../admin-c
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
 import { showPlan } from "../preview/dry-run.ts";
 import { type Members, readStored, toStored } from "../read/stored-record.ts";
-import { recordId, type Target } from "../resource-path.ts";
+import { type ResourceTarget, recordId } from "../resource-path.ts";
 import { referenceGuardKey } from "../store-paths.ts";
 import { type Commit, commit } from "./commit.ts";
 import { preconditionRefusal } from "./write-options.ts";
@@ -20,7 +20,11 @@ import { Plan } from "./write-plan.ts";
 const ATTEMPTS = 50;
 const RETRY_MS = 20;
 
-export async function deleteRecord(admin: WriteSide, request: AdminRequest, target: Target): Promise<AdminAnswer> {
+export async function deleteRecord(
+  admin: WriteSide,
+  request: AdminRequest,
+  target: ResourceTarget,
+): Promise<AdminAnswer> {
   const { kind, localId } = target;
   if (localId === undefined) return refuse(400, `missing ${kind.message} id`);
   const id = recordId(target, localId);
@@ -38,7 +42,7 @@ export async function deleteRecord(admin: WriteSide, request: AdminRequest, targ
 async function deleteOnce(
   admin: WriteSide,
   request: AdminRequest,
-  target: Target,
+  target: ResourceTarget,
   id: string,
   key: string,
 ): Promise<AdminAnswer | "conflict"> {
@@ -86,7 +90,7 @@ async function commitDeletion(
   }
 }
 
-function ownedBy(target: Target, value: Members | undefined): Members | undefined {
+function ownedBy(target: ResourceTarget, value: Members | undefined): Members | undefined {
   return target.kind.pluginSide === "consumer" ? value : undefined;
 }
 

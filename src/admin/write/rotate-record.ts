@@ -8,14 +8,14 @@ import { keyOf } from "../../model/keys.ts";
 import type { AdminRequest, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
 import { type Members, own, ownMembers, readStored } from "../read/stored-record.ts";
-import { recordId, type Target } from "../resource-path.ts";
+import { type ResourceTarget, recordId } from "../resource-path.ts";
 import { putRecord } from "./write.ts";
 
 const OVERLAP_SECONDS = 86_400;
 const OVERLAP_MAX_SECONDS = 400 * 86_400;
 const ATTEMPTS = 10;
 
-export async function rotate(admin: WriteSide, request: AdminRequest, target: Target): Promise<AdminAnswer> {
+export async function rotate(admin: WriteSide, request: AdminRequest, target: ResourceTarget): Promise<AdminAnswer> {
   const overlapSeconds = overlapOf(request.args.get("overlap"));
   if (overlapSeconds === undefined) {
     return refuse(400, `invalid argument overlap: should be whole seconds from 0 to ${OVERLAP_MAX_SECONDS}`);
@@ -34,7 +34,7 @@ export async function rotate(admin: WriteSide, request: AdminRequest, target: Ta
 async function rotateOnce(
   admin: WriteSide,
   request: AdminRequest,
-  target: Target,
+  target: ResourceTarget,
   given: Members,
   rotation: { readonly nowSeconds: number; readonly overlapSeconds: number },
 ): Promise<AdminAnswer> {

@@ -25,9 +25,13 @@ export interface Candidate extends RecordChange {
 }
 
 /** Why the record is not stored, in words or as a whole answer. */
-export type Refused = string | AdminAnswer;
+export type StepRefusal = string | AdminAnswer;
 
-type Step = (side: WriteSide, record: Candidate, plan: Plan) => Refused | undefined | Promise<Refused | undefined>;
+type Step = (
+  side: WriteSide,
+  record: Candidate,
+  plan: Plan,
+) => StepRefusal | undefined | Promise<StepRefusal | undefined>;
 
 /** What comes first, before anything is planned: the record's schema and what belongs to it. @param id as keys have it */
 export function shapeRefused(side: WriteSide, kind: Kind, id: string, value: Members): string | undefined {
@@ -59,7 +63,7 @@ const STEPS: readonly Step[] = [
 ];
 
 /** @returns what the first step that does not hold says */
-export async function planSteps(side: WriteSide, record: Candidate, plan: Plan): Promise<Refused | undefined> {
+export async function planSteps(side: WriteSide, record: Candidate, plan: Plan): Promise<StepRefusal | undefined> {
   for (const step of STEPS) {
     const refused = await step(side, record, plan);
     if (refused !== undefined) return refused;
@@ -67,7 +71,7 @@ export async function planSteps(side: WriteSide, record: Candidate, plan: Plan):
   return undefined;
 }
 
-export function toAnswer(side: WriteSide, { kind, id, candidate }: Candidate, refused: Refused): AdminAnswer {
+export function toAnswer(side: WriteSide, { kind, id, candidate }: Candidate, refused: StepRefusal): AdminAnswer {
   return typeof refused === "string" ? refuseWrite(side, kind, id, candidate, refused) : refused;
 }
 
@@ -75,7 +79,7 @@ async function planConsumer(
   side: WriteSide,
   { kind, id, previous }: Candidate,
   plan: Plan,
-): Promise<Refused | undefined> {
+): Promise<StepRefusal | undefined> {
   if (kind.name !== "credential") return undefined;
   const consumer = id.slice(0, id.indexOf("/"));
   const key = keyOf(side.prefix, "consumer", consumer);

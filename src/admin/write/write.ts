@@ -10,14 +10,14 @@ import type { WriteMethod } from "../../model/kinds.ts";
 import { mergePatch, patchAt } from "../../model/patch.ts";
 import type { AdminRequest, RuleSide, StoreSide, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
-import { type Members, own, readStored, type StoredRecord } from "../read/stored-record.ts";
-import { recordId, type Target } from "../resource-path.ts";
+import { type Members, own, readStored, type StoredMembers } from "../read/stored-record.ts";
+import { type ResourceTarget, recordId } from "../resource-path.ts";
 import { generatorKey } from "../store-paths.ts";
 import { forbiddenTime, prepareConsumer } from "./candidate-check.ts";
 import { refuseWrite } from "./error-hint.ts";
 import { maskError } from "./mask-guard.ts";
 import { mayComeBack, putBack } from "./put-back.ts";
-import { generatedId, type Identity, identityOfPut, postNamesId } from "./record-identity.ts";
+import { generatedId, identityOfPut, postNamesId, type RecordIdentity } from "./record-identity.ts";
 import { commitWrite } from "./write-commit.ts";
 import { preconditionRefusal } from "./write-options.ts";
 import { Plan } from "./write-plan.ts";
@@ -32,7 +32,7 @@ const RETRY_MS = 20;
 export async function putRecord(
   admin: WriteSide,
   request: AdminRequest,
-  target: Target,
+  target: ResourceTarget,
   body: Body,
 ): Promise<AdminAnswer> {
   const given = objectOf(body);
@@ -45,7 +45,7 @@ export async function putRecord(
 export async function postRecord(
   admin: WriteSide,
   request: AdminRequest,
-  target: Target,
+  target: ResourceTarget,
   body: Body,
 ): Promise<AdminAnswer> {
   const given = objectOf(body);
@@ -72,7 +72,7 @@ function objectOf(body: Body): { readonly value: Members } | AdminAnswer {
   return refuse(400, `invalid configuration: wrong type: expected object, got ${luaType(value)}`);
 }
 
-function earlyError(admin: WriteSide, target: Target, id: string, body: Members): AdminAnswer | undefined {
+function earlyError(admin: WriteSide, target: ResourceTarget, id: string, body: Members): AdminAnswer | undefined {
   const error = forbiddenTime(body) ?? shapeRefused(admin, target.kind, id, body);
   if (error !== undefined) return refuseWrite(admin, target.kind, id, body, error);
   if (target.kind.id !== "username" || target.localId === undefined || target.localId === id) return undefined;
@@ -82,9 +82,9 @@ function earlyError(admin: WriteSide, target: Target, id: string, body: Members)
 async function writeWhole(
   admin: WriteSide,
   request: AdminRequest,
-  target: Target,
+  target: ResourceTarget,
   method: WriteMethod,
-  identity: Identity,
+  identity: RecordIdentity,
   body: Members,
 ): Promise<AdminAnswer> {
   const { kind } = target;
@@ -129,7 +129,7 @@ async function writeWhole(
 export async function patchRecord(
   admin: WriteSide,
   request: AdminRequest,
-  target: Target,
+  target: ResourceTarget,
   body: Body,
 ): Promise<AdminAnswer> {
   const { kind, subPath } = target;
@@ -198,13 +198,18 @@ function applyPatch(
   return result.ok ? stamp(result.value as Members, undefined) : { error: result.error };
 }
 
-function withTimes(admin: StoreSide, target: Target, value: Members, previous: Members | undefined): Members {
+function withTimes(admin: StoreSide, target: ResourceTarget, value: Members, previous: Members | undefined): Members {
   if (!target.kind.timed) return value;
   const now = Math.floor(admin.clock.nowMs() / 1000);
   return { ...value, create_time: own(previous, "create_time") ?? now, update_time: now };
 }
 
-function openValue(admin: RuleSide, target: Target, id: string, stored: StoredRecord | undefined): Members | undefined {
+function openValue(
+  admin: RuleSide,
+  target: ResourceTarget,
+  id: string,
+  stored: StoredMembers | undefined,
+): Members | undefined {
   return stored?.value && admin.codec.open(target.kind, id, stored.value);
 }
 

@@ -8,7 +8,7 @@ import type { Timeouts } from "../../runtime/upstream/upstream-unit.ts";
 import type { Lifetime } from "../http/message.ts";
 import { Timed, type TimerWheel } from "../timer-wheel.ts";
 import type { Deferred, WriteScheduler } from "../write-scheduler.ts";
-import type { FailureKind, UpstreamCall, UpstreamLink } from "./upstream-call.ts";
+import type { CallFailure, UpstreamCall, UpstreamLink } from "./upstream-call.ts";
 import { CLEAN, MORE, type ResponseLimits, ResponseReader } from "./upstream-response.ts";
 import { isNameRefusal } from "./upstream-socket.ts";
 
@@ -273,7 +273,7 @@ export class UpstreamConnection extends Timed implements UpstreamLink, Deferred 
     else this.#fail("reset", this.#writeError ?? message);
   }
 
-  #fail(kind: FailureKind, message: string, nameRefused = false): void {
+  #fail(kind: CallFailure, message: string, nameRefused = false): void {
     if (this.#state === CLOSED) return;
     const call = this.#call;
     this.#call = undefined;

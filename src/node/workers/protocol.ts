@@ -4,7 +4,7 @@
  */
 import { type Static, type TSchema, type TUnsafe, Type } from "typebox";
 import { type Call, reader, type Tell } from "../../base/channel.ts";
-import { REFUSALS_MAX, type RefusalQuery, type Refused } from "../../gateway/log/refusals.ts";
+import { REFUSALS_MAX, type RecentRefusal, type RefusalQuery } from "../../gateway/log/refusals.ts";
 import type { HealthReport } from "../../status/control-server.ts";
 
 function tell<S extends TSchema>(name: string, body: S): Tell<Static<S>> {
@@ -135,7 +135,7 @@ export const HEALTH = call("health", Nothing, Health);
 
 const Asked = Type.Optional(Type.String({ maxLength: 256 }));
 const Query = Type.Unsafe<RefusalQuery>(Type.Object({ request_id: Asked, consumer: Asked, reason: Asked }));
-const RefusedCalls = Type.Unsafe<readonly Refused[]>({
+const RefusedCalls = Type.Unsafe<readonly RecentRefusal[]>({
   type: "array",
   maxItems: REFUSALS_MAX,
   items: Type.Object({ time: Type.Number(), client: Type.String(), status: Type.Integer(), reason: Type.String() }),

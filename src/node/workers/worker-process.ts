@@ -9,7 +9,7 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import { GatewayError, messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { SeriesPage } from "../../base/metric-pages.ts";
-import type { RefusalQuery, Refused } from "../../gateway/log/refusals.ts";
+import type { RecentRefusal, RefusalQuery } from "../../gateway/log/refusals.ts";
 import type { Address } from "../../settings/setting-kinds.ts";
 import type { HealthReport } from "../../status/control-server.ts";
 import type { ConfigFacts, WorkerFacts } from "../../status/status-facts.ts";
@@ -183,7 +183,7 @@ export class WorkerProcess {
     return this.channel.call(HEALTH, null, ANSWER_MS);
   }
 
-  refusals(query: RefusalQuery): Promise<readonly Refused[]> {
+  refusals(query: RefusalQuery): Promise<readonly RecentRefusal[]> {
     return this.channel.call(REFUSALS, query, ANSWER_MS);
   }
 

@@ -12,7 +12,7 @@ import { compileUriPattern, literalOf, type UriPattern } from "./uri-pattern.ts"
 export type RouterMode = "radixtree_host_uri" | "radixtree_uri" | "radixtree_uri_with_parameter";
 
 /** What a route asks of a request. */
-export interface Rule<M> {
+export interface RouteConditions<M> {
   readonly id: string;
   /** Create revision of the record: the earlier created wins a tie, then the smaller id. */
   readonly order: number;
@@ -34,9 +34,9 @@ export interface Router<M> {
   readonly size: number;
   /** Whether some route's `vars` read the body: then `loadBodyVariables` must run before `match`. */
   readonly needsBody: boolean;
-  add(rule: Rule<M>): void;
+  add(rule: RouteConditions<M>): void;
   /** @param rule the object that was added */
-  remove(rule: Rule<M>): void;
+  remove(rule: RouteConditions<M>): void;
   /**
    * Sets `view.uriParams` when the pattern that matched captures parameters.
    * @param path what patterns are compared with; other than `view.path` only under match_uri_encoded_slash
@@ -61,7 +61,7 @@ class HostRouter<M> implements Router<M> {
     return this.#withBody > 0;
   }
 
-  add(rule: Rule<M>): void {
+  add(rule: RouteConditions<M>): void {
     this.size++;
     if (rule.needsBody) this.#withBody++;
     const patterns = patternsOf(rule, false);
@@ -76,7 +76,7 @@ class HostRouter<M> implements Router<M> {
     }
   }
 
-  remove(rule: Rule<M>): void {
+  remove(rule: RouteConditions<M>): void {
     this.size--;
     if (rule.needsBody) this.#withBody--;
     if (rule.hosts.length === 0) this.#hostless.remove(rule);
@@ -112,7 +112,7 @@ class UriRouter<M> implements Router<M> {
     return this.#withBody > 0;
   }
 
-  add(rule: Rule<M>): void {
+  add(rule: RouteConditions<M>): void {
     this.size++;
     if (rule.needsBody) this.#withBody++;
     const hosts = normaliseHosts(rule.hosts);
@@ -121,7 +121,7 @@ class UriRouter<M> implements Router<M> {
     else this.#table.add(rule, patterns, compileHostFilter(hosts), hosts);
   }
 
-  remove(rule: Rule<M>): void {
+  remove(rule: RouteConditions<M>): void {
     this.size--;
     if (rule.needsBody) this.#withBody--;
     this.#table.remove(rule);
@@ -132,13 +132,13 @@ class UriRouter<M> implements Router<M> {
   }
 }
 
-function patternsOf<M>(rule: Rule<M>, withParameters: boolean): UriPattern[] {
+function patternsOf<M>(rule: RouteConditions<M>, withParameters: boolean): UriPattern[] {
   return [...new Set(rule.uris)].map((uri) => compileUriPattern(uri, withParameters));
 }
 
 /** One path pattern of one route. */
 interface Candidate<M> {
-  readonly rule: Rule<M>;
+  readonly rule: RouteConditions<M>;
   readonly pattern: UriPattern;
   readonly hosts: HostFilter | undefined;
   /** One per host pattern, in the order of the filter. */
@@ -159,7 +159,12 @@ class PathTable<M> {
     return this.#exact.size === 0 && this.#prefixes.isEmpty;
   }
 
-  add(rule: Rule<M>, patterns: readonly UriPattern[], filter: HostFilter | undefined, hosts: readonly string[]): void {
+  add(
+    rule: RouteConditions<M>,
+    patterns: readonly UriPattern[],
+    filter: HostFilter | undefined,
+    hosts: readonly string[],
+  ): void {
     for (const pattern of patterns) {
       const matches = hosts.map((host) => rule.bind(pattern.source, host));
       const candidate: Candidate<M> = { rule, pattern, hosts: filter, matches };
@@ -170,7 +175,7 @@ class PathTable<M> {
     }
   }
 
-  remove(rule: Rule<M>): void {
+  remove(rule: RouteConditions<M>): void {
     for (const uri of new Set(rule.uris)) {
       const { literal, exact } = literalOf(uri, this.withParameters);
       const index = exact ? this.#exact : this.#prefixes;
@@ -196,7 +201,7 @@ class PathTable<M> {
 }
 
 /** Where a candidate stands, or belongs, in its ordered list. */
-function positionOf<M>(list: readonly Candidate<M>[], rule: Rule<M>, uri: string): number {
+function positionOf<M>(list: readonly Candidate<M>[], rule: RouteConditions<M>, uri: string): number {
   let low = 0;
   let high = list.length;
   while (low < high) {
@@ -209,7 +214,7 @@ function positionOf<M>(list: readonly Candidate<M>[], rule: Rule<M>, uri: string
 }
 
 /** Higher priority, then longer pattern, then created earlier, then smaller id. */
-function isBefore<M>(left: Rule<M>, leftUri: string, right: Rule<M>, rightUri: string): boolean {
+function isBefore<M>(left: RouteConditions<M>, leftUri: string, right: RouteConditions<M>, rightUri: string): boolean {
   if (left.priority !== right.priority) return left.priority > right.priority;
   if (leftUri.length !== rightUri.length) return leftUri.length > rightUri.length;
   if (left.order !== right.order) return left.order < right.order;
