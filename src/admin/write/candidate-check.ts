@@ -5,8 +5,9 @@
 import { isSealed } from "../../base/keyring.ts";
 import { isReference } from "../../base/reference.ts";
 import { KINDS, type Kind, type KindName, secretSchema, strictValidator } from "../../model/kinds.ts";
+import { inlineUpstreamsOf } from "../../model/references.ts";
 import { luaScript, routeAfterPlugins, routeBeforeSchema } from "../../model/route-check.ts";
-import { checkSsl, type DecryptKey, privateKeyError } from "../../model/ssl-check.ts";
+import { checkSsl, type DecryptKey, pairError, privateKeyError } from "../../model/ssl-check.ts";
 import { checkUpstream } from "../../model/upstream-check.ts";
 import type { PluginCatalog } from "../plugin-catalog.ts";
 import { type Members, own, ownMembers } from "../read/stored-record.ts";
@@ -44,7 +45,7 @@ export function shapeError(env: CheckEnv, kind: Kind, id: string, value: Members
 export function contentError(env: CheckEnv, kind: Kind, value: Members): string | undefined {
   const error = pluginsError(env.catalog, kind, own(value, "plugins"));
   if (error !== undefined) return error;
-  return ownContentError(kind, value) ?? verdictError(env.catalog, kind, value);
+  return ownContentError(kind, value) ?? splitPairError(value) ?? verdictError(env.catalog, kind, value);
 }
 
 function ownContentError(kind: Kind, value: Members): string | undefined {
@@ -56,6 +57,17 @@ function ownContentError(kind: Kind, value: Members): string | undefined {
     default:
       return undefined;
   }
+}
+
+/** Certificates of the upstreams inside of `traffic-split` are read now, as those of all others; sealed keys were when given. */
+function splitPairError(value: Members): string | undefined {
+  for (const upstream of inlineUpstreamsOf(value)) {
+    const { client_cert: cert, client_key: key } = ownMembers(upstream as Members, "tls");
+    if (typeof cert !== "string" || (typeof key === "string" && isSealed(key))) continue;
+    const error = pairError(cert, typeof key === "string" ? key : undefined, (text) => text);
+    if (error !== undefined) return `invalid configuration: client_cert of an upstream of traffic-split: ${error}`;
+  }
+  return undefined;
 }
 
 /** What nodes would refuse is not stored. */
