@@ -41,7 +41,7 @@ export async function openOidcIssuer(): Promise<OidcIssuer> {
     async start(keys, algorithm = "ES256") {
       await stop();
       const options = JSON.stringify({ port, jwks: { keys }, algorithm });
-      const started = run(process.execPath, [join(ROOT, "test/support/oidc-issuer.mjs"), options]);
+      const started = run(process.execPath, [join(ROOT, "docs/examples/issuer.mjs"), options]);
       running = started;
       await until("the issuer answers", async () => (await fetch(`${url}/jwks`)).ok);
     },
@@ -58,5 +58,5 @@ export async function openOidcIssuer(): Promise<OidcIssuer> {
   };
 }
 
-/** As test/support/oidc-issuer.mjs has it. */
+/** As docs/examples/issuer.mjs has it. */
 const CLIENT_SECRET = "a-secret-of-the-orders-service-0123456789";

@@ -1,10 +1,18 @@
 /**
- * A real issuer of access tokens as a process of its own: oidc-provider with `client_credentials` for one client and
- * JWT access tokens for any resource. Started with one argument of JSON: {port, jwks, algorithm}; says "ready".
+ * A small real issuer of access tokens: oidc-provider with `client_credentials` for one client, orders-service, and JWT
+ * access tokens for any resource. `node docs/examples/issuer.mjs` makes a new key at each start; one argument of JSON,
+ * {port, jwks, algorithm}, says it otherwise. For trying and tests: nothing is kept.
  */
+import { generateKeyPairSync, randomBytes } from "node:crypto";
 import Provider from "oidc-provider";
 
-const { port, jwks, algorithm } = JSON.parse(process.argv[2]);
+const given = JSON.parse(process.argv[2] ?? "{}");
+const { port = 4000, algorithm = "ES256", jwks = { keys: [newKey()] } } = given;
+
+function newKey() {
+  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  return { ...privateKey.export({ format: "jwk" }), kid: randomBytes(6).toString("hex"), use: "sig", alg: "ES256" };
+}
 
 const provider = new Provider(`http://127.0.0.1:${port}`, {
   jwks,
@@ -35,7 +43,9 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
   },
 });
 
-const server = provider.listen(port, "127.0.0.1", () => console.log("ready"));
+const server = provider.listen(port, "127.0.0.1", () => {
+  process.stdout.write(`issuer http://127.0.0.1:${port}\n`);
+});
 process.once("SIGTERM", () => {
   server.close();
   server.closeAllConnections();
