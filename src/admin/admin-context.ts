@@ -7,6 +7,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Asking, Barrier } from "../cluster/barrier.ts";
+import type { NodeKeyring } from "../cluster/node-key.ts";
 import type { Kind, WriteMethod } from "../model/kinds.ts";
 import type { RouterMode } from "../runtime/routes/router.ts";
 import type { AskSecrets } from "../secret/secret-probe.ts";
@@ -110,5 +111,7 @@ export interface AdminContext extends WriteSide {
   /** Undefined where no gateway node is followed; then nobody can wait for them. */
   readonly barrier: Barrier | undefined;
   readonly nodes: NodeList;
+  /** What admins show to nodes. */
+  readonly nodeKey: NodeKeyring;
   readonly revocations: AdminRevocations;
 }

@@ -3,6 +3,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { Barrier } from "../cluster/barrier.ts";
+import { NodeKeyring } from "../cluster/node-key.ts";
 import type { RouterMode } from "../runtime/routes/router.ts";
 import type { AskSecrets } from "../secret/secret-probe.ts";
 import type { Store } from "../store/store.ts";
@@ -49,6 +50,8 @@ export interface AdminOptions extends ListenerOptions {
   readonly historyEntries?: number;
   /** Default: 1,000,000 tokens, 10 minutes. */
   readonly revocations?: Partial<RevocationLimits>;
+  /** What admins show to nodes; default: one that is stored as it is. */
+  readonly nodeKey?: NodeKeyring;
   /** What `?wait=all` waits by; started and stopped by its owner. Default: nobody can wait. */
   readonly barrier?: Barrier;
 }
@@ -116,6 +119,7 @@ function buildEngine(options: AdminOptions): AdminContext {
     queue: openKeyQueue(),
     barrier: options.barrier,
     nodes: openNodeList(store, prefix, clock, options.barrier),
+    nodeKey: options.nodeKey ?? new NodeKeyring({ store, prefix, keyring: undefined, clock }),
     history: openHistory(options.historyEntries ?? HISTORY_ENTRIES),
     revocations: openAdminRevocations(options.revocations),
   };

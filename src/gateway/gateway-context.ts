@@ -5,6 +5,7 @@ import type { Clock } from "../base/clock.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import type { RouteMatch } from "../runtime/routes/route-entry.ts";
 import type { Pipeline, RouteUnit } from "../runtime/routes/route-unit.ts";
+import type { Tried } from "../runtime/routes/router.ts";
 import type { GatewayMetrics } from "./gateway-metrics.ts";
 import type { GatewaySettings } from "./gateway-settings.ts";
 import type { BodyMemory } from "./http/body-memory.ts";
@@ -23,6 +24,10 @@ export interface Routing {
   match(view: RequestView, matchPath?: string): RouteMatch | undefined;
   /** All global rules as one. @param route the unit that matched, if one did */
   globalPipeline(route: RouteUnit | undefined): Pipeline;
+  /** What `match` looks at, in its order, and why each is not it; for explanations. */
+  tried?(view: RequestView, matchPath?: string): IterableIterator<Tried>;
+  /** A route by its id; for explanations. */
+  route?(id: string): RouteUnit | undefined;
 }
 
 /** Kept by whoever watches the store. */

@@ -4,7 +4,9 @@
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
+import type { ExplainQuery } from "../model/explain-query.ts";
 import type { HostGuard } from "./client-connection.ts";
+import { explain } from "./explain/explain-request.ts";
 import { openFastLane } from "./fast/fast-lane.ts";
 import type { Freshness, Routing } from "./gateway-context.ts";
 import { GatewayListener, type HandOff, KnownConnections, type ListenAddress, listenAll } from "./gateway-listener.ts";
@@ -56,6 +58,8 @@ export interface GatewayServer {
   readonly metrics: GatewayMetrics;
   /** The calls refused last. */
   readonly refusals: RecentRefusals;
+  /** What it would do with a request; text: what is wrong with the question. */
+  explain(query: ExplainQuery): Promise<Readonly<Record<string, unknown>> | string>;
   /** From now on every response asks its client to connect anew; new connections are still served. */
   beginDrain(): void;
   /**
@@ -133,6 +137,7 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
     tlsAddress,
     metrics,
     refusals,
+    explain: (query) => explain(context, query, options.plainGuard),
     beginDrain,
     close: async (drainMs, quietMs = Math.min(QUIET_MS, drainMs / 4)) => {
       beginDrain();

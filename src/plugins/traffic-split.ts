@@ -38,6 +38,7 @@ export const trafficSplit = definePlugin({
   name: "traffic-split",
   version: 0.1,
   priority: 966,
+  explain: { not: "it takes turns between upstreams" },
   schema,
   check(conf) {
     for (const { match } of conf.rules ?? [])

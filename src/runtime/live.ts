@@ -28,7 +28,7 @@ import { CompiledRoute } from "./routes/compiled-route.ts";
 import { openGlobalRules } from "./routes/global-rules.ts";
 import type { RouteMatch } from "./routes/route-entry.ts";
 import type { Pipeline, RouteUnit, UpstreamChoice } from "./routes/route-unit.ts";
-import type { RouterMode } from "./routes/router.ts";
+import type { RouterMode, Tried } from "./routes/router.ts";
 import { openRoutes } from "./routes/routes.ts";
 import { TakenRecords } from "./taken-records.ts";
 import type { CertificatePair } from "./upstream/upstream-settings.ts";
@@ -86,6 +86,8 @@ export interface LiveConfiguration {
    * @param path other than `view.path` only under match_uri_encoded_slash
    */
   match(view: RequestView, path?: string): RouteMatch | undefined;
+  /** What `match` looks at, in its order, and why each is not it; for explanations. */
+  tried(view: RequestView, path?: string): IterableIterator<Tried>;
   /** All global rules as one. @param route the unit that matched, if one did */
   globalPipeline(route: RouteUnit | undefined): Pipeline;
   route(id: string): RouteUnit | undefined;
@@ -288,6 +290,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
       return refused.length === 0 ? undefined : refused;
     },
     match: (view, path) => routes.match(view, path),
+    tried: (view, path) => routes.tried(view, path),
     // Units that live gives out are CompiledRoutes; others know nothing of global rules.
     globalPipeline: (route) => globalRules.pipeline(route instanceof CompiledRoute ? route : undefined),
     route: (id) => routes.unit(id),

@@ -314,6 +314,10 @@ describe("real answers are as described", () => {
     await call("GET", "/nodes");
     for (const view of ["config", "status", "metrics", "healthcheck", "problems"])
       await call("GET", `/nodes/n1/${view}`);
+    expect((await call("POST", "/explain", { route: "r1" })).status).toBe(502); // nobody listens there
+    expect((await call("POST", "/explain", { route: "" })).status).toBe(400);
+    expect((await call("GET", "/refusals")).body.silent).toEqual(["n1"]);
+    await call("GET", "/nodes/n1/refusals");
     await call("GET", "/store");
     await call("POST", "/store/epoch?dry_run=1");
     await call("POST", "/store/epoch");

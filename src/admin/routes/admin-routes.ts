@@ -6,6 +6,7 @@ import { describeApi } from "../openapi/openapi.ts";
 import { readOperation } from "../openapi/operation.ts";
 import { type AdminRoute, get, refuseOthers } from "./admin-route.ts";
 import { CLUSTER_ROUTES } from "./cluster-routes.ts";
+import { EXPLAIN_ROUTES } from "./explain-routes.ts";
 import { HISTORY_ROUTES } from "./history-routes.ts";
 import { NODE_ROUTES } from "./node-routes.ts";
 import { recordRoutes } from "./record-routes.ts";
@@ -26,6 +27,7 @@ export function adminRoutes(options: AdminRouteOptions): readonly AdminRoute[] {
   const all = [
     ...recordRoutes(options),
     ...schemaRoutes(options),
+    ...EXPLAIN_ROUTES,
     ...NODE_ROUTES,
     ...CLUSTER_ROUTES,
     ...HISTORY_ROUTES,

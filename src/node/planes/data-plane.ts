@@ -13,6 +13,7 @@ import { makeProbe } from "../../gateway/health-probe.ts";
 import { openAccessLog } from "../../gateway/log/access-log.ts";
 import { openPlainGuard } from "../../gateway/tls/plain-guard.ts";
 import { openTlsCertificates } from "../../gateway/tls/tls-certificates.ts";
+import type { ExplainQuery } from "../../model/explain-query.ts";
 import type { Counters } from "../../plugin/counters.ts";
 import type { PluginSettings } from "../../plugin/plugin.ts";
 import type { Siblings } from "../../plugin/siblings.ts";
@@ -88,6 +89,8 @@ export interface DataPlane {
   /** How the last-known-good file is doing. */
   copy(): LastKnownGoodFacts | undefined;
   modifyIndexes(): ModifyIndexes;
+  /** What it would do with a request, at which revision; text: what is wrong with the question. */
+  explain(query: ExplainQuery): Promise<Readonly<Record<string, unknown>> | string>;
   /** What is wrong with records, certificates included. */
   problems(): readonly Problem[];
   /** Stops accepting, finishes what runs within `drainMs`, writes the file, leaves the registry. */
@@ -193,6 +196,10 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     changedAtMs,
     copy,
     modifyIndexes,
+    async explain(query) {
+      const shown = await server.explain(query);
+      return typeof shown === "string" ? shown : { ...shown, revision: Number(live.revision) };
+    },
     problems: () => [
       ...live.problems(),
       ...(certificates?.problems() ?? []),

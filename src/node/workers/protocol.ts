@@ -5,6 +5,7 @@
 import { type Static, type TSchema, type TUnsafe, Type } from "typebox";
 import { type Call, reader, type Tell } from "../../base/channel.ts";
 import { REFUSALS_MAX, type RecentRefusal, type RefusalQuery } from "../../gateway/log/refusals.ts";
+import type { ExplainQuery } from "../../model/explain-query.ts";
 import type { HealthReport } from "../../status/control-server.ts";
 
 function tell<S extends TSchema>(name: string, body: S): Tell<Static<S>> {
@@ -142,6 +143,13 @@ const RefusedCalls = Type.Unsafe<readonly RecentRefusal[]>({
 });
 /** The calls that a worker refused last. */
 export const REFUSALS = call("refusals", Query, RefusedCalls);
+
+/** What the worker would do with a request; both sides check and bound what they read of it. */
+export const EXPLAIN = call(
+  "explain",
+  Type.Unsafe<ExplainQuery>(Type.Object({})),
+  Type.Union([Type.String(), Type.Unsafe<Readonly<Record<string, unknown>>>(Type.Object({}))]),
+);
 
 /** From now on answers ask clients to connect anew. */
 export const DRAIN = tell("drain", Nothing);

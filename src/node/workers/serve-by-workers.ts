@@ -35,6 +35,7 @@ import { SiblingRelay } from "./worker-siblings.ts";
 import { WorkersView } from "./workers-view.ts";
 
 const SETTLE_MS = 600_000;
+const NO_WORKER = "explain: no worker of this node serves at the moment: ask again";
 
 export async function serveByWorkers(options: ServingOptions, count: number): Promise<Serving> {
   const { settings, source, registry, folder, version, metrics, clock, log } = options;
@@ -156,6 +157,7 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
       waitApplied: async (revision, waitMs) => view.applied() >= revision || (await waiters.wait(revision, waitMs)),
       health: async () => mergeHealth(await Promise.allSettled(view.serving.map((worker) => worker.health()))),
       refusals: async (query) => newest(await Promise.allSettled(view.serving.map((worker) => worker.refusals(query)))),
+      explain: async (query) => (await view.serving[0]?.explain(query)) ?? NO_WORKER,
       entries: () => followed.table.entries(),
       modifyIndexes: () => followed.modifyIndexes(),
       metrics: merged.chunks,

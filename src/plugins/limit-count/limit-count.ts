@@ -55,6 +55,7 @@ export const limitCount = definePlugin({
   name: "limit-count",
   version: 0.5,
   priority: 1002,
+  explain: { not: "it counts requests" },
   schema,
   metadataSchema: limitCountMetadata,
   encryptFields: ["redis_password", "sentinel_password"],

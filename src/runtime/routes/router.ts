@@ -42,6 +42,17 @@ export interface Router<M> {
    * @param path what patterns are compared with; other than `view.path` only under match_uri_encoded_slash
    */
   match(view: RequestView, path?: string): M | undefined;
+  /** What `match` looks at for this request, in its order, and why each is not it; for explanations. */
+  tried(view: RequestView, path?: string): IterableIterator<Tried>;
+}
+
+/** One path pattern of one route whose path fits, or nearly. */
+export interface Tried {
+  readonly id: string;
+  readonly uri: string;
+  readonly hosts: readonly string[];
+  /** undefined: it matches. */
+  readonly why: string | undefined;
 }
 
 export function openRouter<M>(mode: RouterMode): Router<M> {
@@ -95,6 +106,20 @@ class HostRouter<M> implements Router<M> {
     }
     return this.#hostless.match(view, path);
   }
+
+  *tried(view: RequestView, path = view.path): IterableIterator<Tried> {
+    const found: PathTable<M>[] = [];
+    const count = this.#hosts.collect(view.host, found);
+    for (const table of found.slice(0, count)) yield* table.tried(view, path);
+    yield* this.#hostless.tried(view, path);
+    let others = OTHER_HOSTS_MAX;
+    for (const [host, table] of this.#hosts.entries()) {
+      if (found.includes(table)) continue;
+      if (--others < 0) return;
+      const why = `its host is ${host}, the request's is ${view.host || "missing"}`;
+      for (const one of table.tried(view, path)) yield { ...one, why };
+    }
+  }
 }
 
 class UriRouter<M> implements Router<M> {
@@ -129,6 +154,10 @@ class UriRouter<M> implements Router<M> {
 
   match(view: RequestView, path = view.path): M | undefined {
     return this.#table.match(view, path);
+  }
+
+  tried(view: RequestView, path = view.path): IterableIterator<Tried> {
+    return this.#table.tried(view, path);
   }
 }
 
@@ -198,7 +227,16 @@ class PathTable<M> {
     }
     return undefined;
   }
+
+  *tried(view: RequestView, path: string): IterableIterator<Tried> {
+    for (const candidate of this.#exact.get(path) ?? []) yield judged(candidate, view, path);
+    for (let node = this.#prefixes.longest(path); node; node = node.shorter())
+      for (const candidate of node.value as Candidate<M>[]) yield judged(candidate, view, path);
+  }
 }
+
+/** Hosts other than the request's, whose routes an explanation looks at. */
+const OTHER_HOSTS_MAX = 1_000;
 
 /** Where a candidate stands, or belongs, in its ordered list. */
 function positionOf<M>(list: readonly Candidate<M>[], rule: RouteConditions<M>, uri: string): number {
@@ -250,4 +288,25 @@ function tryCandidate<M>(candidate: Candidate<M>, view: RequestView, path: strin
     return undefined;
   }
   return candidate.matches[host];
+}
+
+function judged<M>(candidate: Candidate<M>, view: RequestView, path: string): Tried {
+  const { rule, pattern } = candidate;
+  const { uriParams } = view;
+  const matches = tryCandidate(candidate, view, path) !== undefined;
+  view.uriParams = uriParams;
+  const why = matches ? undefined : whyNot(candidate, view, path);
+  return { id: rule.id, uri: pattern.source, hosts: rule.hosts, why };
+}
+
+/** In the order of `tryCandidate`. */
+function whyNot<M>({ rule, hosts, pattern }: Candidate<M>, view: RequestView, path: string): string {
+  if (rule.methods !== undefined && !rule.methods.has(view.method))
+    return `its methods are ${[...rule.methods].join(", ")}, the request's is ${view.method}`;
+  if (rule.remoteAddrs !== undefined && !rule.remoteAddrs(view.clientAddress))
+    return `its remote_addrs have no ${view.clientAddress}`;
+  if (hosts !== undefined && hosts(view.host, view.head.hostHeader) < 0)
+    return `its hosts are ${rule.hosts.slice(0, 8).join(", ")}, the request's is ${view.host || "missing"}`;
+  if (pattern.tail !== undefined && pattern.tail(path) === undefined) return `its path is ${pattern.source}`;
+  return "its vars or filter do not hold";
 }

@@ -21,7 +21,7 @@ import { CompiledRoute, type UpstreamSource } from "./compiled-route.ts";
 import { LiveRoute, type RouteContent, type RouteMatch, type RoutePattern } from "./route-entry.ts";
 import { type MethodSets, type RouteRecord, readRoute, readService, type ServiceRecord } from "./route-record.ts";
 import type { RouteUnit, UpstreamChoice } from "./route-unit.ts";
-import { openRouter, type RouterMode } from "./router.ts";
+import { openRouter, type RouterMode, type Tried } from "./router.ts";
 
 export interface RoutesInput {
   readonly mode: RouterMode;
@@ -39,6 +39,8 @@ export interface Routes {
   readonly needsBody: boolean;
   readonly counts: { readonly route: number; readonly service: number; readonly plugin_config: number };
   match(view: RequestView, path: string | undefined): RouteMatch | undefined;
+  /** What `match` looks at, for explanations. */
+  tried(view: RequestView, path?: string): IterableIterator<Tried>;
   /** The route by id, matched or not. */
   unit(id: string): RouteUnit | undefined;
   /**
@@ -179,6 +181,7 @@ export function openRoutes(input: RoutesInput): Routes {
       return { route: routes.size, service: services.size, plugin_config: pluginConfigs.size };
     },
     match: (view, path) => router.match(view, path)?.match(),
+    tried: (view, path) => router.tried(view, path),
     unit(id) {
       const entry = routes.get(id);
       return entry?.compiled();

@@ -11,6 +11,7 @@ import type { StateRegistry } from "../../plugin/plugin.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import { type BalancePlan, RequestAttempts, type RetryRules } from "./attempts.ts";
 import { type BalanceRule, makeBalancePlan, makeBalanceRule } from "./balance/balance-plan.ts";
+import type { Balancer, Choice } from "./balance/balancer.ts";
 import { refuseDenied } from "./denied-addresses.ts";
 import type { Dns } from "./dns/dns.ts";
 import type { DomainName } from "./dns/domain-name.ts";
@@ -29,7 +30,7 @@ import {
   readTimeouts,
   readTls,
 } from "./upstream-settings.ts";
-import type { Attempts, PoolFacts, Timeouts, UpstreamTls, UpstreamUnit } from "./upstream-unit.ts";
+import type { Attempts, PoolFacts, Timeouts, UpstreamPreview, UpstreamTls, UpstreamUnit } from "./upstream-unit.ts";
 
 /** Which record carries the upstream. */
 export interface UpstreamIds {
@@ -137,6 +138,17 @@ export class LiveUpstream implements UpstreamUnit {
     return this.#plan && new RequestAttempts(view, this.#plan, this.#retries, this.#env.clock);
   }
 
+  preview(view: RequestView): UpstreamPreview | undefined {
+    if (this.#isStale) this.#replan();
+    const plan = this.#plan;
+    if (!plan) return undefined;
+    const choice = { view, anyTried: false, isTried: () => false, ringAt: -1 };
+    const nodes = this.#nodes.map(({ id, weight, priority, isHealthy }) => ({
+      ...{ node: id, weight, priority, healthy: isHealthy },
+    }));
+    return { next: (plan.only ?? peek(plan.groups[0], choice))?.id, nodes };
+  }
+
   /** Health of the nodes; undefined without checks, or before the first request. */
   health(): UpstreamHealth | undefined {
     if (!this.#checks || !this.#isAwake) return undefined;
@@ -234,6 +246,10 @@ export class LiveUpstream implements UpstreamUnit {
     // True: keys begin with the kind of state, which is made in one place each.
     return held.state as T;
   }
+}
+
+function peek(balancer: Balancer<UpstreamNode> | undefined, choice: Choice<UpstreamNode>): UpstreamNode | undefined {
+  return balancer?.peek ? balancer.peek() : balancer?.pick(choice);
 }
 
 /** @throws GatewayError CONFIG_INVALID */

@@ -47,6 +47,13 @@ export class RoundRobin<N extends BalancedNode> implements Balancer<N> {
     return spare;
   }
 
+  peek(): N {
+    const { at, level, width } = this.#position;
+    const node = this.#turn();
+    Object.assign(this.#position, { at, level, width });
+    return node;
+  }
+
   #turn(): N {
     const position = this.#position;
     if (++position.at >= position.width) this.#fall();
