@@ -662,6 +662,7 @@ test("the store has placeholders and an identity, and no record is left", async 
       "services",
       "ssls",
       "stream_routes",
+      "token_issuers",
       "upstreams",
     ].map((dir) => `/apisix/${dir}/`),
   );

@@ -31,8 +31,8 @@ export function findUrlPlaces(parts: readonly TemplatePart[], from: UrlPlace = "
     const here = isScheme ? "scheme" : place;
     const endsPair = next === undefined || (typeof next === "string" && /^[&#]/.test(next));
     place = placeAfterVariable(here, part.name);
-    const escape = escapeFor(here === "pair" && !endsPair ? "value" : here, part.name);
-    return HEADER_VALUE.test(part.name) ? (value: string, view: RequestView) => escape(asText(value), view) : escape;
+    const fit = escapeFor(here === "pair" && !endsPair ? "value" : here, part.name);
+    return HEADER_VALUE.test(part.name) ? (value: string, view: RequestView) => fit(asText(value), view) : fit;
   });
   return { escapes, end: place };
 }
