@@ -103,8 +103,13 @@ function tryFrom(
   return failed(refusals);
 }
 
-/** Carries the challenge of every plugin that was asked (RFC 9110 section 11.6.1). */
+/**
+ * Carries the challenge of every plugin that was asked (RFC 9110 section 11.6.1). Where one could not judge at all (503),
+ * that is the answer: a caller told 401 would throw away a token that is good.
+ */
 function failed(refusals: readonly Answer[]): Answer {
+  const away = refusals.find(({ status }) => status === 503);
+  if (away) return away;
   const challenges = new Set<string>();
   for (const { headers } of refusals)
     for (let i = 0; i < headers.length; i += 2)

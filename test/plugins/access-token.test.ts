@@ -438,6 +438,14 @@ describe("a configuration is refused that", () => {
   });
 });
 
+test("multi-auth says 503 where keys are not there yet: the token may be good", async () => {
+  const node = openTokenNode({ plugins: [jwtAuth, multiAuth] });
+  const phases = node.env.compile(multiAuth, { auth_plugins: [{ "jwt-auth": {} }, { "access-token": ROUTE }] });
+  node.issuer.setMissing("keys_unavailable");
+  expect((await runPhases(phases, makeView(bearing(tokenOf()))))?.status).toBe(503);
+  expect((await runPhases(phases, makeView(bearing("junk"))))?.status).toBe(401);
+});
+
 describe("what the operator is told of a refusal", () => {
   test.each([
     { says: "a stranger", token: tokenOf({ sub: "x" }), want: { issuer: "idp", kid: "k1", detail: "nobody is idp/x" } },
