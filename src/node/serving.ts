@@ -28,7 +28,7 @@ export interface Serving {
   refusals(query: RefusalQuery): Promise<readonly RecentRefusal[]>;
   /** What it would do with a request; text: what is wrong with the question. */
   explain(query: ExplainQuery): Promise<Readonly<Record<string, unknown>> | string>;
-  /** The records held, by store key. */
+  /** The records that serve, by store key: of those whose newest value was refused the last good one. */
   entries(): Iterable<[string, TableRecord]>;
   modifyIndexes(): ModifyIndexes;
   /** All metrics of the node, in Prometheus' text format, in pieces. */
@@ -68,7 +68,7 @@ async function serveHere(options: ServingOptions): Promise<Serving> {
     health: async () => plane.upstreams.healthStatus(),
     refusals: async (query) => plane.server.refusals.find(query),
     explain: (query) => plane.explain(query),
-    entries: () => plane.table.entries(),
+    entries: () => plane.table.served(),
     modifyIndexes: () => plane.modifyIndexes(),
     metrics: options.metrics.chunks,
     beginDrain: () => plane.server.beginDrain(),

@@ -158,7 +158,7 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
       health: async () => mergeHealth(await Promise.allSettled(view.serving.map((worker) => worker.health()))),
       refusals: async (query) => newest(await Promise.allSettled(view.serving.map((worker) => worker.refusals(query)))),
       explain: async (query) => (await view.serving[0]?.explain(query)) ?? NO_WORKER,
-      entries: () => followed.table.entries(),
+      entries: () => followed.table.served(),
       modifyIndexes: () => followed.modifyIndexes(),
       metrics: merged.chunks,
       beginDrain: () => supervisor.beginDrain(),
