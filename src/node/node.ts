@@ -14,8 +14,7 @@ import { type Address, formatAddress } from "../settings/setting-kinds.ts";
 import type { Settings } from "../settings/settings.ts";
 import type { Role } from "../settings/settings-check.ts";
 import { openControl } from "../status/control-server.ts";
-import type { StatusListener } from "../status/listener.ts";
-import type { OperatorFacts } from "../status/operator-routes.ts";
+import type { Listener } from "../status/listener.ts";
 import type { ListenerFacts, NodeFacts } from "../status/status-facts.ts";
 import { collectNodeMetrics, collectProcessMetrics } from "../status/status-metrics.ts";
 import { openStatus } from "../status/status-server.ts";
@@ -27,7 +26,6 @@ import { listenerFacts, nodeFacts, STARTING, type StoreProbe, startStoreProbe } 
 import { openNodeMetrics } from "./node-metrics.ts";
 import { makeParts } from "./node-parts.ts";
 import { keyringOf } from "./open-keyring.ts";
-import { operatorFacts } from "./operator-facts.ts";
 import { type AdminPlane, openAdminPlane } from "./planes/admin-plane.ts";
 import { openServing, type Serving } from "./serving.ts";
 import { openSource } from "./store-source.ts";
@@ -90,20 +88,11 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
       waitApplied: (revision, waitMs) => serving?.waitApplied(revision, waitMs) ?? Promise.resolve(false),
     });
 
-    const operators = (): OperatorFacts => {
-      const store = source.open();
-      stops.push(() => store.close());
-      return operatorFacts({ id, store, settings, clock, serving: () => serving });
-    };
-
     // First up and last down: probes and scrapers are answered while the rest starts and while it drains.
     collectProcessMetrics(metrics);
     collectNodeMetrics(metrics, facts);
     const status = settings.status.listen
-      ? await openStatusListener(settings.status.listen, settings, facts, metrics, {
-          serving: () => serving,
-          operators: role === "admin" ? undefined : operators(),
-        })
+      ? await openStatusListener(settings.status.listen, settings, facts, metrics, () => serving)
       : undefined;
     if (status) {
       stops.push(() => status.stop());
@@ -203,11 +192,8 @@ function openStatusListener(
   { prometheus, status }: Settings,
   facts: NodeFacts,
   metrics: Metrics,
-  {
-    serving,
-    operators,
-  }: { readonly serving: () => Serving | undefined; readonly operators: OperatorFacts | undefined },
-): Promise<StatusListener> {
+  serving: () => Serving | undefined,
+): Promise<Listener> {
   return openStatus({
     listen,
     hosts: [...status.hosts, listen.host, ...(status.advertise ? [status.advertise.host] : [])],
@@ -217,7 +203,6 @@ function openStatusListener(
     metrics: () => serving()?.metrics() ?? metrics.chunks(),
     metricsType: metrics.registry.contentType,
     nowMs: () => systemClock.nowMs(),
-    operators,
   });
 }
 

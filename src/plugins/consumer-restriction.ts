@@ -35,7 +35,6 @@ export const consumerRestriction = definePlugin({
   name: "consumer-restriction",
   version: 0.1,
   priority: 2400,
-  explain: "run",
   schema,
   compile(conf) {
     const read = compileVariable(conf.type);

@@ -50,7 +50,6 @@ export const cors = definePlugin({
   name: "cors",
   version: 0.1,
   priority: 4000,
-  explain: "run",
   schema,
   metadataSchema,
   check(conf) {

@@ -27,7 +27,6 @@ export const keyAuth = definePlugin({
   name: "key-auth",
   version: 0.1,
   priority: 2500,
-  explain: "run",
   schema,
   credential: {
     schema: consumerSchema,

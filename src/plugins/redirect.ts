@@ -39,7 +39,6 @@ export const redirect = definePlugin({
   name: "redirect",
   version: 0.1,
   priority: 900,
-  explain: "run",
   schema,
   check(conf) {
     const [pattern, replacement] = conf.regex_uri ?? [];

@@ -8,8 +8,7 @@ import { constants, createGzip } from "node:zlib";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Address } from "../settings/setting-kinds.ts";
 import type { HealthReport } from "./control-server.ts";
-import { createServer, listen, type StatusListener } from "./listener.ts";
-import { type OperatorFacts, serveOperators } from "./operator-routes.ts";
+import { createServer, type Listener, listen } from "./listener.ts";
 import { type CopyFacts, type NodeFacts, notReady, type RecordProblem } from "./status-facts.ts";
 import { CONTENT_SECURITY_POLICY, statusPage } from "./status-page.ts";
 
@@ -26,8 +25,6 @@ export interface StatusOptions {
   /** Where they are beside `/metrics`. */
   readonly exportUri: string;
   readonly nowMs: () => number;
-  /** Absent where no requests are served. */
-  readonly operators?: OperatorFacts | undefined;
 }
 
 /** Longest list of problems in an answer; the number of all is beside it. */
@@ -38,7 +35,7 @@ const WAIT_MAX_MS = 60_000;
 /** Beyond this many, a long poll is answered at once. */
 const WAITING_MAX = 256;
 
-export async function openStatus(options: StatusOptions): Promise<StatusListener> {
+export async function openStatus(options: StatusOptions): Promise<Listener> {
   const { facts } = options;
   const server = createServer({ error_msg: "not found" }, options.hosts ?? [], "status.hosts");
   let waiting = 0;
@@ -96,8 +93,6 @@ export async function openStatus(options: StatusOptions): Promise<StatusListener
       .type("text/html; charset=utf-8")
       .send(statusPage(facts, options.nowMs()));
   });
-
-  if (options.operators) serveOperators(server, options.operators);
 
   return listen(server, options.listen);
 }

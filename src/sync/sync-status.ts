@@ -6,10 +6,10 @@ import type { Revision } from "../store/store.ts";
 import type { StoreIdentity } from "../store/store-identity.ts";
 
 /**
- * Why a session ended. `unreachable`: no answer to the probe or list; `foreign`: another store; `dead`: a beat was read
+ * Why an epoch ended. `unreachable`: no answer to the probe or list; `foreign`: another store; `dead`: a beat was read
  * that the watch did not show; `audit`: the table differed from the store.
  */
-export const SESSION_ENDS = [
+export const EPOCH_ENDS = [
   "stopped",
   "compacted",
   "behind",
@@ -20,7 +20,7 @@ export const SESSION_ENDS = [
   "dead",
   "audit",
 ] as const;
-export type SessionEnd = (typeof SESSION_ENDS)[number];
+export type EpochEnd = (typeof EPOCH_ENDS)[number];
 
 /** Why a list was needed. */
 export const LIST_REASONS = ["first", "compacted", "behind", "raised", "audit"] as const;
@@ -65,7 +65,7 @@ export interface SyncFacts {
   readonly problem: SyncProblem | undefined;
   readonly beat: BeatFacts | undefined;
   readonly records: number;
-  readonly epochs: Readonly<Record<SessionEnd, number>>;
+  readonly epochs: Readonly<Record<EpochEnd, number>>;
   readonly lists: Readonly<Record<ListReason, number>>;
   readonly auditDifferences: number;
 }

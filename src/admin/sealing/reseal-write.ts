@@ -17,7 +17,7 @@ export interface ResealedRecord {
   readonly value: Buffer;
 }
 
-export interface ResealWritten {
+export interface Written {
   readonly done: number;
   /** Deleted meanwhile. */
   readonly gone: number;
@@ -30,7 +30,7 @@ export interface ResealWriter {
   /** Of the last transaction; undefined before the first. */
   readonly revision: Revision | undefined;
   /** @throws GatewayError STORE_* when the store is away */
-  write(records: readonly ResealedRecord[]): Promise<ResealWritten>;
+  write(records: readonly ResealedRecord[]): Promise<Written>;
 }
 
 const TOGETHER = 50; // records per transaction
@@ -106,7 +106,7 @@ export function openResealWriter(admin: WriteSide, request: AdminRequest): Resea
   };
 }
 
-type Mutable = { -readonly [K in keyof ResealWritten]: ResealWritten[K] } & {
+type Mutable = { -readonly [K in keyof Written]: Written[K] } & {
   readonly refused: { readonly key: string; readonly reason: string }[];
 };
 

@@ -1,6 +1,7 @@
 /**
- * One client connection on the fast lane: requests run one after the other, responses are written in order.
- * Promise: what is not plainly well-formed is handed over with all its bytes, untouched, for the rest of the connection.
+ * One client connection on the fast lane: heads are read, requests run one after the other, responses written in order.
+ * Promise: what is not plainly well-formed is handed over with all its bytes, untouched, for the rest of the connection;
+ * a body is read only when wanted, and its bytes are never taken for a request.
  */
 import type { Socket } from "node:net";
 import { GatewayError } from "../../base/errors.ts";
@@ -9,14 +10,15 @@ import { Exchange } from "../exchange.ts";
 import { recordRefusal } from "../exchange-end.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { BODY_TIMEOUT, pageOf } from "../gateway-pages.ts";
-import type { Framing, Lifetime } from "../http/message.ts";
-import { DRAIN_BYTES, type IncomingBody, LINGER_BYTES, LINGER_MS } from "../http/request-body.ts";
-import { refusal } from "../http/request-head.ts";
-import { type DateLine, headLines, responseHeadText } from "../http/response-text.ts";
+import type { Lifetime } from "../http/message.ts";
+import { type BodySource, DRAIN_BYTES, IncomingBody, LINGER_BYTES, LINGER_MS } from "../http/request-body.ts";
+import { readRequest, refusal } from "../http/request-head.ts";
+import { HeaderScan } from "../http/request-headers.ts";
+import { type DateLine, responseHeadText, statusLine } from "../http/response-text.ts";
 import type { Reply } from "../reply.ts";
 import { Timed } from "../timer-wheel.ts";
 import type { Deferred } from "../write-scheduler.ts";
-import { FastInput, type InputOwner } from "./fast-input.ts";
+import { isHopeless, methodOf, readFastHead, targetOf } from "./fast-head.ts";
 import { FastSocket, type SocketOwner } from "./fast-socket.ts";
 import { FastWriter } from "./fast-writer.ts";
 
@@ -30,8 +32,11 @@ export interface FastContext {
   left(connection: FastConnection): void;
 }
 
+const AHEAD_BYTES = 65_536; // of pipelined requests: read so far ahead
+
 /** Between requests, or inside a head. */
 const READY = 0;
+/** A request runs. */
 const RUNNING = 1;
 /** The rest of a body is thrown away. */
 const SKIPPING = 2;
@@ -39,17 +44,25 @@ const SKIPPING = 2;
 const LINGERING = 3;
 const GONE = 4;
 
-export class FastConnection extends Timed implements Reply, InputOwner, SocketOwner, Deferred {
+const EMPTY = Buffer.alloc(0);
+
+export class FastConnection extends Timed implements Reply, BodySource, SocketOwner, Deferred {
   readonly statusMax = 999;
   readonly #shared: FastContext;
   readonly #context: GatewayContext;
   readonly #socket: Socket;
   readonly #flow: FastSocket;
-  readonly #input: FastInput;
   readonly #facts: ClientConnection;
   readonly #writer: FastWriter;
+  readonly #scan = new HeaderScan();
   #state = READY;
+  /** Bytes read and not yet used. */
+  #input: Buffer = EMPTY;
   #exchange: Exchange | undefined;
+  #body: IncomingBody | undefined;
+  /** Bytes of the present body still to come, those in `#input` included. */
+  #bodyLeft = 0;
+  #reading = false;
   #close = false;
   /** Not a byte of the next head came. */
   #idle = false;
@@ -63,7 +76,6 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
     super();
     this.#socket = socket;
     this.#flow = new FastSocket(socket, this);
-    this.#input = new FastInput(this, this.#flow, facts, shared.context);
     this.#facts = facts;
     this.#shared = shared;
     this.#context = shared.context;
@@ -79,15 +91,22 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
     return this.#writer.sentBytes;
   }
 
-  /** Ends the connection if no request runs and none has begun. */
+  /** No request runs and none has begun. */
+  get isIdle(): boolean {
+    return this.#state === READY && this.#input.length === 0;
+  }
+
+  /** Ends an idle connection. */
   endIdle(): void {
-    if (this.#state !== READY || !this.#input.isEmpty) return;
+    if (!this.isIdle) return;
     this.#writer.flush();
     this.#socket.destroy();
   }
 
-  head(status: number, lines: string[], framing: Framing, hasDate: boolean): void {
-    if (this.#context.draining || this.#input.bodyLeft > DRAIN_BYTES) this.#close = true;
+  // Reply
+
+  head(status: number, lines: string[], framing: number, hasDate: boolean): void {
+    if (this.#context.draining || this.#bodyLeft > DRAIN_BYTES) this.#close = true;
     this.#writer.head(status, lines, framing, hasDate, this.#close);
   }
 
@@ -97,6 +116,10 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
 
   end(): void {
     this.#writer.end();
+  }
+
+  release(): void {
+    this.#finished();
   }
 
   flush(): void {
@@ -116,7 +139,9 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
   }
 
   interim(status: number, lines: string[]): void {
-    this.#writer.raw(`${headLines(status, lines)}\r\n`);
+    let text = statusLine(status);
+    for (let i = 0; i < lines.length; i += 2) text += `${lines[i]}: ${lines[i + 1]}\r\n`;
+    this.#writer.raw(`${text}\r\n`);
   }
 
   endAfterThis(): void {
@@ -129,28 +154,49 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
 
   resumeTunnel(): void {}
 
-  onReadingEnd(): void {
+  // BodySource
+
+  start(): void {
+    this.#reading = true;
+    this.#armReading();
+    this.#feedBody();
+  }
+
+  pause(): void {
+    this.#reading = false;
     if (!this.#sending) this.#context.wheel.disarm(this);
+    this.#flow.pause();
+  }
+
+  resume(): void {
+    this.#reading = true;
+    this.#armReading();
+    this.#feedBody();
   }
 
   override onDeadline(): void {
-    if (this.#state === READY && !this.#input.isEmpty) this.#refuseHeadTimeout();
-    else if (this.#state === RUNNING && !this.#sending) this.#exchange?.refuse(BODY_TIMEOUT);
+    const exchange = this.#exchange;
+    if (this.#state === READY && this.#input.length > 0) this.#refuseLate();
+    else if (this.#state === RUNNING && exchange && !this.#sending) exchange.refuse(BODY_TIMEOUT);
     else this.#socket.destroy();
   }
 
   onBytes(chunk: Buffer): void {
     switch (this.#state) {
       case READY:
-        this.#input.add(chunk);
+        this.#input = this.#input.length === 0 ? chunk : Buffer.concat([this.#input, chunk]);
         this.#process();
         return;
       case RUNNING:
-        this.#input.addWhileRunning(chunk);
+        this.#input = this.#input.length === 0 ? chunk : Buffer.concat([this.#input, chunk]);
+        if (this.#bodyLeft > 0 && this.#reading) {
+          this.#armReading();
+          this.#feedBody();
+        } else if (this.#input.length > AHEAD_BYTES || this.#bodyLeft > 0) this.#flow.pause();
         return;
       case SKIPPING:
-        this.#input.add(chunk);
-        if (this.#input.skip()) this.#next();
+        this.#input = chunk;
+        this.#skip();
         return;
       default:
         this.#skipped += chunk.length;
@@ -162,7 +208,7 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
   #process(): void {
     if (this.#processing) return;
     this.#processing = true;
-    while (this.#state === READY && !this.#input.isEmpty && !this.#sending) {
+    while (this.#state === READY && this.#input.length > 0 && !this.#sending) {
       if (!this.#readRequest()) break;
     }
     this.#processing = false;
@@ -171,39 +217,87 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
 
   /** @returns false when the head is not complete, or the connection was handed over */
   #readRequest(): boolean {
-    const { metrics, settings, wheel } = this.#context;
-    const read = this.#input.readRequest();
-    if (typeof read === "string") {
-      if (read === "foreign") this.#handOver();
-      else if (this.deadlineMs === 0 || this.#idle) wheel.arm(this, settings.headTimeoutMs);
+    const { settings } = this.#context;
+    const input = this.#input;
+    const end = input.indexOf("\r\n\r\n", 0, "latin1");
+    if (end < 0) {
+      if (input.length > settings.headBytes || isHopeless(input.toString("latin1"))) this.#handOver();
+      else if (this.deadlineMs === 0 || this.#idle) this.#context.wheel.arm(this, settings.headTimeoutMs);
       this.#idle = false;
       return false;
     }
+    const startedMs = this.#context.clock.monotonicMs();
+    const scan = this.#scan;
+    scan.begin(this.#facts);
+    const text = input.toString("latin1", 0, end);
+    const first = end > settings.headBytes ? -1 : readFastHead(text, settings.headerLines, scan);
+    const fault = first < 0 || scan.finish() !== undefined;
+    if (fault || scan.chunked || scan.expect !== undefined || scan.upgrade !== undefined) {
+      this.#handOver();
+      return false;
+    }
+    const length = Math.max(0, scan.length);
+    const body = new IncomingBody(length, length > 0 ? this : undefined, settings.bodyBytes, this.#context.bodies);
+    const method = methodOf(text);
+    const target = targetOf(text, first);
+    const connection = this.#facts;
+    const read = readRequest({ method, target, httpVersion: "1.1", scan, connection, body, startedMs }, settings);
+    if (!("view" in read)) {
+      this.#handOver();
+      return false;
+    }
+    this.#input = end + 4 === input.length ? EMPTY : input.subarray(end + 4);
     this.#state = RUNNING;
-    this.#close = this.#input.isLast;
+    this.#bodyLeft = length;
+    this.#reading = false;
+    this.#close = scan.close;
+    this.#body = body;
     this.#writer.reset();
-    wheel.disarm(this);
-    metrics.fast.inc();
-    const body = this.#input.body as IncomingBody; // true: made with the request
-    this.#exchange = new Exchange(this.#context, read.view, read.matchPath, body, this);
-    this.#exchange.run();
+    this.#context.wheel.disarm(this);
+    this.#context.metrics.fast.inc();
+    read.view.receivedBytes = end + 4;
+    const exchange = new Exchange(this.#context, read.view, read.matchPath, body, this);
+    this.#exchange = exchange;
+    exchange.run();
     return true;
   }
 
+  /** Gives the body what is there. */
+  #feedBody(): void {
+    const body = this.#body as IncomingBody; // true: the body asked
+    const input = this.#input;
+    if (input.length > 0 && this.#bodyLeft > 0) {
+      const piece = input.length > this.#bodyLeft ? input.subarray(0, this.#bodyLeft) : input;
+      this.#input = piece.length === input.length ? EMPTY : input.subarray(piece.length);
+      this.#bodyLeft -= piece.length;
+      if (this.#bodyLeft === 0) this.#bodyRead();
+      body.push(piece);
+      if (this.#bodyLeft === 0) body.finish();
+    }
+    if (this.#bodyLeft > 0 && this.#reading) this.#flow.resume();
+  }
+
+  #bodyRead(): void {
+    this.#reading = false;
+    if (!this.#sending) this.#context.wheel.disarm(this);
+    this.#flow.resume();
+  }
+
   /** The response is complete, and its request accounted for. */
-  release(): void {
+  #finished(): void {
     if (this.#state !== RUNNING) return;
     this.#exchange = undefined;
-    this.#input.body = undefined;
+    this.#body = undefined;
     if (this.#close) {
       this.#linger();
       return;
     }
     this.#flow.resume();
-    if (this.#input.bodyLeft > 0) {
+    if (this.#bodyLeft > 0) {
       this.#state = SKIPPING;
-      this.onReading();
-      if (!this.#input.skip()) return;
+      this.#armReading();
+      this.#skip();
+      return;
     }
     this.#next();
   }
@@ -212,15 +306,23 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
     this.#state = READY;
     this.#idle = true;
     if (!this.#sending) this.#context.wheel.arm(this, this.#context.settings.idleTimeoutMs);
-    if (!this.#input.isEmpty) this.#process();
+    if (this.#input.length > 0) this.#process();
+  }
+
+  #skip(): void {
+    const input = this.#input;
+    const piece = Math.min(input.length, this.#bodyLeft);
+    this.#bodyLeft -= piece;
+    this.#input = piece === input.length ? EMPTY : input.subarray(piece);
+    if (this.#bodyLeft === 0) this.#next();
   }
 
   /** The last answer goes out; what the client still sends is read for a while, so that a reset does not destroy it. */
   #linger(): void {
     this.#state = LINGERING;
     this.#writer.flush();
-    this.#input.take();
-    if (this.#input.bodyLeft === 0) {
+    this.#input = EMPTY;
+    if (this.#bodyLeft === 0) {
       this.#socket.destroySoon();
       this.#context.wheel.arm(this, this.#context.settings.sendTimeoutMs);
       return;
@@ -231,15 +333,15 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
   }
 
   #handOver(): void {
-    const unread = this.#input.take();
+    const input = this.#input;
     this.#writer.flush();
     this.#leave();
     this.#context.metrics.handedOver.inc();
-    this.#flow.release(unread);
+    this.#flow.release(input);
     this.#shared.handOver(this.#socket);
   }
 
-  #refuseHeadTimeout(): void {
+  #refuseLate(): void {
     recordRefusal(this.#context, this.#facts, "", refusal("request_head_timeout"));
     const page = pageOf(408);
     const lines = ["Server", this.#context.settings.serverHeader, "Content-Type", "application/json"];
@@ -258,11 +360,11 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
     this.#sending = false;
     this.#context.wheel.disarm(this);
     if (this.#state === RUNNING) {
-      if (this.#input.isReading) this.onReading();
+      if (this.#reading) this.#armReading();
       this.#exchange?.clientDrained();
     } else if (this.#state === READY) this.#next();
     else if (this.#state === LINGERING) this.#context.wheel.arm(this, LINGER_MS);
-    else if (this.#state === SKIPPING) this.onReading();
+    else if (this.#state === SKIPPING) this.#armReading();
   }
 
   onEnded(): void {
@@ -277,7 +379,7 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
   onGone(): void {
     if (this.#state === GONE) return;
     const exchange = this.#exchange;
-    const { body } = this.#input;
+    const body = this.#body;
     this.#leave();
     body?.fail(new GatewayError("CLIENT_ABORTED", { message: "the client went away inside its body" }));
     exchange?.clientGone();
@@ -287,14 +389,14 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
     this.#state = GONE;
     this.#writer.forget();
     this.#exchange = undefined;
-    this.#input.body = undefined;
-    this.#input.take();
+    this.#body = undefined;
+    this.#input = EMPTY;
     this.#context.wheel.remove(this);
     this.#shared.left(this);
   }
 
-  onReading(): void {
+  #armReading(): void {
     const { settings, wheel } = this.#context;
-    if (!this.#sending) wheel.arm(this, this.#input.body?.patienceMs(settings, wheel.nowMs) ?? settings.bodyTimeoutMs);
+    if (!this.#sending) wheel.arm(this, this.#body?.patienceMs(settings, wheel.nowMs) ?? settings.bodyTimeoutMs);
   }
 }

@@ -48,7 +48,6 @@ export const hmacAuth = definePlugin({
   name: "hmac-auth",
   version: 0.1,
   priority: 2530,
-  explain: "run",
   schema,
   credential: {
     schema: consumerSchema,

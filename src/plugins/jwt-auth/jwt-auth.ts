@@ -6,13 +6,11 @@
 import { type Static, Type } from "typebox";
 import { openRefusals } from "../../plugin/caller-identity.ts";
 import { Defaulted } from "../../plugin/defaulted.ts";
-import type { ExplainHandler } from "../../plugin/explanation.ts";
 import { type CompileEnv, definePlugin, type PhaseHandler, type Plugin } from "../../plugin/plugin.ts";
 import { holdTokens } from "../shared/token-cache.ts";
-import { type AuthenticationParts, compileAuthentication } from "./authenticate.ts";
+import { compileAuthentication } from "./authenticate.ts";
 import { compileClaimRules } from "./claims.ts";
 import { type JwtCredential, jwtCredential } from "./credential.ts";
-import { compileExplanation } from "./explain-token.ts";
 import { openOutcomes } from "./outcomes.ts";
 import { openSignApi } from "./sign.ts";
 import { compileTokenSource } from "./token-source.ts";
@@ -52,13 +50,12 @@ export const jwtAuth: Plugin = definePlugin({
       () => openAuthentication(conf, env),
       (state) => state.close(),
     );
-    return { rewrite: shared.state.rewrite, explain: shared.state.explain, close: shared.release };
+    return { rewrite: shared.state.rewrite, close: shared.release };
   },
 });
 
 interface Authentication {
   readonly rewrite: PhaseHandler;
-  readonly explain: ExplainHandler;
   close(): void;
 }
 
@@ -70,7 +67,7 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): Authentication {
     anonymousConsumer: conf.anonymous_consumer,
   });
   const tokens = holdTokens(env);
-  const parts: AuthenticationParts = {
+  const rewrite = compileAuthentication({
     table,
     cache: tokens.state.cache,
     parse: tokens.state.parse,
@@ -89,6 +86,6 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): Authentication {
     revocations: env.revocations,
     decoy: strict,
     nowMs: () => env.clock.nowMs(),
-  };
-  return { rewrite: compileAuthentication(parts), explain: compileExplanation(parts), close: tokens.release };
+  });
+  return { rewrite, close: tokens.release };
 }

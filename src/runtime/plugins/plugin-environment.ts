@@ -18,7 +18,7 @@ import { compileVariable } from "../../plugin/variables/variables.ts";
 import type { Consumers } from "../consumers/consumers.ts";
 import type { PluginRegistry } from "./plugin-registry.ts";
 
-export interface EnvironmentParts {
+export interface NodeParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -36,7 +36,7 @@ export interface EnvironmentParts {
   readonly tokenPlaces?: TokenPlaces | undefined;
 }
 
-export interface PluginEnvironment {
+export interface Node {
   readonly env: NodeEnv;
   readonly metadataCount: number;
   /** @param value without `id`, checked; undefined when the record went */
@@ -46,12 +46,12 @@ export interface PluginEnvironment {
 }
 
 /** @param consumers asked when plugins ask, so it may be opened later */
-export function openPluginEnvironment(
-  parts: EnvironmentParts,
+export function openNode(
+  parts: NodeParts,
   registry: PluginRegistry,
   revocations: Revocations,
   consumers: () => Consumers,
-): PluginEnvironment {
+): Node {
   const metadata = new Map<string, unknown>();
   const versions = new Map<string, number>();
   const places = parts.tokenPlaces ?? new TokenPlaces();

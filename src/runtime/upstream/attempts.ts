@@ -6,15 +6,15 @@
 import { type Clock, sleep } from "../../base/clock.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { Balancer, Choice } from "./balance/balancer.ts";
-import type { UpstreamNode } from "./upstream-node.ts";
+import type { Node } from "./target.ts";
 import type { AttemptOutcome, Attempts, Target } from "./upstream-unit.ts";
 
 /** How an upstream chooses at this moment; a request keeps the plan it began with. */
-export interface BalancePlan {
+export interface Plan {
   /** One balancer per priority, highest first. */
-  readonly groups: readonly Balancer<UpstreamNode>[];
+  readonly groups: readonly Balancer<Node>[];
   /** The only node that ever gets requests: it needs no balancer, and is tried again. */
-  readonly only: UpstreamNode | undefined;
+  readonly only: Node | undefined;
 }
 
 /** What the record says about retries. */
@@ -30,19 +30,19 @@ export interface RetryRules {
 const ABORTED: AttemptOutcome = { kind: "aborted" };
 const NONE: readonly Target[] = Object.freeze([]);
 
-export class RequestAttempts implements Attempts, Choice<UpstreamNode> {
+export class RequestAttempts implements Attempts, Choice<Node> {
   readonly view: RequestView;
   ringAt = -1;
-  readonly #plan: BalancePlan;
+  readonly #plan: Plan;
   readonly #rules: RetryRules;
   readonly #clock: Clock;
   readonly #deadlineMs: number;
   #group = 0;
   #count = 0;
   /** The node chosen last. */
-  #node: UpstreamNode | undefined = undefined;
+  #node: Node | undefined = undefined;
   /** Nodes chosen before that. */
-  #earlier: UpstreamNode[] | undefined = undefined;
+  #earlier: Node[] | undefined = undefined;
   /** Whether the last try has not been reported yet. */
   #isOpen = false;
   /** Of the last try, the address asked last, and how many were asked. */
@@ -51,7 +51,7 @@ export class RequestAttempts implements Attempts, Choice<UpstreamNode> {
   #first: Target | undefined = undefined;
   #tried: Target[] | undefined = undefined;
 
-  constructor(view: RequestView, plan: BalancePlan, rules: RetryRules, clock: Clock) {
+  constructor(view: RequestView, plan: Plan, rules: RetryRules, clock: Clock) {
     this.view = view;
     this.#plan = plan;
     this.#rules = rules;
@@ -100,11 +100,11 @@ export class RequestAttempts implements Attempts, Choice<UpstreamNode> {
     return this.#node !== undefined;
   }
 
-  isTried(node: UpstreamNode): boolean {
+  isTried(node: Node): boolean {
     return node === this.#node || this.#earlier?.includes(node) === true;
   }
 
-  #choose(): UpstreamNode | undefined {
+  #choose(): Node | undefined {
     const { groups, only } = this.#plan;
     if (only) return only;
     for (; this.#group < groups.length; this.#group++) {
@@ -115,7 +115,7 @@ export class RequestAttempts implements Attempts, Choice<UpstreamNode> {
     return undefined;
   }
 
-  #begin(node: UpstreamNode, target: Target): Target {
+  #begin(node: Node, target: Target): Target {
     this.#remember(node);
     this.#isOpen = true;
     this.#last = target;
@@ -129,7 +129,7 @@ export class RequestAttempts implements Attempts, Choice<UpstreamNode> {
     return target;
   }
 
-  #remember(node: UpstreamNode): void {
+  #remember(node: Node): void {
     if (this.#node !== undefined) {
       this.#earlier ??= [];
       this.#earlier.push(this.#node);
@@ -138,10 +138,10 @@ export class RequestAttempts implements Attempts, Choice<UpstreamNode> {
   }
 
   /** A node whose name cannot be looked up, or not in time, is passed over; that is no try. */
-  async #wait(first: UpstreamNode): Promise<Target | undefined> {
+  async #wait(first: Node): Promise<Target | undefined> {
     const late = new AbortController();
     const over = sleep(this.#clock, this.#rules.lookUpMs, late.signal).then(() => late.abort());
-    let node: UpstreamNode | undefined = first;
+    let node: Node | undefined = first;
     while (node) {
       if (!late.signal.aborted) await Promise.race([node.lookUp(), over]);
       const target = node.take();
