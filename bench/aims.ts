@@ -77,6 +77,14 @@ const AIMS: readonly Aim[] = [
     measure: ratio("jwt 10k tokens", FAST, "jwt one token", FAST),
   },
   {
+    ...{ case: "access-token ES256 known", aim: "CPU <= 1.10 x jwt-auth HS256 known", limit: 1.1, unit: "x" },
+    measure: ratio("access token ES256", FAST, "jwt one token", FAST),
+  },
+  {
+    ...{ case: "10,000 access tokens in turn", aim: "CPU <= 1.15 x one access token", limit: 1.15, unit: "x" },
+    measure: ratio("access token 10k tokens", FAST, "access token ES256", FAST),
+  },
+  {
     ...{ case: "every token new, HS256", aim: "CPU <= 1.6 x the cached case", limit: 1.6, unit: "x" },
     measure: ratio("jwt new tokens HS256", FAST, "jwt one token", FAST),
   },

@@ -60,5 +60,20 @@ export async function jwtRoute(
   return tokens;
 }
 
+/** A route for access tokens of an issuer with a fixed key, its consumer, and `count` tokens of one caller. */
+export async function accessTokenRoute(server: Server, upstream: string, count: number): Promise<string[]> {
+  const by = signer("ES256", "bench", SECRET);
+  const [iss, aud] = ["https://issuer.bench", "https://api.bench"];
+  const keys = { public_key: by.consumer["public_key"], algorithms: ["ES256"] };
+  await put(server, "/token_issuers/bench", { issuer: iss, ...keys });
+  const credential = { "access-token": { identity: "bench/caller" } };
+  await put(server, "/consumers", { username: "bench", plugins: credential });
+  const plugins = { "access-token": { issuers: ["bench"], audiences: [aud] } };
+  await put(server, "/routes/tokens", { uri: "/tokens/*", plugins, upstream: roundrobin(upstream) });
+  const tokens = distinctTokens(by, count, { iss, aud, sub: "caller" });
+  await arrived(server, "/tokens/x", 200, `Bearer ${tokens[0]}`);
+  return tokens;
+}
+
 export const bearer = (tokens: readonly string[], path = "/jwt/x"): string[] =>
   tokens.map((token) => `${path}\tBearer ${token}`);

@@ -2,7 +2,7 @@
  * What is measured on one server each: the hot path in its variants, against peers.
  */
 import { cpus } from "node:os";
-import { arrived, bearer, jwtRoute, plainRoute, put } from "./case-parts.ts";
+import { accessTokenRoute, arrived, bearer, jwtRoute, plainRoute, put } from "./case-parts.ts";
 import { changes, tables } from "./cases-on-etcd.ts";
 import { requestsFile } from "./request-lines.ts";
 import { type Run, type Series, series } from "./series.ts";
@@ -55,6 +55,15 @@ const jwtRuns = (
     kinds,
     async (server, upstream, folder) =>
       requestsFile(folder, "jwt", bearer(await jwtRoute(server, upstream, count, algorithm))),
+    extra,
+  );
+
+const accessTokenRuns = (name: string, kinds: readonly ServerKind[], count: number, extra: Extra): Run[] =>
+  runsOf(
+    name,
+    kinds,
+    async (server, upstream, folder) =>
+      requestsFile(folder, "tokens", bearer(await accessTokenRoute(server, upstream, count), "/tokens/x")),
     extra,
   );
 
@@ -145,6 +154,8 @@ export const SERIES: readonly Series[] = [
   series("jwt", [
     ...jwtRuns("jwt one token", [NGINX, HAPROXY_JWT, FASTIFY_JWT, EXPRESS_GATEWAY], 1, "HS256", QUICK),
     ...jwtRuns("jwt one token", OURS, 1, "HS256", { ...CACHED, ...QUICK }),
+    ...accessTokenRuns("access token ES256", [FAST], 1, { ...CACHED, ...QUICK }),
+    ...accessTokenRuns("access token 10k tokens", [FAST], 10_000, CACHED),
     ...jwtRuns("jwt 10k tokens", [HAPROXY_JWT, FASTIFY_JWT], 10_000, "HS256", {}),
     ...jwtRuns("jwt 10k tokens", [FAST], 10_000, "HS256", { ...CACHED, ...QUICK }),
     ...jwtRuns("jwt 10k tokens", [GENERAL], 10_000, "HS256", CACHED),

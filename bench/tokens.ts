@@ -44,7 +44,7 @@ function keyPair(algorithm: Algorithm): { publicKey: KeyObject; privateKey: KeyO
 }
 
 /** `count` tokens that differ, valid for a day. */
-export function distinctTokens(by: Signer, count: number): string[] {
+export function distinctTokens(by: Signer, count: number, claims: Readonly<Record<string, unknown>> = {}): string[] {
   const exp = Math.floor(Date.now() / 1000) + 86_400;
-  return Array.from({ length: count }, (_, i) => by.token({ exp, n: i }));
+  return Array.from({ length: count }, (_, i) => by.token({ exp, n: i, ...claims }));
 }

@@ -1,7 +1,7 @@
 /**
  * The rules of the house that no linter knows: which floor may import which, that
- * every page and file a comment cites exists, that file names are unique enough to be read in a stack trace, and how
- * long a commit's subject may be. Says file, line, rule; exits 1 when one is broken. `npm run lint` runs it.
+ * every page and file a comment cites exists, that file names are unique enough to be read in a stack trace, that names
+ * mean what docs/glossary.md says, and how long a commit's subject may be. Says file, line, rule; exits 1 when one is broken. `npm run lint` runs it.
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
@@ -71,12 +71,48 @@ function citations(file, line, number) {
   }
 }
 
+/** The table "Names in the code": what a declared name must not be, what to say instead, where it may stand. */
+function readBans() {
+  const page = readFileSync(join(ROOT, "docs/glossary.md"), "utf8");
+  const rows = [
+    ...page.slice(page.indexOf("## Names in the code")).matchAll(/^\| `(\*?)(\w+)\*?` \| (.+?) \| ?(.*?) ?\|$/gm),
+  ];
+  return rows.map(([, star, name, instead, places]) => ({
+    is: star === "" ? (declared) => declared === name : (declared) => wordsOf(declared).includes(name),
+    instead,
+    places: places.split(" ").filter(Boolean),
+  }));
+}
+
+function wordsOf(name) {
+  return name.split(/(?=[A-Z][a-z])|_|(?<=[a-z])(?=[A-Z])/).map((word) => word.toLowerCase().replace(/s$/, ""));
+}
+
+const DECLARED =
+  /^\s*(?:export )?(?:abstract )?(?:(?:class|interface|(?:async )?function\*?|const|let|readonly) #?(\w+)\b(?!\[)|type (\w+)(?= =|<))/;
+const EXPORTED_TYPE = /^export (?:abstract )?(?:class|interface|type) (\w+)/;
+const bans = readBans();
+const types = new Map();
+
+function declared(file, line, number) {
+  if (/^\s*(\*|\/\/|\/\*)/.test(line)) return;
+  const [, other, alias] = DECLARED.exec(line) ?? [];
+  const name = other ?? alias;
+  const ban = name && bans.find(({ is, places }) => is(name) && !places.some((place) => file.startsWith(place)));
+  if (ban) say(file, number, `${name}: say ${ban.instead} (docs/glossary.md)`);
+  const type = file.startsWith("src/model/") ? undefined : EXPORTED_TYPE.exec(line)?.[1];
+  const first = type && types.get(type);
+  if (first) say(file, number, `type ${type} is declared in ${first} too: one name, one thing`);
+  else if (type) types.set(type, file);
+}
+
 const all = files();
 const names = new Map();
 for (const file of all.filter((name) => /\.(ts|mjs)$/.test(name) && !name.startsWith("test/conformance/"))) {
   const text = readFileSync(join(ROOT, file), "utf8");
   text.split("\n").forEach((line, index) => {
     imports(file, line, index + 1);
+    if (file.startsWith("src/")) declared(file, line, index + 1);
     if (/^(src|test|bench|scripts)\//.test(file)) citations(file, line, index + 1);
   });
   if (file.startsWith("src/") && basename(file) !== "index.ts")

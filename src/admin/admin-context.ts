@@ -7,6 +7,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Asking, Barrier } from "../cluster/barrier.ts";
+import type { NodeKeyring } from "../cluster/node-key.ts";
 import type { Kind, WriteMethod } from "../model/kinds.ts";
 import type { RouterMode } from "../runtime/routes/router.ts";
 import type { AskSecrets } from "../secret/secret-probe.ts";
@@ -14,7 +15,7 @@ import type { Store } from "../store/store.ts";
 import type { History } from "./history/history.ts";
 import type { NodeList } from "./node-list.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
-import type { Members, StoredRecord } from "./read/stored-record.ts";
+import type { Members, StoredMembers } from "./read/stored-record.ts";
 import type { Arguments } from "./request-target.ts";
 import type { AdminRevocations } from "./revocations/admin-revocations.ts";
 import type { FieldCodec } from "./sealing/field-codec.ts";
@@ -58,7 +59,7 @@ export interface RecordChange {
   /** As keys have it. */
   readonly id: string;
   readonly key: string;
-  readonly previous: StoredRecord | undefined;
+  readonly previous: StoredMembers | undefined;
   readonly previousValue: Members | undefined;
   /** What will be stored; undefined when the record goes. */
   readonly candidate: Members | undefined;
@@ -71,8 +72,6 @@ export interface Write extends RecordChange {
   readonly method: WriteMethod;
   /** Lifetime from `?ttl=`. */
   readonly ttlSeconds: number | undefined;
-  /** What was made for it, to be shown once. */
-  readonly generated?: Readonly<Record<string, string>>;
 }
 
 /** Where records are. */
@@ -112,5 +111,7 @@ export interface AdminContext extends WriteSide {
   /** Undefined where no gateway node is followed; then nobody can wait for them. */
   readonly barrier: Barrier | undefined;
   readonly nodes: NodeList;
+  /** What admins show to nodes. */
+  readonly nodeKey: NodeKeyring;
   readonly revocations: AdminRevocations;
 }

@@ -3,6 +3,7 @@
  * bodies as APISIX does. Promise: every path asks for a key, except OPTIONS and `HEAD /apisix/admin`, which carry no data.
  * Source: docs/spec/admin-api.md sections 1 to 3.
  */
+import { randomUUID } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { Readable } from "node:stream";
@@ -56,11 +57,17 @@ const CHECK_MS = 250; // how late a connection may be found to have used up its 
 type Asked = Omit<AdminRequest, "params" | "bytes" | "body">;
 
 const ASKED = Symbol("asked");
+/** Why the store or an endpoint failed, for the log. */
+const CODE = Symbol("code");
+const ID = Symbol("request id");
+const ID_LENGTH_MAX = 128;
 const NOTHING = Buffer.alloc(0);
 
 declare module "fastify" {
   interface FastifyRequest {
     [ASKED]?: Asked;
+    [CODE]?: string;
+    [ID]?: string;
   }
 }
 
@@ -111,18 +118,27 @@ export function makeListener(options: ListenerOptions, access: Access, news: Sto
   for (const method of METHODS) app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
   app.register(replyFrom, NODE_CLIENT);
   app.decorateRequest(ASKED, undefined);
+  app.decorateRequest(CODE, undefined);
+  app.decorateRequest(ID, undefined);
   app.addHook("onRequest", async (request, reply) => admit(request, reply));
   app.addHook("onResponse", async (request, reply) => {
     const asked = request[ASKED];
     if (!asked || asked.method === "GET") return;
     const { actor, address, method, path } = asked;
-    log.info({ key: actor.name, address, method, path, status: reply.statusCode }, "admin write");
+    const about = { request_id: idOf(request), ...(request[CODE] !== undefined && { code: request[CODE] }) };
+    log.info({ ...about, key: actor.name, address, method, path, status: reply.statusCode }, "admin write");
   });
   app.setNotFoundHandler((request, reply) => send(reply, nothingAt(request)));
-  app.setErrorHandler((error, _request, reply) => {
+  app.setErrorHandler((error, request, reply) => {
     const answer = answerOf(error);
-    if (!isGatewayError(error)) log.error({ error: messageOf(error) }, "admin request failed");
-    else if (answer.status === 503) news.failed(error);
+    if (!isGatewayError(error)) {
+      const { method } = request;
+      const about = { request_id: idOf(request), method, path: pathOf(request.originalUrl) };
+      log.error({ ...about, error: messageOf(error) }, "admin request failed");
+    } else {
+      request[CODE] = error.code;
+      if (answer.status === 503) news.failed(error);
+    }
     send(reply, answer);
   });
   return app;
@@ -174,6 +190,14 @@ const REFUSED_BYTES: Readonly<Record<string, readonly [number, string]>> = {
   HPE_HEADER_OVERFLOW: [431, "Request Header Fields Too Large"],
   ERR_HTTP_REQUEST_TIMEOUT: [408, "Request Timeout"],
 };
+
+/** The caller's id of a request if it is one word of printable ASCII, else one that is made. */
+function idOf(request: FastifyRequest): string {
+  const given = request.raw.headers["x-request-id"];
+  request[ID] ??=
+    typeof given === "string" && given.length <= ID_LENGTH_MAX && /^[!-~]+$/.test(given) ? given : randomUUID();
+  return request[ID];
+}
 
 /** Remembers who asks for what. @returns an answer for those who get no further */
 function identify(cors: Cors, access: Access, request: FastifyRequest): AdminAnswer | undefined {

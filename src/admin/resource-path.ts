@@ -5,7 +5,7 @@
 import { credentialId } from "../model/keys.ts";
 import type { Kind } from "../model/kinds.ts";
 
-export interface Target {
+export interface ResourceTarget {
   readonly kind: Kind;
   /** The id as the path has it, without the owner or manager in front. */
   readonly localId: string | undefined;
@@ -18,7 +18,7 @@ export interface Target {
 }
 
 /** The id as keys and `RecordKey.id` have it. */
-export function recordId(target: Target, localId: string): string {
+export function recordId(target: ResourceTarget, localId: string): string {
   if (target.consumer !== undefined) return credentialId(target.consumer, localId);
   return target.manager === undefined ? localId : `${target.manager}/${localId}`;
 }

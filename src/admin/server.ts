@@ -3,6 +3,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { Barrier } from "../cluster/barrier.ts";
+import { NodeKeyring } from "../cluster/node-key.ts";
 import type { RouterMode } from "../runtime/routes/router.ts";
 import type { AskSecrets } from "../secret/secret-probe.ts";
 import type { Store } from "../store/store.ts";
@@ -11,7 +12,6 @@ import type { AdminContext } from "./admin-context.ts";
 import { type ListenerOptions, makeListener, serve } from "./admin-listener.ts";
 import { keepPreparing } from "./bootstrap.ts";
 import { openHistory } from "./history/history.ts";
-import { keepKeys } from "./keys/rotate-keys.ts";
 import { openNodeList } from "./node-list.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
 import { openAdminRevocations, type RevocationLimits } from "./revocations/admin-revocations.ts";
@@ -50,6 +50,8 @@ export interface AdminOptions extends ListenerOptions {
   readonly historyEntries?: number;
   /** Default: 1,000,000 tokens, 10 minutes. */
   readonly revocations?: Partial<RevocationLimits>;
+  /** What admins show to nodes; default: one that is stored as it is. */
+  readonly nodeKey?: NodeKeyring;
   /** What `?wait=all` waits by; started and stopped by its owner. Default: nobody can wait. */
   readonly barrier?: Barrier;
 }
@@ -83,7 +85,6 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
   await app.listen({ host: options.listen.host, port: options.listen.port });
   const preparation = await keepPreparing(admin);
   const stopTidying = keepRevocations(admin);
-  const stopRotating = keepKeys(admin);
   const bound = app.server.address();
   let closing: Promise<void> | undefined;
   return {
@@ -93,7 +94,6 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
       news.stop();
       closing ??= app.close().then(async () => {
         await stopTidying();
-        await stopRotating();
         await admin.history.idle();
       });
       return closing;
@@ -119,6 +119,7 @@ function buildEngine(options: AdminOptions): AdminContext {
     queue: openKeyQueue(),
     barrier: options.barrier,
     nodes: openNodeList(store, prefix, clock, options.barrier),
+    nodeKey: options.nodeKey ?? new NodeKeyring({ store, prefix, keyring: undefined, clock }),
     history: openHistory(options.historyEntries ?? HISTORY_ENTRIES),
     revocations: openAdminRevocations(options.revocations),
   };

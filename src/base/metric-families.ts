@@ -27,7 +27,7 @@ export interface FamilyFacts {
   readonly onFull: () => void;
 }
 
-interface Entry<Child> {
+interface ChildEntry<Child> {
   readonly labels: readonly string[];
   readonly child: Child;
   /** Counts children. */
@@ -40,7 +40,7 @@ interface Entry<Child> {
 abstract class BoundFamily<Child> implements Family<Child> {
   readonly facts: FamilyFacts;
   generation = 0;
-  readonly #children = new Map<string, Entry<Child>>();
+  readonly #children = new Map<string, ChildEntry<Child>>();
   readonly #most: number;
   readonly #expiry: Expiry | undefined;
   /** Label → value → children born up to this one are to go. */
@@ -116,7 +116,7 @@ abstract class BoundFamily<Child> implements Family<Child> {
     if (this.#isSweeping) return;
     this.#isSweeping = true;
     const nowMs = clock.monotonicMs();
-    const look = (key: string, entry: Entry<Child>): void => {
+    const look = (key: string, entry: ChildEntry<Child>): void => {
       const activity = this.activity(entry.child);
       if (activity !== entry.seen) {
         entry.seen = activity;
@@ -129,7 +129,7 @@ abstract class BoundFamily<Child> implements Family<Child> {
   }
 
   /** In this turn, where there are few. */
-  async #each(look: (key: string, entry: Entry<Child>) => void, done?: () => void): Promise<void> {
+  async #each(look: (key: string, entry: ChildEntry<Child>) => void, done?: () => void): Promise<void> {
     const pace = new Pace();
     let count = 0;
     for (const [key, entry] of this.#children) {

@@ -35,7 +35,7 @@ const REST_MS = 5;
 export const linesOf = (bounds: readonly number[]): number => (bounds.length === 0 ? 1 : bounds.length + 3);
 const valuesOf = (bounds: readonly number[]): number => (bounds.length === 0 ? 1 : bounds.length + 2);
 
-/** Work in turns: `if (pace.isDue()) await pace.rest()`. */
+/** Work in turns: `if (pace.isDue()) await pace.rest()`. Those who work on the same pages in the same turns share one. */
 export class Pace {
   #sinceMs = systemClock.monotonicMs();
 
@@ -49,9 +49,14 @@ export class Pace {
   }
 }
 
-/** The exposition format of Prometheus, in pieces. Families without series are left out, as in APISIX. */
-export async function chunksOf(pages: Iterable<SeriesPage> | AsyncIterable<SeriesPage>): Promise<Buffer[]> {
-  const pace = new Pace();
+/**
+ * The exposition format of Prometheus, in pieces. Families without series are left out, as in APISIX.
+ * @param pace that of the pages where they are made meanwhile: the rests of two would add up
+ */
+export async function chunksOf(
+  pages: Iterable<SeriesPage> | AsyncIterable<SeriesPage>,
+  pace = new Pace(),
+): Promise<Buffer[]> {
   const chunks: Buffer[] = [];
   let family = "";
   for await (const page of pages) {

@@ -127,8 +127,7 @@ export function openMetrics(options: MetricsOptions = {}): Metrics {
     families.set(name, family);
     return family;
   };
-  async function* pages(): AsyncGenerator<SeriesPage> {
-    const pace = new Pace();
+  async function* pages(pace = new Pace()): AsyncGenerator<SeriesPage> {
     for (const [, family] of [...families].sort(byName)) {
       await family.settle();
       for (const page of family.pages()) {
@@ -168,8 +167,11 @@ export function openMetrics(options: MetricsOptions = {}): Metrics {
     named(label, id, name) {
       if (names.size < NAMES_MAX) names.set(`${label} ${id}`, name);
     },
-    pages,
-    chunks: shared(() => chunksOf(pages())),
+    pages: () => pages(),
+    chunks: shared(() => {
+      const pace = new Pace();
+      return chunksOf(pages(pace), pace);
+    }),
   };
   metrics.counterOf(
     "jotgate_metric_series_left_out_total",

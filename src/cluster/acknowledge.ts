@@ -8,7 +8,7 @@ import type { LeaseId, Revision, Store } from "../store/store.ts";
 import { controlKeys } from "../store/store-keys.ts";
 
 /** A record that a node has not taken, or that makes it refuse requests. */
-export interface Refusal {
+export interface RecordRefusal {
   /** Store key. */
   readonly key: string;
   /** Of the record. */
@@ -30,7 +30,7 @@ export interface AcknowledgerOptions {
   /** How far the node is, and the hash of its configuration there; default: it does not say. */
   readonly state?: (() => { readonly applied: string; readonly hash: string }) | undefined;
   /** The newest refusals; default: there are none. */
-  readonly refusals?: (() => readonly Refusal[]) | undefined;
+  readonly refusals?: (() => readonly RecordRefusal[]) | undefined;
 }
 
 /** Of one acknowledgement; it is a record of the store. */

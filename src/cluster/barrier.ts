@@ -9,7 +9,7 @@ import type { Log } from "../base/log.ts";
 import { type KeyValue, prefixRange, type Revision, type Store, type StoreSource } from "../store/store.ts";
 import { follow } from "../store/store-follow.ts";
 import { type ControlKeys, controlKeys } from "../store/store-keys.ts";
-import type { Refusal } from "./acknowledge.ts";
+import type { RecordRefusal } from "./acknowledge.ts";
 import { LatelySeen } from "./lately-seen.ts";
 import { listNodes } from "./registry.ts";
 
@@ -48,7 +48,7 @@ interface Ack {
   /** How far the node was when it said so, at least as far as that, and its hash there; "" when it does not say. */
   readonly at: Revision;
   readonly hash: string;
-  readonly refused: readonly Refusal[];
+  readonly refused: readonly RecordRefusal[];
 }
 
 /** A write that is going to be waited for. */
@@ -273,7 +273,7 @@ function parseAck(value: Buffer): Ack | undefined {
   }
 }
 
-function readRefusal(value: unknown): Refusal[] {
+function readRefusal(value: unknown): RecordRefusal[] {
   if (typeof value !== "object" || value === null) return [];
   const { key, revision, reason } = value as { key?: unknown; revision?: unknown; reason?: unknown };
   if (typeof key !== "string" || typeof reason !== "string" || !isRevision(revision)) return [];

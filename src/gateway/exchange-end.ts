@@ -2,7 +2,7 @@
  * The end of a request's life: log phases, access log, metrics; and the log line for whatever threw before.
  * Promise: nothing here throws, whatever plugins do.
  */
-import { isGatewayError, messageOf } from "../base/errors.ts";
+import { type ErrorCode, isGatewayError, messageOf } from "../base/errors.ts";
 import type { PhaseHandler } from "../plugin/plugin.ts";
 import type { Answer } from "../plugin/plugin-answer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
@@ -97,7 +97,8 @@ export function crashAnswer(context: GatewayContext, view: RequestView, error: u
 
 function logCrash(context: GatewayContext, view: RequestView, error: unknown, message: string): void {
   const stack = error instanceof Error ? error.stack : undefined;
-  const reason = isGatewayError(error) ? error.code.toLowerCase() : PLUGIN_FAILED.reason;
+  // True: that is what lower case makes of a code.
+  const reason = isGatewayError(error) ? (error.code.toLowerCase() as Lowercase<ErrorCode>) : PLUGIN_FAILED.reason;
   context.errors.error(
     reason,
     { request_id: requestIdOf(view), route: view.route?.id, error: messageOf(error), stack },

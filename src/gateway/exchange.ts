@@ -60,7 +60,6 @@ export class Exchange implements Life {
   readonly view: RequestView;
   readonly body: IncomingBody;
   readonly reply: Reply;
-  /** The global rules, once they are known. */
   global: Pipeline = EMPTY_PIPELINE;
   /** The route's pipeline, merged with the consumer's once there is one. */
   pipeline: Pipeline = EMPTY_PIPELINE;

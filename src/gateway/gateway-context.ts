@@ -5,12 +5,13 @@ import type { Clock } from "../base/clock.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import type { RouteMatch } from "../runtime/routes/route-entry.ts";
 import type { Pipeline, RouteUnit } from "../runtime/routes/route-unit.ts";
+import type { Tried } from "../runtime/routes/router.ts";
 import type { GatewayMetrics } from "./gateway-metrics.ts";
 import type { GatewaySettings } from "./gateway-settings.ts";
 import type { BodyMemory } from "./http/body-memory.ts";
 import type { AccessLog } from "./log/access-log.ts";
 import type { ErrorLog } from "./log/error-log.ts";
-import type { Refusals } from "./log/refusals.ts";
+import type { RecentRefusals } from "./log/refusals.ts";
 import type { TimerWheel } from "./timer-wheel.ts";
 import type { UpstreamClient } from "./upstream/upstream-client.ts";
 import type { WriteScheduler } from "./write-scheduler.ts";
@@ -23,6 +24,10 @@ export interface Routing {
   match(view: RequestView, matchPath?: string): RouteMatch | undefined;
   /** All global rules as one. @param route the unit that matched, if one did */
   globalPipeline(route: RouteUnit | undefined): Pipeline;
+  /** What `match` looks at, in its order, and why each is not it; for explanations. */
+  tried?(view: RequestView, matchPath?: string): IterableIterator<Tried>;
+  /** A route by its id; for explanations. */
+  route?(id: string): RouteUnit | undefined;
 }
 
 /** Kept by whoever watches the store. */
@@ -42,7 +47,7 @@ export interface GatewayContext {
   /** undefined when it is off. */
   readonly accessLog: AccessLog | undefined;
   /** The last of them. */
-  readonly refusals: Refusals;
+  readonly refusals: RecentRefusals;
   readonly wheel: TimerWheel;
   /** Of the bodies of all lanes. */
   readonly bodies: BodyMemory;

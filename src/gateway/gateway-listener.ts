@@ -53,7 +53,7 @@ function ignore(): void {}
 
 /** Opens all or none. */
 export async function listenAll(
-  listeners: readonly Listener[],
+  listeners: readonly GatewayListener[],
   addresses: readonly ListenAddress[],
 ): Promise<readonly ListenAddress[]> {
   const opened: ListenAddress[] = [];
@@ -67,7 +67,7 @@ export async function listenAll(
   return opened;
 }
 
-export class Listener {
+export class GatewayListener {
   readonly #context: GatewayContext;
   readonly #known: KnownConnections;
   readonly #handOff: HandOff;

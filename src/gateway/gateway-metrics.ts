@@ -116,7 +116,12 @@ export class GatewayMetrics {
   /** What APISIX counts of its nginx. Source: docs/spec/plugins.md section 11. */
   #collectApisix(metrics: Metrics): void {
     const total = ["apisix_http_requests_total", "The total number of client requests since APISIX started"] as const;
-    metrics.counterOf(...total, [], () => [{ labels: [], value: this.fast.value + this.general.value }], "gauge");
+    metrics.counterOf(
+      ...total,
+      [],
+      () => [{ labels: [], value: this.fast.value + this.general.value + this.http2.value }],
+      "gauge",
+    );
     const connections = ["apisix_nginx_http_current_connections", "Number of HTTP connections", ["state"]] as const;
     metrics.counterOf(...connections, () => byState({ accepted: this.accepted, handled: this.accepted }), "gauge");
     metrics.gaugeOf(...connections, () => {

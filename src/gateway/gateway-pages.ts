@@ -57,8 +57,13 @@ export function bodyOf({ body, status }: Answer, headers: HeaderList): Buffer {
   return bytes;
 }
 
+/** An answer of the gateway itself. */
+export interface OwnAnswer extends Answer {
+  readonly reason: Reason;
+}
+
 /** The page for a reason. */
-export function pageAnswer(reason: Reason): Answer {
+export function pageAnswer(reason: Reason): OwnAnswer {
   const { status } = REASONS[reason];
   return Object.freeze({ status, headers: JSON_TYPE, body: pageOf(status), reason });
 }

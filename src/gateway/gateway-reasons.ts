@@ -82,6 +82,8 @@ export const REASONS = {
   http2_control_frames: caller(0),
   http2_malformed: caller(0),
   http2_resets: caller(0),
+  http2_stream: operator(0),
+  listener: operator(0),
 } as const satisfies Readonly<Record<string, ReasonFacts>> & Readonly<Record<BlockReason, ReasonFacts>>;
 
 export type Reason = keyof typeof REASONS;

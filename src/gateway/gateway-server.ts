@@ -4,10 +4,12 @@
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
+import type { ExplainQuery } from "../model/explain-query.ts";
 import type { HostGuard } from "./client-connection.ts";
+import { explain } from "./explain/explain-request.ts";
 import { openFastLane } from "./fast/fast-lane.ts";
 import type { Freshness, Routing } from "./gateway-context.ts";
-import { type HandOff, KnownConnections, type ListenAddress, Listener, listenAll } from "./gateway-listener.ts";
+import { GatewayListener, type HandOff, KnownConnections, type ListenAddress, listenAll } from "./gateway-listener.ts";
 import { GatewayMetrics } from "./gateway-metrics.ts";
 import { DEFAULT_GATEWAY_SETTINGS, type GatewaySettings } from "./gateway-settings.ts";
 import { openGeneralLane } from "./general/general-lane.ts";
@@ -15,7 +17,7 @@ import { BodyMemory } from "./http/body-memory.ts";
 import { openHttp2Lane } from "./http2/http2-lane.ts";
 import type { AccessLog } from "./log/access-log.ts";
 import { ErrorLog } from "./log/error-log.ts";
-import { Refusals } from "./log/refusals.ts";
+import { RecentRefusals } from "./log/refusals.ts";
 import { TimerWheel } from "./timer-wheel.ts";
 import type { TlsCertificates } from "./tls/tls-certificates.ts";
 import { TlsHandshakes } from "./tls/tls-handshakes.ts";
@@ -55,7 +57,9 @@ export interface GatewayServer {
   readonly tlsAddress: ListenAddress | undefined;
   readonly metrics: GatewayMetrics;
   /** The calls refused last. */
-  readonly refusals: Refusals;
+  readonly refusals: RecentRefusals;
+  /** What it would do with a request; text: what is wrong with the question. */
+  explain(query: ExplainQuery): Promise<Readonly<Record<string, unknown>> | string>;
   /** From now on every response asks its client to connect anew; new connections are still served. */
   beginDrain(): void;
   /**
@@ -85,7 +89,7 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
   const errors = new ErrorLog(log, clock);
   const { accessLog } = options;
   const freshness = options.freshness ?? { isTooOld: false, isLoaded: true };
-  const refusals = new Refusals();
+  const refusals = new RecentRefusals();
   const parts = { refusals, routing, settings, metrics, clock, errors, accessLog, wheel, writes, client, freshness };
   const context = { ...parts, bodies: new BodyMemory(settings.bodiesBytes), draining: false };
   const known = new KnownConnections(settings, options.plainGuard);
@@ -101,7 +105,7 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
     fast?.closeIdle();
     http2.drain();
   };
-  const plain = listen && new Listener(context, known, handOff, closeIdle);
+  const plain = listen && new GatewayListener(context, known, handOff, closeIdle);
   const listeners = plain ? [plain] : [];
   if (options.tls) {
     const secure = new TlsHandshakes({
@@ -110,7 +114,7 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
       http1: (socket, connection) => handOff(socket, known.add(socket, connection)),
       http2: (socket, connection) => http2.accept(socket, connection),
     });
-    listeners.push(new Listener(context, known, (socket) => secure.accept(socket), closeIdle));
+    listeners.push(new GatewayListener(context, known, (socket) => secure.accept(socket), closeIdle));
   }
   wheel.start();
   const opened = await listenAll(
@@ -133,6 +137,7 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
     tlsAddress,
     metrics,
     refusals,
+    explain: (query) => explain(context, query, options.plainGuard),
     beginDrain,
     close: async (drainMs, quietMs = Math.min(QUIET_MS, drainMs / 4)) => {
       beginDrain();

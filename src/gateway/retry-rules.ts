@@ -2,12 +2,11 @@
  * Which tries may be repeated, how an empty body is announced, and what each failure of an upstream is answered with.
  * Source: docs/spec/proxy.md sections 3 and 4; nginx's proxy_next_upstream.
  */
-import type { Answer } from "../plugin/plugin-answer.ts";
-import { pageAnswer } from "./gateway-pages.ts";
+import { type OwnAnswer, pageAnswer } from "./gateway-pages.ts";
 import type { Framing } from "./http/message.ts";
-import type { FailureKind } from "./upstream/upstream-call.ts";
+import type { CallFailure } from "./upstream/upstream-call.ts";
 
-export const FAILED: Readonly<Record<FailureKind, Answer>> = Object.freeze({
+export const FAILED: Readonly<Record<CallFailure, OwnAnswer>> = Object.freeze({
   connect: pageAnswer("upstream_connect_failed"),
   connect_timeout: pageAnswer("upstream_connect_timeout"),
   send_timeout: pageAnswer("upstream_send_timeout"),

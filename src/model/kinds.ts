@@ -5,11 +5,9 @@
  */
 import type { TSchema } from "typebox";
 import { compileSchema, type Validator } from "../base/schema/schema.ts";
-import { AuthorizationServer } from "./authorization-server-record.ts";
 import { Consumer, ConsumerGroup, Credential, GlobalRule, PluginConfig, PluginMetadata } from "./consumer.ts";
 import { Route, Service, StreamRoute } from "./route.ts";
 import { AwsSecret, GcpSecret, Proto, Ssl, VaultSecret } from "./secret.ts";
-import { SigningKey } from "./signing-key.ts";
 import { TokenIssuer } from "./token-issuer.ts";
 import { Upstream } from "./upstream.ts";
 
@@ -27,9 +25,7 @@ export type KindName =
   | "ssl"
   | "proto"
   | "stream_route"
-  | "token_issuer"
-  | "authorization_server"
-  | "signing_key";
+  | "token_issuer";
 
 export type WriteMethod = "PUT" | "POST" | "PATCH" | "DELETE";
 
@@ -44,7 +40,7 @@ export interface Kind {
   readonly schema: TSchema;
   /** Methods that are answered by 405. */
   readonly denied: readonly WriteMethod[];
-  /** Where the id comes from: path or body, `username`, the plugin's name, or two segments: `manager/id`, `server/kid`. */
+  /** Where the id comes from: path or body, `username`, the plugin's name, or `manager/id`. */
   readonly id: "id" | "username" | "plugin" | "manager";
   /** Whether create_time and update_time are kept. */
   readonly timed: boolean;
@@ -160,26 +156,6 @@ const LIST: readonly Kind[] = [
     message: "token issuer",
     schema: TokenIssuer,
     pluginSide: undefined,
-  },
-  {
-    ...plain,
-    name: "authorization_server",
-    dir: "authorization_servers",
-    message: "authorization server",
-    schema: AuthorizationServer,
-    pluginSide: undefined,
-    denied: ["POST"],
-  },
-  {
-    ...plain,
-    name: "signing_key",
-    dir: "signing_keys",
-    message: "signing key",
-    schema: SigningKey,
-    pluginSide: undefined,
-    id: "manager",
-    references: true,
-    denied: ["POST", "PATCH"],
   },
 ];
 

@@ -14,7 +14,8 @@ import { type Address, formatAddress } from "../settings/setting-kinds.ts";
 import type { Settings } from "../settings/settings.ts";
 import type { Role } from "../settings/settings-check.ts";
 import { openControl } from "../status/control-server.ts";
-import type { Listener } from "../status/listener.ts";
+import type { StatusListener } from "../status/listener.ts";
+import type { OperatorFacts } from "../status/operator-routes.ts";
 import type { ListenerFacts, NodeFacts } from "../status/status-facts.ts";
 import { collectNodeMetrics, collectProcessMetrics } from "../status/status-metrics.ts";
 import { openStatus } from "../status/status-server.ts";
@@ -26,6 +27,7 @@ import { listenerFacts, nodeFacts, STARTING, type StoreProbe, startStoreProbe } 
 import { openNodeMetrics } from "./node-metrics.ts";
 import { makeParts } from "./node-parts.ts";
 import { keyringOf } from "./open-keyring.ts";
+import { operatorFacts } from "./operator-facts.ts";
 import { type AdminPlane, openAdminPlane } from "./planes/admin-plane.ts";
 import { openServing, type Serving } from "./serving.ts";
 import { openSource } from "./store-source.ts";
@@ -88,11 +90,20 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
       waitApplied: (revision, waitMs) => serving?.waitApplied(revision, waitMs) ?? Promise.resolve(false),
     });
 
+    const operators = (): OperatorFacts => {
+      const store = source.open();
+      stops.push(() => store.close());
+      return operatorFacts({ id, store, settings, clock, serving: () => serving });
+    };
+
     // First up and last down: probes and scrapers are answered while the rest starts and while it drains.
     collectProcessMetrics(metrics);
     collectNodeMetrics(metrics, facts);
     const status = settings.status.listen
-      ? await openStatusListener(settings.status.listen, settings, facts, metrics, () => serving)
+      ? await openStatusListener(settings.status.listen, settings, facts, metrics, {
+          serving: () => serving,
+          operators: role === "admin" ? undefined : operators(),
+        })
       : undefined;
     if (status) {
       stops.push(() => status.stop());
@@ -192,8 +203,11 @@ function openStatusListener(
   { prometheus, status }: Settings,
   facts: NodeFacts,
   metrics: Metrics,
-  serving: () => Serving | undefined,
-): Promise<Listener> {
+  {
+    serving,
+    operators,
+  }: { readonly serving: () => Serving | undefined; readonly operators: OperatorFacts | undefined },
+): Promise<StatusListener> {
   return openStatus({
     listen,
     hosts: [...status.hosts, listen.host, ...(status.advertise ? [status.advertise.host] : [])],
@@ -203,6 +217,7 @@ function openStatusListener(
     metrics: () => serving()?.metrics() ?? metrics.chunks(),
     metricsType: metrics.registry.contentType,
     nowMs: () => systemClock.nowMs(),
+    operators,
   });
 }
 

@@ -3,7 +3,8 @@
  * The only place where the number of processes is decided.
  */
 import { availableParallelism } from "node:os";
-import type { RefusalQuery, Refused } from "../gateway/log/refusals.ts";
+import type { RecentRefusal, RefusalQuery } from "../gateway/log/refusals.ts";
+import type { ExplainQuery } from "../model/explain-query.ts";
 import type { Address } from "../settings/setting-kinds.ts";
 import type { HealthReport } from "../status/control-server.ts";
 import type { ConfigFacts, WorkerFacts } from "../status/status-facts.ts";
@@ -24,8 +25,10 @@ export interface Serving {
   waitApplied(revision: bigint, waitMs: number): Promise<boolean>;
   health(): Promise<readonly HealthReport[]>;
   /** The calls refused last, newest first; of several workers all. */
-  refusals(query: RefusalQuery): Promise<readonly Refused[]>;
-  /** The records held, by store key. */
+  refusals(query: RefusalQuery): Promise<readonly RecentRefusal[]>;
+  /** What it would do with a request; text: what is wrong with the question. */
+  explain(query: ExplainQuery): Promise<Readonly<Record<string, unknown>> | string>;
+  /** The records that serve, by store key: of those whose newest value was refused the last good one. */
   entries(): Iterable<[string, TableRecord]>;
   modifyIndexes(): ModifyIndexes;
   /** All metrics of the node, in Prometheus' text format, in pieces. */
@@ -64,7 +67,8 @@ async function serveHere(options: ServingOptions): Promise<Serving> {
     waitApplied: (revision, waitMs) => plane.watcher.waitFor(revision, waitMs),
     health: async () => plane.upstreams.healthStatus(),
     refusals: async (query) => plane.server.refusals.find(query),
-    entries: () => plane.table.entries(),
+    explain: (query) => plane.explain(query),
+    entries: () => plane.table.served(),
     modifyIndexes: () => plane.modifyIndexes(),
     metrics: options.metrics.chunks,
     beginDrain: () => plane.server.beginDrain(),

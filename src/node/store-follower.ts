@@ -8,7 +8,7 @@ import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
-import { Acknowledger, type Refusal } from "../cluster/acknowledge.ts";
+import { Acknowledger, type RecordRefusal } from "../cluster/acknowledge.ts";
 import { nodesInBeat } from "../cluster/beat.ts";
 import { type NodeReport, Registration } from "../cluster/registry.ts";
 import { parseKey } from "../model/keys.ts";
@@ -38,7 +38,7 @@ export interface FollowOptions {
   readonly source: StoreSource;
   readonly consumer: RecordConsumer;
   /** The newest records that were not taken, or refuse requests. */
-  readonly refusals?: (() => readonly Refusal[]) | undefined;
+  readonly refusals?: (() => readonly RecordRefusal[]) | undefined;
   /** The node's own folder; the file lies in it. */
   readonly folder: string;
   /** Undefined: this process is a worker, which reads the file and leaves everything else to its primary. */

@@ -7,6 +7,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
 import type { Counters } from "./counters.ts";
+import type { ExplainHandler, ExplainRule } from "./explanation.ts";
 import type { Answer } from "./plugin-answer.ts";
 import type { Consumer, CredentialTable } from "./plugin-consumer.ts";
 import type { RequestView } from "./request-view.ts";
@@ -32,6 +33,8 @@ export interface PluginPhases {
   readonly headerFilter?: (view: RequestView, response: ResponseView) => void;
   /** After the last byte, or after the client went away; must not throw. */
   readonly log?: (view: RequestView) => void;
+  /** Instead of the rewrite phase where a request is only explained. */
+  readonly explain?: ExplainHandler;
   /** Called when the unit that holds this plugin is no longer used: give back counted state. */
   readonly close?: () => void;
 }
@@ -207,6 +210,8 @@ export interface PluginDefinition<S extends TSchema = TSchema, C extends TSchema
   readonly encryptFields?: readonly string[];
   /** Makes this an authentication plugin. */
   readonly credential?: CredentialDefinition<C, Data>;
+  /** Whether an explanation may run its phases, where `explain` does not stand in; default: they are named, not run. */
+  readonly explain?: ExplainRule;
   /** Shown as an authentication plugin without credentials of its own (multi-auth). */
   readonly authenticates?: true;
   /** True: skipped in a global rule when the route has it too (prometheus). */

@@ -56,6 +56,7 @@ export const apiBreaker = definePlugin({
   name: "api-breaker",
   version: 0.1,
   priority: 1005,
+  explain: { not: "it counts what the upstream answers" },
   schema,
   compile(conf, env) {
     const scope = scopeOf("api-breaker", conf, env);

@@ -40,6 +40,7 @@ export const basicAuth = definePlugin({
   name: "basic-auth",
   version: 0.1,
   priority: 2520,
+  explain: "run",
   schema,
   credential: {
     schema: consumerSchema,

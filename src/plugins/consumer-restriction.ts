@@ -35,6 +35,7 @@ export const consumerRestriction = definePlugin({
   name: "consumer-restriction",
   version: 0.1,
   priority: 2400,
+  explain: "run",
   schema,
   compile(conf) {
     const read = compileVariable(conf.type);

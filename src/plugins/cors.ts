@@ -50,6 +50,7 @@ export const cors = definePlugin({
   name: "cors",
   version: 0.1,
   priority: 4000,
+  explain: "run",
   schema,
   metadataSchema,
   check(conf) {

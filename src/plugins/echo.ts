@@ -31,6 +31,7 @@ export const echo = definePlugin({
   name: "echo",
   version: 0.1,
   priority: 412,
+  explain: "run",
   schema,
   compile(conf) {
     const before = Buffer.from(conf.before_body ?? "");

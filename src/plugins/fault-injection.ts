@@ -39,6 +39,7 @@ export const faultInjection = definePlugin({
   name: "fault-injection",
   version: 0.1,
   priority: 11_000,
+  explain: { not: "it delays and refuses by chance" },
   schema,
   check: (conf) =>
     [...(conf.abort?.vars ?? []), ...(conf.delay?.vars ?? [])]

@@ -23,6 +23,7 @@ export const ipRestriction = definePlugin({
   name: "ip-restriction",
   version: 0.1,
   priority: 3000,
+  explain: "run",
   schema,
   check: (conf) => ipListError(conf.whitelist ?? conf.blacklist ?? []),
   compile(conf) {

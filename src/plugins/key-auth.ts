@@ -27,6 +27,7 @@ export const keyAuth = definePlugin({
   name: "key-auth",
   version: 0.1,
   priority: 2500,
+  explain: "run",
   schema,
   credential: {
     schema: consumerSchema,

@@ -54,6 +54,7 @@ export const limitConn = definePlugin({
   name: "limit-conn",
   version: 0.1,
   priority: 1003,
+  explain: { not: "it counts requests" },
   schema,
   encryptFields: ["redis_password"],
   compile(conf, env) {

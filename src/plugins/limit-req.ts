@@ -39,6 +39,7 @@ export const limitReq = definePlugin({
   name: "limit-req",
   version: 0.1,
   priority: 1001,
+  explain: { not: "it counts requests" },
   schema,
   encryptFields: ["redis_password"],
   compile(conf, env) {

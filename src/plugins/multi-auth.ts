@@ -5,6 +5,7 @@
 import { Type } from "typebox";
 import { compileSchema } from "../base/schema/schema.ts";
 import { withDefaults } from "../base/schema/schema-defaults.ts";
+import type { Explaining, Step } from "../plugin/explanation.ts";
 import { definePlugin, type FindPlugin, type PhaseHandler, type PluginPhases } from "../plugin/plugin.ts";
 import { type Answer, jsonAnswer } from "../plugin/plugin-answer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
@@ -37,17 +38,41 @@ export const multiAuth = definePlugin({
   },
   compile(conf, env) {
     const compiled: PluginPhases[] = [];
+    const names: string[] = [];
     for (const one of conf.auth_plugins)
-      for (const [name, inner] of Object.entries(one)) compiled.push(env.plugin(name, inner));
+      for (const [name, inner] of Object.entries(one)) {
+        compiled.push(env.plugin(name, inner));
+        names.push(name);
+      }
     const tries = compiled.flatMap((phases) => (phases.rewrite ? [phases.rewrite] : []));
     return {
       rewrite: (view) => tryFrom(tries, 0, view, []),
+      explain: (view, explaining) => tryFrom(explained(compiled, names, explaining), 0, view, []),
       close() {
         for (const phases of compiled) phases.close?.();
       },
     };
   },
 });
+
+/** As `rewrite`, without effects; steps are told with the plugin they are of. */
+function explained(compiled: readonly PluginPhases[], names: readonly string[], to: Explaining): PhaseHandler[] {
+  return compiled.flatMap(({ explain, rewrite }, at) => {
+    if (!rewrite) return [];
+    const run: PhaseHandler = (view) => {
+      const steps: Step[] = [];
+      const tell = (answer: Answer | undefined): Answer | undefined => {
+        const reason = answer && { reason: answer.reason };
+        to.steps.push({ step: names[at] ?? "", ok: answer === undefined, ...reason });
+        to.steps.push(...steps.map((step) => ({ ...step, plugin: names[at] })));
+        return answer;
+      };
+      const result = explain ? explain(view, { ...to, steps }) : rewrite(view);
+      return result instanceof Promise ? result.then(tell) : tell(result);
+    };
+    return [run];
+  });
+}
 
 function innerError(name: string, conf: unknown, find: FindPlugin): string | undefined {
   const plugin = find(name);
@@ -78,8 +103,13 @@ function tryFrom(
   return failed(refusals);
 }
 
-/** Carries the challenge of every plugin that was asked (RFC 9110 section 11.6.1). */
+/**
+ * Carries the challenge of every plugin that was asked (RFC 9110 section 11.6.1). Where one could not judge at all (503),
+ * that is the answer: a caller told 401 would throw away a token that is good.
+ */
 function failed(refusals: readonly Answer[]): Answer {
+  const away = refusals.find(({ status }) => status === 503);
+  if (away) return away;
   const challenges = new Set<string>();
   for (const { headers } of refusals)
     for (let i = 0; i < headers.length; i += 2)

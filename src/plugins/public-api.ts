@@ -12,6 +12,7 @@ export const publicApi = definePlugin({
   name: "public-api",
   version: 0.1,
   priority: 501,
+  explain: { not: "it runs an internal API" },
   schema: Type.Object({
     /** The API's path; absent: the path of the request. */
     uri: Type.Optional(Type.String()),

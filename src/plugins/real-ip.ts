@@ -22,6 +22,7 @@ export const realIp = definePlugin({
   name: "real-ip",
   version: 0.1,
   priority: 23_000,
+  explain: "run",
   schema,
   check: (conf) => ipListError(conf.trusted_addresses ?? []),
   compile(conf) {

@@ -39,6 +39,7 @@ export const redirect = definePlugin({
   name: "redirect",
   version: 0.1,
   priority: 900,
+  explain: "run",
   schema,
   check(conf) {
     const [pattern, replacement] = conf.regex_uri ?? [];

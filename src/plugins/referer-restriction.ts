@@ -22,6 +22,7 @@ export const refererRestriction = definePlugin({
   name: "referer-restriction",
   version: 0.1,
   priority: 2990,
+  explain: "run",
   schema,
   compile(conf) {
     const listed = compileHosts(conf.whitelist ?? conf.blacklist ?? []);

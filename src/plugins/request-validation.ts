@@ -31,6 +31,7 @@ export const requestValidation = definePlugin({
   name: "request-validation",
   version: 0.1,
   priority: 2800,
+  explain: "run",
   schema,
   check: (conf) => userSchemaError(conf.body_schema) ?? userSchemaError(conf.header_schema),
   compile(conf) {

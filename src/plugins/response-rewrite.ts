@@ -63,6 +63,7 @@ export const responseRewrite = definePlugin({
   name: "response-rewrite",
   version: 0.1,
   priority: 899,
+  explain: "run",
   schema,
   check: (conf) => headersError(conf.headers) ?? bodyError(conf) ?? varsError(conf.vars) ?? filtersError(conf.filters),
   compile(conf, env) {

@@ -26,18 +26,19 @@ const WeightedUpstream = Type.Object({
   ),
 });
 
-const Rule = Type.Object({
+const SplitRule = Type.Object({
   match: Type.Optional(Type.Array(Type.Object({ vars: Type.Optional(Vars) }))),
   weighted_upstreams: Defaulted(Type.Array(WeightedUpstream, { minItems: 1, maxItems: 20, default: [{ weight: 1 }] })),
 });
-type Rule = Static<typeof Rule>;
+type SplitRule = Static<typeof SplitRule>;
 
-const schema = Type.Object({ rules: Type.Optional(Type.Array(Rule)) });
+const schema = Type.Object({ rules: Type.Optional(Type.Array(SplitRule)) });
 
 export const trafficSplit = definePlugin({
   name: "traffic-split",
   version: 0.1,
   priority: 966,
+  explain: { not: "it takes turns between upstreams" },
   schema,
   check(conf) {
     for (const { match } of conf.rules ?? [])
@@ -64,7 +65,7 @@ interface CompiledRule {
   next(): unknown;
 }
 
-function compileRule(rule: Rule, env: CompileEnv): CompiledRule {
+function compileRule(rule: SplitRule, env: CompileEnv): CompiledRule {
   const conditions = rule.match?.map(({ vars }) => compileCondition(vars, env.clock));
   const shares = rule.weighted_upstreams.map(({ upstream, upstream_id: id, weight }) => ({
     handle: id !== undefined ? env.upstream({ upstreamId: String(id) }) : upstream && env.upstream({ upstream }),

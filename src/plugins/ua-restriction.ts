@@ -24,6 +24,7 @@ export const uaRestriction = definePlugin({
   name: "ua-restriction",
   version: 0.1,
   priority: 2999,
+  explain: "run",
   schema,
   check: (conf) => patternListError(conf.allowlist ?? conf.denylist ?? []),
   compile(conf) {

@@ -25,6 +25,7 @@ export const uriBlocker = definePlugin({
   name: "uri-blocker",
   version: 0.1,
   priority: 2900,
+  explain: "run",
   schema,
   check: (conf) => rulesError(conf.block_rules),
   compile(conf) {

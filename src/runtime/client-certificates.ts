@@ -22,14 +22,14 @@ export interface ClientCertificatesOptions {
   report(id: string, problem: string | undefined): void;
 }
 
-interface Entry {
+interface CertificateEntry {
   readonly pair: CertificatePair | undefined;
   readonly problem: string;
   readonly release: () => void;
 }
 
 export function openClientCertificates({ secrets, changed, report }: ClientCertificatesOptions): ClientCertificates {
-  const entries = new Map<string, Entry>();
+  const entries = new Map<string, CertificateEntry>();
   const refresh = (id: string, value: StoredValue, references: readonly string[], release: () => void): void => {
     const former = entries.get(id)?.pair;
     const take = (values: ReadonlyMap<string, unknown> | undefined, problem: string): void => {

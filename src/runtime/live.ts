@@ -16,7 +16,7 @@ import { openClientCertificates } from "./client-certificates.ts";
 import { Consumers } from "./consumers/consumers.ts";
 import type { IssuerSink } from "./issuer-sink.ts";
 import { openKinds } from "./live-kinds.ts";
-import { type NodeParts, openNode } from "./plugins/plugin-environment.ts";
+import { type EnvironmentParts, openPluginEnvironment } from "./plugins/plugin-environment.ts";
 import type { PluginRegistry } from "./plugins/plugin-registry.ts";
 import type { PluginHost } from "./plugins/plugin-unit.ts";
 import { type SecretSource, SecretUsers } from "./plugins/secret-source.ts";
@@ -28,9 +28,8 @@ import { CompiledRoute } from "./routes/compiled-route.ts";
 import { openGlobalRules } from "./routes/global-rules.ts";
 import type { RouteMatch } from "./routes/route-entry.ts";
 import type { Pipeline, RouteUnit, UpstreamChoice } from "./routes/route-unit.ts";
-import type { RouterMode } from "./routes/router.ts";
+import type { RouterMode, Tried } from "./routes/router.ts";
 import { openRoutes } from "./routes/routes.ts";
-import { openSigningRecords, type ServerSink } from "./signing-records.ts";
 import { TakenRecords } from "./taken-records.ts";
 import type { CertificatePair } from "./upstream/upstream-settings.ts";
 import {
@@ -42,7 +41,7 @@ import {
 } from "./upstream/upstream-slot.ts";
 import type { Upstreams } from "./upstream/upstreams.ts";
 
-export interface LiveOptions extends NodeParts {
+export interface LiveOptions extends EnvironmentParts {
   /** Without a trailing slash; default `/apisix`. */
   readonly prefix?: string;
   /** Default `radixtree_host_uri`. */
@@ -52,8 +51,6 @@ export interface LiveOptions extends NodeParts {
   readonly upstreams: Upstreams;
   /** Takes records of issuers of tokens; default: they mean nothing here. */
   readonly issuers?: IssuerSink | undefined;
-  /** Takes records of authorization servers and their keys; default: they mean nothing here. */
-  readonly servers?: ServerSink | undefined;
   /** How long a revoked token is remembered after its end; default 10 minutes. */
   readonly keepRevokedMs?: number;
   /** Plugins that are left out where they are not loaded; any other then refuses requests. Default: none. */
@@ -89,6 +86,8 @@ export interface LiveConfiguration {
    * @param path other than `view.path` only under match_uri_encoded_slash
    */
   match(view: RequestView, path?: string): RouteMatch | undefined;
+  /** What `match` looks at, in its order, and why each is not it; for explanations. */
+  tried(view: RequestView, path?: string): IterableIterator<Tried>;
   /** All global rules as one. @param route the unit that matched, if one did */
   globalPipeline(route: RouteUnit | undefined): Pipeline;
   route(id: string): RouteUnit | undefined;
@@ -133,7 +132,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
   const upstreamById = (id: string): UpstreamChoice => upstreams.get(id)?.choose() ?? MISSING_UPSTREAM;
   const { keepRevokedMs: keepMs = 600_000 } = options;
   const revocations = openRevocations({ prefix, clock, metrics: options.metrics, keepMs });
-  const node = openNode({ ...options, tokens: options.issuers }, registry, revocations, () => consumers);
+  const node = openPluginEnvironment({ ...options, tokens: options.issuers }, registry, revocations, () => consumers);
   const host: PluginHost = {
     registry,
     env: node.env,
@@ -186,11 +185,6 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     },
   });
   const globalRules = openGlobalRules({ host, problems });
-  const signing = openSigningRecords(options.servers, secrets, (id, problem) => {
-    const key = keyOf(prefix, "signing_key", id);
-    if (problem === undefined) problems.clear(key, "signing key");
-    else problems.set(key, "signing key", revision, problem);
-  });
   const kinds = openKinds({
     routes,
     consumers,
@@ -203,7 +197,6 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     slots,
     registry,
     issuers: options.issuers,
-    signing,
   });
 
   /** @returns why the record is refused */
@@ -256,8 +249,6 @@ export function openLive(options: LiveOptions): LiveConfiguration {
         plugin_metadata: node.metadataCount,
         ssl: ssls.count,
         token_issuer: options.issuers?.count ?? 0,
-        authorization_server: options.servers?.serverCount ?? 0,
-        signing_key: options.servers?.keyCount ?? 0,
       };
     },
     get problemCount() {
@@ -299,6 +290,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
       return refused.length === 0 ? undefined : refused;
     },
     match: (view, path) => routes.match(view, path),
+    tried: (view, path) => routes.tried(view, path),
     // Units that live gives out are CompiledRoutes; others know nothing of global rules.
     globalPipeline: (route) => globalRules.pipeline(route instanceof CompiledRoute ? route : undefined),
     route: (id) => routes.unit(id),

@@ -21,7 +21,6 @@ export type ProblemTopic =
   | "record"
   | "upstream"
   | "client certificate"
-  | "signing key"
   | `duplicate ${string}`
   | `repeated ${string}`
   | `secret ${string}`

@@ -11,7 +11,7 @@ import { openLimitedWarn, type Warn } from "../base/limited-log.ts";
 import { Limiter } from "../base/limiter.ts";
 import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
-import { type Exchange, openExchange } from "../base/net/guarded-exchange.ts";
+import { type GuardedExchange, openExchange } from "../base/net/guarded-exchange.ts";
 import { METADATA_ADDRESSES } from "../base/net/ip.ts";
 import { isReference, parseReference } from "../base/reference.ts";
 import { type Environment, openEnvironment, type ReadEnvironment } from "./managers/environment.ts";
@@ -52,7 +52,7 @@ export interface SecretOptions {
   readonly log: Log;
   readonly metrics: Metrics;
   /** How HTTP requests are made; default: node:http and node:https within the limits. */
-  readonly fetch?: Exchange;
+  readonly fetch?: GuardedExchange;
   readonly limits?: Partial<SecretLimits>;
 }
 
@@ -89,7 +89,7 @@ class Resolver implements SecretResolver {
   readonly #options: SecretOptions;
   readonly #limits: SecretLimits;
   readonly #abort = new AbortController();
-  readonly #fetch: Exchange;
+  readonly #fetch: GuardedExchange;
   readonly #readEnv: ReadEnvironment;
   readonly #entries: EntryTable;
   readonly #managers = new Map<string, SecretManager>();

@@ -6,7 +6,7 @@
 import { isIP } from "node:net";
 import { ipListError } from "../base/net/ip.ts";
 
-export interface Kind<Value, Suffix extends string = ""> {
+export interface SettingKind<Value, Suffix extends string = ""> {
   /** Completes "expected …". */
   readonly wants: string;
   /** The unit that the name in the program carries: `idle_timeout` is `idleTimeoutMs`. */
@@ -29,24 +29,24 @@ function kind<Value, Suffix extends string = "">(
   wants: string,
   read: (input: unknown) => Value | undefined,
   more: { readonly suffix?: Suffix; readonly list?: boolean; readonly flag?: boolean } = {},
-): Kind<Value, Suffix> {
+): SettingKind<Value, Suffix> {
   // True: without a suffix Suffix is "".
   return { wants, read, suffix: (more.suffix ?? "") as Suffix, list: more.list ?? false, flag: more.flag ?? false };
 }
 
 /** Text that fits a pattern. */
-export function text(wants: string, pattern: RegExp): Kind<string> {
+export function text(wants: string, pattern: RegExp): SettingKind<string> {
   return kind(wants, (input) => {
     const written = typeof input === "number" ? String(input) : input;
     return typeof written === "string" && pattern.test(written) ? written : undefined;
   });
 }
 
-export function choice<const Options extends readonly string[]>(...options: Options): Kind<Options[number]> {
+export function choice<const Options extends readonly string[]>(...options: Options): SettingKind<Options[number]> {
   return kind(`one of ${options.join(", ")}`, (input) => options.find((option) => option === input));
 }
 
-export function integer(min: number, max: number): Kind<number> {
+export function integer(min: number, max: number): SettingKind<number> {
   return kind(`an integer from ${min} to ${max}`, (input) => {
     const value = typeof input === "string" && /^\d{1,15}$/.test(input) ? Number(input) : input;
     return typeof value === "number" && Number.isInteger(value) && value >= min && value <= max ? value : undefined;
@@ -59,7 +59,7 @@ const NO = ["false", "off", "no", "0"];
 /** Words that a boolean flag takes as its value. */
 export const SWITCH_WORDS: readonly string[] = [...YES, ...NO];
 
-export const onOff: Kind<boolean> = kind(
+export const onOff: SettingKind<boolean> = kind(
   "on or off",
   (input) => {
     if (typeof input === "boolean") return input;
@@ -73,7 +73,7 @@ const DURATION_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_0
 const DURATION_MAX_MS = 2 ** 31 - 1; // what a timer can hold
 
 /** Milliseconds. A number without a unit is refused: nobody can tell what it means. */
-export const duration: Kind<number, "Ms"> = kind(
+export const duration: SettingKind<number, "Ms"> = kind(
   "a duration such as 500ms, 30s, 2m, 1h or 1d (at most 24d)",
   (input) => {
     const parts = typeof input === "string" ? /^(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)$/.exec(input) : null;
@@ -87,14 +87,14 @@ export const duration: Kind<number, "Ms"> = kind(
 const SIZE_BYTES: Readonly<Record<string, number>> = { "": 1, B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
 
 /** Bytes. Names of such settings end in `_bytes`. */
-export const size: Kind<number> = kind("a size such as 16384, 16KiB, 1MiB or 2GiB", (input) => {
+export const size: SettingKind<number> = kind("a size such as 16384, 16KiB, 1MiB or 2GiB", (input) => {
   const parts = /^(\d{1,12})(B|KiB|MiB|GiB|)$/.exec(typeof input === "number" ? String(input) : asText(input));
   if (!parts) return undefined;
   const bytes = Number(parts[1]) * (SIZE_BYTES[parts[2] ?? ""] ?? Number.NaN);
   return Number.isSafeInteger(bytes) ? bytes : undefined;
 });
 
-export const address: Kind<Address> = kind("an address such as 0.0.0.0:9080 or [::1]:9080", (input) => {
+export const address: SettingKind<Address> = kind("an address such as 0.0.0.0:9080 or [::1]:9080", (input) => {
   const parts = /^(?:\[([0-9a-fA-F:.%]+)\]|([^:/\s[\]]+)):(\d{1,5})$/.exec(asText(input));
   if (!parts) return undefined;
   const host = parts[1] ?? parts[2] ?? "";
@@ -115,21 +115,24 @@ export function isLoopback(at: Address): boolean {
 }
 
 /** A base address of an etcd member: scheme, host and port, nothing else; above all no user and password. */
-export const origin: Kind<string> = kind("an address such as http://10.0.0.1:2379 (no user, no path)", (input) => {
-  const written = asText(input);
-  if (!/^https?:\/\/[^\s@?#]+$/.test(written) || !URL.canParse(written)) return undefined;
-  const url = new URL(written);
-  return url.pathname === "/" && url.hostname !== "" ? url.origin : undefined;
-});
+export const origin: SettingKind<string> = kind(
+  "an address such as http://10.0.0.1:2379 (no user, no path)",
+  (input) => {
+    const written = asText(input);
+    if (!/^https?:\/\/[^\s@?#]+$/.test(written) || !URL.canParse(written)) return undefined;
+    const url = new URL(written);
+    return url.pathname === "/" && url.hostname !== "" ? url.origin : undefined;
+  },
+);
 
-export const hostName: Kind<string> = kind("a host name such as status.example.com", (input) =>
+export const hostName: SettingKind<string> = kind("a host name such as status.example.com", (input) =>
   typeof input === "string" && isHost(input) ? input.toLowerCase() : undefined,
 );
 
 const WEB_ORIGIN = /^https?:\/\/(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?$/;
 
 /** on or off, or a list of what browsers send as Origin. */
-export const onOffOrOrigins: Kind<boolean | readonly string[]> = kind(
+export const onOffOrOrigins: SettingKind<boolean | readonly string[]> = kind(
   "on, off, or a list of origins such as https://dashboard.example.com",
   (input) => {
     const word = Array.isArray(input) && input.length === 1 ? input[0] : input;
@@ -143,28 +146,31 @@ export const onOffOrOrigins: Kind<boolean | readonly string[]> = kind(
   { list: true, flag: true },
 );
 
-export const ipRange: Kind<string> = kind("an IP address or range such as 10.0.0.0/8", (input) =>
+export const ipRange: SettingKind<string> = kind("an IP address or range such as 10.0.0.0/8", (input) =>
   ipListError([input]) === undefined ? (input as string) : undefined,
 );
 
 /** An IP address or range, or `unix:` for peers on a unix socket. */
-export const ipRangeOrUnix: Kind<string> = kind(`${ipRange.wants}, or unix:`, (input) =>
+export const ipRangeOrUnix: SettingKind<string> = kind(`${ipRange.wants}, or unix:`, (input) =>
   input === "unix:" ? input : ipRange.read(input),
 );
 
-export const resolver: Kind<string> = kind("an IP address, with or without a port, such as 10.0.0.2:53", (input) => {
-  const written = asText(input);
-  if (isIP(written) !== 0) return written;
-  const at = address.read(written);
-  return at && isIP(at.host) !== 0 && at.port > 0 ? written : undefined;
-});
+export const resolver: SettingKind<string> = kind(
+  "an IP address, with or without a port, such as 10.0.0.2:53",
+  (input) => {
+    const written = asText(input);
+    if (isIP(written) !== 0) return written;
+    const at = address.read(written);
+    return at && isIP(at.host) !== 0 && at.port > 0 ? written : undefined;
+  },
+);
 
-export const workerCount: Kind<number | "auto"> = kind("an integer from 1 to 256, or auto", (input) =>
+export const workerCount: SettingKind<number | "auto"> = kind("an integer from 1 to 256, or auto", (input) =>
   input === "auto" ? input : integer(1, 256).read(input),
 );
 
 /** Many values of one kind: a YAML list, comma-separated text, or a flag given several times. */
-export function listOf<Value>(item: Kind<Value>): Kind<readonly Value[]> {
+export function listOf<Value>(item: SettingKind<Value>): SettingKind<readonly Value[]> {
   return kind(
     `a list, each ${item.wants}`,
     (input) => {
@@ -177,7 +183,7 @@ export function listOf<Value>(item: Kind<Value>): Kind<readonly Value[]> {
 }
 
 /** A value of another shape, read from YAML as it is or from JSON text. */
-export function structure<Value>(wants: string, accepts: (value: unknown) => value is Value): Kind<Value> {
+export function structure<Value>(wants: string, accepts: (value: unknown) => value is Value): SettingKind<Value> {
   return kind(wants, (input) => {
     const value = typeof input === "string" ? parseText(input) : input;
     return accepts(value) ? value : undefined;

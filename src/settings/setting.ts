@@ -3,11 +3,11 @@
  * Promise: what the documentation, the reader and the program know about a setting is said in one place.
  */
 import { type Static, type TObject, type TProperties, type TUnsafe, Type } from "typebox";
-import type { Kind } from "./setting-kinds.ts";
+import type { SettingKind } from "./setting-kinds.ts";
 
 /** What the sources and the documentation need to know of one setting. */
 export interface SettingFacts<Suffix extends string = string> {
-  readonly kind: Kind<unknown, Suffix>;
+  readonly kind: SettingKind<unknown, Suffix>;
   readonly description: string;
   /** The default as a user would write it; undefined: the setting is absent, `unset` says what that means. */
   readonly defaultText: string | undefined;
@@ -30,7 +30,7 @@ export interface SettingMore {
 
 /** A setting with a default, written as a user would write it. */
 export function setting<Value, Suffix extends string>(
-  kind: Kind<Value, Suffix>,
+  kind: SettingKind<Value, Suffix>,
   defaultText: string,
   description: string,
   more: SettingMore = {},
@@ -40,7 +40,7 @@ export function setting<Value, Suffix extends string>(
 
 /** A setting that may be absent; `unset` says what happens then. */
 export function optional<Value, Suffix extends string>(
-  kind: Kind<Value, Suffix>,
+  kind: SettingKind<Value, Suffix>,
   unset: string,
   description: string,
   more: SettingMore = {},
@@ -50,7 +50,7 @@ export function optional<Value, Suffix extends string>(
 
 /** A setting that `off` turns off; the program then sees undefined. */
 export function switchable<Value, Suffix extends string>(
-  kind: Kind<Value, Suffix>,
+  kind: SettingKind<Value, Suffix>,
   defaultText: string,
   description: string,
 ): Setting<Value | undefined, Suffix> {
@@ -63,7 +63,7 @@ export function group<Tree extends TProperties>(description: string, tree: Tree)
 }
 
 function leaf<Value, Suffix extends string>(
-  kind: Kind<Value, Suffix>,
+  kind: SettingKind<Value, Suffix>,
   facts: Omit<SettingFacts, "kind" | "secret" | "aliases"> & SettingMore,
 ): Setting<Value | undefined, Suffix> & Setting<Value, Suffix> {
   const full: SettingFacts<Suffix> = { secret: false, aliases: [], ...facts, kind };

@@ -3,7 +3,7 @@
  * Source: APISIX docs control-api.md and server-info.md at 3.18; docs/compatibility.md.
  */
 import type { Address } from "../settings/setting-kinds.ts";
-import { createServer, type Listener, listen } from "./listener.ts";
+import { createServer, listen, type StatusListener } from "./listener.ts";
 
 /** One health checker, as `/v1/healthcheck` shows it. */
 export interface HealthReport {
@@ -72,7 +72,7 @@ export async function openControl(options: {
   /** Host names it answers to, beside those of every machine. */
   readonly hosts?: readonly string[];
   readonly facts: ControlFacts;
-}): Promise<Listener> {
+}): Promise<StatusListener> {
   const { facts } = options;
   const server = createServer({ error_msg: "404 Not Found" }, options.hosts ?? [], "control.hosts");
   const missing = (error_msg: string): { code: 404; body: object } => ({ code: 404, body: { error_msg } });

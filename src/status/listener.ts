@@ -14,7 +14,7 @@ const CONNECTIONS_PER_ADDRESS = 128;
 const HEAD_TIMEOUT_MS = 10_000;
 const CHECK_MS = 1_000; // how late that is noticed; Node's own default is 30 s
 
-export interface Listener {
+export interface StatusListener {
   /** Where it listens, the port resolved. */
   readonly address: Address;
   stop(): Promise<void>;
@@ -61,7 +61,7 @@ export function createServer(notFound: object, hosts: readonly string[], setting
 }
 
 /** Starts listening. Rejects with the system's error (EADDRINUSE, EACCES) when that is impossible. */
-export async function listen(server: FastifyInstance, at: Address): Promise<Listener> {
+export async function listen(server: FastifyInstance, at: Address): Promise<StatusListener> {
   await server.listen({ host: at.host, port: at.port });
   const bound = server.server.address();
   const port = typeof bound === "object" && bound !== null ? bound.port : at.port;

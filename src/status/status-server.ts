@@ -8,7 +8,8 @@ import { constants, createGzip } from "node:zlib";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Address } from "../settings/setting-kinds.ts";
 import type { HealthReport } from "./control-server.ts";
-import { createServer, type Listener, listen } from "./listener.ts";
+import { createServer, listen, type StatusListener } from "./listener.ts";
+import { type OperatorFacts, serveOperators } from "./operator-routes.ts";
 import { type CopyFacts, type NodeFacts, notReady, type RecordProblem } from "./status-facts.ts";
 import { CONTENT_SECURITY_POLICY, statusPage } from "./status-page.ts";
 
@@ -25,6 +26,8 @@ export interface StatusOptions {
   /** Where they are beside `/metrics`. */
   readonly exportUri: string;
   readonly nowMs: () => number;
+  /** Absent where no requests are served. */
+  readonly operators?: OperatorFacts | undefined;
 }
 
 /** Longest list of problems in an answer; the number of all is beside it. */
@@ -35,7 +38,7 @@ const WAIT_MAX_MS = 60_000;
 /** Beyond this many, a long poll is answered at once. */
 const WAITING_MAX = 256;
 
-export async function openStatus(options: StatusOptions): Promise<Listener> {
+export async function openStatus(options: StatusOptions): Promise<StatusListener> {
   const { facts } = options;
   const server = createServer({ error_msg: "not found" }, options.hosts ?? [], "status.hosts");
   let waiting = 0;
@@ -93,6 +96,8 @@ export async function openStatus(options: StatusOptions): Promise<Listener> {
       .type("text/html; charset=utf-8")
       .send(statusPage(facts, options.nowMs()));
   });
+
+  if (options.operators) serveOperators(server, options.operators);
 
   return listen(server, options.listen);
 }

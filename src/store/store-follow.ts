@@ -7,7 +7,7 @@ import { isGatewayError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { Change, KeyRange, KeyValue, Revision, StoreSource } from "./store.ts";
 
-export interface Follower {
+export interface StoreFollow {
   /** Everything in the range now; what is missing is gone. */
   listed(kvs: readonly KeyValue[], revision: Revision): void;
   changed(changes: readonly Change[], revision: Revision): void;
@@ -20,7 +20,7 @@ const BACK_OFF_LIMIT_MS = 2_000;
 export function follow(
   source: StoreSource,
   range: KeyRange,
-  follower: Follower,
+  follower: StoreFollow,
   clock: Clock,
   log: Log,
 ): () => Promise<void> {
@@ -35,7 +35,7 @@ export function follow(
 async function run(
   source: StoreSource,
   range: KeyRange,
-  follower: Follower,
+  follower: StoreFollow,
   clock: Clock,
   log: Log,
   signal: AbortSignal,

@@ -138,13 +138,13 @@ export interface Store {
 }
 
 /**
- * Opens a store for one epoch of a watcher: one fresh connection to one member,
+ * Opens a store for one session of a watcher: one fresh connection to one member,
  * so that any doubt is answered by closing it and opening the next.
  */
 export interface StoreSource {
   readonly kind: "etcd" | "embedded";
   /** For long-lived users (the admin): all members. */
   open(): Store;
-  /** For one epoch: member `turn` modulo their number. */
+  /** For one session: member `turn` modulo their number. */
   openMember(turn: number): Store;
 }

@@ -6,10 +6,10 @@ import type { Revision } from "../store/store.ts";
 import type { StoreIdentity } from "../store/store-identity.ts";
 
 /**
- * Why an epoch ended. `unreachable`: no answer to the probe or list; `foreign`: another store; `dead`: a beat was read
+ * Why a session ended. `unreachable`: no answer to the probe or list; `foreign`: another store; `dead`: a beat was read
  * that the watch did not show; `audit`: the table differed from the store.
  */
-export const EPOCH_ENDS = [
+export const SESSION_ENDS = [
   "stopped",
   "compacted",
   "behind",
@@ -20,7 +20,7 @@ export const EPOCH_ENDS = [
   "dead",
   "audit",
 ] as const;
-export type EpochEnd = (typeof EPOCH_ENDS)[number];
+export type SessionEnd = (typeof SESSION_ENDS)[number];
 
 /** Why a list was needed. */
 export const LIST_REASONS = ["first", "compacted", "behind", "raised", "audit"] as const;
@@ -65,7 +65,7 @@ export interface SyncFacts {
   readonly problem: SyncProblem | undefined;
   readonly beat: BeatFacts | undefined;
   readonly records: number;
-  readonly epochs: Readonly<Record<EpochEnd, number>>;
+  readonly epochs: Readonly<Record<SessionEnd, number>>;
   readonly lists: Readonly<Record<ListReason, number>>;
   readonly auditDifferences: number;
 }

@@ -85,6 +85,14 @@ export class Table {
     return this.#records.entries();
   }
 
+  /** As `entries`, with the last good value of those whose newest was refused; without one they are left out. */
+  *served(): IterableIterator<[string, TableRecord]> {
+    for (const [key, newest] of this.#records.entries()) {
+      const record = this.#lastGood.has(key) ? this.#lastGood.get(key) : newest;
+      if (record !== undefined) yield [key, record];
+    }
+  }
+
   /** As `entries`; one that was deleted meanwhile may still be shown. */
   keys(): IterableIterator<string> {
     return this.#records.keys();

@@ -1,5 +1,5 @@
 /**
- * One epoch: one connection to one member, used until the first doubt. Probe → list if needed → watch.
+ * One session of a watcher: one connection to one member, used until the first doubt. Probe → list if needed → watch.
  * Promise: what is applied is exactly what the store showed, of the store the node belongs to; `applied` moves only
  * with events or a completed list.
  */
@@ -10,7 +10,7 @@ import { parseIdentity, type StoreIdentity } from "../store/store-identity.ts";
 import type { ControlKeys } from "../store/store-keys.ts";
 import { audit, startAudit } from "./audit.ts";
 import { judge } from "./store-acceptance.ts";
-import type { EpochEnd, ListReason } from "./sync-status.ts";
+import type { ListReason, SessionEnd } from "./sync-status.ts";
 import type { Table } from "./table.ts";
 import type { SyncState } from "./watcher-state.ts";
 
@@ -23,7 +23,7 @@ export interface ControlChange {
   readonly revision: Revision;
 }
 
-export interface EpochContext {
+export interface SessionContext {
   readonly state: SyncState;
   readonly table: Table;
   readonly keys: ControlKeys;
@@ -40,7 +40,7 @@ const BEAT_CHECK_MS = 10_000;
 /** A list that is compacted away under our hands is begun again this often. */
 const LIST_ATTEMPTS = 3;
 
-export async function runEpoch(store: Store, context: EpochContext, signal: AbortSignal): Promise<EpochEnd> {
+export async function runSession(store: Store, context: SessionContext, signal: AbortSignal): Promise<SessionEnd> {
   const { state } = context;
   try {
     const refused = await probe(store, context, signal);
@@ -61,7 +61,7 @@ export async function runEpoch(store: Store, context: EpochContext, signal: Abor
 }
 
 /** Proves that the member has a leader, and that the store is the one we belong to. */
-async function probe(store: Store, context: EpochContext, signal: AbortSignal): Promise<EpochEnd | undefined> {
+async function probe(store: Store, context: SessionContext, signal: AbortSignal): Promise<SessionEnd | undefined> {
   const { state, table, keys } = context;
   const { kv, revision, clusterId } = await store.get(keys.identity, signal);
   const identity = parseIdentity(kv?.value);
@@ -79,7 +79,7 @@ async function probe(store: Store, context: EpochContext, signal: AbortSignal): 
   return undefined;
 }
 
-function foreign(state: SyncState, identity: StoreIdentity | undefined, reason: string): EpochEnd {
+function foreign(state: SyncState, identity: StoreIdentity | undefined, reason: string): SessionEnd {
   state.doubted = true;
   state.refused = identity;
   state.report("store-changed", `this is another store, what is held stays: ${reason}`);
@@ -87,7 +87,7 @@ function foreign(state: SyncState, identity: StoreIdentity | undefined, reason: 
 }
 
 /** Ours is back, or a restored one was carried past our revision by beats and registrations: then it differs there. */
-async function isAsHeld(store: Store, context: EpochContext, signal: AbortSignal): Promise<boolean> {
+async function isAsHeld(store: Store, context: SessionContext, signal: AbortSignal): Promise<boolean> {
   try {
     return (await audit(store, context, signal)) === 0;
   } catch (thrown) {
@@ -98,10 +98,10 @@ async function isAsHeld(store: Store, context: EpochContext, signal: AbortSignal
 
 async function list(
   store: Store,
-  context: EpochContext,
+  context: SessionContext,
   why: ListReason,
   signal: AbortSignal,
-): Promise<EpochEnd | undefined> {
+): Promise<SessionEnd | undefined> {
   for (let attempt = 1; ; attempt++) {
     context.state.listed(why);
     try {
@@ -112,7 +112,7 @@ async function list(
   }
 }
 
-async function listOnce(store: Store, context: EpochContext, signal: AbortSignal): Promise<EpochEnd | undefined> {
+async function listOnce(store: Store, context: SessionContext, signal: AbortSignal): Promise<SessionEnd | undefined> {
   context.state.listing = true;
   try {
     return await applyList(store, context, signal);
@@ -121,7 +121,7 @@ async function listOnce(store: Store, context: EpochContext, signal: AbortSignal
   }
 }
 
-async function applyList(store: Store, context: EpochContext, signal: AbortSignal): Promise<EpochEnd | undefined> {
+async function applyList(store: Store, context: SessionContext, signal: AbortSignal): Promise<SessionEnd | undefined> {
   const { state, table, keys } = context;
   const serving = state.loaded && table.size > 0;
   const control: KeyValue[] = [];
@@ -155,11 +155,11 @@ async function applyList(store: Store, context: EpochContext, signal: AbortSigna
   return undefined;
 }
 
-async function watch(store: Store, context: EpochContext, signal: AbortSignal): Promise<EpochEnd> {
+async function watch(store: Store, context: SessionContext, signal: AbortSignal): Promise<SessionEnd> {
   const { state, table, keys, clock } = context;
   const doubt = new AbortController();
-  let doubted: EpochEnd | undefined;
-  const end = (why: EpochEnd): void => {
+  let doubted: SessionEnd | undefined;
+  const end = (why: SessionEnd): void => {
     doubted ??= why;
     doubt.abort();
   };
@@ -203,12 +203,12 @@ async function watch(store: Store, context: EpochContext, signal: AbortSignal): 
   return doubted ?? endOf(ended, state);
 }
 
-function takeControls(context: EpochContext, revision: Revision, changes: readonly Change[]): void {
+function takeControls(context: SessionContext, revision: Revision, changes: readonly Change[]): void {
   for (const { key, kv } of changes)
     if (key.startsWith(context.keys.control)) takeControl(context, { key, kv, revision });
 }
 
-function takeControl(context: EpochContext, change: ControlChange): void {
+function takeControl(context: SessionContext, change: ControlChange): void {
   const { state, keys, clock } = context;
   if (change.key === keys.identity) state.identity = parseIdentity(change.kv?.value);
   else if (change.key === keys.beat) {
@@ -219,7 +219,7 @@ function takeControl(context: EpochContext, change: ControlChange): void {
 }
 
 /** Reads the beat beside the watch: one that the watch does not show within a period means that the watch is dead, whatever it says. */
-function checkBeat(store: Store, context: EpochContext, dead: () => void): () => void {
+function checkBeat(store: Store, context: SessionContext, dead: () => void): () => void {
   const { state, keys } = context;
   let expected: Revision = 0n;
   const read = async (): Promise<void> => {
@@ -250,7 +250,7 @@ function beatTime(value: Buffer | undefined): number | undefined {
   }
 }
 
-function endOf(end: WatchEnd, state: SyncState): EpochEnd {
+function endOf(end: WatchEnd, state: SyncState): SessionEnd {
   switch (end.kind) {
     case "refused":
       state.report("store-refused", end.reason);

@@ -7,12 +7,12 @@ import type { Revision } from "../store/store.ts";
 import type { StoreIdentity } from "../store/store-identity.ts";
 import {
   type BeatFacts,
-  EPOCH_ENDS,
-  type EpochEnd,
   LIST_REASONS,
   type ListReason,
   type Position,
   type SavedPosition,
+  SESSION_ENDS,
+  type SessionEnd,
   type SyncFacts,
   type SyncProblem,
   zeroes,
@@ -26,7 +26,7 @@ const LOG_AGAIN_MS = 10_000;
 export class SyncState {
   readonly #clock: Clock;
   readonly #log: Log;
-  readonly #epochs = zeroes(EPOCH_ENDS);
+  readonly #sessions = zeroes(SESSION_ENDS);
   readonly #lists = zeroes(LIST_REASONS);
   loaded = false;
   applied: Revision = 0n;
@@ -41,7 +41,7 @@ export class SyncState {
   refused: StoreIdentity | undefined;
   /** A list is being applied, in several turns. */
   listing = false;
-  /** Why the next epoch must list; undefined when it can resume. */
+  /** Why the next session must list; undefined when it can resume. */
   listNext: ListReason | undefined = "first";
   #head: Revision = 0n;
   /** The newest revision of records that is known of and could not be applied yet. */
@@ -124,7 +124,7 @@ export class SyncState {
   }
 
   /**
-   * A change is there and cannot be taken in: this program's own failure, tried again with each epoch.
+   * A change is there and cannot be taken in: this program's own failure, tried again with each session.
    * @param revision undefined: while a list was applied
    */
   failed(revision: Revision | undefined, text: string): void {
@@ -150,8 +150,8 @@ export class SyncState {
     this.#head = head;
   }
 
-  ended(end: EpochEnd): void {
-    this.#epochs[end]++;
+  ended(end: SessionEnd): void {
+    this.#sessions[end]++;
   }
 
   listed(why: ListReason): void {
@@ -209,7 +209,7 @@ export class SyncState {
       problem: this.#problem,
       beat: this.beat,
       records,
-      epochs: { ...this.#epochs },
+      epochs: { ...this.#sessions },
       lists: { ...this.#lists },
       auditDifferences: this.auditDifferences,
     };

@@ -1,5 +1,5 @@
 /**
- * Keeps a table equal to the records of a store: one epoch after the other, for as long as the node runs.
+ * Keeps a table equal to the records of a store: one session after the other, for as long as the node runs.
  * Promise: it resumes by what was applied, never by what a header says; a node that holds records never takes those of
  * another store, nor nothing at all; it never gives up and never throws.
  */
@@ -8,10 +8,10 @@ import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { Revision, Store, StoreSource } from "../store/store.ts";
 import { type ControlKeys, controlKeys } from "../store/store-keys.ts";
-import type { EpochEnd, Position, SavedPosition, SyncFacts } from "./sync-status.ts";
+import type { Position, SavedPosition, SessionEnd, SyncFacts } from "./sync-status.ts";
 import type { Table } from "./table.ts";
 import { Waiters } from "./waiters.ts";
-import { type ControlChange, type EpochContext, runEpoch } from "./watch-session.ts";
+import { type ControlChange, runSession, type SessionContext } from "./watch-session.ts";
 import { SyncState } from "./watcher-state.ts";
 
 export interface WatcherOptions {
@@ -66,7 +66,7 @@ export class Watcher {
     this.#running ??= this.#run();
   }
 
-  /** Ends the epoch under way; the table stays as it is. Idempotent. */
+  /** Ends the session under way; the table stays as it is. Idempotent. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.#waiters.giveUp();
@@ -98,16 +98,16 @@ export class Watcher {
     const { signal } = this.#stopping;
     const first = Math.floor(this.#random() * MEMBERS_TO_START_AT);
     for (let turn = first; !signal.aborted; turn++) {
-      const end = await this.#epoch(this.#options.source.openMember(turn), signal);
+      const end = await this.#session(this.#options.source.openMember(turn), signal);
       this.#state.ended(end);
       if (end === "compacted" || end === "behind" || end === "audit") this.#state.listNext ??= end;
       await sleep(this.#clock, this.#pauseAfter(end), signal);
     }
   }
 
-  async #epoch(store: Store, signal: AbortSignal): Promise<EpochEnd> {
+  async #session(store: Store, signal: AbortSignal): Promise<SessionEnd> {
     try {
-      return await runEpoch(store, this.#context(), signal);
+      return await runSession(store, this.#context(), signal);
     } catch (thrown) {
       // The consumer's own failure: what was applied stays counted, the same change comes again.
       this.#state.failed(undefined, messageOf(thrown));
@@ -117,7 +117,7 @@ export class Watcher {
     }
   }
 
-  #context(): EpochContext {
+  #context(): SessionContext {
     const { table, onApplied, onControl } = this.#options;
     return {
       state: this.#state,
@@ -138,7 +138,7 @@ export class Watcher {
   }
 
   /** Full jitter, so that nodes that lost the same member do not come back together. */
-  #pauseAfter(end: EpochEnd): number {
+  #pauseAfter(end: SessionEnd): number {
     const limit = Math.min(BACK_OFF_LIMIT_MS, BACK_OFF_MS * 2 ** this.#failures++);
     const spread =
       end === "compacted" ? Math.min(SPREAD_LIMIT_MS, (this.#options.nodes?.() ?? 1) * SPREAD_PER_NODE_MS) : 0;

@@ -17,15 +17,7 @@ export interface LiveIssuers extends Tokens {
   close(): void;
 }
 
-/** Issuers that are us; see signing-keys.ts. */
-export interface OwnIssuers {
-  readonly generation: number;
-  issuer(id: string): TokenIssuer | undefined;
-}
-
-const NONE_OF_OURS: OwnIssuers = { generation: 0, issuer: () => undefined };
-
-export function openIssuers(feed: KeyFeed, clock: Clock, ours: OwnIssuers = NONE_OF_OURS): LiveIssuers {
+export function openIssuers(feed: KeyFeed, clock: Clock): LiveIssuers {
   const issuers = new Map<string, LiveIssuer>();
   const texts = new Map<string, string>();
   let generation = 0;
@@ -55,7 +47,7 @@ export function openIssuers(feed: KeyFeed, clock: Clock, ours: OwnIssuers = NONE
       feed.follow(id, isFetched ? record : undefined);
       if (isFetched) issuers.get(id)?.take(feed.held(id));
     },
-    issuers: (ids: IssuerIds) => new Group(ids, issuers, ours, () => generation + ours.generation),
+    issuers: (ids: IssuerIds) => new Group(ids.issuers ?? [], issuers, () => generation),
     close() {
       for (const issuer of issuers.values()) issuer.retire();
       issuers.clear();
@@ -75,17 +67,15 @@ const TENANT_ID = /^[0-9a-fA-F-]{36}$/;
 
 /** Issuers that a configuration names, put in order again when a record has changed. */
 class Group implements TokenIssuers {
-  readonly #ids: IssuerIds;
-  readonly #ours: OwnIssuers;
+  readonly #ids: readonly string[];
   readonly #all: ReadonlyMap<string, LiveIssuer>;
   readonly #now: () => number;
   #generation = -1;
-  readonly #literal = new Map<string, TokenIssuer>();
+  readonly #literal = new Map<string, LiveIssuer>();
   #templates: readonly Template[] = [];
 
-  constructor(ids: IssuerIds, all: ReadonlyMap<string, LiveIssuer>, ours: OwnIssuers, now: () => number) {
+  constructor(ids: readonly string[], all: ReadonlyMap<string, LiveIssuer>, now: () => number) {
     this.#ids = ids;
-    this.#ours = ours;
     this.#all = all;
     this.#now = now;
   }
@@ -111,11 +101,7 @@ class Group implements TokenIssuers {
     this.#generation = generation;
     this.#literal.clear();
     const templates: Template[] = [];
-    for (const id of this.#ids.authorizationServers ?? []) {
-      const own = this.#ours.issuer(id);
-      if (own) this.#literal.set(own.issuer, own);
-    }
-    for (const id of this.#ids.issuers ?? []) {
+    for (const id of this.#ids) {
       const issuer = this.#all.get(id);
       if (!issuer) continue;
       const { tenants = [] } = issuer.record;

@@ -9,7 +9,7 @@ import { GatewayError } from "../base/errors.ts";
 import { KEY_PAIR_ALGORITHMS } from "../base/jose/algorithms.ts";
 import { type JwkSet, readJwkSet } from "../base/jose/jwk.ts";
 import { parseObject } from "../base/jose/token.ts";
-import type { Exchange, ExchangeAnswer } from "../base/net/guarded-exchange.ts";
+import type { ExchangeAnswer, GuardedExchange } from "../base/net/guarded-exchange.ts";
 import type { TokenIssuer } from "../model/token-issuer.ts";
 import { fetchAddressError, fetchAddresses } from "../model/token-issuer-check.ts";
 import { timeoutSeconds } from "./key-feed.ts";
@@ -32,7 +32,7 @@ export interface KnownKeys {
 /** @returns "not modified": what is known is still good @throws GatewayError ISSUER_UNAVAILABLE with the reason */
 export async function fetchKeys(
   record: TokenIssuer,
-  exchange: Exchange,
+  exchange: GuardedExchange,
   known: KnownKeys | undefined,
 ): Promise<FetchedKeys | "not modified"> {
   const [first = ""] = fetchAddresses(record);

@@ -454,6 +454,16 @@ describe("a dry run shows what would change", () => {
     expect((await world.call("GET", "/store")).body.epoch).toBe(1);
   });
 
+  test("beside routes that others wrote and no node takes", async () => {
+    const key = "/apisix/routes/garbage";
+    for (const garbage of ['{"uri":"/g","vars":[["x","nosuch",1]]}', '{"uris":[7],"remote_addrs":["no address"]}']) {
+      await world.store.txn({ compare: [], then: [{ op: "put", key, value: Buffer.from(garbage) }] });
+      const reply = await changeOf("PUT", "/routes/sound?dry_run=1", { uri: "/sound", plugins: {} });
+      expect(reply).toMatchObject({ status: 201, changes: [{ change: "created" }] });
+    }
+    await world.store.txn({ compare: [], then: [{ op: "delete", key }] });
+  });
+
   test("to admins only, and only when asked for in a way that is understood", async () => {
     const viewer = { body: {}, headers: { "X-API-KEY": VIEWER_KEY } };
     expect((await world.call("PUT", "/services/n?dry_run=1", viewer)).status).toBe(401);

@@ -428,6 +428,7 @@ describe("certificates", () => {
     const nodes = { "127.0.0.1:1": 1 };
     const tls = { client_cert: CERTIFICATE, client_key: OTHER_KEY };
     const upstream = { type: "roundrobin", scheme: "https", nodes, tls };
+    const split = { "traffic-split": { rules: [{ weighted_upstreams: [{ upstream }] }] } };
     const says =
       /the private key does not belong to the certificate \(.*EC.*RSA 2048\): write certificate and key in one/;
     for (const [path, record] of [
@@ -436,6 +437,11 @@ describe("certificates", () => {
       ["/ssls/1", { ...good, certs: [CERTIFICATE], keys: [OTHER_KEY], sni: "a.com" }],
       ["/upstreams/1", upstream],
       ["/routes/1", { uri: "/x", upstream }],
+      ["/routes/1", { uri: "/x", upstream: { nodes }, plugins: split }],
+      ["/services/1", { plugins: split }],
+      ["/plugin_configs/1", { plugins: split }],
+      ["/global_rules/1", { plugins: split }],
+      ["/consumers/split", { username: "split", plugins: split }],
     ] as const) {
       const { status, body } = await world.call("PUT", path, { body: record });
       expect(status).toBe(400);
@@ -644,7 +650,6 @@ test("the store has placeholders and an identity, and no record is left", async 
   const placeholders = [...all].filter(([key, value]) => key.endsWith("/") && value.startsWith("init_dir@"));
   expect(placeholders.map(([key]) => key)).toEqual(
     [
-      "authorization_servers",
       "consumer_groups",
       "consumers",
       "global_rules",
@@ -655,7 +660,6 @@ test("the store has placeholders and an identity, and no record is left", async 
       "routes",
       "secrets",
       "services",
-      "signing_keys",
       "ssls",
       "stream_routes",
       "token_issuers",

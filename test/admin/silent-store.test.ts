@@ -18,7 +18,7 @@ function keptLog(): { readonly log: Log; readonly lines: (Fields & { readonly te
   return { lines, log: { ...silentLog, warn: keep, error: keep, info: keep } };
 }
 
-test("an etcd that is silent is said once by an admin, whatever is asked of it, and every answer is 503", async () => {
+test("an etcd that is silent is said once by an admin, and every write it refuses has a line with request id and code", async () => {
   const server = createServer((socket) => void socket.on("error", () => undefined));
   await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
   const hosts = [`http://127.0.0.1:${(server.address() as { port: number }).port}`];
@@ -34,6 +34,13 @@ test("an etcd that is silent is said once by an admin, whatever is asked of it, 
     for (const answer of await Promise.all(calls)) expect(answer.status).toBe(503);
     expect((await world.call("GET", "/routes")).status).toBe(503);
     expect(lines.filter(({ text }) => text.startsWith("the store does not answer"))).toHaveLength(1);
+    await world.call("PUT", "/routes/1", { body: ROUTE, headers: { "X-Request-Id": "asked-1" } });
+    await world.call("PUT", "/routes/1", { body: ROUTE, headers: { "X-Request-Id": `a${"b".repeat(200)}` } });
+    await until(() => lines.filter(({ text }) => text === "admin write").length === 8, "every write has its line");
+    const writes = lines.filter(({ text }) => text === "admin write");
+    expect(writes.at(-2)).toMatchObject({ request_id: "asked-1", status: 503, code: "STORE_UNAVAILABLE" });
+    expect(writes.at(-1)?.["request_id"]).toMatch(/^[0-9a-f-]{36}$/); // too long to be taken over
+    expect(new Set(writes.map((line) => line["request_id"])).size).toBe(8);
     expect(lines.filter(({ text }) => text === "the store cannot be prepared yet")).toHaveLength(1);
   } finally {
     await world.close();

@@ -1,5 +1,6 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { FakeClock } from "../../src/base/clock.ts";
+import { Pace } from "../../src/base/metric-pages.ts";
 import { metricsText, openMetrics } from "../../src/base/metrics.ts";
 
 function counted(afterMs: number) {
@@ -122,4 +123,27 @@ describe("a family", () => {
         .split("\n"),
     ).toHaveLength(100_003);
   });
+});
+
+test("a scrape rests once for a piece of work, not once for each who has a part in it", async () => {
+  const metrics = openMetrics();
+  const family = metrics.counter("many", "", ["n"]);
+  for (let i = 0; i < 10_000; i++) family.child(String(i)).inc();
+  let pages = 0;
+  for await (const page of metrics.pages()) pages += page.keys.length > 0 ? 1 : 0;
+  // As on a machine so slow that each page is a slice.
+  const due = vi.spyOn(Pace.prototype, "isDue").mockReturnValue(true);
+  const paces = new Set<Pace>();
+  const rest = vi.spyOn(Pace.prototype, "rest").mockImplementation(async function (this: Pace) {
+    paces.add(this);
+  });
+  try {
+    await metrics.chunks();
+    expect(pages).toBeGreaterThan(30);
+    expect(rest.mock.calls.length).toBeGreaterThanOrEqual(pages);
+    expect(paces.size).toBe(1); // whoever rests, the time counts anew for all
+  } finally {
+    due.mockRestore();
+    rest.mockRestore();
+  }
 });

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import { Acknowledger, type Refusal } from "../../src/cluster/acknowledge.ts";
+import { Acknowledger, type RecordRefusal } from "../../src/cluster/acknowledge.ts";
 import { Barrier } from "../../src/cluster/barrier.ts";
 import type { Revision } from "../../src/store/store.ts";
 import { controlKeys } from "../../src/store/store-keys.ts";
@@ -31,7 +31,7 @@ afterEach(async () => {
 async function startNode(
   id: string,
   settled?: (revision: Revision) => Promise<unknown>,
-  refusals?: () => readonly Refusal[],
+  refusals?: () => readonly RecordRefusal[],
 ) {
   let lease = 0n;
   const register = async (): Promise<void> => {
@@ -219,7 +219,7 @@ test("a node whose lease ends meanwhile is named as left", async () => {
 });
 
 test("a node that refuses the record is named with its reason, and does not count as having applied it", async () => {
-  const refusals: Refusal[] = [];
+  const refusals: RecordRefusal[] = [];
   await startNode("takes");
   await startNode("refuses", undefined, () => refusals);
   const key = "/apisix/routes/1";

@@ -67,10 +67,11 @@ describe.skipIf(!etcdAvailable())("a gateway of two workers", () => {
     }
     // Workers may have begun with what the node held; each says within a second that it reached etcd itself.
     const ready = { gw_upstream_status: 1, gw_http_status: 10, gw_etcd_reachable: 1 };
-    const text = await until("health checks and all workers are shown", async () => {
+    await until("health checks and all workers are shown", async () => {
       const scraped = await scrape();
-      return Object.entries(ready).every(([name, value]) => sampleOf(scraped, name) === value) ? scraped : "";
+      return Object.entries(ready).every(([name, value]) => sampleOf(scraped, name) === value);
     });
+    const text = await scrape(); // families are written one after the other: only the next scrape has all of those requests
     const tail = 'request_type="traditional_http",request_llm_model="",llm_model=""';
     const up = `127.0.0.1:${port}`;
     const lines = text.split("\n");

@@ -1,48 +1,14 @@
 /** Request bodies: buffered, streamed, awaited, refused; early answers; nothing of a body is ever taken for a request. */
-import { afterAll, describe, expect, test } from "vitest";
-import type { GatewaySettings } from "../../src/gateway/gateway-settings.ts";
+import { describe, expect, test } from "vitest";
 import type { PluginPhases } from "../../src/plugin/plugin.ts";
 import { textAnswer } from "../../src/plugin/plugin-answer.ts";
-import { LANES } from "./lanes.ts";
-import {
-  answering,
-  ask,
-  cutResponse,
-  OK,
-  openClient,
-  openRawUpstream,
-  openTestGateway,
-  type RawUpstream,
-  type RouteInput,
-  routingOf,
-  send,
-  type TestGateway,
-  upstreamOf,
-  waitFor,
-} from "./support.ts";
+import { LANES, openLane } from "./lanes.ts";
+import { answering, ask, cutResponse, OK, openClient, send, upstreamOf, waitFor } from "./support.ts";
 
 const DENY: PluginPhases = { rewrite: () => textAnswer(401, "no", "denied") };
 
 describe.each(LANES)("$lane", ({ fastLane }) => {
-  const gateways: TestGateway[] = [];
-  const upstreams: RawUpstream[] = [];
-
-  afterAll(async () => {
-    await Promise.all(gateways.map((gateway) => gateway.close(0)));
-    await Promise.all(upstreams.map((upstream) => upstream.close()));
-  });
-
-  async function open(input: RouteInput, settings: Partial<GatewaySettings> = {}): Promise<TestGateway> {
-    const gateway = await openTestGateway(routingOf({ "*": input }), { fastLane, ...settings });
-    gateways.push(gateway);
-    return gateway;
-  }
-
-  async function raw(...input: Parameters<typeof openRawUpstream>): Promise<RawUpstream> {
-    const upstream = await openRawUpstream(...input);
-    upstreams.push(upstream);
-    return upstream;
-  }
+  const { open, raw } = openLane(fastLane);
 
   const post = (body: string, lines = ""): string =>
     `POST /x HTTP/1.1\r\nHost: h\r\n${lines}Content-Length: ${body.length}\r\n\r\n${body}`;

@@ -1,21 +1,11 @@
 /** Compressed bodies where a plugin reads them: what unpacks to more than the plugin takes is never unpacked. */
 import { brotliCompressSync, deflateSync, gzipSync } from "node:zlib";
-import { afterAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { makeEnv } from "../../src/plugin/testkit/testkit.ts";
 import { requestValidation } from "../../src/plugins/request-validation.ts";
 import { responseRewrite } from "../../src/plugins/response-rewrite.ts";
-import { LANES } from "./lanes.ts";
-import {
-  answering,
-  ask,
-  OK,
-  openRawUpstream,
-  openTestGateway,
-  type RawUpstream,
-  routingOf,
-  type TestGateway,
-  upstreamOf,
-} from "./support.ts";
+import { LANES, openLane } from "./lanes.ts";
+import { answering, ask, OK, routingOf, type TestGateway, upstreamOf } from "./support.ts";
 
 const GET = "GET /x HTTP/1.1\r\nHost: h\r\n\r\n";
 const ZEROS = Buffer.alloc(64 * 1024 * 1024);
@@ -25,23 +15,17 @@ const responseOf = (body: Buffer, encoding: string): string =>
   `HTTP/1.1 200 OK\r\nContent-Encoding: ${encoding}\r\nContent-Length: ${body.length}\r\n\r\n${body.toString("latin1")}`;
 
 describe.each(LANES)("$lane", ({ fastLane }) => {
-  const ends: (() => Promise<unknown>)[] = [];
-
-  afterAll(async () => {
-    for (const end of ends) await end();
-  });
+  const { openWith, raw } = openLane(fastLane);
 
   async function rewriting(answer: string): Promise<TestGateway> {
-    const upstream = await openRawUpstream(answering((request) => (request.startsWith("GET /y") ? OK : answer)));
+    const upstream = await raw(answering((request) => (request.startsWith("GET /y") ? OK : answer)));
     const filters = [{ regex: "old", replace: "new" }];
     const plugin = makeEnv().compile(responseRewrite, { filters, max_resp_body_size: LIMIT });
     const routes = {
       x: { upstream: upstreamOf([upstream.port]), plugins: [plugin] },
       y: { upstream: upstreamOf([upstream.port]) },
     };
-    const gateway = await openTestGateway(routingOf(routes), { fastLane });
-    ends.push(() => gateway.close(0), upstream.close);
-    return gateway;
+    return openWith(routingOf(routes));
   }
 
   test.each([
@@ -77,11 +61,10 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
   });
 
   test("a compressed request body is no JSON to a plugin that reads it, and is never unpacked", async () => {
-    const upstream: RawUpstream = await openRawUpstream(answering(OK));
+    const upstream = await raw(answering(OK));
     const plugin = makeEnv().compile(requestValidation, { body_schema: { type: "object" } });
     const route = { upstream: upstreamOf([upstream.port]), plugins: [plugin] };
-    const gateway = await openTestGateway(routingOf({ x: route }), { fastLane });
-    ends.push(() => gateway.close(0), upstream.close);
+    const gateway = await openWith(routingOf({ x: route }));
     const body = gzipSync(ZEROS);
     const head = `POST /x HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: ${body.length}\r\n\r\n`;
     expect((await ask(gateway.port, Buffer.concat([Buffer.from(head), body]))).status).toBe(400);

@@ -1,49 +1,15 @@
 /** Clients that go away, connections that are too many, a node that stops. */
 import { connect } from "node:net";
-import { afterAll, describe, expect, test } from "vitest";
-import type { GatewaySettings } from "../../src/gateway/gateway-settings.ts";
+import { describe, expect, test } from "vitest";
 import type { PluginPhases } from "../../src/plugin/plugin.ts";
 import { slack } from "../support/long-run.ts";
-import { LANES } from "./lanes.ts";
-import {
-  answering,
-  ask,
-  cutResponse,
-  OK,
-  openClient,
-  openRawUpstream,
-  openTestGateway,
-  type RawClient,
-  type RawUpstream,
-  type RouteInput,
-  routingOf,
-  type TestGateway,
-  upstreamOf,
-  waitFor,
-} from "./support.ts";
+import { LANES, openLane } from "./lanes.ts";
+import { answering, ask, cutResponse, OK, openClient, type RawClient, upstreamOf, waitFor } from "./support.ts";
 
 const GET = "GET /x HTTP/1.1\r\nHost: h\r\n\r\n";
 
 describe.each(LANES)("$lane", ({ fastLane }) => {
-  const gateways: TestGateway[] = [];
-  const upstreams: RawUpstream[] = [];
-
-  afterAll(async () => {
-    await Promise.all(gateways.map((gateway) => gateway.close(0)));
-    await Promise.all(upstreams.map((upstream) => upstream.close()));
-  });
-
-  async function open(input: RouteInput, settings: Partial<GatewaySettings> = {}): Promise<TestGateway> {
-    const gateway = await openTestGateway(routingOf({ "*": input }), { fastLane, ...settings });
-    gateways.push(gateway);
-    return gateway;
-  }
-
-  async function raw(...input: Parameters<typeof openRawUpstream>): Promise<RawUpstream> {
-    const upstream = await openRawUpstream(...input);
-    upstreams.push(upstream);
-    return upstream;
-  }
+  const { open, raw } = openLane(fastLane);
 
   const large = `HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n${"x".repeat(300_000)}`;
   const ABORTS: readonly { says: string; leave: (client: RawClient) => void }[] = [

@@ -138,7 +138,9 @@ describe("requests", () => {
     await waitFor(() => held.length > 0);
     held[0]?.();
     expect((await waiting).status).toBe(200);
-    expect(await gateway.scrape()).toContain('jotgate_lane_requests_total{lane="http2"} 4');
+    const text = await gateway.scrape();
+    expect(text).toContain('jotgate_lane_requests_total{lane="http2"} 4');
+    expect(text).toMatch(/^apisix_http_requests_total 4$/m);
     await slow.close();
   });
 

@@ -1,17 +1,15 @@
 /** The order of a request's life, what each phase can do, and what happens when one fails. */
-import { afterAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { GatewayError } from "../../src/base/errors.ts";
 import type { Fields, Log } from "../../src/base/log.ts";
 import type { PluginPhases } from "../../src/plugin/plugin.ts";
 import { bareAnswer, jsonAnswer, textAnswer } from "../../src/plugin/plugin-answer.ts";
 import type { RequestView } from "../../src/plugin/request-view.ts";
-import { LANES } from "./lanes.ts";
+import { LANES, openLane } from "./lanes.ts";
 import {
   answering,
   ask,
   OK,
-  openRawUpstream,
-  openTestGateway,
   pipelineOf,
   type RawUpstream,
   routingOf,
@@ -40,28 +38,14 @@ function traced(name: string, trace: string[], pause = false): PluginPhases {
 }
 
 describe.each(LANES)("$lane", ({ fastLane }) => {
-  const gateways: TestGateway[] = [];
-  const upstreams: RawUpstream[] = [];
+  const { openWith, raw } = openLane(fastLane);
   const lines: Fields[] = [];
   const record = (fields: Fields): void => void lines.push(fields);
   const log: Log = { debug: record, info: record, warn: record, error: record, child: () => log };
 
-  afterAll(async () => {
-    await Promise.all(gateways.map((gateway) => gateway.close(0)));
-    await Promise.all(upstreams.map((upstream) => upstream.close()));
-  });
-
-  async function open(routing: Parameters<typeof openTestGateway>[0]): Promise<TestGateway> {
-    const gateway = await openTestGateway(routing, { fastLane, serverHeader: "jotgate/9" }, log);
-    gateways.push(gateway);
-    return gateway;
-  }
-
-  async function ok(answer: Parameters<typeof answering>[0] = OK): Promise<RawUpstream> {
-    const upstream = await openRawUpstream(answering(answer));
-    upstreams.push(upstream);
-    return upstream;
-  }
+  const open = (routing: Parameters<typeof openWith>[0]): Promise<TestGateway> =>
+    openWith(routing, { serverHeader: "jotgate/9" }, log);
+  const ok = (answer: Parameters<typeof answering>[0] = OK): Promise<RawUpstream> => raw(answering(answer));
 
   test.each([{ pause: false }, { pause: true }])(
     "phases run in order, global rules first (waiting: $pause)",

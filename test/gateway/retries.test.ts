@@ -1,19 +1,15 @@
 /** What is tried again, what is not, and what the client gets then. Source: docs/spec/proxy.md sections 3 and 4. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { freePort } from "../support/ports.ts";
-import { LANES } from "./lanes.ts";
+import { LANES, openLane } from "./lanes.ts";
 import {
   answering,
   ask,
   OK,
   openClient,
-  openRawUpstream,
-  openTestGateway,
   type RawUpstream,
   type RouteInput,
-  routingOf,
   send,
-  type TestGateway,
   type TestUpstream,
   upstreamOf,
   waitFor,
@@ -25,26 +21,15 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
   let garbled: RawUpstream;
   let silent: RawUpstream;
   let dead: number;
-  const opened: TestGateway[] = [];
+  const { open, raw } = openLane(fastLane);
 
   beforeAll(async () => {
-    good = await openRawUpstream(answering(OK));
-    closing = await openRawUpstream((socket) => void socket.destroy());
-    garbled = await openRawUpstream((socket) => void socket.end("nonsense\r\n\r\n"));
-    silent = await openRawUpstream(() => {});
+    good = await raw(answering(OK));
+    closing = await raw((socket) => void socket.destroy());
+    garbled = await raw((socket) => void socket.end("nonsense\r\n\r\n"));
+    silent = await raw(() => {});
     dead = await freePort();
   });
-
-  afterAll(async () => {
-    await Promise.all(opened.map((gateway) => gateway.close(0)));
-    await Promise.all([good, closing, garbled, silent].map((upstream) => upstream.close()));
-  });
-
-  async function open(input: RouteInput): Promise<TestGateway> {
-    const gateway = await openTestGateway(routingOf({ "*": input }), { fastLane });
-    opened.push(gateway);
-    return gateway;
-  }
 
   const request = (method: string, body = ""): string =>
     `${method} /x HTTP/1.1\r\nHost: h\r\n${body === "" ? "" : `Content-Length: ${body.length}\r\n`}\r\n${body}`;
@@ -97,20 +82,18 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
 
   test("a single target is tried again while retries are left", async () => {
     let count = 0;
-    const flaky = await openRawUpstream((socket) => void (++count < 3 ? socket.destroy() : socket.write(OK)));
+    const flaky = await raw((socket) => void (++count < 3 ? socket.destroy() : socket.write(OK)));
     const gateway = await open({ upstream: upstreamOf([flaky.port], { retries: 2 }) });
     expect((await ask(gateway.port, request("GET"))).status).toBe(200);
     expect(count).toBe(3);
-    await flaky.close();
   });
 
   test("a status of the upstream is never retried", async () => {
-    const busy = await openRawUpstream(answering("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"));
+    const busy = await raw(answering("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"));
     good.clear();
     const gateway = await open({ upstream: upstreamOf([busy.port, good.port]) });
     expect((await ask(gateway.port, request("GET"))).status).toBe(503);
     expect(good.all).toBe("");
-    await busy.close();
   });
 
   test("a body beyond 64 KiB is sent again while nothing of it was sent, and not after", async () => {
@@ -162,7 +145,7 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
 
   test("the keep-alive race is not seen: a reused connection that dies is replaced", async () => {
     // Closes each connection at the moment the second request on it arrives.
-    const racing = await openRawUpstream((socket, seen) => {
+    const racing = await raw((socket, seen) => {
       const requests = seen.split("\r\n\r\n").length - 1;
       if (requests > 1) socket.destroy();
       else socket.write(OK);
@@ -177,7 +160,6 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
     client.close();
     await waitFor(() => upstream.outcomes.length === 20);
     expect(upstream.outcomes.every((outcome) => outcome.kind === "response")).toBe(true);
-    await racing.close();
   });
 
   test("a connection carries no more requests than its pool allows, and none when the pool keeps none", async () => {
@@ -189,7 +171,7 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
   });
 
   test("a client of HTTP/1.1 gets all its answers on one connection, in order", async () => {
-    const numbered = await openRawUpstream(
+    const numbered = await raw(
       answering((text) => {
         const body = text.slice(4, text.indexOf(" HTTP"));
         return `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
@@ -200,6 +182,5 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
     const requests = Array.from({ length: count }, (_, i) => `GET /n${i} HTTP/1.1\r\nHost: h\r\n\r\n`).join("");
     const text = await send(gateway.port, requests, (t) => t.includes(`/n${count - 1}`));
     expect([...text.matchAll(/\/n(\d+)/g)].map((match) => Number(match[1]))).toEqual([...Array(count).keys()]);
-    await numbered.close();
   });
 });

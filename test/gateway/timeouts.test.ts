@@ -1,45 +1,12 @@
 /** Every wait has an end: connect, send, read, request head, request body, slow readers, idle connections. */
-import { afterAll, describe, expect, test } from "vitest";
-import type { GatewaySettings } from "../../src/gateway/gateway-settings.ts";
-import { LANES } from "./lanes.ts";
-import {
-  answering,
-  ask,
-  cutResponse,
-  OK,
-  openClient,
-  openRawUpstream,
-  openTestGateway,
-  type RawUpstream,
-  type RouteInput,
-  routingOf,
-  type TestGateway,
-  upstreamOf,
-  waitFor,
-} from "./support.ts";
+import { describe, expect, test } from "vitest";
+import { LANES, openLane } from "./lanes.ts";
+import { answering, ask, cutResponse, OK, openClient, upstreamOf, waitFor } from "./support.ts";
 
 const GET = "GET /x HTTP/1.1\r\nHost: h\r\n\r\n";
 
 describe.each(LANES)("$lane", ({ fastLane }) => {
-  const gateways: TestGateway[] = [];
-  const upstreams: RawUpstream[] = [];
-
-  afterAll(async () => {
-    await Promise.all(gateways.map((gateway) => gateway.close(0)));
-    await Promise.all(upstreams.map((upstream) => upstream.close()));
-  });
-
-  async function open(input: RouteInput, settings: Partial<GatewaySettings> = {}): Promise<TestGateway> {
-    const gateway = await openTestGateway(routingOf({ "*": input }), { fastLane, ...settings });
-    gateways.push(gateway);
-    return gateway;
-  }
-
-  async function raw(...input: Parameters<typeof openRawUpstream>): Promise<RawUpstream> {
-    const upstream = await openRawUpstream(...input);
-    upstreams.push(upstream);
-    return upstream;
-  }
+  const { open, raw } = openLane(fastLane);
 
   test("an upstream that never answers: 504 at the read time-out", async () => {
     const upstream = await raw(() => {});

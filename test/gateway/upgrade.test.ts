@@ -1,22 +1,8 @@
 /** WebSocket and other upgrades: tunnelled where the route allows, plain HTTP everywhere else. docs/spec/proxy.md section 7. */
-import { afterAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { textAnswer } from "../../src/plugin/plugin-answer.ts";
-import { LANES } from "./lanes.ts";
-import {
-  answering,
-  cutResponse,
-  OK,
-  openClient,
-  openRawUpstream,
-  openTestGateway,
-  type RawUpstream,
-  type RouteInput,
-  routingOf,
-  send,
-  type TestGateway,
-  upstreamOf,
-  waitFor,
-} from "./support.ts";
+import { LANES, openLane } from "./lanes.ts";
+import { answering, cutResponse, OK, openClient, type openRawUpstream, send, upstreamOf, waitFor } from "./support.ts";
 
 const SHAKE =
   "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: a\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -24,25 +10,7 @@ const SWITCH =
   "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: b\r\n\r\n";
 
 describe.each(LANES)("$lane", ({ fastLane }) => {
-  const gateways: TestGateway[] = [];
-  const upstreams: RawUpstream[] = [];
-
-  afterAll(async () => {
-    await Promise.all(gateways.map((gateway) => gateway.close(0)));
-    await Promise.all(upstreams.map((upstream) => upstream.close()));
-  });
-
-  async function open(input: RouteInput): Promise<TestGateway> {
-    const gateway = await openTestGateway(routingOf({ "*": input }), { fastLane });
-    gateways.push(gateway);
-    return gateway;
-  }
-
-  async function raw(...input: Parameters<typeof openRawUpstream>): Promise<RawUpstream> {
-    const upstream = await openRawUpstream(...input);
-    upstreams.push(upstream);
-    return upstream;
-  }
+  const { open, raw } = openLane(fastLane);
 
   /** Switches, then sends every byte back in upper case. */
   const echoing: Parameters<typeof openRawUpstream>[0] = (socket, seen) => {

@@ -1,13 +1,13 @@
 import { describe, expect, test } from "vitest";
 import { FakeClock } from "../../src/base/clock.ts";
-import { Admission, type Progress } from "../../src/node/workers/admission.ts";
+import { type Progress, WorkerAdmission } from "../../src/node/workers/admission.ts";
 
 const behind: Progress = { loaded: true, connected: true, applied: 7n };
 
 /** Asks each second. @returns the second in which it was let in; undefined within two minutes */
 function letIn(progress: Progress, wanted: bigint): number | undefined {
   const clock = new FakeClock();
-  const admission = new Admission(clock);
+  const admission = new WorkerAdmission(clock);
   for (let second = 0; second <= 120; second++) {
     if (admission.admits(progress, wanted)) return second;
     clock.advance(1_000);
@@ -28,7 +28,7 @@ describe("a new worker is let in", () => {
 
   test("soon after it has lost the store, however long it had been connected", () => {
     const clock = new FakeClock();
-    const admission = new Admission(clock);
+    const admission = new WorkerAdmission(clock);
     expect(admission.admits(behind, 9n)).toBe(false);
     clock.advance(20_000);
     expect(admission.admits(behind, 9n)).toBe(false);

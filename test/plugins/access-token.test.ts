@@ -360,6 +360,11 @@ describe("a configuration is refused that", () => {
   test.each([
     { says: "names no issuer", conf: { audiences: [API] }, want: "one of issuers, authorization_servers is required" },
     {
+      says: "names our own",
+      conf: { ...ROUTE, authorization_servers: ["main"] },
+      want: "authorization_servers: tokens of our own issuers are not supported yet; name external ones in issuers",
+    },
+    {
       says: "names no audience",
       conf: { issuers: ["idp"] },
       want: "audiences is required: without it a token for another API would pass; skip_audience_check: true lets it",
@@ -431,6 +436,14 @@ describe("a configuration is refused that", () => {
   test.each(["keycloak", "/x", "keycloak/", ""])("gives a credential the identity %j", (identity) => {
     expect(() => openTokenNode({ consumers: [{ username: "x", auth: { "access-token": { identity } } }] })).toThrow();
   });
+});
+
+test("multi-auth says 503 where keys are not there yet: the token may be good", async () => {
+  const node = openTokenNode({ plugins: [jwtAuth, multiAuth] });
+  const phases = node.env.compile(multiAuth, { auth_plugins: [{ "jwt-auth": {} }, { "access-token": ROUTE }] });
+  node.issuer.setMissing("keys_unavailable");
+  expect((await runPhases(phases, makeView(bearing(tokenOf()))))?.status).toBe(503);
+  expect((await runPhases(phases, makeView(bearing("junk"))))?.status).toBe(401);
 });
 
 describe("what the operator is told of a refusal", () => {

@@ -10,6 +10,9 @@ async function locate(conf: object, input: ViewInput = {}, httpsPort?: number) {
   return answer && [answer.status, answerHeader(answer, "location")];
 }
 
+/** Bytes of a header as Node gives them. */
+const utf8 = (text: string): string => Buffer.from(text, "utf8").toString("latin1");
+
 describe("redirect", () => {
   test.each([
     { conf: { uri: "/new" }, target: "/old", want: [302, "/new"] },
@@ -71,6 +74,12 @@ describe("redirect", () => {
     { conf: { http_to_https: false }, target: "/test", want: undefined },
   ])("$conf sends $target to $want", async ({ conf, target, want }) => {
     expect(await locate(conf, { target })).toEqual(want);
+  });
+
+  test("headers give the bytes they came with, escaped once", async () => {
+    const headers = { "X-A": utf8("\u00e9\u20ac/?"), Cookie: `c=${utf8("\u00e9&")}` };
+    const conf = { uri: "/x/$http_x_a?b=$cookie_c" };
+    expect(await locate(conf, { headers })).toEqual([302, "/x/%C3%A9%E2%82%AC/%3F?b=%C3%A9%26"]);
   });
 
   test.each([

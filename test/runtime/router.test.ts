@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { compileIpSet } from "../../src/base/net/ip.ts";
 import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { compileCondition } from "../../src/plugin/variables/condition.ts";
-import { openRouter, type Router, type RouterMode, type Rule } from "../../src/runtime/routes/router.ts";
+import { openRouter, type RouteConditions, type Router, type RouterMode } from "../../src/runtime/routes/router.ts";
 import { runs, slack } from "../support/long-run.ts";
 
 interface RouteInput {
@@ -17,7 +17,7 @@ interface RouteInput {
   readonly order?: number;
 }
 
-function ruleOf(input: RouteInput): Rule<string> {
+function ruleOf(input: RouteInput): RouteConditions<string> {
   const condition = input.vars === undefined ? undefined : compileCondition(input.vars);
   return {
     id: input.id,
@@ -375,7 +375,7 @@ test("any history of changes gives the router that a fresh build gives", () => {
   fc.assert(
     fc.property(fc.constantFrom(...MODES), fc.array(step, { maxLength: 25 }), (mode, steps) => {
       const router = openRouter<string>(mode);
-      const now = new Map<string, Rule<string>>();
+      const now = new Map<string, RouteConditions<string>>();
       for (const [id, input] of steps) {
         const before = now.get(id);
         if (before) router.remove(before);
@@ -387,7 +387,7 @@ test("any history of changes gives the router that a fresh build gives", () => {
         router.add(rule);
       }
       const fresh = openRouter<string>(mode);
-      for (const id of [...now.keys()].sort()) fresh.add(now.get(id) as Rule<string>);
+      for (const id of [...now.keys()].sort()) fresh.add(now.get(id) as RouteConditions<string>);
       expect(router.size).toBe(fresh.size);
       for (const asked of ["/", "/a", "/a/", "/a/b", "/a/b/c", "/ab", "/a/x/c", "/q"])
         for (const name of ["a.com", "x.a.com", "y.x.a.com", "b.com", "za.com", "a.com:80", "c.org"])

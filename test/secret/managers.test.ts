@@ -9,7 +9,7 @@ import { jwtVerify } from "jose";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { FakeClock, systemClock } from "../../src/base/clock.ts";
 import { isGatewayError, messageOf } from "../../src/base/errors.ts";
-import { type Exchange, openExchange } from "../../src/base/net/guarded-exchange.ts";
+import { type GuardedExchange, openExchange } from "../../src/base/net/guarded-exchange.ts";
 import { METADATA_ADDRESSES } from "../../src/base/net/ip.ts";
 import type { ManagerTools, SecretManager } from "../../src/secret/managers/reading.ts";
 import { openManager } from "../../src/secret/managers/secret-manager.ts";
@@ -142,7 +142,7 @@ describe("vault, version 2", () => {
 });
 
 describe("the exchange", () => {
-  const get = (url: string, by: Exchange = exchange) => by({ method: "GET", url, headers: {} });
+  const get = (url: string, by: GuardedExchange = exchange) => by({ method: "GET", url, headers: {} });
   const why = async (promise: Promise<unknown>): Promise<string> =>
     promise.then(
       () => "answered",

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type ControlFacts, openControl } from "../../src/status/control-server.ts";
-import type { Listener } from "../../src/status/listener.ts";
+import type { StatusListener } from "../../src/status/listener.ts";
 
 const counter = { success: 2, http_failure: 0, tcp_failure: 0, timeout_failure: 0 };
 const upstream = {
@@ -27,7 +27,7 @@ const facts: ControlFacts = {
   records: (kind) => ({ routes: [route], services: [], upstreams: [upstream], plugin_metadata: [metadata] })[kind],
 };
 
-let listener: Listener;
+let listener: StatusListener;
 beforeAll(async () => {
   listener = await openControl({ listen: { host: "127.0.0.1", port: 0 }, facts });
 });

@@ -2,7 +2,7 @@ import { hostname } from "node:os";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type ControlFacts, openControl } from "../../src/status/control-server.ts";
 import { knownHosts } from "../../src/status/known-hosts.ts";
-import type { Listener } from "../../src/status/listener.ts";
+import type { StatusListener } from "../../src/status/listener.ts";
 import { send } from "../support/raw-request.ts";
 
 const isKnown = knownHosts(["Status.Example.com"]);
@@ -21,7 +21,7 @@ test.each([
   expect(isKnown(host)).toBe(false);
 });
 
-let listener: Listener;
+let listener: StatusListener;
 beforeAll(async () => {
   const facts = { serverInfo: () => ({}) } as unknown as ControlFacts; // all that is asked of it
   listener = await openControl({ listen: { host: "127.0.0.1", port: 0 }, hosts: ["control.example"], facts });

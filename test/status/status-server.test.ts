@@ -1,7 +1,7 @@
 import { hostname } from "node:os";
 import { afterEach, describe, expect, test } from "vitest";
 import { openMetrics } from "../../src/base/metrics.ts";
-import type { Listener } from "../../src/status/listener.ts";
+import type { StatusListener } from "../../src/status/listener.ts";
 import type { ConfigFacts, NodeFacts } from "../../src/status/status-facts.ts";
 import { collectNodeMetrics, collectProcessMetrics } from "../../src/status/status-metrics.ts";
 import { openStatus } from "../../src/status/status-server.ts";
@@ -31,7 +31,7 @@ const PROBLEMS = [
   { key: "/apisix/global_rules/1", kind: "global_rule", revision: 9n, reason: "no key-auth", blocks: true },
 ];
 
-const open: Listener[] = [];
+const open: StatusListener[] = [];
 afterEach(async () => {
   for (const listener of open.splice(0)) await listener.stop();
 });

@@ -151,6 +151,9 @@ test("the last good value of a refused record is kept until a good one or a dele
   table.apply(3n, [put("a", 3n, "bad")]);
   expect(table.lastGood("a")).toMatchObject({ modRevision: 1n });
   expect(table.lastGood("fresh")).toBeUndefined();
+  const served = new Map(table.served());
+  expect(served.get("a")).toMatchObject({ modRevision: 1n }); // what the Control API shows
+  expect(served.has("fresh")).toBe(false);
   expect(table.get("a")).toMatchObject({ modRevision: 3n });
   table.apply(4n, [put("a", 4n, "good")]);
   expect(table.lastGood("a")).toBeUndefined();

@@ -3,7 +3,7 @@
  * The revision of an entry is the create revision of its key, since both are written in the transaction of the write.
  */
 import { gunzipSync, gzipSync } from "node:zlib";
-import type { StoredRecord } from "../read/stored-record.ts";
+import type { StoredMembers } from "../read/stored-record.ts";
 
 export interface HistoryEntry {
   /** Wall time in milliseconds. */
@@ -60,7 +60,7 @@ export interface Restorable {
   readonly leased?: boolean;
 }
 
-export function restorableOf(key: string, previous: StoredRecord | undefined): Restorable {
+export function restorableOf(key: string, previous: StoredMembers | undefined): Restorable {
   if (!previous) return { key, before: null, revision: "0" };
   const { text, modRevision, leased } = previous;
   return { key, before: text, revision: modRevision.toString(), ...(leased && { leased }) };

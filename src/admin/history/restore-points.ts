@@ -9,7 +9,7 @@ import { revocationsDir } from "../../model/revocation.ts";
 import { type KeyValue, prefixRange } from "../../store/store.ts";
 import type { ReadSide, RecordChange, StoreSide } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
-import { readStored, type StoredRecord, toStored } from "../read/stored-record.ts";
+import { readStored, type StoredMembers, toStored } from "../read/stored-record.ts";
 import { historyDir, restoreDir } from "../store-paths.ts";
 import { historyKeys } from "./history.ts";
 import { decodeEntry, decodeRestorables, type HistoryEntry, type Restorable, type Span } from "./history-entry.ts";
@@ -141,7 +141,7 @@ function unrestorable(revision: bigint): AdminAnswer {
 
 type RecordAt =
   | {
-      readonly previous: StoredRecord | undefined;
+      readonly previous: StoredMembers | undefined;
       /** undefined: it is already so. */
       readonly restored: { readonly change: RecordChange; readonly sealed: Buffer | undefined } | undefined;
     }
@@ -177,7 +177,7 @@ function doubts(
   key: string,
   target: Restorable,
   last: bigint,
-  previous: StoredRecord | undefined,
+  previous: StoredMembers | undefined,
   moment: bigint,
   sealing: readonly Span[],
 ): HistoryWarning[] {

@@ -27,6 +27,8 @@ const FAMILIES: Readonly<Record<string, string>> = {
   store: "The store and its identity.",
   encryption: "Secrets at rest.",
   history: "Writes that were made, and the way back.",
+  explain: "What a gateway node would do.",
+  refusals: "Calls that gateway nodes refused.",
   revocations: "Tokens that are ended before their time.",
   "openapi.json": "This description.",
 };

@@ -1,10 +1,16 @@
 /**
  * What a route amounts to once its service and plugin config are laid under it: for warnings, not for serving.
- * Promise: reads as the gateway does (runtime/routes/route-record.ts, runtime/routes/routes.ts), from records as they are.
+ * Promise: records are read by what the gateway reads them with; one that cannot be read is no route there either.
  */
-
 import { metaOf } from "../../runtime/plugins/plugin-registry.ts";
 import { normaliseHosts } from "../../runtime/routes/host-sets.ts";
+import {
+  type MethodSets,
+  type RouteRecord,
+  readRoute,
+  readService,
+  type ServiceRecord,
+} from "../../runtime/routes/route-record.ts";
 import type { RouterMode } from "../../runtime/routes/router.ts";
 import { literalOf } from "../../runtime/routes/uri-pattern.ts";
 import { type Members, own, ownMembers } from "../read/stored-record.ts";
@@ -51,8 +57,17 @@ export async function readRoutes(view: ConfigView, mode: RouterMode): Promise<Re
     view.all("plugin_config"),
     view.all("upstream"),
   ]);
-  const layers: Layers = { services, configs, upstreams, withParameters: mode === "radixtree_uri_with_parameter" };
-  return new Map([...routes].map(([id, record]) => [id, effectiveRoute(record, layers)]));
+  const withParameters = mode === "radixtree_uri_with_parameter";
+  const layers: Layers = { services, configs, upstreams, withParameters, methodSets: new Map() };
+  const found = new Map<string, EffectiveRoute>();
+  for (const [id, record] of routes) {
+    try {
+      found.set(id, effectiveRoute(record, layers));
+    } catch {
+      // Written past this API, and refused by every node.
+    }
+  }
+  return found;
 }
 
 interface Layers {
@@ -60,27 +75,28 @@ interface Layers {
   readonly configs: ReadonlyMap<string, ViewedRecord>;
   readonly upstreams: ReadonlyMap<string, ViewedRecord>;
   readonly withParameters: boolean;
+  readonly methodSets: MethodSets;
 }
 
 function effectiveRoute({ id, value, order }: ViewedRecord, layers: Layers): EffectiveRoute {
-  const service = layers.services.get(String(own(value, "service_id")))?.value;
-  const config = layers.configs.get(String(own(value, "plugin_config_id")))?.value;
-  const hosts = normaliseHosts(texts(value, "host", "hosts"));
+  const route = readRoute(value, layers.methodSets);
+  const { serviceId = "", pluginConfigId = "" } = route;
+  const serviceValue = layers.services.get(serviceId)?.value;
+  const service = serviceValue && readService(serviceValue);
   const vars = own(value, "vars");
-  const priority = own(value, "priority");
   return {
     id,
     order,
-    priority: typeof priority === "number" ? priority : 0,
-    isEnabled: own(value, "status") !== 0,
-    hosts: orAny(hosts.length > 0 ? hosts : normaliseHosts(texts(service, "host", "hosts"))),
-    paths: texts(value, "uri", "uris").map((uri) => pathOf(uri, layers.withParameters)),
-    methods: new Set(texts(value, "", "methods")),
+    priority: route.priority,
+    isEnabled: route.isEnabled,
+    hosts: orAny(normaliseHosts(route.hosts.length > 0 ? route.hosts : (service?.hosts ?? []))),
+    paths: route.uris.map((uri) => pathOf(uri, layers.withParameters)),
+    methods: route.methods ?? NO_METHODS,
     addresses: texts(value, "remote_addr", "remote_addrs"),
-    vars: Array.isArray(vars) && vars.length > 0 ? JSON.stringify(vars) : "",
-    plugins: pluginsOf([service, config, value]),
-    upstream: upstreamOf(value, layers) ?? (service && upstreamOf(service, layers)),
-    layers: ["service", "plugin_config"].map((kind) => `${kind}/${own(value, `${kind}_id`)}`),
+    vars: route.condition ? JSON.stringify(vars) : "",
+    plugins: pluginsOf([serviceValue, layers.configs.get(pluginConfigId)?.value, value]),
+    upstream: upstreamOf(route, layers) ?? (service && upstreamOf(service, layers)),
+    layers: [`service/${serviceId}`, `plugin_config/${pluginConfigId}`],
   };
 }
 
@@ -102,10 +118,8 @@ function pluginsOf(layers: readonly (Members | undefined)[]): ReadonlyMap<string
   return plugins;
 }
 
-function upstreamOf(value: Members, layers: Layers): EffectiveRoute["upstream"] {
-  const id = own(value, "upstream_id");
-  if (id !== undefined && id !== null) return layers.upstreams.get(String(id))?.value ?? "missing";
-  return own(value, "upstream") === undefined ? undefined : ownMembers(value, "upstream");
+function upstreamOf({ upstreamId, upstream }: RouteRecord | ServiceRecord, layers: Layers): EffectiveRoute["upstream"] {
+  return upstreamId === undefined ? upstream : (layers.upstreams.get(upstreamId)?.value ?? "missing");
 }
 
 function texts(value: Members | undefined, one: string, many: string): readonly string[] {
@@ -120,3 +134,4 @@ function orAny(hosts: readonly string[]): readonly string[] {
 }
 
 const ANY: readonly string[] = Object.freeze([""]);
+const NO_METHODS: ReadonlySet<string> = new Set();

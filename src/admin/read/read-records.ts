@@ -9,13 +9,14 @@ import type { KeyRange, KeyValue } from "../../store/store.ts";
 import { prefixRange } from "../../store/store.ts";
 import type { AdminRequest, ReadSide, RuleSide, StoreSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND } from "../admin-response.ts";
-import { recordId, type Target } from "../resource-path.ts";
+import { type ResourceTarget, recordId } from "../resource-path.ts";
 import { etagOf } from "../write/write-options.ts";
 import { type ListQuery, listQueryOf, type RecordFilter } from "./list-query.ts";
 import { readable, readableText } from "./masking.ts";
-import { type Members, readStored, type StoredRecord, toStored } from "./stored-record.ts";
+import { type Members, readStored, type StoredMembers, toStored } from "./stored-record.ts";
 
-export async function getRecords(admin: ReadSide, request: AdminRequest, target: Target): Promise<AdminAnswer> {
+export async function getRecords(admin: ReadSide, request: AdminRequest, target: ResourceTarget): Promise<AdminAnswer> {
+  // Whatever manager a path names, all secrets are listed: APISIX does so.
   if (target.localId === undefined) return listRecords(admin, request, target);
   const id = recordId(target, target.localId);
   const record = await readStored(admin.store, keyOf(admin.prefix, target.kind.name, id));
@@ -24,7 +25,13 @@ export async function getRecords(admin: ReadSide, request: AdminRequest, target:
   return { status: 200, body: entryOf(admin, request, target, id, record), headers };
 }
 
-function entryOf(admin: RuleSide, request: AdminRequest, target: Target, id: string, record: StoredRecord): object {
+function entryOf(
+  admin: RuleSide,
+  request: AdminRequest,
+  target: ResourceTarget,
+  id: string,
+  record: StoredMembers,
+): object {
   return {
     key: record.key,
     value: record.value
@@ -35,7 +42,7 @@ function entryOf(admin: RuleSide, request: AdminRequest, target: Target, id: str
   };
 }
 
-async function listRecords(admin: ReadSide, request: AdminRequest, target: Target): Promise<AdminAnswer> {
+async function listRecords(admin: ReadSide, request: AdminRequest, target: ResourceTarget): Promise<AdminAnswer> {
   const query = listQueryOf(target.kind, request.args);
   if (typeof query === "string") return { status: 400, body: query };
   const range = rangeOf(admin, target);
@@ -46,11 +53,11 @@ async function listRecords(admin: ReadSide, request: AdminRequest, target: Targe
   return { status: 200, body: encodeList(first, entries) };
 }
 
-function rangeOf(admin: StoreSide, target: Target): KeyRange {
-  const dir = dirOf(admin.prefix, target.kind.name);
-  // Whatever manager a path names, all secrets are listed: APISIX does so.
-  const within = target.kind.name === "signing_key" && target.manager !== undefined ? `${dir}${target.manager}/` : dir;
-  const start = target.consumer === undefined ? within : credentialsOf(admin.prefix, target.consumer);
+function rangeOf(admin: StoreSide, target: ResourceTarget): KeyRange {
+  const start =
+    target.consumer === undefined
+      ? dirOf(admin.prefix, target.kind.name)
+      : credentialsOf(admin.prefix, target.consumer);
   return prefixRange(start);
 }
 
@@ -63,7 +70,7 @@ async function isEmpty(admin: StoreSide, range: KeyRange): Promise<boolean> {
 async function* entriesOf(
   admin: ReadSide,
   request: AdminRequest,
-  target: Target,
+  target: ResourceTarget,
   range: KeyRange,
   matches: RecordFilter | undefined,
 ): AsyncGenerator<string, void> {
@@ -78,7 +85,7 @@ async function* entriesOf(
 function readEntry(
   admin: ReadSide,
   request: AdminRequest,
-  target: Target,
+  target: ResourceTarget,
   kv: KeyValue,
   matches: RecordFilter | undefined,
 ): object | undefined {
@@ -115,7 +122,7 @@ interface Place {
 async function listOnePage(
   admin: ReadSide,
   request: AdminRequest,
-  target: Target,
+  target: ResourceTarget,
   range: KeyRange,
   query: ListQuery,
 ): Promise<AdminAnswer> {

@@ -5,7 +5,7 @@ import type { KeyValue, Store } from "../../store/store.ts";
 
 export type Members = Readonly<Record<string, unknown>>;
 
-export interface StoredRecord {
+export interface StoredMembers {
   readonly key: string;
   /** undefined when the bytes are no JSON object; then `text` is all there is. */
   readonly value: Members | undefined;
@@ -16,12 +16,12 @@ export interface StoredRecord {
   readonly leased: boolean;
 }
 
-export async function readStored(store: Store, key: string): Promise<StoredRecord | undefined> {
+export async function readStored(store: Store, key: string): Promise<StoredMembers | undefined> {
   const { kv } = await store.get(key);
   return kv && toStored(kv);
 }
 
-export function toStored(kv: KeyValue): StoredRecord {
+export function toStored(kv: KeyValue): StoredMembers {
   const text = kv.value.toString("utf8");
   return {
     key: kv.key,

@@ -30,7 +30,7 @@ const JOIN_MS = 5;
 const RULE_ATTEMPTS = 10;
 const RETRY_MS = 50;
 
-export interface Written {
+export interface RevocationWritten {
   readonly revision: bigint;
   /** Whether the ask was part of that transaction. */
   readonly asked: boolean;
@@ -38,15 +38,15 @@ export interface Written {
 
 export interface RevocationWriter {
   /** @throws GatewayError STORE_* */
-  writeTokens(admin: AdminContext, request: AdminRequest, tokens: readonly WantedToken[]): Promise<Written>;
+  writeTokens(admin: AdminContext, request: AdminRequest, tokens: readonly WantedToken[]): Promise<RevocationWritten>;
   /** @throws GatewayError STORE_* */
-  writeRules(admin: AdminContext, request: AdminRequest, rules: readonly WantedRule[]): Promise<Written>;
+  writeRules(admin: AdminContext, request: AdminRequest, rules: readonly WantedRule[]): Promise<RevocationWritten>;
 }
 
 interface Job {
   readonly request: AdminRequest;
   readonly tokens: readonly WantedToken[];
-  done(written: Written): void;
+  done(written: RevocationWritten): void;
   failed(error: unknown): void;
 }
 
@@ -66,11 +66,11 @@ export function openRevocationWriter(ledger: RevocationLedger): RevocationWriter
     }
   };
 
-  const writeBatches = async (admin: AdminContext, taken: readonly Job[]): Promise<Written> => {
+  const writeBatches = async (admin: AdminContext, taken: readonly Job[]): Promise<RevocationWritten> => {
     const { clock, prefix, store } = admin;
     const batches = batchesOf(taken.flatMap(({ tokens }) => tokens));
     const ask = taken.find(({ request }) => request.ask !== undefined)?.request.ask;
-    let written: Written | undefined;
+    let written: RevocationWritten | undefined;
     while (batches.length > 0) {
       const plan = new Plan();
       let planned = 0;
@@ -108,7 +108,7 @@ export function openRevocationWriter(ledger: RevocationLedger): RevocationWriter
       });
     },
     async writeRules(admin, request, rules) {
-      let written: Written | undefined;
+      let written: RevocationWritten | undefined;
       for (let at = 0; at < rules.length; at += TXN_RULES) {
         const some = rules.slice(at, at + TXN_RULES);
         written = await writeSomeRules(admin, request, ledger, some, at + TXN_RULES >= rules.length);
@@ -139,7 +139,7 @@ async function writeSomeRules(
   ledger: RevocationLedger,
   wanted: readonly WantedRule[],
   isLast: boolean,
-): Promise<Written> {
+): Promise<RevocationWritten> {
   const { store, clock, prefix } = admin;
   for (let attempt = 1; ; attempt++) {
     const plan = new Plan("last");

@@ -13,7 +13,7 @@ import { commit } from "../write/commit.ts";
 import { Plan } from "../write/write-plan.ts";
 import { readWanted, type Times, type WantedRule, type WantedToken } from "./revocation-body.ts";
 import { shownRule } from "./revocation-ledger.ts";
-import type { Written } from "./revocation-writer.ts";
+import type { RevocationWritten } from "./revocation-writer.ts";
 
 const ENTRIES_MAX = 10_000;
 /** Of a body: 10,000 tokens of 1.6 KB. */
@@ -44,7 +44,7 @@ export async function revoke(admin: AdminContext, request: AdminRequest): Promis
   if (request.options.dryRun) {
     return { status: 200, body: { dry_run: true, status: 200, ...said, changes: [], warnings } };
   }
-  let written: Written | undefined;
+  let written: RevocationWritten | undefined;
   if (rules.length > 0) {
     const isLast = tokens.length === 0;
     written = await revocations.writer.writeRules(admin, isLast ? request : { ...request, ask: undefined }, rules);

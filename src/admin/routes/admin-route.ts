@@ -13,10 +13,10 @@ export type Endpoint = (admin: AdminContext, request: AdminRequest) => AdminAnsw
 export type Forward = (admin: AdminContext, request: AdminRequest) => Promise<URL | AdminAnswer>;
 
 export const METHODS = ["GET", "PUT", "POST", "DELETE", "PATCH"] as const;
-export type Method = (typeof METHODS)[number];
+export type RouteMethod = (typeof METHODS)[number];
 
 export interface AdminRoute {
-  readonly method: Method;
+  readonly method: RouteMethod;
   /** Below `/apisix/admin`, as Fastify writes it: `/history/:revision/rollback`. */
   readonly url: string;
   /** What is read of the body before the endpoint runs: parsed JSON, bytes as they came, or nothing. */

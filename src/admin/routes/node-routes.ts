@@ -6,6 +6,7 @@
 import type { FastifyReplyFromHooks } from "@fastify/reply-from";
 import { readNode } from "../../cluster/registry.ts";
 import { answerOf, refuse } from "../admin-response.ts";
+import { statusUrl } from "../ask-node.ts";
 import { type Json, listOf, ref } from "../openapi/openapi-schemas.ts";
 import { answer, readOperation } from "../openapi/operation.ts";
 import { type AdminRoute, type Forward, get, refuseOthers } from "./admin-route.ts";
@@ -42,7 +43,7 @@ function viewRoute(view: keyof typeof VIEWS): AdminRoute {
     const node = await readNode(admin.store, admin.prefix, id);
     if (!node) return refuse(404, `no node ${id.slice(0, 64)} is registered: GET /apisix/admin/nodes lists them`);
     return (
-      statusUrl(node.address, view) ??
+      statusUrl(node.address, `/${view}`) ??
       refuse(
         502,
         `node ${id} registered ${node.address || "no address"}: set status.advertise on it to where the admin reaches it`,
@@ -57,15 +58,6 @@ function viewRoute(view: keyof typeof VIEWS): AdminRoute {
     ),
     forward,
   };
-}
-
-const UNSPECIFIED = new Set(["0.0.0.0", "[::]", ""]);
-
-/** @returns undefined for what is no `host:port` of one machine */
-function statusUrl(address: string, view: string): URL | undefined {
-  if (!/^[^/?#@\\\s]+:\d{1,5}$/.test(address) || !URL.canParse(`http://${address}`)) return undefined;
-  const url = new URL(`/${view}`, `http://${address}`);
-  return UNSPECIFIED.has(url.hostname) ? undefined : url;
 }
 
 export const NODE_ROUTES: readonly AdminRoute[] = [

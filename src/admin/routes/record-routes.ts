@@ -8,11 +8,11 @@ import type { AdminRequest } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
 import { operationsOf } from "../openapi/record-operations.ts";
 import { getRecords } from "../read/read-records.ts";
-import type { Target } from "../resource-path.ts";
+import type { ResourceTarget } from "../resource-path.ts";
 import { deleteRecord } from "../write/delete.ts";
 import { BAD_ID } from "../write/record-identity.ts";
 import { patchRecord, postRecord, putRecord } from "../write/write.ts";
-import { type AdminRoute, type Endpoint, METHODS, type Method, NO_SUCH_METHOD, writing } from "./admin-route.ts";
+import { type AdminRoute, type Endpoint, METHODS, NO_SUCH_METHOD, type RouteMethod, writing } from "./admin-route.ts";
 
 /** Where one record of a kind is; without its last segment: where all of them are. */
 const PLACES: Readonly<Record<KindName, string>> = {
@@ -30,8 +30,6 @@ const PLACES: Readonly<Record<KindName, string>> = {
   proto: "/protos/:id",
   stream_route: "/stream_routes/:id",
   token_issuer: "/token_issuers/:id",
-  authorization_server: "/authorization_servers/:id",
-  signing_key: "/signing_keys/:manager/:id",
 };
 
 export interface RecordRouteOptions {
@@ -45,8 +43,8 @@ export function recordRoutes(options: RecordRouteOptions): AdminRoute[] {
 
 function routesOf(kind: Kind, options: RecordRouteOptions): AdminRoute[] {
   const one = PLACES[kind.name];
-  const all = kind.id === "manager" ? `/${kind.dir}` : one.slice(0, one.lastIndexOf("/"));
-  const urls = [all, ...(kind.id === "manager" ? [`${all}/:manager`] : []), one, `${one}/*`];
+  const all = kind.name === "secret" ? "/secrets" : one.slice(0, one.lastIndexOf("/"));
+  const urls = [all, ...(kind.name === "secret" ? ["/secrets/:manager"] : []), one, `${one}/*`];
   const operations = operationsOf(kind, all, one);
   return urls.flatMap((url) =>
     METHODS.map((method): AdminRoute => {
@@ -68,7 +66,7 @@ export function versioned(endpoint: Endpoint): Endpoint {
   };
 }
 
-function recordEndpoint(kind: Kind, method: Method): Endpoint {
+function recordEndpoint(kind: Kind, method: RouteMethod): Endpoint {
   const act = method === "GET" ? undefined : writing(writerOf(kind, method));
   return (admin, request) => {
     if ((kind.denied as readonly string[]).includes(method)) {
@@ -82,13 +80,13 @@ function recordEndpoint(kind: Kind, method: Method): Endpoint {
   };
 }
 
-function writerOf(kind: Kind, method: Exclude<Method, "GET">): Endpoint {
+function writerOf(kind: Kind, method: Exclude<RouteMethod, "GET">): Endpoint {
   const write = { PUT: putRecord, POST: postRecord, PATCH: patchRecord, DELETE: deleteRecord }[method];
   return (admin, request) => write(admin, request, targetOf(kind, request.params), request.body);
 }
 
 /** What the parameters of a path name. */
-function targetOf(kind: Kind, params: AdminRequest["params"]): Target {
+function targetOf(kind: Kind, params: AdminRequest["params"]): ResourceTarget {
   const { "*": subPath = "", id, username, plugin_name, manager } = params;
   switch (kind.name) {
     case "consumer":
@@ -98,14 +96,13 @@ function targetOf(kind: Kind, params: AdminRequest["params"]): Target {
     case "plugin_metadata":
       return { kind, localId: plugin_name, subPath };
     case "secret":
-    case "signing_key":
       return { kind, localId: id, subPath, ...(manager !== undefined && { manager }) };
     default:
       return { kind, localId: id, subPath };
   }
 }
 
-function isPlain(target: Target): boolean {
+function isPlain(target: ResourceTarget): boolean {
   return [target.localId, target.consumer, target.manager].every(
     (part) => part === undefined || (part !== "" && !/[/\0]/.test(part)),
   );

@@ -17,7 +17,7 @@ export interface ResealedRecord {
   readonly value: Buffer;
 }
 
-export interface Written {
+export interface ResealWritten {
   readonly done: number;
   /** Deleted meanwhile. */
   readonly gone: number;
@@ -30,7 +30,7 @@ export interface ResealWriter {
   /** Of the last transaction; undefined before the first. */
   readonly revision: Revision | undefined;
   /** @throws GatewayError STORE_* when the store is away */
-  write(records: readonly ResealedRecord[]): Promise<Written>;
+  write(records: readonly ResealedRecord[]): Promise<ResealWritten>;
 }
 
 const TOGETHER = 50; // records per transaction
@@ -106,7 +106,7 @@ export function openResealWriter(admin: WriteSide, request: AdminRequest): Resea
   };
 }
 
-type Mutable = { -readonly [K in keyof Written]: Written[K] } & {
+type Mutable = { -readonly [K in keyof ResealWritten]: ResealWritten[K] } & {
   readonly refused: { readonly key: string; readonly reason: string }[];
 };
 

@@ -59,7 +59,7 @@ async function resealPage(
   report.total += read.length;
   // What others wrote meanwhile is read and judged again; each round somebody gets through.
   while (read.length > 0) {
-    const records = read.flatMap((kv) => judge(admin, kv, report));
+    const records = read.flatMap((kv) => resealedRecords(admin, kv, report));
     if (!writer) {
       report.resealed += records.length;
       return;
@@ -73,7 +73,7 @@ async function resealPage(
 }
 
 /** Nothing when the record stays as it is, which is counted. */
-function judge(admin: ReadSide, kv: KeyValue, report: ResealReport): readonly ResealedRecord[] {
+function resealedRecords(admin: ReadSide, kv: KeyValue, report: ResealReport): readonly ResealedRecord[] {
   const resealed = resealedOf(admin, kv.key, kv.value);
   switch (resealed.kind) {
     case "unopenable":

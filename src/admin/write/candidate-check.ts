@@ -5,8 +5,9 @@
 import { isSealed } from "../../base/keyring.ts";
 import { isReference } from "../../base/reference.ts";
 import { KINDS, type Kind, type KindName, secretSchema, strictValidator } from "../../model/kinds.ts";
+import { inlineUpstreamsOf } from "../../model/references.ts";
 import { luaScript, routeAfterPlugins, routeBeforeSchema } from "../../model/route-check.ts";
-import { checkSsl, type DecryptKey, privateKeyError } from "../../model/ssl-check.ts";
+import { checkSsl, type DecryptKey, pairError, privateKeyError } from "../../model/ssl-check.ts";
 import { checkUpstream } from "../../model/upstream-check.ts";
 import type { PluginCatalog } from "../plugin-catalog.ts";
 import { type Members, own, ownMembers } from "../read/stored-record.ts";
@@ -44,7 +45,7 @@ export function shapeError(env: CheckEnv, kind: Kind, id: string, value: Members
 export function contentError(env: CheckEnv, kind: Kind, value: Members): string | undefined {
   const error = pluginsError(env.catalog, kind, own(value, "plugins"));
   if (error !== undefined) return error;
-  return ownContentError(kind, value) ?? verdictError(env.catalog, kind, value);
+  return ownContentError(kind, value) ?? splitPairError(value) ?? verdictError(env.catalog, kind, value);
 }
 
 function ownContentError(kind: Kind, value: Members): string | undefined {
@@ -56,6 +57,17 @@ function ownContentError(kind: Kind, value: Members): string | undefined {
     default:
       return undefined;
   }
+}
+
+/** Certificates of the upstreams inside of `traffic-split` are read now, as those of all others; sealed keys were when given. */
+function splitPairError(value: Members): string | undefined {
+  for (const upstream of inlineUpstreamsOf(value)) {
+    const { client_cert: cert, client_key: key } = ownMembers(upstream as Members, "tls");
+    if (typeof cert !== "string" || (typeof key === "string" && isSealed(key))) continue;
+    const error = pairError(cert, typeof key === "string" ? key : undefined, (text) => text);
+    if (error !== undefined) return `invalid configuration: client_cert of an upstream of traffic-split: ${error}`;
+  }
+  return undefined;
 }
 
 /** What nodes would refuse is not stored. */
@@ -98,43 +110,23 @@ function pluginsError(catalog: PluginCatalog, kind: Kind, plugins: unknown): str
   return others ? "only supports auth type plugins in consumer credential" : undefined;
 }
 
-/** What is to be stored, and what was made for it, to be shown once. */
-export interface Prepared {
-  readonly value: Members;
-  readonly generated: Readonly<Record<string, string>>;
-}
-
 /** Lets plugins complete the consumer side of their configuration (jwt-auth makes or keeps a secret). */
 export function prepareConsumer(
   catalog: PluginCatalog,
   kind: Kind,
   value: Members,
   previous: Members | undefined,
-  nowSeconds: number,
-): Prepared | string {
+): Members {
   const plugins = own(value, "plugins");
-  if (kind.pluginSide !== "consumer" || typeof plugins !== "object" || plugins === null)
-    return { value, generated: {} };
+  if (kind.pluginSide !== "consumer" || typeof plugins !== "object" || plugins === null) return value;
   const before = own(previous, "plugins");
-  const prepared: Record<string, unknown> = {};
-  let generated: Prepared["generated"] = {};
-  for (const [name, conf] of Object.entries(plugins)) {
+  const prepared = Object.entries(plugins).map(([name, conf]) => {
     const plugin = catalog.get(name);
-    prepared[name] = conf;
-    if (!plugin || !isMembers(conf)) continue;
-    const found = isMembers(before) ? own(before, name) : undefined;
-    const old = isMembers(found) ? found : undefined;
-    const completed = plugin.complete?.(conf, old, nowSeconds);
-    if (typeof completed === "string") return `invalid plugins configuration: ${refusedBy(name, completed)}`;
-    prepared[name] = completed ? completed.conf : plugin.prepare(conf, old);
-    generated = { ...generated, ...completed?.generated };
-  }
-  return { value: { ...value, plugins: prepared }, generated };
-}
-
-/** In the words of plugins that refuse a configuration. */
-function refusedBy(plugin: string, error: string): string {
-  return `failed to check the configuration of plugin ${plugin} err: ${error}`;
+    if (!plugin || !isMembers(conf)) return [name, conf];
+    const old = isMembers(before) ? own(before, name) : undefined;
+    return [name, plugin.prepare(conf, isMembers(old) ? old : undefined)];
+  });
+  return { ...value, plugins: Object.fromEntries(prepared) };
 }
 
 const TIMES = ["create_time", "update_time"] as const;

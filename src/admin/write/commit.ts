@@ -51,12 +51,12 @@ export async function commit(
       const full = isGatewayError(error, "STORE_FULL");
       if (!full && !isGatewayError(error, "STORE_OUTCOME_UNKNOWN")) throw error;
       const { kv, revision } = await readAfter(store, evidence.key, error);
-      const fate = judge(kv, evidence);
+      const outcome = outcomeOf(kv, evidence);
       // What was deleted shows no revision: then the store's own, which is later, stands for it.
-      if (fate === "done")
+      if (outcome === "done")
         return { kind: "done", revision: kv?.modRevision ?? revision, asked: asked && kv !== undefined };
-      if (full && fate === "untouched") throw error;
-      if (fate === "other" || attempt >= UNKNOWN_RETRIES) throw unknown(error);
+      if (full && outcome === "untouched") throw error;
+      if (outcome === "other" || attempt >= UNKNOWN_RETRIES) throw unknown(error);
       await sleep(clock, RETRY_MS * (0.5 + Math.random()));
     }
   }
@@ -70,7 +70,7 @@ async function readAfter(store: Store, key: string, cause: unknown) {
   }
 }
 
-function judge(kv: KeyValue | undefined, evidence: Evidence): "done" | "untouched" | "other" {
+function outcomeOf(kv: KeyValue | undefined, evidence: Evidence): "done" | "untouched" | "other" {
   const now = kv?.modRevision ?? 0n;
   if (now === evidence.before) return "untouched";
   if (evidence.after === undefined) return kv === undefined ? "done" : "other";

@@ -9,10 +9,9 @@ import { KINDS } from "../../model/kinds.ts";
 import { prefixRange } from "../../store/store.ts";
 import type { AdminRequest, ReadSide, RecordChange, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
-import { planKeysGone } from "../keys/key-steps.ts";
 import { showPlan } from "../preview/dry-run.ts";
 import { type Members, readStored, toStored } from "../read/stored-record.ts";
-import { recordId, type Target } from "../resource-path.ts";
+import { type ResourceTarget, recordId } from "../resource-path.ts";
 import { referenceGuardKey } from "../store-paths.ts";
 import { type Commit, commit } from "./commit.ts";
 import { preconditionRefusal } from "./write-options.ts";
@@ -21,7 +20,11 @@ import { Plan } from "./write-plan.ts";
 const ATTEMPTS = 50;
 const RETRY_MS = 20;
 
-export async function deleteRecord(admin: WriteSide, request: AdminRequest, target: Target): Promise<AdminAnswer> {
+export async function deleteRecord(
+  admin: WriteSide,
+  request: AdminRequest,
+  target: ResourceTarget,
+): Promise<AdminAnswer> {
   const { kind, localId } = target;
   if (localId === undefined) return refuse(400, `missing ${kind.message} id`);
   const id = recordId(target, localId);
@@ -39,7 +42,7 @@ export async function deleteRecord(admin: WriteSide, request: AdminRequest, targ
 async function deleteOnce(
   admin: WriteSide,
   request: AdminRequest,
-  target: Target,
+  target: ResourceTarget,
   id: string,
   key: string,
 ): Promise<AdminAnswer | "conflict"> {
@@ -55,7 +58,6 @@ async function deleteOnce(
   if (!previous) return KEY_NOT_FOUND;
   const previousValue = previous.value && admin.codec.open(kind, id, previous.value);
   plan.expect(key, previous.modRevision).delete(key);
-  if (kind.name === "authorization_server") await planKeysGone(admin, plan, id);
   const change: RecordChange = { kind, id, key, previous, previousValue, candidate: undefined };
   if (request.options.dryRun) {
     const credentials = kind.name === "consumer" ? await credentialChanges(admin, id) : [];
@@ -88,7 +90,7 @@ async function commitDeletion(
   }
 }
 
-function ownedBy(target: Target, value: Members | undefined): Members | undefined {
+function ownedBy(target: ResourceTarget, value: Members | undefined): Members | undefined {
   return target.kind.pluginSide === "consumer" ? value : undefined;
 }
 

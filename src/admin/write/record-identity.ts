@@ -6,9 +6,9 @@ import { compileSchema } from "../../base/schema/schema.ts";
 import { Id } from "../../model/shared-schema.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import { type Members, own } from "../read/stored-record.ts";
-import { recordId, type Target } from "../resource-path.ts";
+import { type ResourceTarget, recordId } from "../resource-path.ts";
 
-export interface Identity {
+export interface RecordIdentity {
   /** As keys have it. */
   readonly id: string;
   /** What the stored value carries as `id`, if it does. */
@@ -18,7 +18,7 @@ export interface Identity {
 const ID = compileSchema(Id);
 
 /** The identity that a PUT names by its path and body; for consumers, the path's name (the body is checked later). */
-export function identityOfPut(target: Target, body: Members): Identity | AdminAnswer {
+export function identityOfPut(target: ResourceTarget, body: Members): RecordIdentity | AdminAnswer {
   switch (target.kind.id) {
     case "username": {
       const username = own(body, "username");
@@ -34,16 +34,15 @@ export function identityOfPut(target: Target, body: Members): Identity | AdminAn
   }
 }
 
-function identityOfSecret(target: Target, body: Members): Identity | AdminAnswer {
-  if (target.localId === undefined) return refuse(400, `missing ${target.kind.message} id`);
+function identityOfSecret(target: ResourceTarget, body: Members): RecordIdentity | AdminAnswer {
+  if (target.localId === undefined) return refuse(400, "missing secret id");
   const id = recordId(target, target.localId);
   const named = own(body, "id");
-  if (named !== undefined && named !== null && String(named) !== id)
-    return refuse(400, `wrong ${target.kind.message} id`);
+  if (named !== undefined && named !== null && String(named) !== id) return refuse(400, "wrong secret id");
   return isId(target.localId) ? { id, stored: id } : BAD_ID;
 }
 
-function identityById(target: Target, body: Members): Identity | AdminAnswer {
+function identityById(target: ResourceTarget, body: Members): RecordIdentity | AdminAnswer {
   const named = own(body, "id") ?? undefined;
   const message = target.kind.message;
   if (target.localId === undefined && named === undefined) return refuse(400, `missing ${message} id`);
@@ -66,7 +65,7 @@ function isId(value: unknown): value is string | number {
 }
 
 /** What a POST may not name. */
-export function postNamesId(target: Target, body: Members): AdminAnswer | undefined {
+export function postNamesId(target: ResourceTarget, body: Members): AdminAnswer | undefined {
   const named = own(body, "id") ?? undefined;
   if (target.localId === undefined && named === undefined) return undefined;
   return refuse(400, `wrong ${target.kind.message} id, do not need it`);

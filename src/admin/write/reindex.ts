@@ -16,7 +16,7 @@ import { Plan } from "./write-plan.ts";
 
 const BATCH = 60; // claims per transaction: each is a condition and an operation
 
-interface Entry {
+interface IndexEntry {
   readonly key: string;
   readonly owner: string;
 }
@@ -25,7 +25,7 @@ interface Entry {
 export async function reindex(admin: ReadSide, signal: AbortSignal): Promise<void> {
   const known = await readIndex(admin, signal);
   let entered = 0;
-  let batch: Entry[] = [];
+  let batch: IndexEntry[] = [];
   for await (const page of admin.store.list(prefixRange(dirOf(admin.prefix, "consumer")), { signal })) {
     for (const kv of page.kvs) {
       for (const entry of entriesOf(admin, kv)) {
@@ -55,7 +55,7 @@ async function readIndex(admin: StoreSide, signal: AbortSignal): Promise<Map<str
   return known;
 }
 
-function entriesOf(admin: ReadSide, kv: KeyValue): Entry[] {
+function entriesOf(admin: ReadSide, kv: KeyValue): IndexEntry[] {
   const parsed = parseKey(admin.prefix, kv.key);
   const { value } = toStored(kv);
   // What has a lifetime of its own is left to it.
@@ -68,7 +68,7 @@ function entriesOf(admin: ReadSide, kv: KeyValue): Entry[] {
 }
 
 /** All at once when none is there yet, else one by one. */
-async function enter(admin: StoreSide, entries: readonly Entry[]): Promise<number> {
+async function enter(admin: StoreSide, entries: readonly IndexEntry[]): Promise<number> {
   const keys = new Set(entries.map((entry) => entry.key));
   if (keys.size === entries.length) {
     const plan = new Plan();
@@ -89,7 +89,7 @@ async function enter(admin: StoreSide, entries: readonly Entry[]): Promise<numbe
   return entered;
 }
 
-function reportSecondOwner({ log }: StoreSide, { owner }: Entry, owners: string): void {
+function reportSecondOwner({ log }: StoreSide, { owner }: IndexEntry, owners: string): void {
   log.warn({ owner, owners }, "two consumers or credentials have the same identifying value");
 }
 

@@ -8,14 +8,14 @@ import { keyOf } from "../../model/keys.ts";
 import type { AdminRequest, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
 import { type Members, own, ownMembers, readStored } from "../read/stored-record.ts";
-import { recordId, type Target } from "../resource-path.ts";
+import { type ResourceTarget, recordId } from "../resource-path.ts";
 import { putRecord } from "./write.ts";
 
 const OVERLAP_SECONDS = 86_400;
 const OVERLAP_MAX_SECONDS = 400 * 86_400;
 const ATTEMPTS = 10;
 
-export async function rotate(admin: WriteSide, request: AdminRequest, target: Target): Promise<AdminAnswer> {
+export async function rotate(admin: WriteSide, request: AdminRequest, target: ResourceTarget): Promise<AdminAnswer> {
   const overlapSeconds = overlapOf(request.args.get("overlap"));
   if (overlapSeconds === undefined) {
     return refuse(400, `invalid argument overlap: should be whole seconds from 0 to ${OVERLAP_MAX_SECONDS}`);
@@ -34,7 +34,7 @@ export async function rotate(admin: WriteSide, request: AdminRequest, target: Ta
 async function rotateOnce(
   admin: WriteSide,
   request: AdminRequest,
-  target: Target,
+  target: ResourceTarget,
   given: Members,
   rotation: { readonly nowSeconds: number; readonly overlapSeconds: number },
 ): Promise<AdminAnswer> {
@@ -57,19 +57,12 @@ async function rotateOnce(
   const options = { ...request.options, ifMatch: new Set([stored.modRevision.toString()]), ifNoneMatch: undefined };
   const answer = await putRecord(admin, { ...request, options }, target, body);
   if (answer.status >= 300) return answer;
-  const former = own(rotated.conf, "previous_keys") ?? own(rotated.conf, "client_secrets");
-  const previous = (Array.isArray(former) ? former : [])
-    .filter(hasEnd)
-    .map((one: Members) => ({ not_after: one["not_after"] }));
+  const former = own(rotated.conf, "previous_keys");
+  const previous = (Array.isArray(former) ? former : []).map((one: Members) => ({ not_after: one["not_after"] }));
   const generated = Object.keys(rotated.generated).length > 0 && { generated: rotated.generated };
   const { value: _v, ...shown } = answer.body as Members;
   if (request.options.dryRun) return { ...answer, body: { ...shown, plugin: name, previous_keys: previous } };
   return { ...answer, body: { key, plugin: name, ...generated, previous_keys: previous } };
-}
-
-/** The current one has none. */
-function hasEnd(key: Members): boolean {
-  return key["not_after"] !== undefined;
 }
 
 function overlapOf(text: string | undefined): number | undefined {

@@ -34,13 +34,13 @@ export interface Owner {
   readonly id: string;
 }
 
-export interface Claim {
+export interface UniqueClaim {
   readonly plugin: string;
   readonly attribute: string;
   readonly value: string;
 }
 
-interface Entry {
+interface UniqueEntry {
   readonly key: string;
   readonly owners: readonly string[];
   readonly modRevision: bigint;
@@ -48,7 +48,7 @@ interface Entry {
 }
 
 export function openUniqueIndex(store: Store, prefix: string, catalog: PluginCatalog, codec: FieldCodec): UniqueIndex {
-  async function readEntry(key: string): Promise<Entry> {
+  async function readEntry(key: string): Promise<UniqueEntry> {
     const { kv } = await store.get(key);
     return {
       key,
@@ -59,7 +59,7 @@ export function openUniqueIndex(store: Store, prefix: string, catalog: PluginCat
   }
 
   /** Whether the record that an entry names really exists and carries the value. */
-  async function isLive(owner: string, claim: Claim): Promise<boolean> {
+  async function isLive(owner: string, claim: UniqueClaim): Promise<boolean> {
     const key = keyOf(prefix, owner.includes("/") ? "credential" : "consumer", owner);
     const record = await readStored(store, key);
     const parsed = parseKey(prefix, key);
@@ -68,7 +68,7 @@ export function openUniqueIndex(store: Store, prefix: string, catalog: PluginCat
     return claimsOf(catalog, plain).some((one) => one.plugin === claim.plugin && one.value === claim.value);
   }
 
-  async function planClaim(plan: Plan, owner: Owner, claim: Claim, lease?: LeaseId): Promise<string | undefined> {
+  async function planClaim(plan: Plan, owner: Owner, claim: UniqueClaim, lease?: LeaseId): Promise<string | undefined> {
     const [first, ...others] = codec.digests(claim.value).map((digest) => uniqueKey(prefix, claim.plugin, digest));
     for (const key of first === undefined ? [] : [first, ...others]) {
       const entry = await readEntry(key);
@@ -89,7 +89,7 @@ export function openUniqueIndex(store: Store, prefix: string, catalog: PluginCat
     return undefined;
   }
 
-  async function planRelease(plan: Plan, owner: Owner, claim: Claim): Promise<void> {
+  async function planRelease(plan: Plan, owner: Owner, claim: UniqueClaim): Promise<void> {
     for (const digest of codec.digests(claim.value)) {
       const entry = await readEntry(uniqueKey(prefix, claim.plugin, digest));
       if (!entry.owners.includes(owner.id)) continue;
@@ -118,8 +118,8 @@ export function openUniqueIndex(store: Store, prefix: string, catalog: PluginCat
 }
 
 /** What a record claims. Secret references are nobody's value until they are resolved. */
-export function claimsOf(catalog: PluginCatalog, value: Members): Claim[] {
-  const claims: Claim[] = [];
+export function claimsOf(catalog: PluginCatalog, value: Members): UniqueClaim[] {
+  const claims: UniqueClaim[] = [];
   for (const [plugin, conf] of Object.entries(ownMembers(value, "plugins"))) {
     const attribute = catalog.get(plugin)?.keyAttribute;
     if (attribute === undefined || typeof conf !== "object" || conf === null) continue;
@@ -140,7 +140,7 @@ function consumerOf(owner: string): string {
   return slash < 0 ? owner : owner.slice(0, slash);
 }
 
-function conflictText(claim: Claim, owner: string): string {
+function conflictText(claim: UniqueClaim, owner: string): string {
   const consumer = consumerOf(owner);
   const credential = owner.slice(consumer.length + "/credentials/".length);
   const who = credential === "" ? `consumer: ${consumer}` : `credential: ${credential} of consumer: ${consumer}`;

@@ -6,7 +6,7 @@
 
 import { suggest } from "../../settings/suggest.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
-import type { StoredRecord } from "../read/stored-record.ts";
+import type { StoredMembers } from "../read/stored-record.ts";
 import type { Arguments } from "../request-target.ts";
 
 export interface WriteOptions {
@@ -107,7 +107,7 @@ function tagsOf(header: string | undefined): Tags | typeof BAD_TAGS | undefined 
 }
 
 /** 412 when the record is not as the client thinks. */
-export function preconditionRefusal(options: WriteOptions, record: StoredRecord | undefined): AdminAnswer | undefined {
+export function preconditionRefusal(options: WriteOptions, record: StoredMembers | undefined): AdminAnswer | undefined {
   const { ifMatch, ifNoneMatch } = options;
   const holds = (ifMatch === undefined || names(ifMatch, record)) && !(ifNoneMatch && names(ifNoneMatch, record));
   if (holds) return undefined;
@@ -116,7 +116,7 @@ export function preconditionRefusal(options: WriteOptions, record: StoredRecord 
   return record ? { ...refusal, headers: { ETag: etagOf(record.modRevision) } } : refusal;
 }
 
-function names(tags: Tags, record: StoredRecord | undefined): boolean {
+function names(tags: Tags, record: StoredMembers | undefined): boolean {
   return record !== undefined && (tags === "*" || tags.has(String(record.modRevision)));
 }
 

@@ -9,7 +9,6 @@ import type { Kind } from "../../model/kinds.ts";
 import type { LeaseId } from "../../store/store.ts";
 import type { RecordChange, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
-import { planKeys } from "../keys/key-steps.ts";
 import { type Members, readStored } from "../read/stored-record.ts";
 import { referenceGuardKey } from "../store-paths.ts";
 import { contentError, shapeError } from "./candidate-check.ts";
@@ -26,9 +25,13 @@ export interface Candidate extends RecordChange {
 }
 
 /** Why the record is not stored, in words or as a whole answer. */
-export type Refused = string | AdminAnswer;
+export type StepRefusal = string | AdminAnswer;
 
-type Step = (side: WriteSide, record: Candidate, plan: Plan) => Refused | undefined | Promise<Refused | undefined>;
+type Step = (
+  side: WriteSide,
+  record: Candidate,
+  plan: Plan,
+) => StepRefusal | undefined | Promise<StepRefusal | undefined>;
 
 /** What comes first, before anything is planned: the record's schema and what belongs to it. @param id as keys have it */
 export function shapeRefused(side: WriteSide, kind: Kind, id: string, value: Members): string | undefined {
@@ -47,11 +50,7 @@ const STEPS: readonly Step[] = [
     kind.name === "global_rule" ? planGlobalRule(store, prefix, plan, id, candidate) : undefined,
   /** No other record has its issuers. */
   ({ store, prefix }, { kind, id, candidate }, plan) =>
-    kind.name === "token_issuer" || kind.name === "authorization_server"
-      ? planIssuer(store, prefix, plan, kind.name, id, candidate)
-      : undefined,
-  /** An authorization server has keys to sign with, and a key has its server. */
-  planKeys,
+    kind.name === "token_issuer" ? planIssuer(store, prefix, plan, id, candidate) : undefined,
   /** What counts together is configured alike. */
   (side, { key, candidate }, plan) => planPluginGroups(side, plan, key, candidate),
   /** A credential has its consumer. */
@@ -64,7 +63,7 @@ const STEPS: readonly Step[] = [
 ];
 
 /** @returns what the first step that does not hold says */
-export async function planSteps(side: WriteSide, record: Candidate, plan: Plan): Promise<Refused | undefined> {
+export async function planSteps(side: WriteSide, record: Candidate, plan: Plan): Promise<StepRefusal | undefined> {
   for (const step of STEPS) {
     const refused = await step(side, record, plan);
     if (refused !== undefined) return refused;
@@ -72,7 +71,7 @@ export async function planSteps(side: WriteSide, record: Candidate, plan: Plan):
   return undefined;
 }
 
-export function toAnswer(side: WriteSide, { kind, id, candidate }: Candidate, refused: Refused): AdminAnswer {
+export function toAnswer(side: WriteSide, { kind, id, candidate }: Candidate, refused: StepRefusal): AdminAnswer {
   return typeof refused === "string" ? refuseWrite(side, kind, id, candidate, refused) : refused;
 }
 
@@ -80,7 +79,7 @@ async function planConsumer(
   side: WriteSide,
   { kind, id, previous }: Candidate,
   plan: Plan,
-): Promise<Refused | undefined> {
+): Promise<StepRefusal | undefined> {
   if (kind.name !== "credential") return undefined;
   const consumer = id.slice(0, id.indexOf("/"));
   const key = keyOf(side.prefix, "consumer", consumer);

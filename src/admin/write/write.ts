@@ -10,15 +10,14 @@ import type { WriteMethod } from "../../model/kinds.ts";
 import { mergePatch, patchAt } from "../../model/patch.ts";
 import type { AdminRequest, RuleSide, StoreSide, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
-import { completeKey } from "../keys/own-key.ts";
-import { type Members, own, readStored, type StoredRecord } from "../read/stored-record.ts";
-import { recordId, type Target } from "../resource-path.ts";
+import { type Members, own, readStored, type StoredMembers } from "../read/stored-record.ts";
+import { type ResourceTarget, recordId } from "../resource-path.ts";
 import { generatorKey } from "../store-paths.ts";
 import { forbiddenTime, prepareConsumer } from "./candidate-check.ts";
 import { refuseWrite } from "./error-hint.ts";
 import { maskError } from "./mask-guard.ts";
 import { mayComeBack, putBack } from "./put-back.ts";
-import { generatedId, type Identity, identityOfPut, postNamesId } from "./record-identity.ts";
+import { generatedId, identityOfPut, postNamesId, type RecordIdentity } from "./record-identity.ts";
 import { commitWrite } from "./write-commit.ts";
 import { preconditionRefusal } from "./write-options.ts";
 import { Plan } from "./write-plan.ts";
@@ -33,7 +32,7 @@ const RETRY_MS = 20;
 export async function putRecord(
   admin: WriteSide,
   request: AdminRequest,
-  target: Target,
+  target: ResourceTarget,
   body: Body,
 ): Promise<AdminAnswer> {
   const given = objectOf(body);
@@ -46,7 +45,7 @@ export async function putRecord(
 export async function postRecord(
   admin: WriteSide,
   request: AdminRequest,
-  target: Target,
+  target: ResourceTarget,
   body: Body,
 ): Promise<AdminAnswer> {
   const given = objectOf(body);
@@ -73,7 +72,7 @@ function objectOf(body: Body): { readonly value: Members } | AdminAnswer {
   return refuse(400, `invalid configuration: wrong type: expected object, got ${luaType(value)}`);
 }
 
-function earlyError(admin: WriteSide, target: Target, id: string, body: Members): AdminAnswer | undefined {
+function earlyError(admin: WriteSide, target: ResourceTarget, id: string, body: Members): AdminAnswer | undefined {
   const error = forbiddenTime(body) ?? shapeRefused(admin, target.kind, id, body);
   if (error !== undefined) return refuseWrite(admin, target.kind, id, body, error);
   if (target.kind.id !== "username" || target.localId === undefined || target.localId === id) return undefined;
@@ -83,9 +82,9 @@ function earlyError(admin: WriteSide, target: Target, id: string, body: Members)
 async function writeWhole(
   admin: WriteSide,
   request: AdminRequest,
-  target: Target,
+  target: ResourceTarget,
   method: WriteMethod,
-  identity: Identity,
+  identity: RecordIdentity,
   body: Members,
 ): Promise<AdminAnswer> {
   const { kind } = target;
@@ -105,12 +104,8 @@ async function writeWhole(
       const named = meantBy(previousValue);
       const mask = maskError(admin, kind, named, previousValue);
       if (mask !== undefined) return refuse(400, mask);
-      const nowSeconds = Math.floor(admin.clock.nowMs() / 1_000);
-      const prepared = prepareConsumer(admin.catalog, kind, named, previousValue, nowSeconds);
-      if (typeof prepared === "string") return refuse(400, prepared);
-      const whole =
-        kind.name === "signing_key" ? await completeKey(admin, identity.id, prepared.value) : prepared.value;
-      const given = admin.codec.openGiven(kind, identity.id, whole, previous?.value);
+      const prepared = prepareConsumer(admin.catalog, kind, named, previousValue);
+      const given = admin.codec.openGiven(kind, identity.id, prepared, previous?.value);
       if ("error" in given) return refuse(400, given.error);
       const candidate = withTimes(admin, target, given.value, previousValue);
       const result = await commitWrite(admin, {
@@ -123,7 +118,6 @@ async function writeWhole(
         previousValue,
         candidate,
         ttlSeconds: ttlOf(request),
-        generated: prepared.generated,
       });
       if (result !== "conflict") return result;
       if (attempt >= PUT_ATTEMPTS) return refuse(503, "value changed before overwritten");
@@ -135,12 +129,12 @@ async function writeWhole(
 export async function patchRecord(
   admin: WriteSide,
   request: AdminRequest,
-  target: Target,
+  target: ResourceTarget,
   body: Body,
 ): Promise<AdminAnswer> {
   const { kind, subPath } = target;
   if (target.localId === undefined)
-    return refuse(400, kind.name === "secret" ? "no secret id" : `missing ${kind.message} id`);
+    return refuse(400, kind.id === "manager" ? "no secret id" : `missing ${kind.message} id`);
   if (!body) return refuse(400, "missing new configuration");
   if (subPath === "" && (typeof body.value !== "object" || body.value === null))
     return refuse(400, "invalid configuration");
@@ -204,13 +198,18 @@ function applyPatch(
   return result.ok ? stamp(result.value as Members, undefined) : { error: result.error };
 }
 
-function withTimes(admin: StoreSide, target: Target, value: Members, previous: Members | undefined): Members {
+function withTimes(admin: StoreSide, target: ResourceTarget, value: Members, previous: Members | undefined): Members {
   if (!target.kind.timed) return value;
   const now = Math.floor(admin.clock.nowMs() / 1000);
   return { ...value, create_time: own(previous, "create_time") ?? now, update_time: now };
 }
 
-function openValue(admin: RuleSide, target: Target, id: string, stored: StoredRecord | undefined): Members | undefined {
+function openValue(
+  admin: RuleSide,
+  target: ResourceTarget,
+  id: string,
+  stored: StoredMembers | undefined,
+): Members | undefined {
   return stored?.value && admin.codec.open(target.kind, id, stored.value);
 }
 

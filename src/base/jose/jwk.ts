@@ -29,7 +29,7 @@ export interface JwkSet {
 }
 
 type Members = Readonly<Record<string, unknown>>;
-export type Accepted = ReadonlySet<string>;
+export type AcceptedAlgorithms = ReadonlySet<string>;
 
 export const JWK_SET_KEYS_MAX = 1_000;
 const RSA_LEAST_BITS = 2_048;
@@ -45,13 +45,13 @@ const BY_NAMED_CURVE: Readonly<Record<string, KeyPairAlgorithm>> = {
 const OF_RSA: readonly KeyPairAlgorithm[] = KEY_PAIR_ALGORITHMS.filter((name) => /^[RP]S/.test(name));
 
 /** @returns text: why the document is no JWK Set at all, or holds no key that can be used */
-export function readJwkSet(bytes: Buffer, accepted: Accepted): JwkSet | string {
+export function readJwkSet(bytes: Buffer, accepted: AcceptedAlgorithms): JwkSet | string {
   const document = parseObject(bytes);
   return document === undefined ? "no JSON object without repeated members" : jwkSetOf(document, accepted);
 }
 
 /** As `readJwkSet`, of a parsed document. */
-export function jwkSetOf(document: Members, accepted: Accepted): JwkSet | string {
+export function jwkSetOf(document: Members, accepted: AcceptedAlgorithms): JwkSet | string {
   const { keys: list } = document;
   if (!Array.isArray(list)) return 'no member "keys" that is a list';
   if (list.length > JWK_SET_KEYS_MAX) return `${list.length} keys, at most ${JWK_SET_KEYS_MAX} are taken`;
@@ -75,7 +75,7 @@ export function jwkSetOf(document: Members, accepted: Accepted): JwkSet | string
 }
 
 /** The one key of a PEM text: SPKI, PKCS#1 or a certificate. @returns text: why it cannot be used */
-export function pemKeyOf(pem: string, accepted: Accepted): PublicJwk | string {
+export function pemKeyOf(pem: string, accepted: AcceptedAlgorithms): PublicJwk | string {
   const text = pem.trim();
   if (/PRIVATE KEY-----/.test(text)) return "it is a private key";
   if (!/^-----BEGIN (?:PUBLIC KEY|RSA PUBLIC KEY|CERTIFICATE)-----/.test(text))
@@ -92,7 +92,7 @@ export function pemKeyOf(pem: string, accepted: Accepted): PublicJwk | string {
   }
 }
 
-function readJwk(jwk: Members, accepted: Accepted): PublicJwk | string {
+function readJwk(jwk: Members, accepted: AcceptedAlgorithms): PublicJwk | string {
   const { kty, kid, use, key_ops: operations, alg, crv } = jwk;
   if (kty === "oct") return "a symmetric key";
   if (kty !== "RSA" && kty !== "EC" && kty !== "OKP") return "kty is not RSA, EC or OKP";
@@ -129,7 +129,7 @@ function madeKey(
   fitting: readonly KeyPairAlgorithm[],
   alg: unknown,
   key: KeyObject,
-  accepted: Accepted,
+  accepted: AcceptedAlgorithms,
 ): PublicJwk | string {
   if (kty === "RSA") {
     const { modulusLength = 0, publicExponent = 0n } = key.asymmetricKeyDetails ?? {};

@@ -33,7 +33,7 @@ export interface ExchangeAnswer {
 }
 
 /** Throws GatewayError of the code of the options; the text names host and cause, never headers or body. */
-export type Exchange = (request: ExchangeRequest) => Promise<ExchangeAnswer>;
+export type GuardedExchange = (request: ExchangeRequest) => Promise<ExchangeAnswer>;
 
 export interface ExchangeOptions {
   readonly clock: Clock;
@@ -47,7 +47,7 @@ export interface ExchangeOptions {
   readonly code?: ErrorCode;
 }
 
-export function openExchange(options: ExchangeOptions): Exchange {
+export function openExchange(options: ExchangeOptions): GuardedExchange {
   const isDenied = compileIpSet(options.denied);
   const guarded = guardLookup(isDenied);
   const code = options.code ?? "SECRET_UNRESOLVED";

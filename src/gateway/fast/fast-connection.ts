@@ -1,7 +1,6 @@
 /**
- * One client connection on the fast lane: heads are read, requests run one after the other, responses written in order.
- * Promise: what is not plainly well-formed is handed over with all its bytes, untouched, for the rest of the connection;
- * a body is read only when wanted, and its bytes are never taken for a request.
+ * One client connection on the fast lane: requests run one after the other, responses are written in order.
+ * Promise: what is not plainly well-formed is handed over with all its bytes, untouched, for the rest of the connection.
  */
 import type { Socket } from "node:net";
 import { GatewayError } from "../../base/errors.ts";
@@ -10,15 +9,14 @@ import { Exchange } from "../exchange.ts";
 import { recordRefusal } from "../exchange-end.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { BODY_TIMEOUT, pageOf } from "../gateway-pages.ts";
-import type { Lifetime } from "../http/message.ts";
-import { type BodySource, DRAIN_BYTES, IncomingBody, LINGER_BYTES, LINGER_MS } from "../http/request-body.ts";
-import { readRequest, refusal } from "../http/request-head.ts";
-import { HeaderScan } from "../http/request-headers.ts";
-import { type DateLine, responseHeadText, statusLine } from "../http/response-text.ts";
+import type { Framing, Lifetime } from "../http/message.ts";
+import { DRAIN_BYTES, type IncomingBody, LINGER_BYTES, LINGER_MS } from "../http/request-body.ts";
+import { refusal } from "../http/request-head.ts";
+import { type DateLine, headLines, responseHeadText } from "../http/response-text.ts";
 import type { Reply } from "../reply.ts";
 import { Timed } from "../timer-wheel.ts";
 import type { Deferred } from "../write-scheduler.ts";
-import { isHopeless, methodOf, readFastHead, targetOf } from "./fast-head.ts";
+import { FastInput, type InputOwner } from "./fast-input.ts";
 import { FastSocket, type SocketOwner } from "./fast-socket.ts";
 import { FastWriter } from "./fast-writer.ts";
 
@@ -32,11 +30,8 @@ export interface FastContext {
   left(connection: FastConnection): void;
 }
 
-const AHEAD_BYTES = 65_536; // of pipelined requests: read so far ahead
-
 /** Between requests, or inside a head. */
 const READY = 0;
-/** A request runs. */
 const RUNNING = 1;
 /** The rest of a body is thrown away. */
 const SKIPPING = 2;
@@ -44,25 +39,17 @@ const SKIPPING = 2;
 const LINGERING = 3;
 const GONE = 4;
 
-const EMPTY = Buffer.alloc(0);
-
-export class FastConnection extends Timed implements Reply, BodySource, SocketOwner, Deferred {
+export class FastConnection extends Timed implements Reply, InputOwner, SocketOwner, Deferred {
   readonly statusMax = 999;
   readonly #shared: FastContext;
   readonly #context: GatewayContext;
   readonly #socket: Socket;
   readonly #flow: FastSocket;
+  readonly #input: FastInput;
   readonly #facts: ClientConnection;
   readonly #writer: FastWriter;
-  readonly #scan = new HeaderScan();
   #state = READY;
-  /** Bytes read and not yet used. */
-  #input: Buffer = EMPTY;
   #exchange: Exchange | undefined;
-  #body: IncomingBody | undefined;
-  /** Bytes of the present body still to come, those in `#input` included. */
-  #bodyLeft = 0;
-  #reading = false;
   #close = false;
   /** Not a byte of the next head came. */
   #idle = false;
@@ -76,6 +63,7 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
     super();
     this.#socket = socket;
     this.#flow = new FastSocket(socket, this);
+    this.#input = new FastInput(this, this.#flow, facts, shared.context);
     this.#facts = facts;
     this.#shared = shared;
     this.#context = shared.context;
@@ -91,22 +79,15 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
     return this.#writer.sentBytes;
   }
 
-  /** No request runs and none has begun. */
-  get isIdle(): boolean {
-    return this.#state === READY && this.#input.length === 0;
-  }
-
-  /** Ends an idle connection. */
+  /** Ends the connection if no request runs and none has begun. */
   endIdle(): void {
-    if (!this.isIdle) return;
+    if (this.#state !== READY || !this.#input.isEmpty) return;
     this.#writer.flush();
     this.#socket.destroy();
   }
 
-  // Reply
-
-  head(status: number, lines: string[], framing: number, hasDate: boolean): void {
-    if (this.#context.draining || this.#bodyLeft > DRAIN_BYTES) this.#close = true;
+  head(status: number, lines: string[], framing: Framing, hasDate: boolean): void {
+    if (this.#context.draining || this.#input.bodyLeft > DRAIN_BYTES) this.#close = true;
     this.#writer.head(status, lines, framing, hasDate, this.#close);
   }
 
@@ -116,10 +97,6 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
 
   end(): void {
     this.#writer.end();
-  }
-
-  release(): void {
-    this.#finished();
   }
 
   flush(): void {
@@ -139,9 +116,7 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
   }
 
   interim(status: number, lines: string[]): void {
-    let text = statusLine(status);
-    for (let i = 0; i < lines.length; i += 2) text += `${lines[i]}: ${lines[i + 1]}\r\n`;
-    this.#writer.raw(`${text}\r\n`);
+    this.#writer.raw(`${headLines(status, lines)}\r\n`);
   }
 
   endAfterThis(): void {
@@ -154,49 +129,28 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
 
   resumeTunnel(): void {}
 
-  // BodySource
-
-  start(): void {
-    this.#reading = true;
-    this.#armReading();
-    this.#feedBody();
-  }
-
-  pause(): void {
-    this.#reading = false;
+  onReadingEnd(): void {
     if (!this.#sending) this.#context.wheel.disarm(this);
-    this.#flow.pause();
-  }
-
-  resume(): void {
-    this.#reading = true;
-    this.#armReading();
-    this.#feedBody();
   }
 
   override onDeadline(): void {
-    const exchange = this.#exchange;
-    if (this.#state === READY && this.#input.length > 0) this.#refuseLate();
-    else if (this.#state === RUNNING && exchange && !this.#sending) exchange.refuse(BODY_TIMEOUT);
+    if (this.#state === READY && !this.#input.isEmpty) this.#refuseHeadTimeout();
+    else if (this.#state === RUNNING && !this.#sending) this.#exchange?.refuse(BODY_TIMEOUT);
     else this.#socket.destroy();
   }
 
   onBytes(chunk: Buffer): void {
     switch (this.#state) {
       case READY:
-        this.#input = this.#input.length === 0 ? chunk : Buffer.concat([this.#input, chunk]);
+        this.#input.add(chunk);
         this.#process();
         return;
       case RUNNING:
-        this.#input = this.#input.length === 0 ? chunk : Buffer.concat([this.#input, chunk]);
-        if (this.#bodyLeft > 0 && this.#reading) {
-          this.#armReading();
-          this.#feedBody();
-        } else if (this.#input.length > AHEAD_BYTES || this.#bodyLeft > 0) this.#flow.pause();
+        this.#input.addWhileRunning(chunk);
         return;
       case SKIPPING:
-        this.#input = chunk;
-        this.#skip();
+        this.#input.add(chunk);
+        if (this.#input.skip()) this.#next();
         return;
       default:
         this.#skipped += chunk.length;
@@ -208,7 +162,7 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
   #process(): void {
     if (this.#processing) return;
     this.#processing = true;
-    while (this.#state === READY && this.#input.length > 0 && !this.#sending) {
+    while (this.#state === READY && !this.#input.isEmpty && !this.#sending) {
       if (!this.#readRequest()) break;
     }
     this.#processing = false;
@@ -217,87 +171,39 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
 
   /** @returns false when the head is not complete, or the connection was handed over */
   #readRequest(): boolean {
-    const { settings } = this.#context;
-    const input = this.#input;
-    const end = input.indexOf("\r\n\r\n", 0, "latin1");
-    if (end < 0) {
-      if (input.length > settings.headBytes || isHopeless(input.toString("latin1"))) this.#handOver();
-      else if (this.deadlineMs === 0 || this.#idle) this.#context.wheel.arm(this, settings.headTimeoutMs);
+    const { metrics, settings, wheel } = this.#context;
+    const read = this.#input.readRequest();
+    if (typeof read === "string") {
+      if (read === "foreign") this.#handOver();
+      else if (this.deadlineMs === 0 || this.#idle) wheel.arm(this, settings.headTimeoutMs);
       this.#idle = false;
       return false;
     }
-    const startedMs = this.#context.clock.monotonicMs();
-    const scan = this.#scan;
-    scan.begin(this.#facts);
-    const text = input.toString("latin1", 0, end);
-    const first = end > settings.headBytes ? -1 : readFastHead(text, settings.headerLines, scan);
-    const fault = first < 0 || scan.finish() !== undefined;
-    if (fault || scan.chunked || scan.expect !== undefined || scan.upgrade !== undefined) {
-      this.#handOver();
-      return false;
-    }
-    const length = Math.max(0, scan.length);
-    const body = new IncomingBody(length, length > 0 ? this : undefined, settings.bodyBytes, this.#context.bodies);
-    const method = methodOf(text);
-    const target = targetOf(text, first);
-    const connection = this.#facts;
-    const read = readRequest({ method, target, httpVersion: "1.1", scan, connection, body, startedMs }, settings);
-    if (!("view" in read)) {
-      this.#handOver();
-      return false;
-    }
-    this.#input = end + 4 === input.length ? EMPTY : input.subarray(end + 4);
     this.#state = RUNNING;
-    this.#bodyLeft = length;
-    this.#reading = false;
-    this.#close = scan.close;
-    this.#body = body;
+    this.#close = this.#input.isLast;
     this.#writer.reset();
-    this.#context.wheel.disarm(this);
-    this.#context.metrics.fast.inc();
-    read.view.receivedBytes = end + 4;
-    const exchange = new Exchange(this.#context, read.view, read.matchPath, body, this);
-    this.#exchange = exchange;
-    exchange.run();
+    wheel.disarm(this);
+    metrics.fast.inc();
+    const body = this.#input.body as IncomingBody; // true: made with the request
+    this.#exchange = new Exchange(this.#context, read.view, read.matchPath, body, this);
+    this.#exchange.run();
     return true;
   }
 
-  /** Gives the body what is there. */
-  #feedBody(): void {
-    const body = this.#body as IncomingBody; // true: the body asked
-    const input = this.#input;
-    if (input.length > 0 && this.#bodyLeft > 0) {
-      const piece = input.length > this.#bodyLeft ? input.subarray(0, this.#bodyLeft) : input;
-      this.#input = piece.length === input.length ? EMPTY : input.subarray(piece.length);
-      this.#bodyLeft -= piece.length;
-      if (this.#bodyLeft === 0) this.#bodyRead();
-      body.push(piece);
-      if (this.#bodyLeft === 0) body.finish();
-    }
-    if (this.#bodyLeft > 0 && this.#reading) this.#flow.resume();
-  }
-
-  #bodyRead(): void {
-    this.#reading = false;
-    if (!this.#sending) this.#context.wheel.disarm(this);
-    this.#flow.resume();
-  }
-
   /** The response is complete, and its request accounted for. */
-  #finished(): void {
+  release(): void {
     if (this.#state !== RUNNING) return;
     this.#exchange = undefined;
-    this.#body = undefined;
+    this.#input.body = undefined;
     if (this.#close) {
       this.#linger();
       return;
     }
     this.#flow.resume();
-    if (this.#bodyLeft > 0) {
+    if (this.#input.bodyLeft > 0) {
       this.#state = SKIPPING;
-      this.#armReading();
-      this.#skip();
-      return;
+      this.onReading();
+      if (!this.#input.skip()) return;
     }
     this.#next();
   }
@@ -306,23 +212,15 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
     this.#state = READY;
     this.#idle = true;
     if (!this.#sending) this.#context.wheel.arm(this, this.#context.settings.idleTimeoutMs);
-    if (this.#input.length > 0) this.#process();
-  }
-
-  #skip(): void {
-    const input = this.#input;
-    const piece = Math.min(input.length, this.#bodyLeft);
-    this.#bodyLeft -= piece;
-    this.#input = piece === input.length ? EMPTY : input.subarray(piece);
-    if (this.#bodyLeft === 0) this.#next();
+    if (!this.#input.isEmpty) this.#process();
   }
 
   /** The last answer goes out; what the client still sends is read for a while, so that a reset does not destroy it. */
   #linger(): void {
     this.#state = LINGERING;
     this.#writer.flush();
-    this.#input = EMPTY;
-    if (this.#bodyLeft === 0) {
+    this.#input.take();
+    if (this.#input.bodyLeft === 0) {
       this.#socket.destroySoon();
       this.#context.wheel.arm(this, this.#context.settings.sendTimeoutMs);
       return;
@@ -333,15 +231,15 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
   }
 
   #handOver(): void {
-    const input = this.#input;
+    const unread = this.#input.take();
     this.#writer.flush();
     this.#leave();
     this.#context.metrics.handedOver.inc();
-    this.#flow.release(input);
+    this.#flow.release(unread);
     this.#shared.handOver(this.#socket);
   }
 
-  #refuseLate(): void {
+  #refuseHeadTimeout(): void {
     recordRefusal(this.#context, this.#facts, "", refusal("request_head_timeout"));
     const page = pageOf(408);
     const lines = ["Server", this.#context.settings.serverHeader, "Content-Type", "application/json"];
@@ -360,11 +258,11 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
     this.#sending = false;
     this.#context.wheel.disarm(this);
     if (this.#state === RUNNING) {
-      if (this.#reading) this.#armReading();
+      if (this.#input.isReading) this.onReading();
       this.#exchange?.clientDrained();
     } else if (this.#state === READY) this.#next();
     else if (this.#state === LINGERING) this.#context.wheel.arm(this, LINGER_MS);
-    else if (this.#state === SKIPPING) this.#armReading();
+    else if (this.#state === SKIPPING) this.onReading();
   }
 
   onEnded(): void {
@@ -379,7 +277,7 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
   onGone(): void {
     if (this.#state === GONE) return;
     const exchange = this.#exchange;
-    const body = this.#body;
+    const { body } = this.#input;
     this.#leave();
     body?.fail(new GatewayError("CLIENT_ABORTED", { message: "the client went away inside its body" }));
     exchange?.clientGone();
@@ -389,14 +287,14 @@ export class FastConnection extends Timed implements Reply, BodySource, SocketOw
     this.#state = GONE;
     this.#writer.forget();
     this.#exchange = undefined;
-    this.#body = undefined;
-    this.#input = EMPTY;
+    this.#input.body = undefined;
+    this.#input.take();
     this.#context.wheel.remove(this);
     this.#shared.left(this);
   }
 
-  #armReading(): void {
+  onReading(): void {
     const { settings, wheel } = this.#context;
-    if (!this.#sending) wheel.arm(this, this.#body?.patienceMs(settings, wheel.nowMs) ?? settings.bodyTimeoutMs);
+    if (!this.#sending) wheel.arm(this, this.#input.body?.patienceMs(settings, wheel.nowMs) ?? settings.bodyTimeoutMs);
   }
 }

@@ -6,7 +6,7 @@ import type { Socket } from "node:net";
 import type { Exchange } from "../exchange.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import type { Framing, Lifetime } from "../http/message.ts";
-import { DateLine, responseHeadText, statusLine } from "../http/response-text.ts";
+import { DateLine, headLines, responseHeadText } from "../http/response-text.ts";
 import type { Reply, TunnelSink } from "../reply.ts";
 import { Deadline } from "../timer-wheel.ts";
 
@@ -88,9 +88,7 @@ export class UpgradeReply implements Reply {
     this.headSent = true;
     this.#bodiless = false;
     this.#chunked = false;
-    let text = statusLine(101);
-    for (let i = 0; i < lines.length; i += 2) text += `${lines[i]}: ${lines[i + 1]}\r\n`;
-    this.#write(`${text}Connection: Upgrade\r\nUpgrade: ${protocol}\r\n\r\n`);
+    this.#write(`${headLines(101, lines)}Connection: Upgrade\r\nUpgrade: ${protocol}\r\n\r\n`);
     this.#tunnel = sink;
     const socket = this.#socket;
     socket.on("data", (chunk: Buffer) => {

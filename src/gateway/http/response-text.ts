@@ -58,3 +58,10 @@ export function responseHeadText(
   else if (framing === "unknown") text += "Transfer-Encoding: chunked\r\n";
   return `${text}Connection: ${connection}\r\n\r\n`;
 }
+
+/** A status line and header lines, without what ends the head. */
+export function headLines(status: number, lines: readonly string[]): string {
+  let text = statusLine(status);
+  for (let i = 0; i < lines.length; i += 2) text += `${lines[i]}: ${lines[i + 1]}\r\n`;
+  return text;
+}

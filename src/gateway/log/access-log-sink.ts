@@ -24,7 +24,7 @@ const FILE_MODE = 0o640;
 /** Appends; where it is a pipe, a write does not wait for its reader. */
 const FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK;
 
-export interface SinkOptions {
+export interface AccessLogSinkOptions {
   /** `stdout`, or the path of a file that is appended to. */
   readonly target: string;
   readonly clock: Clock;
@@ -54,7 +54,7 @@ export class LineSink {
   #closed: (() => void) | undefined;
 
   /** @throws the system's error when the file cannot be opened */
-  constructor(options: SinkOptions) {
+  constructor(options: AccessLogSinkOptions) {
     const { clock, log, metrics, target } = options;
     this.#target = target === "stdout" ? undefined : target;
     this.#clock = clock;

@@ -3,11 +3,15 @@
  * Promise: at most `LINES` lines per cause and window; the next window says how many were left out.
  */
 import type { Clock } from "../../base/clock.ts";
+import type { ErrorCode } from "../../base/errors.ts";
 import type { Fields, Log } from "../../base/log.ts";
+import type { Reason } from "../gateway-reasons.ts";
+
+/** Of the table, or the code of an expected failure in lower case. */
+export type LogReason = Reason | Lowercase<ErrorCode>;
 
 const WINDOW_MS = 10_000;
 const LINES = 5;
-const CAUSES_MAX = 200;
 
 interface Window {
   startMs: number;
@@ -18,34 +22,33 @@ interface Window {
 export class ErrorLog {
   readonly #log: Log;
   readonly #clock: Clock;
-  readonly #windows = new Map<string, Window>();
+  readonly #windows = new Map<LogReason, Window>();
 
   constructor(log: Log, clock: Clock) {
     this.#log = log;
     this.#clock = clock;
   }
 
-  /** @param reason stable snake_case word; lines are counted under it */
-  warn(reason: string, fields: Fields, message: string): void {
+  /** @param reason lines are counted under it */
+  warn(reason: LogReason, fields: Fields, message: string): void {
     const dropped = this.#admit(reason);
     if (dropped !== undefined) this.#log.warn(this.#facts(reason, fields, dropped), message);
   }
 
-  error(reason: string, fields: Fields, message: string): void {
+  error(reason: LogReason, fields: Fields, message: string): void {
     const dropped = this.#admit(reason);
     if (dropped !== undefined) this.#log.error(this.#facts(reason, fields, dropped), message);
   }
 
-  #facts(reason: string, fields: Fields, dropped: number): Fields {
+  #facts(reason: LogReason, fields: Fields, dropped: number): Fields {
     return dropped === 0 ? { reason, ...fields } : { reason, ...fields, leftOut: dropped };
   }
 
   /** @returns how many lines of this cause were left out before this one; undefined when this one is left out too */
-  #admit(reason: string): number | undefined {
+  #admit(reason: LogReason): number | undefined {
     const nowMs = this.#clock.monotonicMs();
     let window = this.#windows.get(reason);
     if (!window) {
-      if (this.#windows.size >= CAUSES_MAX) this.#windows.clear();
       window = { startMs: nowMs, lines: 0, dropped: 0 };
       this.#windows.set(reason, window);
     }

@@ -13,7 +13,7 @@ export const REFUSALS_MAX = 1_000;
 const TEXT_MAX = 256;
 
 /** One refused call, as it is shown. Absent members are not known. */
-export interface Refused {
+export interface RecentRefusal {
   /** Seconds since 1970, with fractions. */
   readonly time: number;
   readonly request_id?: string;
@@ -39,8 +39,8 @@ export interface RefusalQuery {
   readonly reason?: string;
 }
 
-export class Refusals {
-  readonly #kept: Refused[] = [];
+export class RecentRefusals {
+  readonly #kept: RecentRefusal[] = [];
   readonly #max: number;
   /** Where the next one goes. */
   #at = 0;
@@ -49,19 +49,19 @@ export class Refusals {
     this.#max = max;
   }
 
-  add(refused: Refused): void {
+  add(refused: RecentRefusal): void {
     this.#kept[this.#at] = refused;
     this.#at = (this.#at + 1) % this.#max;
   }
 
   /** The newest first. */
-  find(query: RefusalQuery): readonly Refused[] {
+  find(query: RefusalQuery): readonly RecentRefusal[] {
     const found = this.#kept.filter((one) => answers(one, query));
     return found.sort((a, b) => b.time - a.time);
   }
 }
 
-function answers(one: Refused, { request_id: id, consumer, reason }: RefusalQuery): boolean {
+function answers(one: RecentRefusal, { request_id: id, consumer, reason }: RefusalQuery): boolean {
   if (id !== undefined && one.request_id !== id) return false;
   if (consumer !== undefined && one.consumer !== consumer) return false;
   return reason === undefined || one.reason === reason;
@@ -76,7 +76,7 @@ export function refusedCall(
   status: number,
   plugin: string | undefined,
   clock: Clock,
-): Refused | undefined {
+): RecentRefusal | undefined {
   const { reason } = view;
   if (status < 400 || reason === "" || !isRefusal(reason)) return undefined;
   const known = refusalDetailOf(view);

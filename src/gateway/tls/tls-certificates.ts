@@ -61,7 +61,7 @@ export function openTlsCertificates(options: TlsCertificatesOptions): TlsCertifi
 const EXPIRY_NAMES_MAX = 1_000;
 
 /** One record and what is served of it. */
-interface Entry {
+interface NamedCertificate {
   readonly id: string;
   value: Ssl;
   /** Compiled from the newest value that could be; closed while there is none and the record verifies clients. */
@@ -76,7 +76,7 @@ class Certificates implements TlsCertificates {
   readonly #options: TlsCertificatesOptions;
   readonly #secrets: SecretUsers;
   readonly #problems: Problems;
-  readonly #entries = new Map<string, Entry>();
+  readonly #entries = new Map<string, NamedCertificate>();
   readonly #names: TlsNames;
   readonly #stop: () => void;
   #verifying = 0;
@@ -142,7 +142,7 @@ class Certificates implements TlsCertificates {
     this.#refresh(entry);
   }
 
-  #drop(entry: Entry): void {
+  #drop(entry: NamedCertificate): void {
     entry.turn++;
     this.#entries.delete(entry.id);
     this.#serve(entry, undefined);
@@ -150,7 +150,7 @@ class Certificates implements TlsCertificates {
   }
 
   /** Compiles from the values of now, or as soon as they are known. */
-  #refresh(entry: Entry): void {
+  #refresh(entry: NamedCertificate): void {
     const turn = ++entry.turn;
     const { references } = entry;
     const known = references.length === 0 ? new Map<string, unknown>() : this.#secrets.peek(references);
@@ -167,7 +167,7 @@ class Certificates implements TlsCertificates {
     });
   }
 
-  #compile(entry: Entry, values: ReadonlyMap<string, unknown>): void {
+  #compile(entry: NamedCertificate, values: ReadonlyMap<string, unknown>): void {
     if (isRemnant(entry.value)) {
       this.#closeUnserved(entry);
       return;
@@ -183,7 +183,7 @@ class Certificates implements TlsCertificates {
     }
   }
 
-  #serve(entry: Entry, certificate: ServerCertificate | undefined): void {
+  #serve(entry: NamedCertificate, certificate: ServerCertificate | undefined): void {
     const before = entry.certificate;
     entry.certificate = certificate;
     // In this order, so that a name both have is never without a certificate.
@@ -193,14 +193,14 @@ class Certificates implements TlsCertificates {
   }
 
   /** Nothing of the record serves: another record must not serve its names without what it demands. @returns whether it is so */
-  #closeUnserved(entry: Entry): boolean {
+  #closeUnserved(entry: NamedCertificate): boolean {
     if (entry.certificate?.server !== undefined) return false;
     const closes = entry.value.client !== undefined;
     this.#serve(entry, closes ? closedServerCertificate(entry.id, entry.value) : undefined);
     return closes;
   }
 
-  #report(entry: Entry, reason: string): void {
+  #report(entry: NamedCertificate, reason: string): void {
     const closes = this.#closeUnserved(entry);
     const { revision } = this.#options.source;
     this.#problems.set(this.#keyOf(entry.id), "record", revision, closes ? `${reason}${CLOSES}` : reason, closes);

@@ -5,10 +5,10 @@
 import type { Lifetime } from "../http/message.ts";
 import type { ResponseHead } from "../http/response-head.ts";
 
-export type FailureKind = "connect" | "connect_timeout" | "send_timeout" | "read_timeout" | "reset" | "bad_response";
+export type CallFailure = "connect" | "connect_timeout" | "send_timeout" | "read_timeout" | "reset" | "bad_response";
 
 export interface UpstreamFailure {
-  readonly kind: FailureKind;
+  readonly kind: CallFailure;
   /** For the log. */
   readonly message: string;
   /** Bytes of this request may have reached the upstream. */

@@ -19,7 +19,7 @@ export const CLEAN = 1;
 /** It is complete, and bytes follow it. */
 export const FOLLOWED = 2;
 /** Where a response stands after a read; a text says why it is none. */
-export type Progress = typeof MORE | typeof CLEAN | typeof FOLLOWED | string;
+export type ResponseProgress = typeof MORE | typeof CLEAN | typeof FOLLOWED | string;
 
 const INTERIM_MAX = 16; // 1xx responses before the real one
 
@@ -77,7 +77,7 @@ export class ResponseReader implements ChunkSink {
   }
 
   /** @param isSent the whole request has left, so that protocols may be switched */
-  read(chunk: Buffer, lifetime: Lifetime, isSent: boolean): Progress {
+  read(chunk: Buffer, lifetime: Lifetime, isSent: boolean): ResponseProgress {
     this.#lifetime = lifetime;
     this.#isSent = isSent;
     return this.#consume(chunk, 0);
@@ -87,7 +87,7 @@ export class ResponseReader implements ChunkSink {
     this.#sink?.onData(data, this.#lifetime);
   }
 
-  #consume(chunk: Buffer, start: number): Progress {
+  #consume(chunk: Buffer, start: number): ResponseProgress {
     switch (this.#state) {
       case HEAD:
         return this.#readHead(chunk, start);
@@ -101,7 +101,7 @@ export class ResponseReader implements ChunkSink {
     }
   }
 
-  #readHead(input: Buffer, start: number): Progress {
+  #readHead(input: Buffer, start: number): ResponseProgress {
     let chunk = input;
     let from = start;
     if (this.#partial) {
@@ -123,7 +123,7 @@ export class ResponseReader implements ChunkSink {
     return head.status < 200 ? this.#readInterim(head, chunk, end + 4) : this.#startBody(head, chunk, end + 4);
   }
 
-  #readInterim(head: ResponseHead, chunk: Buffer, next: number): Progress {
+  #readInterim(head: ResponseHead, chunk: Buffer, next: number): ResponseProgress {
     const sink = this.#sink;
     if (!sink) return MORE;
     if (head.status === 101) {
@@ -137,7 +137,7 @@ export class ResponseReader implements ChunkSink {
     return this.#sink === sink && next < chunk.length ? this.#consume(chunk, next) : MORE;
   }
 
-  #startBody(head: ResponseHead, chunk: Buffer, next: number): Progress {
+  #startBody(head: ResponseHead, chunk: Buffer, next: number): ResponseProgress {
     const sink = this.#sink;
     if (!sink) return MORE;
     this.head = head;
@@ -159,7 +159,7 @@ export class ResponseReader implements ChunkSink {
     return this.#sink === sink && next < chunk.length ? this.#consume(chunk, next) : MORE;
   }
 
-  #readLength(chunk: Buffer, start: number): Progress {
+  #readLength(chunk: Buffer, start: number): ResponseProgress {
     const end = Math.min(chunk.length, start + this.#left);
     this.#left -= end - start;
     this.#sink?.onData(start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end), this.#lifetime);
@@ -167,7 +167,7 @@ export class ResponseReader implements ChunkSink {
     return end === chunk.length ? CLEAN : FOLLOWED;
   }
 
-  #readChunked(chunk: Buffer, start: number): Progress {
+  #readChunked(chunk: Buffer, start: number): ResponseProgress {
     const end = this.#chunks.feed(chunk, start, this);
     if (end < 0) return "malformed chunked response";
     if (!this.#chunks.done) return MORE;

@@ -4,7 +4,7 @@
  */
 import { connect as connectPlain, isIP, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext } from "node:tls";
-import type { UpstreamConnection } from "./upstream-connection.ts";
+import type { Lifetime } from "../http/message.ts";
 
 export interface TlsOptions {
   /** Server name sent and verified; an IP literal is verified but not sent (RFC 6066 section 3). */
@@ -20,16 +20,27 @@ export interface ConnectOptions {
   readonly tls: TlsOptions | undefined;
 }
 
+/** What a socket is opened for. */
+export interface SocketUser {
+  /** The socket is there and still connecting. */
+  attach(socket: Socket): void;
+  /** It is established, and its TLS verified. */
+  opened(): void;
+  received(chunk: Buffer, lifetime: Lifetime): void;
+  /** Nothing can be sent any more; what the peer has said is still read. */
+  writeFailed(message: string): void;
+}
+
 const READ_BYTES = 65_536;
 /** All reads into it are looked at before the next one happens, whoever reads. */
 const shared = Buffer.allocUnsafeSlow(READ_BYTES);
 
-export function openUpstreamSocket(options: ConnectOptions, connection: UpstreamConnection): void {
+export function openUpstreamSocket(options: ConnectOptions, connection: SocketUser): void {
   if (options.tls) openTls(options, options.tls, connection);
   else openPlain(options, connection);
 }
 
-function openPlain(options: ConnectOptions, connection: UpstreamConnection): void {
+function openPlain(options: ConnectOptions, connection: SocketUser): void {
   const socket = connectPlain({
     host: options.address,
     port: options.port,
@@ -47,7 +58,7 @@ function openPlain(options: ConnectOptions, connection: UpstreamConnection): voi
   socket.on("connect", () => connection.opened());
 }
 
-function openTls(options: ConnectOptions, tls: TlsOptions, connection: UpstreamConnection): void {
+function openTls(options: ConnectOptions, tls: TlsOptions, connection: SocketUser): void {
   const socket = connectTls({
     host: options.address,
     port: options.port,
@@ -67,7 +78,7 @@ function openTls(options: ConnectOptions, tls: TlsOptions, connection: UpstreamC
  * Node destroys a socket when a write fails, and with it what the peer has said and nobody has read yet. Here a failed
  * write is told to the connection, and reading goes on until the peer's end or its reset.
  */
-function readAfterFailedWrite(socket: Socket, connection: UpstreamConnection): void {
+function readAfterFailedWrite(socket: Socket, connection: SocketUser): void {
   const destroy = socket.destroy;
   socket.destroy = (error?: NodeJS.ErrnoException): Socket => {
     if (error?.syscall !== "write" || socket.readableEnded) return destroy.call(socket, error);

@@ -9,6 +9,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
 import { Barrier } from "../../cluster/barrier.ts";
 import { startBeat } from "../../cluster/beat.ts";
+import { NodeKeyring } from "../../cluster/node-key.ts";
 import { countNodes } from "../../cluster/registry.ts";
 import { pluginFieldsOf } from "../../runtime/field-opener.ts";
 import type { PluginRegistry } from "../../runtime/plugins/plugin-registry.ts";
@@ -62,6 +63,7 @@ export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminP
     store,
     ...(keyring && { codec: keyringCodec(keyring, pluginFieldsOf(options.registry), prefix, catalog.declared) }),
     barrier,
+    nodeKey: new NodeKeyring({ store, prefix, keyring, clock }),
     catalog,
     prefix,
     keys: options.keys,

@@ -13,6 +13,7 @@ import { makeProbe } from "../../gateway/health-probe.ts";
 import { openAccessLog } from "../../gateway/log/access-log.ts";
 import { openPlainGuard } from "../../gateway/tls/plain-guard.ts";
 import { openTlsCertificates } from "../../gateway/tls/tls-certificates.ts";
+import type { ExplainQuery } from "../../model/explain-query.ts";
 import type { Counters } from "../../plugin/counters.ts";
 import type { PluginSettings } from "../../plugin/plugin.ts";
 import type { Siblings } from "../../plugin/siblings.ts";
@@ -37,7 +38,6 @@ import type { Table } from "../../sync/table.ts";
 import type { Watcher } from "../../sync/watcher.ts";
 import { openIssuers } from "../../token/issuers.ts";
 import { type KeyFeed, NO_KEYS } from "../../token/key-feed.ts";
-import { openSigningKeys } from "../../token/signing-keys.ts";
 import { gatewaySettings, tlsOptions } from "../gateway-options.ts";
 import type { ModifyIndexes } from "../modify-indexes.ts";
 import { keyProblems, openNodeKeys } from "../node-keys.ts";
@@ -89,6 +89,8 @@ export interface DataPlane {
   /** How the last-known-good file is doing. */
   copy(): LastKnownGoodFacts | undefined;
   modifyIndexes(): ModifyIndexes;
+  /** What it would do with a request, at which revision; text: what is wrong with the question. */
+  explain(query: ExplainQuery): Promise<Readonly<Record<string, unknown>> | string>;
   /** What is wrong with records, certificates included. */
   problems(): readonly Problem[];
   /** Stops accepting, finishes what runs within `drainMs`, writes the file, leaves the registry. */
@@ -131,8 +133,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     certificate: (id) => live.clientCertificate(id),
   });
   const keepers = options.shared ? undefined : await openNodeKeys(options, options.membership?.id ?? "");
-  const servers = openSigningKeys(clock);
-  const issuers = openIssuers(options.shared?.keys ?? keepers ?? NO_KEYS, clock, servers);
+  const issuers = openIssuers(options.shared?.keys ?? keepers ?? NO_KEYS, clock);
   const live = openLive({
     prefix,
     mode: settings.router.mode,
@@ -140,7 +141,6 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     secrets: resolver,
     upstreams,
     issuers,
-    servers,
     clock,
     log,
     metrics,
@@ -196,6 +196,10 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     changedAtMs,
     copy,
     modifyIndexes,
+    async explain(query) {
+      const shown = await server.explain(query);
+      return typeof shown === "string" ? shown : { ...shown, revision: Number(live.revision) };
+    },
     problems: () => [
       ...live.problems(),
       ...(certificates?.problems() ?? []),

@@ -18,7 +18,7 @@ const WITHOUT_STORE_MS = 3_000;
 const WITH_STORE_MS = 30_000;
 
 /** One worker that asks again until it is let in. */
-export class Admission {
+export class WorkerAdmission {
   readonly #clock: Clock;
   #askedMs: number | undefined;
 

@@ -22,7 +22,7 @@ import { nextTurn } from "../../store/turns.ts";
 import {
   COUNT,
   type CounterOp,
-  type Granted,
+  type GrantedUses,
   OPS_MAX,
   RECALL,
   RELEASE,
@@ -181,7 +181,7 @@ class LeasedWindows {
     }
   }
 
-  #settle(key: string, { rule, waiting }: Asking, { granted, free, resetMs }: Granted, isSpent: boolean): void {
+  #settle(key: string, { rule, waiting }: Asking, { granted, free, resetMs }: GrantedUses, isSpent: boolean): void {
     let left = granted;
     for (let next = waiting[0]; next !== undefined && (left >= next.cost || isSpent); next = waiting[0]) {
       const allowed = left >= next.cost;

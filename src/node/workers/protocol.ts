@@ -4,7 +4,8 @@
  */
 import { type Static, type TSchema, type TUnsafe, Type } from "typebox";
 import { type Call, reader, type Tell } from "../../base/channel.ts";
-import { REFUSALS_MAX, type RefusalQuery, type Refused } from "../../gateway/log/refusals.ts";
+import { REFUSALS_MAX, type RecentRefusal, type RefusalQuery } from "../../gateway/log/refusals.ts";
+import type { ExplainQuery } from "../../model/explain-query.ts";
 import type { HealthReport } from "../../status/control-server.ts";
 
 function tell<S extends TSchema>(name: string, body: S): Tell<Static<S>> {
@@ -135,13 +136,20 @@ export const HEALTH = call("health", Nothing, Health);
 
 const Asked = Type.Optional(Type.String({ maxLength: 256 }));
 const Query = Type.Unsafe<RefusalQuery>(Type.Object({ request_id: Asked, consumer: Asked, reason: Asked }));
-const RefusedCalls = Type.Unsafe<readonly Refused[]>({
+const RefusedCalls = Type.Unsafe<readonly RecentRefusal[]>({
   type: "array",
   maxItems: REFUSALS_MAX,
   items: Type.Object({ time: Type.Number(), client: Type.String(), status: Type.Integer(), reason: Type.String() }),
 });
 /** The calls that a worker refused last. */
 export const REFUSALS = call("refusals", Query, RefusedCalls);
+
+/** What the worker would do with a request; both sides check and bound what they read of it. */
+export const EXPLAIN = call(
+  "explain",
+  Type.Unsafe<ExplainQuery>(Type.Object({})),
+  Type.Union([Type.String(), Type.Unsafe<Readonly<Record<string, unknown>>>(Type.Object({}))]),
+);
 
 /** From now on answers ask clients to connect anew. */
 export const DRAIN = tell("drain", Nothing);

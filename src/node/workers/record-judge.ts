@@ -3,7 +3,7 @@
  * last good value of those, and acknowledgements name them. Nothing is compiled; no name is looked up, no upstream asked.
  */
 
-import type { Refusal } from "../../cluster/acknowledge.ts";
+import type { RecordRefusal } from "../../cluster/acknowledge.ts";
 import { parseKey } from "../../model/keys.ts";
 import { isPlaceholder, type StoredValue } from "../../model/record.ts";
 import type { PluginHost } from "../../runtime/plugins/plugin-unit.ts";
@@ -14,7 +14,7 @@ import type { RecordConsumer } from "../../sync/table.ts";
 
 export interface RecordJudge extends RecordConsumer {
   /** The newest ones. */
-  refusals(): readonly Refusal[];
+  refusals(): readonly RecordRefusal[];
 }
 
 /**
@@ -26,8 +26,8 @@ export function openRecordJudge(
   env: JudgeEnv & Pick<PluginHost, "mayBeMissing">,
   issuerTaken: (id: string, value: StoredValue | undefined) => void = () => undefined,
 ): RecordJudge {
-  let refusals: Refusal[] = [];
-  const note = (refusal: Refusal): void => {
+  let refusals: RecordRefusal[] = [];
+  const note = (refusal: RecordRefusal): void => {
     refusals = [...refusals.slice(1 - REFUSALS_MAX), refusal];
   };
   return {

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { workerArguments } from "../../base/collector.ts";
 import { GatewayError } from "../../base/errors.ts";
 import { makeProbe } from "../../gateway/health-probe.ts";
-import { REFUSALS_MAX, type Refused } from "../../gateway/log/refusals.ts";
+import { REFUSALS_MAX, type RecentRefusal } from "../../gateway/log/refusals.ts";
 import { openLocalCounters } from "../../plugins/limits/local-counters.ts";
 import { openStates } from "../../runtime/shared-states.ts";
 import { countProbes } from "../../runtime/upstream/upstreams.ts";
@@ -19,7 +19,7 @@ import { judgeEnvOf } from "../judge-env.ts";
 import { fetchedIssuer, keyProblems, openNodeKeys } from "../node-keys.ts";
 import type { Serving, ServingOptions } from "../serving.ts";
 import { type Follower, followStore } from "../store-follower.ts";
-import { Admission } from "./admission.ts";
+import { WorkerAdmission } from "./admission.ts";
 import { mergeHealth } from "./merged-health.ts";
 import { MergedMetrics } from "./merged-metrics.ts";
 import { BEGIN, MAY_LISTEN } from "./protocol.ts";
@@ -35,6 +35,7 @@ import { SiblingRelay } from "./worker-siblings.ts";
 import { WorkersView } from "./workers-view.ts";
 
 const SETTLE_MS = 600_000;
+const NO_WORKER = "explain: no worker of this node serves at the moment: ask again";
 
 export async function serveByWorkers(options: ServingOptions, count: number): Promise<Serving> {
   const { settings, source, registry, folder, version, metrics, clock, log } = options;
@@ -82,7 +83,7 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
       return { settings, folder, store: source.kind };
     });
     void worker.gone.then(serveTable(worker.channel, following, clock));
-    const admission = new Admission(clock);
+    const admission = new WorkerAdmission(clock);
     worker.channel.onCall(MAY_LISTEN, ({ loaded, connected, applied: text }) => {
       const [applied, wanted] = [BigInt(text), view.applied()];
       if (!admission.admits({ loaded, connected, applied }, wanted) && !supervisor.isStarting)
@@ -156,7 +157,8 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
       waitApplied: async (revision, waitMs) => view.applied() >= revision || (await waiters.wait(revision, waitMs)),
       health: async () => mergeHealth(await Promise.allSettled(view.serving.map((worker) => worker.health()))),
       refusals: async (query) => newest(await Promise.allSettled(view.serving.map((worker) => worker.refusals(query)))),
-      entries: () => followed.table.entries(),
+      explain: async (query) => (await view.serving[0]?.explain(query)) ?? NO_WORKER,
+      entries: () => followed.table.served(),
       modifyIndexes: () => followed.modifyIndexes(),
       metrics: merged.chunks,
       beginDrain: () => supervisor.beginDrain(),
@@ -175,7 +177,7 @@ function workerFile(): string {
 }
 
 /** @param answers of the workers; one that did not answer says nothing */
-function newest(answers: readonly PromiseSettledResult<readonly Refused[]>[]): readonly Refused[] {
+function newest(answers: readonly PromiseSettledResult<readonly RecentRefusal[]>[]): readonly RecentRefusal[] {
   const all = answers.flatMap((answer) => (answer.status === "fulfilled" ? answer.value : []));
   return all.sort((a, b) => b.time - a.time).slice(0, REFUSALS_MAX);
 }

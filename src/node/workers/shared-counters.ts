@@ -13,7 +13,7 @@ import type {
   WindowRule,
 } from "../../plugin/counters.ts";
 import { type Ending, ExpiringMap } from "../../plugins/shared/expiring-map.ts";
-import type { CounterOp, Granted } from "./shared-messages.ts";
+import type { CounterOp, GrantedUses } from "./shared-messages.ts";
 
 /** A worker, as far as counters are concerned. */
 export interface CounterUser {
@@ -103,7 +103,7 @@ export class SharedCounters {
     }
   }
 
-  async #lease(user: CounterUser, op: CounterOp & { op: "lease" }): Promise<Granted> {
+  async #lease(user: CounterUser, op: CounterOp & { op: "lease" }): Promise<GrantedUses> {
     const windows = this.#windows(user, op.scope);
     const { advances } = this.#scope(user, op.scope);
     const { clock } = this.#options;

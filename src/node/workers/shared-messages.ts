@@ -35,15 +35,15 @@ export type CounterOp = Static<typeof CounterOp>;
 const CounterOp = Type.Union([Lease, Slide, Pour, Enter, Leave]);
 
 /** Answer to `lease`. */
-export type Granted = Static<typeof Granted>;
-const Granted = Type.Object({
+export type GrantedUses = Static<typeof GrantedUses>;
+const GrantedUses = Type.Object({
   /** What was needed or, where there is less, that; and perhaps some more. */
   granted: Count,
   /** What is left beyond that, for all. */
   free: Count,
   resetMs: Type.Number(),
 });
-export const readGranted = reader(Granted);
+export const readGranted = reader(GrantedUses);
 /** Answer to `slide`. */
 export const readUse = reader(Type.Object({ allowed: Type.Boolean(), remaining: Count, resetMs: Type.Number() }));
 /** Answer to `pour`. */
@@ -83,7 +83,7 @@ export const TOLD: Tell<readonly Said[]> = { name: "told", body: SaidTogether };
 export const HEARD: Tell<readonly Said[]> = { name: "heard", body: SaidTogether };
 
 const Pem = Type.Optional(Type.String({ maxLength: 262_144 }));
-const Target = Type.Object({
+const ProbedTarget = Type.Object({
   address: Text,
   port: Type.Integer(),
   host: Text,
@@ -111,6 +111,6 @@ const Outcome = Type.Union([
 export const PROBE: Call<{ readonly target: ProbeTarget; readonly conf: ProbeConf }, ProbeOutcome> = {
   name: "probe",
   // True: absent members, which the schema allows, are what those types call undefined.
-  body: reader(Type.Object({ target: Target, conf: Conf })) as never,
+  body: reader(Type.Object({ target: ProbedTarget, conf: Conf })) as never,
   reply: reader(Outcome) as never,
 };

@@ -9,13 +9,14 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import { GatewayError, messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { SeriesPage } from "../../base/metric-pages.ts";
-import type { RefusalQuery, Refused } from "../../gateway/log/refusals.ts";
+import type { RecentRefusal, RefusalQuery } from "../../gateway/log/refusals.ts";
+import type { ExplainQuery } from "../../model/explain-query.ts";
 import type { Address } from "../../settings/setting-kinds.ts";
 import type { HealthReport } from "../../status/control-server.ts";
 import type { ConfigFacts, WorkerFacts } from "../../status/status-facts.ts";
 import { readFacts } from "./config-wire.ts";
 import { readPages } from "./paged-metrics.ts";
-import { APPLIED, DRAIN, FACTS, FAILED, HEALTH, LISTENING, METRICS, REFUSALS, STOP } from "./protocol.ts";
+import { APPLIED, DRAIN, EXPLAIN, FACTS, FAILED, HEALTH, LISTENING, METRICS, REFUSALS, STOP } from "./protocol.ts";
 import { RECALL } from "./shared-messages.ts";
 
 /** How a process ended. */
@@ -40,6 +41,8 @@ export interface WorkerOptions {
 
 /** How long a worker may take to say something. */
 const ANSWER_MS = 2_000;
+/** It judges for four seconds at most. */
+const EXPLAIN_MS = 5_000;
 /** A request waits for it. */
 const RECALL_MS = 500;
 /** How much longer than its drain time a worker may take to end. */
@@ -183,8 +186,12 @@ export class WorkerProcess {
     return this.channel.call(HEALTH, null, ANSWER_MS);
   }
 
-  refusals(query: RefusalQuery): Promise<readonly Refused[]> {
+  refusals(query: RefusalQuery): Promise<readonly RecentRefusal[]> {
     return this.channel.call(REFUSALS, query, ANSWER_MS);
+  }
+
+  explain(query: ExplainQuery): Promise<Readonly<Record<string, unknown>> | string> {
+    return this.channel.call(EXPLAIN, query, EXPLAIN_MS);
   }
 
   kill(): void {

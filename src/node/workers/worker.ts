@@ -30,6 +30,7 @@ import {
   APPLIED,
   BEGIN,
   DRAIN,
+  EXPLAIN,
   FACTS,
   FAILED,
   HEALTH,
@@ -121,6 +122,7 @@ function answer(channel: Channel, plane: DataPlane, metrics: Metrics): void {
   channel.onCall(METRICS, pageMetrics(metrics));
   channel.onCall(HEALTH, () => plane.upstreams.healthStatus());
   channel.onCall(REFUSALS, (query) => plane.server.refusals.find(query));
+  channel.onCall(EXPLAIN, (query) => plane.explain(query));
   channel.onTell(DRAIN, () => plane.server.beginDrain());
   channel.onCall(STOP, async ({ drainMs, quietMs }) => {
     await plane.close(drainMs, quietMs);

@@ -4,6 +4,7 @@
  * end the host. Variables that are parts of a URL themselves (`$uri`, `$request_uri`, `$args` …) stay such parts where
  * they can be.
  */
+import { isUtf8 } from "node:buffer";
 import { escapeIllegal, escapePath } from "../../base/net/path.ts";
 import type { RequestView } from "../request-view.ts";
 import type { Escape, TemplatePart } from "./template.ts";
@@ -30,7 +31,8 @@ export function findUrlPlaces(parts: readonly TemplatePart[], from: UrlPlace = "
     const here = isScheme ? "scheme" : place;
     const endsPair = next === undefined || (typeof next === "string" && /^[&#]/.test(next));
     place = placeAfterVariable(here, part.name);
-    return escapeFor(here === "pair" && !endsPair ? "value" : here, part.name);
+    const fit = escapeFor(here === "pair" && !endsPair ? "value" : here, part.name);
+    return HEADER_VALUE.test(part.name) ? (value: string, view: RequestView) => fit(asText(value), view) : fit;
   });
   return { escapes, end: place };
 }
@@ -65,6 +67,18 @@ const IN_PATH: ReadonlyMap<string, Escape> = new Map<string, Escape>([
   ["real_request_uri", escapeIllegal],
   ["upstream_uri", escapeIllegal],
 ]);
+/** Variables whose values are the bytes of a header, one character each. */
+const HEADER_VALUE = /^(?:http|cookie|sent_http|upstream_http)_/;
+
+/** Bytes that are UTF-8 are escaped as they came. */
+function asText(value: string): string {
+  if (ASCII.test(value)) return value;
+  const bytes = Buffer.from(value, "latin1");
+  return isUtf8(bytes) ? bytes.toString("utf8") : value;
+}
+
+const ASCII = /^[ -~]*$/;
+
 const ARGS: ReadonlySet<string> = new Set(["args", "query_string"]);
 
 function withQuery(path: string, { head }: RequestView): string {

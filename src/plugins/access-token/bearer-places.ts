@@ -45,9 +45,9 @@ function headerReader(header: string): (view: RequestView) => Found {
   const lower = header.toLowerCase();
   const read = lower === "authorization" ? withScheme : bare;
   return (view) => {
-    const value = view.headers.get(lower);
-    if (value === undefined) return undefined;
-    return view.headers.getAll(lower).length > 1 ? "ambiguous" : read(value);
+    const values = view.headers.getAll(lower);
+    if (values.length > 1) return "ambiguous";
+    return values[0] === undefined ? undefined : read(values[0]);
   };
 }
 

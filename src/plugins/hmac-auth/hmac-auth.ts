@@ -48,6 +48,7 @@ export const hmacAuth = definePlugin({
   name: "hmac-auth",
   version: 0.1,
   priority: 2530,
+  explain: "run",
   schema,
   credential: {
     schema: consumerSchema,

@@ -102,7 +102,7 @@ export function compileAuthentication(parts: AuthenticationParts): PhaseHandler 
 }
 
 /** NumericDate until which the key counts that made the signature, for ever where it is the current one; 0: none did. */
-function keyUntilOf(
+export function keyUntilOf(
   { verifier, previous }: JwtCredential,
   { signingInput, signature }: ParsedToken,
   nowSeconds: number,

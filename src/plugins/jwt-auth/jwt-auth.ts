@@ -6,11 +6,13 @@
 import { type Static, Type } from "typebox";
 import { openRefusals } from "../../plugin/caller-identity.ts";
 import { Defaulted } from "../../plugin/defaulted.ts";
+import type { ExplainHandler } from "../../plugin/explanation.ts";
 import { type CompileEnv, definePlugin, type PhaseHandler, type Plugin } from "../../plugin/plugin.ts";
 import { holdTokens } from "../shared/token-cache.ts";
-import { compileAuthentication } from "./authenticate.ts";
+import { type AuthenticationParts, compileAuthentication } from "./authenticate.ts";
 import { compileClaimRules } from "./claims.ts";
 import { type JwtCredential, jwtCredential } from "./credential.ts";
+import { compileExplanation } from "./explain-token.ts";
 import { openOutcomes } from "./outcomes.ts";
 import { openSignApi } from "./sign.ts";
 import { compileTokenSource } from "./token-source.ts";
@@ -50,12 +52,13 @@ export const jwtAuth: Plugin = definePlugin({
       () => openAuthentication(conf, env),
       (state) => state.close(),
     );
-    return { rewrite: shared.state.rewrite, close: shared.release };
+    return { rewrite: shared.state.rewrite, explain: shared.state.explain, close: shared.release };
   },
 });
 
 interface Authentication {
   readonly rewrite: PhaseHandler;
+  readonly explain: ExplainHandler;
   close(): void;
 }
 
@@ -67,7 +70,7 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): Authentication {
     anonymousConsumer: conf.anonymous_consumer,
   });
   const tokens = holdTokens(env);
-  const rewrite = compileAuthentication({
+  const parts: AuthenticationParts = {
     table,
     cache: tokens.state.cache,
     parse: tokens.state.parse,
@@ -86,6 +89,6 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): Authentication {
     revocations: env.revocations,
     decoy: strict,
     nowMs: () => env.clock.nowMs(),
-  });
-  return { rewrite, close: tokens.release };
+  };
+  return { rewrite: compileAuthentication(parts), explain: compileExplanation(parts), close: tokens.release };
 }

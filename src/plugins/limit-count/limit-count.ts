@@ -20,7 +20,7 @@ import { NumberOrTemplate, RejectedMessage, Words } from "../shared/schema-parts
 import { canonicalText, confHash, scopeOf } from "../shared/scope.ts";
 import { compileQuotaHeaders, limitCountMetadata } from "./limit-count-headers.ts";
 
-const Rule = Type.Object({
+const WindowRuleConf = Type.Object({
   count: NumberOrTemplate(1),
   time_window: NumberOrTemplate(1),
   key: Type.String(),
@@ -32,7 +32,7 @@ const schema = Type.Object(
     count: Type.Optional(NumberOrTemplate(1)),
     time_window: Type.Optional(NumberOrTemplate(1)),
     window_type: Defaulted(Words(["fixed", "sliding"], { default: "fixed" })),
-    rules: Type.Optional(Type.Array(Rule)),
+    rules: Type.Optional(Type.Array(WindowRuleConf)),
     group: Type.Optional(Type.String()),
     key: Defaulted(Type.String({ default: "remote_addr" })),
     key_type: Defaulted(Words(["var", "var_combination", "constant"], { default: "var" })),
@@ -55,6 +55,7 @@ export const limitCount = definePlugin({
   name: "limit-count",
   version: 0.5,
   priority: 1002,
+  explain: { not: "it counts requests" },
   schema,
   metadataSchema: limitCountMetadata,
   encryptFields: ["redis_password", "sentinel_password"],

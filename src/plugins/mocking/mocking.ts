@@ -34,6 +34,7 @@ export const mocking = definePlugin({
   name: "mocking",
   version: 0.1,
   priority: 10_900,
+  explain: { not: "it may delay" },
   schema,
   check: (conf) => (CONTENT_TYPES.has(mediaType(conf)) ? undefined : "unsupported content type!"),
   compile(conf, env) {

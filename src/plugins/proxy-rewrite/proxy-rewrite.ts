@@ -83,6 +83,7 @@ export const proxyRewrite = definePlugin({
   name: "proxy-rewrite",
   version: 0.1,
   priority: 1008,
+  explain: "run",
   schema,
   check: (conf) => regexUriError(conf.regex_uri) ?? headersError(conf.headers),
   compile(conf, env) {

@@ -30,6 +30,7 @@ export const requestId = definePlugin({
   name: "request-id",
   version: 0.1,
   priority: 12_015,
+  explain: "run",
   schema,
   check: (conf) => headerError(conf.header_name, ""),
   compile(conf, env) {

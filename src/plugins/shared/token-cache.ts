@@ -14,7 +14,7 @@ export interface Remembered {
   holds(): boolean;
 }
 
-interface Entry {
+interface CachedToken {
   readonly use: string;
   readonly verified: Remembered;
 }
@@ -28,7 +28,7 @@ export interface TokenCacheLimits {
 const ENTRY_BYTES = 420;
 
 export class TokenCache {
-  readonly #entries: LRUCache<string, Entry>;
+  readonly #entries: LRUCache<string, CachedToken>;
   readonly #hits: Counter;
   readonly #misses: Counter;
 

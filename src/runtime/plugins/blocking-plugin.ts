@@ -16,7 +16,14 @@ const NO_CONF = Type.Object({});
 
 /** @param name of what it stands for, so that other layers hide it and are hidden by it */
 export function blockingPlugin(name: string, reason: BlockReason): Plugin {
-  return Object.freeze({ name, version: 0, priority: FIRST, schema: NO_CONF, compile: () => BLOCKED[reason] });
+  return Object.freeze({
+    name,
+    version: 0,
+    priority: FIRST,
+    schema: NO_CONF,
+    explain: "run",
+    compile: () => BLOCKED[reason],
+  });
 }
 
 function blocked(reason: BlockReason): PluginPhases {

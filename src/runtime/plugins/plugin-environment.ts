@@ -18,7 +18,7 @@ import { compileVariable } from "../../plugin/variables/variables.ts";
 import type { Consumers } from "../consumers/consumers.ts";
 import type { PluginRegistry } from "./plugin-registry.ts";
 
-export interface NodeParts {
+export interface EnvironmentParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -36,7 +36,7 @@ export interface NodeParts {
   readonly tokenPlaces?: TokenPlaces | undefined;
 }
 
-export interface Node {
+export interface PluginEnvironment {
   readonly env: NodeEnv;
   readonly metadataCount: number;
   /** @param value without `id`, checked; undefined when the record went */
@@ -46,12 +46,12 @@ export interface Node {
 }
 
 /** @param consumers asked when plugins ask, so it may be opened later */
-export function openNode(
-  parts: NodeParts,
+export function openPluginEnvironment(
+  parts: EnvironmentParts,
   registry: PluginRegistry,
   revocations: Revocations,
   consumers: () => Consumers,
-): Node {
+): PluginEnvironment {
   const metadata = new Map<string, unknown>();
   const versions = new Map<string, number>();
   const places = parts.tokenPlaces ?? new TokenPlaces();

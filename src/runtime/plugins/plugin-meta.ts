@@ -3,6 +3,7 @@
  * and a body of its own for refusals. Source: docs/spec/plugins.md section 1.
  */
 
+import type { ExplainHandler } from "../../plugin/explanation.ts";
 import type { PhaseHandler, PhaseResult, PluginPhases } from "../../plugin/plugin.ts";
 import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
@@ -33,10 +34,14 @@ function withErrorResponse(phases: PluginPhases, response: unknown): PluginPhase
       return result instanceof Promise ? result.then(replace) : replace(result);
     };
   };
+  const wrapExplain = (handler: ExplainHandler): ExplainHandler => {
+    return (view, explaining) => wrap((seen) => handler(seen, explaining))(view);
+  };
   return {
     ...phases,
     ...(phases.rewrite && { rewrite: wrap(phases.rewrite) }),
     ...(phases.access && { access: wrap(phases.access) }),
+    ...(phases.explain && { explain: wrapExplain(phases.explain) }),
   };
 }
 
@@ -56,13 +61,14 @@ function withFilter(phases: PluginPhases, condition: Condition, noteName: string
       return loading === undefined ? run(view) : loading.then(() => run(view));
     };
   };
-  const { rewrite, access, beforeProxy, headerFilter, log, close } = phases;
+  const { rewrite, access, beforeProxy, explain, headerFilter, log, close } = phases;
   return {
     ...(rewrite && { rewrite: wrap(rewrite) }),
     ...(access && { access: wrap(access) }),
     ...(beforeProxy && { beforeProxy: (view) => void (holds(view) && beforeProxy(view)) }),
     ...(headerFilter && { headerFilter: (view, response) => void (holds(view) && headerFilter(view, response)) }),
     ...(log && { log: (view) => void (holds(view) && log(view)) }),
+    ...(explain && { explain: (view, explaining) => wrap((seen) => explain(seen, explaining))(view) }),
     ...(close && { close }),
   };
 }

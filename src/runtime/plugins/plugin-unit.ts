@@ -4,6 +4,7 @@
  */
 import { GatewayError, messageOf } from "../../base/errors.ts";
 import { withDefaults } from "../../base/schema/schema-defaults.ts";
+import type { ExplainHandler } from "../../plugin/explanation.ts";
 import type { CompileEnv, NodeEnv, PhaseHandler, Plugin, PluginPhases, ResourceFacts } from "../../plugin/plugin.ts";
 import { bareAnswer } from "../../plugin/plugin-answer.ts";
 import type { PipelinePlugin, UpstreamChoice } from "../routes/route-unit.ts";
@@ -72,6 +73,10 @@ export class PluginUnit implements PipelinePlugin {
     return this.#phases?.rewrite === handler || this.#phases?.access === handler;
   }
 
+  get explain(): ExplainHandler | undefined {
+    return this.#phases?.explain;
+  }
+
   /** What it does in each phase. Never throws: a configuration that does not compile answers 500. */
   phases(): PluginPhases {
     const version = this.#host.metadataVersion(this.plugin.name);
@@ -127,7 +132,11 @@ export class PluginUnit implements PipelinePlugin {
 }
 
 const FAILED = bareAnswer(500, "plugin_failed");
-const FAILED_PHASES: PluginPhases = Object.freeze({ rewrite: () => FAILED, access: () => FAILED });
+const FAILED_PHASES: PluginPhases = Object.freeze({
+  rewrite: () => FAILED,
+  access: () => FAILED,
+  explain: () => FAILED,
+});
 
 /** Fills defaults and compiles; `close` of the result also gives back the upstreams it made. Throws what the plugin throws. */
 function compilePlugin(plugin: Plugin, conf: unknown, resource: ResourceFacts, host: PluginHost): PluginPhases {

@@ -34,6 +34,12 @@ export class HostSets<T> {
     if (this.#suffixes.delete(suffix)) this.#lengthsOf(suffix).remove(suffix.length);
   }
 
+  /** Every pattern with its value. */
+  *entries(): IterableIterator<[string, T]> {
+    yield* this.#exact;
+    for (const [suffix, value] of this.#suffixes) yield [`*${suffix}`, value];
+  }
+
   /** Puts the values whose pattern matches into `found`, most specific first. @returns how many */
   collect(host: string, found: T[]): number {
     let count = 0;

@@ -7,7 +7,7 @@ import type { UpstreamSlot } from "../upstream/upstream-slot.ts";
 import type { CompiledRoute } from "./compiled-route.ts";
 import type { RouteRecord } from "./route-record.ts";
 import type { RouteUnit } from "./route-unit.ts";
-import type { Rule } from "./router.ts";
+import type { RouteConditions } from "./router.ts";
 
 /** A route as it matched. */
 export interface RouteMatch {
@@ -25,14 +25,14 @@ export interface RouteContent {
   readonly isBlocked?: boolean;
 }
 
-export class RouteEntry implements Rule<RouteBinding> {
+export class LiveRoute implements RouteConditions<RoutePattern> {
   readonly id: string;
   readonly order: number;
   readonly priority: number;
   readonly uris: readonly string[];
   readonly methods: ReadonlySet<string> | undefined;
   readonly remoteAddrs: RouteRecord["remoteAddrs"];
-  readonly vars: Rule<RouteBinding>["vars"];
+  readonly vars: RouteConditions<RoutePattern>["vars"];
   readonly needsBody: boolean;
   readonly serviceId: string | undefined;
   readonly pluginConfigId: string | undefined;
@@ -46,13 +46,13 @@ export class RouteEntry implements Rule<RouteBinding> {
   content: RouteContent | undefined;
   /** undefined until a request needs it after one of its records changed. */
   unit: CompiledRoute | undefined = undefined;
-  readonly #compile: (entry: RouteEntry) => CompiledRoute;
+  readonly #compile: (entry: LiveRoute) => CompiledRoute;
 
   constructor(
     { id, order }: { readonly id: string; readonly order: number },
     record: RouteRecord,
     content: RouteContent | undefined,
-    compile: (entry: RouteEntry) => CompiledRoute,
+    compile: (entry: LiveRoute) => CompiledRoute,
   ) {
     this.id = id;
     this.order = order;
@@ -75,19 +75,19 @@ export class RouteEntry implements Rule<RouteBinding> {
     return this.unit ?? this.#compile(this);
   }
 
-  bind(uri: string, host: string): RouteBinding {
-    return new RouteBinding(this, uri, host);
+  bind(uri: string, host: string): RoutePattern {
+    return new RoutePattern(this, uri, host);
   }
 }
 
 /** One path pattern and host pattern of one route; what the router returns. */
-export class RouteBinding {
-  readonly #entry: RouteEntry;
+export class RoutePattern {
+  readonly #entry: LiveRoute;
   readonly #uri: string;
   readonly #host: string;
   #match: RouteMatch | undefined;
 
-  constructor(entry: RouteEntry, uri: string, host: string) {
+  constructor(entry: LiveRoute, uri: string, host: string) {
     this.#entry = entry;
     this.#uri = uri;
     this.#host = host;

@@ -3,6 +3,7 @@
  * Units are frozen in meaning: a changed record makes a new unit, requests under way keep theirs.
  */
 
+import type { ExplainHandler } from "../../plugin/explanation.ts";
 import type { PhaseHandler, PhaseResult, Plugin, PluginPhases, ResourceFacts } from "../../plugin/plugin.ts";
 import type { Consumer } from "../../plugin/plugin-consumer.ts";
 import type { RequestView, RouteFacts } from "../../plugin/request-view.ts";
@@ -15,6 +16,8 @@ export interface PipelinePlugin {
   readonly resource: ResourceFacts;
   /** Whether a handler of a pipeline is this plugin's; false once its record was replaced. */
   owns(handler: PhaseHandler): boolean;
+  /** Stands in for its rewrite phase where a request is explained. */
+  readonly explain: ExplainHandler | undefined;
 }
 
 /** Handlers of merged plugins per phase, highest priority first; empty arrays where there is nothing to do. */

@@ -12,7 +12,7 @@ import { compileUriPattern, literalOf, type UriPattern } from "./uri-pattern.ts"
 export type RouterMode = "radixtree_host_uri" | "radixtree_uri" | "radixtree_uri_with_parameter";
 
 /** What a route asks of a request. */
-export interface Rule<M> {
+export interface RouteConditions<M> {
   readonly id: string;
   /** Create revision of the record: the earlier created wins a tie, then the smaller id. */
   readonly order: number;
@@ -34,14 +34,25 @@ export interface Router<M> {
   readonly size: number;
   /** Whether some route's `vars` read the body: then `loadBodyVariables` must run before `match`. */
   readonly needsBody: boolean;
-  add(rule: Rule<M>): void;
+  add(rule: RouteConditions<M>): void;
   /** @param rule the object that was added */
-  remove(rule: Rule<M>): void;
+  remove(rule: RouteConditions<M>): void;
   /**
    * Sets `view.uriParams` when the pattern that matched captures parameters.
    * @param path what patterns are compared with; other than `view.path` only under match_uri_encoded_slash
    */
   match(view: RequestView, path?: string): M | undefined;
+  /** What `match` looks at for this request, in its order, and why each is not it; for explanations. */
+  tried(view: RequestView, path?: string): IterableIterator<Tried>;
+}
+
+/** One path pattern of one route whose path fits, or nearly. */
+export interface Tried {
+  readonly id: string;
+  readonly uri: string;
+  readonly hosts: readonly string[];
+  /** undefined: it matches. */
+  readonly why: string | undefined;
 }
 
 export function openRouter<M>(mode: RouterMode): Router<M> {
@@ -61,7 +72,7 @@ class HostRouter<M> implements Router<M> {
     return this.#withBody > 0;
   }
 
-  add(rule: Rule<M>): void {
+  add(rule: RouteConditions<M>): void {
     this.size++;
     if (rule.needsBody) this.#withBody++;
     const patterns = patternsOf(rule, false);
@@ -76,7 +87,7 @@ class HostRouter<M> implements Router<M> {
     }
   }
 
-  remove(rule: Rule<M>): void {
+  remove(rule: RouteConditions<M>): void {
     this.size--;
     if (rule.needsBody) this.#withBody--;
     if (rule.hosts.length === 0) this.#hostless.remove(rule);
@@ -95,6 +106,20 @@ class HostRouter<M> implements Router<M> {
     }
     return this.#hostless.match(view, path);
   }
+
+  *tried(view: RequestView, path = view.path): IterableIterator<Tried> {
+    const found: PathTable<M>[] = [];
+    const count = this.#hosts.collect(view.host, found);
+    for (const table of found.slice(0, count)) yield* table.tried(view, path);
+    yield* this.#hostless.tried(view, path);
+    let others = OTHER_HOSTS_MAX;
+    for (const [host, table] of this.#hosts.entries()) {
+      if (found.includes(table)) continue;
+      if (--others < 0) return;
+      const why = `its host is ${host}, the request's is ${view.host || "missing"}`;
+      for (const one of table.tried(view, path)) yield { ...one, why };
+    }
+  }
 }
 
 class UriRouter<M> implements Router<M> {
@@ -112,7 +137,7 @@ class UriRouter<M> implements Router<M> {
     return this.#withBody > 0;
   }
 
-  add(rule: Rule<M>): void {
+  add(rule: RouteConditions<M>): void {
     this.size++;
     if (rule.needsBody) this.#withBody++;
     const hosts = normaliseHosts(rule.hosts);
@@ -121,7 +146,7 @@ class UriRouter<M> implements Router<M> {
     else this.#table.add(rule, patterns, compileHostFilter(hosts), hosts);
   }
 
-  remove(rule: Rule<M>): void {
+  remove(rule: RouteConditions<M>): void {
     this.size--;
     if (rule.needsBody) this.#withBody--;
     this.#table.remove(rule);
@@ -130,15 +155,19 @@ class UriRouter<M> implements Router<M> {
   match(view: RequestView, path = view.path): M | undefined {
     return this.#table.match(view, path);
   }
+
+  tried(view: RequestView, path = view.path): IterableIterator<Tried> {
+    return this.#table.tried(view, path);
+  }
 }
 
-function patternsOf<M>(rule: Rule<M>, withParameters: boolean): UriPattern[] {
+function patternsOf<M>(rule: RouteConditions<M>, withParameters: boolean): UriPattern[] {
   return [...new Set(rule.uris)].map((uri) => compileUriPattern(uri, withParameters));
 }
 
 /** One path pattern of one route. */
 interface Candidate<M> {
-  readonly rule: Rule<M>;
+  readonly rule: RouteConditions<M>;
   readonly pattern: UriPattern;
   readonly hosts: HostFilter | undefined;
   /** One per host pattern, in the order of the filter. */
@@ -159,7 +188,12 @@ class PathTable<M> {
     return this.#exact.size === 0 && this.#prefixes.isEmpty;
   }
 
-  add(rule: Rule<M>, patterns: readonly UriPattern[], filter: HostFilter | undefined, hosts: readonly string[]): void {
+  add(
+    rule: RouteConditions<M>,
+    patterns: readonly UriPattern[],
+    filter: HostFilter | undefined,
+    hosts: readonly string[],
+  ): void {
     for (const pattern of patterns) {
       const matches = hosts.map((host) => rule.bind(pattern.source, host));
       const candidate: Candidate<M> = { rule, pattern, hosts: filter, matches };
@@ -170,7 +204,7 @@ class PathTable<M> {
     }
   }
 
-  remove(rule: Rule<M>): void {
+  remove(rule: RouteConditions<M>): void {
     for (const uri of new Set(rule.uris)) {
       const { literal, exact } = literalOf(uri, this.withParameters);
       const index = exact ? this.#exact : this.#prefixes;
@@ -193,10 +227,19 @@ class PathTable<M> {
     }
     return undefined;
   }
+
+  *tried(view: RequestView, path: string): IterableIterator<Tried> {
+    for (const candidate of this.#exact.get(path) ?? []) yield judged(candidate, view, path);
+    for (let node = this.#prefixes.longest(path); node; node = node.shorter())
+      for (const candidate of node.value as Candidate<M>[]) yield judged(candidate, view, path);
+  }
 }
 
+/** Hosts other than the request's, whose routes an explanation looks at. */
+const OTHER_HOSTS_MAX = 1_000;
+
 /** Where a candidate stands, or belongs, in its ordered list. */
-function positionOf<M>(list: readonly Candidate<M>[], rule: Rule<M>, uri: string): number {
+function positionOf<M>(list: readonly Candidate<M>[], rule: RouteConditions<M>, uri: string): number {
   let low = 0;
   let high = list.length;
   while (low < high) {
@@ -209,7 +252,7 @@ function positionOf<M>(list: readonly Candidate<M>[], rule: Rule<M>, uri: string
 }
 
 /** Higher priority, then longer pattern, then created earlier, then smaller id. */
-function isBefore<M>(left: Rule<M>, leftUri: string, right: Rule<M>, rightUri: string): boolean {
+function isBefore<M>(left: RouteConditions<M>, leftUri: string, right: RouteConditions<M>, rightUri: string): boolean {
   if (left.priority !== right.priority) return left.priority > right.priority;
   if (leftUri.length !== rightUri.length) return leftUri.length > rightUri.length;
   if (left.order !== right.order) return left.order < right.order;
@@ -245,4 +288,25 @@ function tryCandidate<M>(candidate: Candidate<M>, view: RequestView, path: strin
     return undefined;
   }
   return candidate.matches[host];
+}
+
+function judged<M>(candidate: Candidate<M>, view: RequestView, path: string): Tried {
+  const { rule, pattern } = candidate;
+  const { uriParams } = view;
+  const matches = tryCandidate(candidate, view, path) !== undefined;
+  view.uriParams = uriParams;
+  const why = matches ? undefined : whyNot(candidate, view, path);
+  return { id: rule.id, uri: pattern.source, hosts: rule.hosts, why };
+}
+
+/** In the order of `tryCandidate`. */
+function whyNot<M>({ rule, hosts, pattern }: Candidate<M>, view: RequestView, path: string): string {
+  if (rule.methods !== undefined && !rule.methods.has(view.method))
+    return `its methods are ${[...rule.methods].join(", ")}, the request's is ${view.method}`;
+  if (rule.remoteAddrs !== undefined && !rule.remoteAddrs(view.clientAddress))
+    return `its remote_addrs have no ${view.clientAddress}`;
+  if (hosts !== undefined && hosts(view.host, view.head.hostHeader) < 0)
+    return `its hosts are ${rule.hosts.slice(0, 8).join(", ")}, the request's is ${view.host || "missing"}`;
+  if (pattern.tail !== undefined && pattern.tail(path) === undefined) return `its path is ${pattern.source}`;
+  return "its vars or filter do not hold";
 }

@@ -18,10 +18,10 @@ import {
 } from "../plugins/plugin-unit.ts";
 import { NO_UPSTREAM, UpstreamSlot, type UpstreamSlotHost } from "../upstream/upstream-slot.ts";
 import { CompiledRoute, type UpstreamSource } from "./compiled-route.ts";
-import { type RouteBinding, type RouteContent, RouteEntry, type RouteMatch } from "./route-entry.ts";
+import { LiveRoute, type RouteContent, type RouteMatch, type RoutePattern } from "./route-entry.ts";
 import { type MethodSets, type RouteRecord, readRoute, readService, type ServiceRecord } from "./route-record.ts";
 import type { RouteUnit, UpstreamChoice } from "./route-unit.ts";
-import { openRouter, type RouterMode } from "./router.ts";
+import { openRouter, type RouterMode, type Tried } from "./router.ts";
 
 export interface RoutesInput {
   readonly mode: RouterMode;
@@ -39,6 +39,8 @@ export interface Routes {
   readonly needsBody: boolean;
   readonly counts: { readonly route: number; readonly service: number; readonly plugin_config: number };
   match(view: RequestView, path: string | undefined): RouteMatch | undefined;
+  /** What `match` looks at, for explanations. */
+  tried(view: RequestView, path?: string): IterableIterator<Tried>;
   /** The route by id, matched or not. */
   unit(id: string): RouteUnit | undefined;
   /**
@@ -73,46 +75,46 @@ interface ServiceEntry {
 }
 
 export function openRoutes(input: RoutesInput): Routes {
-  const router = openRouter<RouteBinding>(input.mode);
-  const routes = new BigMap<RouteEntry>();
+  const router = openRouter<RoutePattern>(input.mode);
+  const routes = new BigMap<LiveRoute>();
   const services = new Map<string, ServiceEntry>();
   const pluginConfigs = new Map<string, PluginSet>();
   const methodSets: MethodSets = new Map();
-  const byService = new Map<string, Set<RouteEntry>>();
-  const byPluginConfig = new Map<string, Set<RouteEntry>>();
+  const byService = new Map<string, Set<LiveRoute>>();
+  const byPluginConfig = new Map<string, Set<LiveRoute>>();
 
-  const materialise = (entry: RouteEntry): RouteContent => {
+  const materialise = (entry: LiveRoute): RouteContent => {
     const { storeKey, value } = input.read(entry.id);
     const record = readRoute(value, methodSets);
     const inline = hasInline(record) ? slotOf(record, storeKey) : undefined;
     return { record, inline, plugins: pluginsOf(entry.id, value) };
   };
-  const compile = (entry: RouteEntry): CompiledRoute => {
+  const compile = (entry: LiveRoute): CompiledRoute => {
     entry.content ??= materialise(entry);
     entry.unit ??= compileRoute(entry.id, entry.content, services, pluginConfigs, input);
     return entry.unit;
   };
   const pluginsOf = (id: string, value: StoredValue): PluginSet =>
     openPluginSet(value["plugins"], { kind: "route", id }, input.host);
-  const hostsOf = ({ ownHosts, serviceId }: RouteEntry): readonly string[] => {
+  const hostsOf = ({ ownHosts, serviceId }: LiveRoute): readonly string[] => {
     if (ownHosts.length > 0 || serviceId === undefined) return ownHosts;
     return services.get(serviceId)?.record.hosts ?? ownHosts;
   };
-  const activate = (entry: RouteEntry): void => {
+  const activate = (entry: LiveRoute): void => {
     if (!entry.isEnabled) return;
     entry.hosts = hostsOf(entry);
     entry.isInRouter = true;
     router.add(entry);
   };
-  const withdraw = (entry: RouteEntry): void => {
+  const withdraw = (entry: LiveRoute): void => {
     if (entry.isInRouter) router.remove(entry);
     entry.isInRouter = false;
   };
-  const link = (entry: RouteEntry): void => {
+  const link = (entry: LiveRoute): void => {
     addTo(byService, entry.serviceId, entry);
     addTo(byPluginConfig, entry.pluginConfigId, entry);
   };
-  const unlink = (entry: RouteEntry): void => {
+  const unlink = (entry: LiveRoute): void => {
     removeFrom(byService, entry.serviceId, entry);
     removeFrom(byPluginConfig, entry.pluginConfigId, entry);
   };
@@ -139,7 +141,7 @@ export function openRoutes(input: RoutesInput): Routes {
     for (const entry of byPluginConfig.get(id) ?? []) entry.unit = undefined;
     if (before) replacePluginSet(before, next ?? NO_PLUGINS);
   };
-  const setRoute = (id: string, next: RouteEntry | undefined): void => {
+  const setRoute = (id: string, next: LiveRoute | undefined): void => {
     const before = routes.get(id);
     if (before) {
       withdraw(before);
@@ -179,6 +181,7 @@ export function openRoutes(input: RoutesInput): Routes {
       return { route: routes.size, service: services.size, plugin_config: pluginConfigs.size };
     },
     match: (view, path) => router.match(view, path)?.match(),
+    tried: (view, path) => router.tried(view, path),
     unit(id) {
       const entry = routes.get(id);
       return entry?.compiled();
@@ -191,13 +194,13 @@ export function openRoutes(input: RoutesInput): Routes {
         if (!hasInline(record)) input.slots.report(kv.key, undefined);
         return () => {
           input.setAside(kv);
-          setRoute(id, new RouteEntry({ id, order }, record, undefined, compile));
+          setRoute(id, new LiveRoute({ id, order }, record, undefined, compile));
         };
       }
       const inline = openInline(record, kv.key, before.inline);
       if (typeof inline === "string") return inline;
       const content = { record, inline, plugins: pluginsOf(id, value) };
-      return () => setRoute(id, new RouteEntry({ id, order }, record, content, compile));
+      return () => setRoute(id, new LiveRoute({ id, order }, record, content, compile));
     },
     blockRoute(id, match, kv) {
       const before = routes.get(id);
@@ -205,7 +208,7 @@ export function openRoutes(input: RoutesInput): Routes {
       const record = readRoute(match, methodSets);
       const plugins = openBlockedSet("refused", "record_refused", { kind: "route", id }, input.host);
       const content = { record, plugins, inline: undefined, isBlocked: true };
-      setRoute(id, new RouteEntry({ id, order: Number(kv.createRevision) }, record, content, compile));
+      setRoute(id, new LiveRoute({ id, order: Number(kv.createRevision) }, record, content, compile));
       return true;
     },
     deleteRoute: (id) => setRoute(id, undefined),
@@ -289,13 +292,13 @@ function upstreamOf(content: RouteContent, service: ServiceEntry | undefined, in
 
 const NOWHERE: UpstreamSource = Object.freeze({ choose: () => NO_UPSTREAM });
 
-function addTo(index: Map<string, Set<RouteEntry>>, id: string | undefined, entry: RouteEntry): void {
+function addTo(index: Map<string, Set<LiveRoute>>, id: string | undefined, entry: LiveRoute): void {
   if (id === undefined) return;
   const set = index.get(id) ?? new Set();
   index.set(id, set.add(entry));
 }
 
-function removeFrom(index: Map<string, Set<RouteEntry>>, id: string | undefined, entry: RouteEntry): void {
+function removeFrom(index: Map<string, Set<LiveRoute>>, id: string | undefined, entry: LiveRoute): void {
   if (id === undefined) return;
   const set = index.get(id);
   set?.delete(entry);

@@ -6,15 +6,15 @@
 import { type Clock, sleep } from "../../base/clock.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { Balancer, Choice } from "./balance/balancer.ts";
-import type { Node } from "./target.ts";
+import type { UpstreamNode } from "./upstream-node.ts";
 import type { AttemptOutcome, Attempts, Target } from "./upstream-unit.ts";
 
 /** How an upstream chooses at this moment; a request keeps the plan it began with. */
-export interface Plan {
+export interface BalancePlan {
   /** One balancer per priority, highest first. */
-  readonly groups: readonly Balancer<Node>[];
+  readonly groups: readonly Balancer<UpstreamNode>[];
   /** The only node that ever gets requests: it needs no balancer, and is tried again. */
-  readonly only: Node | undefined;
+  readonly only: UpstreamNode | undefined;
 }
 
 /** What the record says about retries. */
@@ -30,19 +30,19 @@ export interface RetryRules {
 const ABORTED: AttemptOutcome = { kind: "aborted" };
 const NONE: readonly Target[] = Object.freeze([]);
 
-export class RequestAttempts implements Attempts, Choice<Node> {
+export class RequestAttempts implements Attempts, Choice<UpstreamNode> {
   readonly view: RequestView;
   ringAt = -1;
-  readonly #plan: Plan;
+  readonly #plan: BalancePlan;
   readonly #rules: RetryRules;
   readonly #clock: Clock;
   readonly #deadlineMs: number;
   #group = 0;
   #count = 0;
   /** The node chosen last. */
-  #node: Node | undefined = undefined;
+  #node: UpstreamNode | undefined = undefined;
   /** Nodes chosen before that. */
-  #earlier: Node[] | undefined = undefined;
+  #earlier: UpstreamNode[] | undefined = undefined;
   /** Whether the last try has not been reported yet. */
   #isOpen = false;
   /** Of the last try, the address asked last, and how many were asked. */
@@ -51,7 +51,7 @@ export class RequestAttempts implements Attempts, Choice<Node> {
   #first: Target | undefined = undefined;
   #tried: Target[] | undefined = undefined;
 
-  constructor(view: RequestView, plan: Plan, rules: RetryRules, clock: Clock) {
+  constructor(view: RequestView, plan: BalancePlan, rules: RetryRules, clock: Clock) {
     this.view = view;
     this.#plan = plan;
     this.#rules = rules;
@@ -100,11 +100,11 @@ export class RequestAttempts implements Attempts, Choice<Node> {
     return this.#node !== undefined;
   }
 
-  isTried(node: Node): boolean {
+  isTried(node: UpstreamNode): boolean {
     return node === this.#node || this.#earlier?.includes(node) === true;
   }
 
-  #choose(): Node | undefined {
+  #choose(): UpstreamNode | undefined {
     const { groups, only } = this.#plan;
     if (only) return only;
     for (; this.#group < groups.length; this.#group++) {
@@ -115,7 +115,7 @@ export class RequestAttempts implements Attempts, Choice<Node> {
     return undefined;
   }
 
-  #begin(node: Node, target: Target): Target {
+  #begin(node: UpstreamNode, target: Target): Target {
     this.#remember(node);
     this.#isOpen = true;
     this.#last = target;
@@ -129,7 +129,7 @@ export class RequestAttempts implements Attempts, Choice<Node> {
     return target;
   }
 
-  #remember(node: Node): void {
+  #remember(node: UpstreamNode): void {
     if (this.#node !== undefined) {
       this.#earlier ??= [];
       this.#earlier.push(this.#node);
@@ -138,10 +138,10 @@ export class RequestAttempts implements Attempts, Choice<Node> {
   }
 
   /** A node whose name cannot be looked up, or not in time, is passed over; that is no try. */
-  async #wait(first: Node): Promise<Target | undefined> {
+  async #wait(first: UpstreamNode): Promise<Target | undefined> {
     const late = new AbortController();
     const over = sleep(this.#clock, this.#rules.lookUpMs, late.signal).then(() => late.abort());
-    let node: Node | undefined = first;
+    let node: UpstreamNode | undefined = first;
     while (node) {
       if (!late.signal.aborted) await Promise.race([node.lookUp(), over]);
       const target = node.take();

@@ -9,16 +9,17 @@ import { Limiter } from "../../base/limiter.ts";
 import type { IpSet } from "../../base/net/ip.ts";
 import type { StateRegistry } from "../../plugin/plugin.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
-import { type Plan, RequestAttempts, type RetryRules } from "./attempts.ts";
-import { makePlan, makeRule, type Rule } from "./balance/balance-plan.ts";
+import { type BalancePlan, RequestAttempts, type RetryRules } from "./attempts.ts";
+import { type BalanceRule, makeBalancePlan, makeBalanceRule } from "./balance/balance-plan.ts";
+import type { Balancer, Choice } from "./balance/balancer.ts";
 import { refuseDenied } from "./denied-addresses.ts";
 import type { Dns } from "./dns/dns.ts";
 import type { DomainName } from "./dns/domain-name.ts";
 import { type HealthConf, readChecks } from "./health/health-conf.ts";
 import type { HealthCounter, HealthState, HealthStatus } from "./health/health-state.ts";
 import { type HealthEnv, NodeHealth } from "./health/node-health.ts";
-import { Node } from "./target.ts";
 import { readScheme, readTargets, type Scheme, type TargetSpec } from "./target-list.ts";
+import { UpstreamNode } from "./upstream-node.ts";
 import type { UpstreamRecord } from "./upstream-record.ts";
 import {
   type CertificatePair,
@@ -29,7 +30,7 @@ import {
   readTimeouts,
   readTls,
 } from "./upstream-settings.ts";
-import type { Attempts, PoolFacts, Timeouts, UpstreamTls, UpstreamUnit } from "./upstream-unit.ts";
+import type { Attempts, PoolFacts, Timeouts, UpstreamPreview, UpstreamTls, UpstreamUnit } from "./upstream-unit.ts";
 
 /** Which record carries the upstream. */
 export interface UpstreamIds {
@@ -75,7 +76,7 @@ interface Checking {
   states: ReadonlyMap<string, HealthState>;
 }
 
-export class Upstream implements UpstreamUnit {
+export class LiveUpstream implements UpstreamUnit {
   readonly id: string;
   readonly key: string;
   readonly name: string;
@@ -88,18 +89,18 @@ export class Upstream implements UpstreamUnit {
   readonly #env: UnitEnv;
   readonly #retries: RetryRules;
   readonly #checks: HealthConf | undefined;
-  readonly #rule: Rule;
-  readonly #nodes: readonly Node[];
+  readonly #rule: BalanceRule;
+  readonly #nodes: readonly UpstreamNode[];
   readonly #held = new Map<string, { readonly state: unknown; release(): void }>();
   readonly #endings: (() => void)[] = [];
   readonly #checking: Checking | undefined;
-  readonly #onClose: (unit: Upstream) => void;
-  #plan: Plan | undefined;
+  readonly #onClose: (unit: LiveUpstream) => void;
+  #plan: BalancePlan | undefined;
   #isStale = false;
   #isAwake = false;
 
   /** @throws GatewayError CONFIG_INVALID for what the schema cannot know; nothing is held then */
-  constructor(record: UpstreamRecord, ids: UpstreamIds, env: UnitEnv, onClose: (unit: Upstream) => void) {
+  constructor(record: UpstreamRecord, ids: UpstreamIds, env: UnitEnv, onClose: (unit: LiveUpstream) => void) {
     this.#onClose = onClose;
     this.id = ids.id;
     this.key = ids.key;
@@ -115,7 +116,7 @@ export class Upstream implements UpstreamUnit {
     const specs = readTargets(record.nodes, this.scheme);
     refuseDenied(specs, env.denied);
     this.#retries = readRetryRules(record, specs.length);
-    this.#rule = makeRule(record, specs.length, {
+    this.#rule = makeBalanceRule(record, specs.length, {
       clock: env.clock,
       random: env.random,
       owner: ids.key,
@@ -128,13 +129,24 @@ export class Upstream implements UpstreamUnit {
     this.#nodes = specs.map((spec) => this.#makeNode(spec, checksText));
     this.#isAwake = this.#endings.length === 0;
     this.#goOn();
-    this.#plan = makePlan(this.#nodes, this.#rule);
+    this.#plan = makeBalancePlan(this.#nodes, this.#rule);
   }
 
   start(view: RequestView): Attempts | undefined {
     if (this.#isStale) this.#replan();
     if (!this.#isAwake) this.#wake();
     return this.#plan && new RequestAttempts(view, this.#plan, this.#retries, this.#env.clock);
+  }
+
+  preview(view: RequestView): UpstreamPreview | undefined {
+    if (this.#isStale) this.#replan();
+    const plan = this.#plan;
+    if (!plan) return undefined;
+    const choice = { view, anyTried: false, isTried: () => false, ringAt: -1 };
+    const nodes = this.#nodes.map(({ id, weight, priority, isHealthy }) => ({
+      ...{ node: id, weight, priority, healthy: isHealthy },
+    }));
+    return { next: (plan.only ?? peek(plan.groups[0], choice))?.id, nodes };
   }
 
   /** Health of the nodes; undefined without checks, or before the first request. */
@@ -165,7 +177,7 @@ export class Upstream implements UpstreamUnit {
 
   #replan(): void {
     this.#isStale = false;
-    this.#plan = makePlan(this.#nodes, this.#rule);
+    this.#plan = makeBalancePlan(this.#nodes, this.#rule);
   }
 
   /** Checks that ran go on, whatever has changed, with what they know of the targets that stay. */
@@ -185,11 +197,11 @@ export class Upstream implements UpstreamUnit {
     }
   }
 
-  #makeNode(spec: TargetSpec, checksText: string): Node {
+  #makeNode(spec: TargetSpec, checksText: string): UpstreamNode {
     const name = spec.isName ? this.#openName(spec) : undefined;
     const health = this.#checks && this.#openHealth(spec, this.#checks, checksText);
     const load = this.#rule.load(spec);
-    return new Node(spec, { name, health, load }, this.#env.random);
+    return new UpstreamNode(spec, { name, health, load }, this.#env.random);
   }
 
   #openName(spec: TargetSpec): DomainName {
@@ -199,7 +211,7 @@ export class Upstream implements UpstreamUnit {
       () => this.#env.dns.open(spec.host),
       (state) => state.release(),
     );
-    this.#endings.push(name.onFate(this.#makeStale));
+    this.#endings.push(name.onAvailabilityChange(this.#makeStale));
     return name;
   }
 
@@ -234,6 +246,10 @@ export class Upstream implements UpstreamUnit {
     // True: keys begin with the kind of state, which is made in one place each.
     return held.state as T;
   }
+}
+
+function peek(balancer: Balancer<UpstreamNode> | undefined, choice: Choice<UpstreamNode>): UpstreamNode | undefined {
+  return balancer?.peek ? balancer.peek() : balancer?.pick(choice);
 }
 
 /** @throws GatewayError CONFIG_INVALID */

@@ -76,4 +76,17 @@ export interface UpstreamUnit {
   readonly tls: UpstreamTls | undefined;
   /** Begins the attempts of one request. @returns undefined when the upstream has no usable node at all (503) */
   start(view: RequestView): Attempts | undefined;
+  /** What `start` would choose among, now, without taking a turn or waking health checks; undefined as there. */
+  preview?(view: RequestView): UpstreamPreview | undefined;
+}
+
+export interface UpstreamPreview {
+  /** Whose turn it is; for `least_conn` and `ewma` one of those that may be next. */
+  readonly next: string | undefined;
+  readonly nodes: readonly {
+    readonly node: string;
+    readonly weight: number;
+    readonly priority: number;
+    readonly healthy: boolean;
+  }[];
 }

@@ -9,7 +9,7 @@ import type { Counter, Family, Metrics, Sample } from "../../base/metrics.ts";
 import type { IpSet } from "../../base/net/ip.ts";
 import type { StateRegistry } from "../../plugin/plugin.ts";
 import type { Siblings } from "../../plugin/siblings.ts";
-import { type UnitEnv, Upstream, type UpstreamHealth, type UpstreamIds } from "./compiled-upstream.ts";
+import { LiveUpstream, type UnitEnv, type UpstreamHealth, type UpstreamIds } from "./compiled-upstream.ts";
 import type { Dns } from "./dns/dns.ts";
 import type { Probe } from "./health/node-health.ts";
 import type { UpstreamRecord } from "./upstream-record.ts";
@@ -56,7 +56,7 @@ export interface Upstreams {
 }
 
 export function openUpstreams(env: UpstreamsEnv): Upstreams {
-  const open = new Set<Upstream>();
+  const open = new Set<LiveUpstream>();
   const probes = env.probes ?? countProbes(env.metrics);
   const unitEnv: UnitEnv = {
     ...env,
@@ -89,7 +89,7 @@ export function openUpstreams(env: UpstreamsEnv): Upstreams {
   );
   return {
     compile(record, ids) {
-      const unit = new Upstream(record, ids, unitEnv, (closed) => open.delete(closed));
+      const unit = new LiveUpstream(record, ids, unitEnv, (closed) => open.delete(closed));
       open.add(unit);
       return unit;
     },
@@ -114,6 +114,6 @@ function sampleNodes({ name, nodes }: UpstreamHealth): readonly Sample[] {
   }));
 }
 
-function sampleTargets(unit: Upstream): readonly Sample[] {
+function sampleTargets(unit: LiveUpstream): readonly Sample[] {
   return unit.targets().map(({ id, isHealthy }) => ({ labels: [unit.key, id], value: isHealthy ? 1 : 0 }));
 }

@@ -3,7 +3,7 @@
  * Promise: `why` is for operators and never holds a token, a key or a value.
  */
 import type { Clock } from "../../base/clock.ts";
-import type { Exchange } from "../../base/net/guarded-exchange.ts";
+import type { GuardedExchange } from "../../base/net/guarded-exchange.ts";
 
 /** A resolved value: nearly always text; members of JSON documents are used as they are. */
 export type SecretValue = string | number | boolean | readonly unknown[] | Readonly<Record<string, unknown>>;
@@ -24,7 +24,7 @@ export interface SecretManager {
 }
 
 export interface ManagerTools {
-  readonly exchange: Exchange;
+  readonly exchange: GuardedExchange;
   readonly clock: Clock;
   /** A text of the configuration that may be a `$ENV://` reference; throws SECRET_UNRESOLVED. */
   resolveEnv(text: string): string;

@@ -9,7 +9,7 @@ import type { Log } from "../../base/log.ts";
 import type { Change, LeaseId, Revision, Txn, TxnResult } from "../store.ts";
 import { EmbeddedData } from "./embedded-data.ts";
 import { storageError } from "./embedded-errors.ts";
-import { applyOperations, applyTxn, type Written } from "./embedded-txn.ts";
+import { applyOperations, applyTxn, type TxnWritten } from "./embedded-txn.ts";
 
 /** History kept for readers that were away, whichever is less. */
 const KEEP_REVISIONS = 10_000n;
@@ -35,19 +35,19 @@ interface LiveLease {
   timer: Timer;
 }
 
-export type Listener = (revision: Revision, changes: readonly Change[]) => void;
+export type ChangeListener = (revision: Revision, changes: readonly Change[]) => void;
 
 export class EmbeddedEngine {
   readonly data: EmbeddedData;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #jobs: Job[] = [];
-  readonly #listeners = new Set<Listener>();
+  readonly #listeners = new Set<ChangeListener>();
   readonly #leases = new Map<LeaseId, LiveLease>();
   readonly #marks: { readonly atMs: number; readonly revision: Revision }[] = [];
   readonly #compactor: Timer;
   /** Written by the jobs of the commit under way. */
-  #written: Written[] = [];
+  #written: TxnWritten[] = [];
   #compacting = false;
   #running: Promise<void> | undefined;
   #closed = false;
@@ -128,7 +128,7 @@ export class EmbeddedEngine {
     await this.#forget();
   }
 
-  listen(listener: Listener): () => void {
+  listen(listener: ChangeListener): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }

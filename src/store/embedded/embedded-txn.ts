@@ -6,7 +6,7 @@ import { GatewayError } from "../../base/errors.ts";
 import type { Change, Compare, KeyValue, Operation, OperationResult, Revision, Txn, TxnResult } from "../store.ts";
 import type { EmbeddedData } from "./embedded-data.ts";
 
-export interface Written {
+export interface TxnWritten {
   readonly revision: Revision;
   readonly changes: readonly Change[];
 }
@@ -15,7 +15,7 @@ export interface Written {
 export function applyTxn(
   data: EmbeddedData,
   txn: Txn,
-): { readonly result: TxnResult; readonly written: Written | undefined } {
+): { readonly result: TxnResult; readonly written: TxnWritten | undefined } {
   const succeeded = txn.compare.every((compare) => holds(compare, data.get(compare.key)));
   const operations = succeeded ? txn.then : (txn.else ?? []);
   const results: OperationResult[] = [];
@@ -28,7 +28,7 @@ export function applyOperations(
   data: EmbeddedData,
   operations: readonly Operation[],
   results: OperationResult[] = [],
-): Written | undefined {
+): TxnWritten | undefined {
   for (const operation of operations) {
     if (
       operation.op === "put" &&

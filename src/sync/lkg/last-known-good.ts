@@ -17,7 +17,7 @@ import type { Table } from "../table.ts";
 import { allEntries, entryOf, packEntries } from "./lkg-entries.ts";
 import { Chain, COMMIT, HEADER, MAGIC, RECORDS } from "./lkg-frames.ts";
 import { readLastKnownGood } from "./lkg-reader.ts";
-import { type Entry, encodeHeader, encodePosition, FORMAT } from "./lkg-records.ts";
+import { encodeHeader, encodePosition, type FileEntry, FORMAT } from "./lkg-records.ts";
 import type { Sealer } from "./sealer.ts";
 
 export interface LastKnownGoodOptions {
@@ -263,7 +263,7 @@ export class LastKnownGood {
     return { ...position, savedAtMs };
   }
 
-  async #putEntries(handle: FileHandle, entries: Iterable<Entry>): Promise<void> {
+  async #putEntries(handle: FileHandle, entries: Iterable<FileEntry>): Promise<void> {
     for await (const bytes of packEntries(entries, FRAME_BYTES, this.#clock))
       await this.#put(handle, this.#chain.encode(RECORDS, bytes));
   }

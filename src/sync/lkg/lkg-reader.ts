@@ -8,7 +8,7 @@ import { Slice } from "../../store/turns.ts";
 import type { SavedPosition } from "../sync-status.ts";
 import type { RestoredRecord } from "../table.ts";
 import { Chain, COMMIT, HEADER, MAGIC, RECORDS } from "./lkg-frames.ts";
-import { decodeEntries, decodeHeader, decodePosition, type Entry, FORMAT } from "./lkg-records.ts";
+import { decodeEntries, decodeHeader, decodePosition, type FileEntry, FORMAT } from "./lkg-records.ts";
 import type { Sealer } from "./sealer.ts";
 
 export interface SoundFile {
@@ -77,7 +77,7 @@ async function readFrames(
 
   const records = new Map<string, RestoredRecord>();
   const slice = new Slice(clock);
-  let pending: Entry[] = [];
+  let pending: FileEntry[] = [];
   let sound: Omit<SoundFile, "torn" | "outdated"> | undefined;
   for (let frame = await chain.decode(read); frame !== undefined; frame = await chain.decode(read)) {
     if (frame.kind === RECORDS) pending.push(...decodeEntries(frame.payload));

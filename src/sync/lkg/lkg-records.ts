@@ -6,7 +6,7 @@ import type { Position, SavedPosition } from "../sync-status.ts";
 import type { RestoredRecord, TableRecord } from "../table.ts";
 
 /** A record, or the deletion of one. */
-export type Entry = RestoredRecord | { readonly key: string; readonly record: undefined };
+export type FileEntry = RestoredRecord | { readonly key: string; readonly record: undefined };
 
 export interface FileHeader {
   readonly format: number;
@@ -18,7 +18,7 @@ export const FORMAT = 1;
 const DELETED = 1;
 const HAS_LAST_GOOD = 2;
 
-export function encodeEntry(entry: Entry): Buffer {
+export function encodeEntry(entry: FileEntry): Buffer {
   const key = Buffer.from(entry.key, "utf8");
   const head = Buffer.allocUnsafe(5);
   head.writeUInt32BE(key.length, 1);
@@ -32,7 +32,7 @@ export function encodeEntry(entry: Entry): Buffer {
 }
 
 /** @throws RangeError when the bytes are no entries; a sound frame never is */
-export function* decodeEntries(bytes: Buffer): Generator<Entry> {
+export function* decodeEntries(bytes: Buffer): Generator<FileEntry> {
   for (let at = 0; at < bytes.length; ) {
     const flags = bytes.readUInt8(at);
     const keyEnd = at + 5 + bytes.readUInt32BE(at + 1);

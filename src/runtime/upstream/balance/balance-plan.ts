@@ -7,9 +7,9 @@
 import type { Clock } from "../../../base/clock.ts";
 import { GatewayError } from "../../../base/errors.ts";
 import { BALANCERS } from "../../../model/upstream.ts";
-import type { Plan } from "../attempts.ts";
-import type { Node } from "../target.ts";
+import type { BalancePlan } from "../attempts.ts";
 import { byPriority, type TargetSpec, withWeight } from "../target-list.ts";
+import type { UpstreamNode } from "../upstream-node.ts";
 import type { UpstreamRecord } from "../upstream-record.ts";
 import type { Balancer, NodeLoad } from "./balancer.ts";
 import { ConsistentHash, compileHashKey } from "./chash.ts";
@@ -28,18 +28,18 @@ export interface PlanEnv {
 }
 
 /** A balancing rule bound to one upstream. */
-export interface Rule {
+export interface BalanceRule {
   /** What the rule remembers of a node, if anything. */
   load(spec: TargetSpec): NodeLoad | undefined;
   /**
    * @param members all nodes of one priority that ever get requests, by id
    * @param usable those of them that may be used now, at least one
    */
-  balance(members: readonly Node[], usable: ReadonlySet<Node>): Balancer<Node>;
+  balance(members: readonly UpstreamNode[], usable: ReadonlySet<UpstreamNode>): Balancer<UpstreamNode>;
 }
 
 /** @throws GatewayError CONFIG_INVALID for an unknown type (with two nodes or more) or a bad hash key */
-export function makeRule(record: UpstreamRecord, nodeCount: number, env: PlanEnv): Rule {
+export function makeBalanceRule(record: UpstreamRecord, nodeCount: number, env: PlanEnv): BalanceRule {
   checkRule(record, nodeCount);
   const type = record.type ?? "roundrobin";
   switch (type) {
@@ -72,7 +72,7 @@ export function checkRule(record: UpstreamRecord, nodeCount: number): void {
 }
 
 /** @returns undefined when no node can be used at all */
-export function makePlan(nodes: readonly Node[], rule: Rule): Plan | undefined {
+export function makeBalancePlan(nodes: readonly UpstreamNode[], rule: BalanceRule): BalancePlan | undefined {
   const groups = byPriority(nodes).map((group) => [...group].sort((a, b) => (a.id < b.id ? -1 : 1)));
   const reachable = nodes.filter((node) => !node.isLost);
   if (reachable.length === 0) return undefined;
@@ -80,7 +80,7 @@ export function makePlan(nodes: readonly Node[], rule: Rule): Plan | undefined {
   const usable = new Set(healthy.length > 0 ? healthy : reachable);
   const [only, ...others] = groups.flatMap(withWeight);
   if (only && others.length === 0 && (usable.has(only) || nodes.length === 1)) return { groups: [], only };
-  const balancers: Balancer<Node>[] = [];
+  const balancers: Balancer<UpstreamNode>[] = [];
   for (const group of groups) {
     const mine = withWeight(group.filter((node) => usable.has(node)));
     // Those without weight are a group of their own, whose turn comes when none with weight can be used.
@@ -91,7 +91,7 @@ export function makePlan(nodes: readonly Node[], rule: Rule): Plan | undefined {
 }
 
 /** The turn is kept for the whole set of nodes: a new configuration of the same nodes goes on where this one is. */
-function roundRobinRule(env: PlanEnv): Rule {
+function roundRobinRule(env: PlanEnv): BalanceRule {
   return {
     load: () => undefined,
     balance: (members, usable) => {
@@ -102,7 +102,7 @@ function roundRobinRule(env: PlanEnv): Rule {
   };
 }
 
-function chashRule(record: UpstreamRecord, env: PlanEnv): Rule {
+function chashRule(record: UpstreamRecord, env: PlanEnv): BalanceRule {
   const key = compileHashKey(record);
   return {
     load: () => undefined,
@@ -117,6 +117,6 @@ function chashRule(record: UpstreamRecord, env: PlanEnv): Rule {
   };
 }
 
-function describe(members: readonly Node[]): string {
+function describe(members: readonly UpstreamNode[]): string {
   return members.map((node) => `${node.id}*${node.weight}@${node.priority}`).join();
 }

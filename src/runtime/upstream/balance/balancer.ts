@@ -37,6 +37,8 @@ export interface Choice<N> {
 export interface Balancer<N> {
   /** @returns undefined when every node was tried */
   pick(choice: Choice<N>): N | undefined;
+  /** What `pick` would give, where that changes something. */
+  peek?(): N;
 }
 
 /** The weight to reckon with: 1 for all where none has any. */

@@ -6,7 +6,7 @@
 import { type BalancedNode, type Balancer, type Choice, effectiveWeight, weightStep } from "./balancer.ts";
 
 /** Where in its cycle a round robin stands; it outlives configuration changes that keep nodes and weights. */
-export interface Position {
+export interface RingPosition {
   /** Index of the last turn among the nodes, heaviest first. */
   at: number;
   level: number;
@@ -15,7 +15,7 @@ export interface Position {
 }
 
 /** An empty position is made random at first use. */
-export const newPosition = (): Position => ({ at: -1, level: 0, width: 0 });
+export const newPosition = (): RingPosition => ({ at: -1, level: 0, width: 0 });
 
 export class RoundRobin<N extends BalancedNode> implements Balancer<N> {
   /** Heaviest first, so that those with a turn are always the first `width`. */
@@ -23,10 +23,10 @@ export class RoundRobin<N extends BalancedNode> implements Balancer<N> {
   readonly #weights: readonly number[];
   readonly #step: number;
   readonly #top: number;
-  readonly #position: Position;
+  readonly #position: RingPosition;
 
   /** @param nodes at least one; with a kept `position` the same ids and weights as before, in any order */
-  constructor(nodes: readonly N[], position: Position, random: () => number) {
+  constructor(nodes: readonly N[], position: RingPosition, random: () => number) {
     this.#nodes = [...nodes].sort((a, b) => b.weight - a.weight || (a.id < b.id ? -1 : 1));
     this.#weights = this.#nodes.map(effectiveWeight);
     this.#step = weightStep(this.#nodes);
@@ -45,6 +45,13 @@ export class RoundRobin<N extends BalancedNode> implements Balancer<N> {
       if (!choice.isTried(node)) return node;
     }
     return spare;
+  }
+
+  peek(): N {
+    const { at, level, width } = this.#position;
+    const node = this.#turn();
+    Object.assign(this.#position, { at, level, width });
+    return node;
   }
 
   #turn(): N {

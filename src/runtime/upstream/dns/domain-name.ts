@@ -83,7 +83,7 @@ export class DomainName {
   }
 
   /** Calls back after `isLost` changed. @returns the way to end it */
-  onFate(listener: () => void): () => void {
+  onAvailabilityChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
   }

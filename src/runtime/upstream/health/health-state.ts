@@ -4,7 +4,7 @@
  * Source: docs/spec/proxy.md section 6 (lua-resty-healthcheck). Pure: no clock, no I/O.
  */
 export type HealthStatus = "healthy" | "mostly_healthy" | "unhealthy" | "mostly_unhealthy";
-export type FailureKind = "http" | "tcp" | "timeout";
+export type ProbeFailure = "http" | "tcp" | "timeout";
 
 export interface HealthCounter {
   readonly success: number;
@@ -40,7 +40,7 @@ export class HealthState {
   }
 
   /** Whether this would change anything. */
-  minds(kind: "success" | FailureKind): boolean {
+  minds(kind: "success" | ProbeFailure): boolean {
     return this.#status !== (kind === "success" ? "healthy" : "unhealthy");
   }
 
@@ -65,14 +65,14 @@ export class HealthState {
   }
 
   /** @param threshold 0 ignores this kind of failure */
-  fail(kind: FailureKind, threshold: number): void {
+  fail(kind: ProbeFailure, threshold: number): void {
     if (threshold === 0 || this.#status === "unhealthy") return;
     this.#success = 0;
     if (this.#count(kind) >= threshold) this.#status = "unhealthy";
     else if (this.#status === "healthy") this.#status = "mostly_healthy";
   }
 
-  #count(kind: FailureKind): number {
+  #count(kind: ProbeFailure): number {
     switch (kind) {
       case "http":
         return ++this.#http;

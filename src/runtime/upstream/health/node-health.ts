@@ -13,7 +13,7 @@ import type { HeldName } from "../dns/dns.ts";
 import type { TargetSpec } from "../target-list.ts";
 import type { AttemptOutcome, UpstreamTls } from "../upstream-unit.ts";
 import type { HealthConf, ProbeConf, Thresholds } from "./health-conf.ts";
-import { type FailureKind, HealthState } from "./health-state.ts";
+import { HealthState, type ProbeFailure } from "./health-state.ts";
 
 export interface ProbeTarget {
   /** IP literal. */
@@ -47,7 +47,7 @@ export interface HealthEnv {
 
 /** What the end of a request says of a target. */
 interface Signal {
-  readonly kind: "success" | FailureKind;
+  readonly kind: "success" | ProbeFailure;
   /** At which the state changes; 0: nothing is counted. */
   readonly threshold: number;
 }

@@ -10,7 +10,7 @@ import type { TargetSpec } from "./target-list.ts";
 import type { AttemptOutcome, Target } from "./upstream-unit.ts";
 
 /** State that the node shares with other configurations; whoever made it gives it back. */
-export interface NodeParts {
+export interface UpstreamNodeParts {
   /** Absent for IP literals. */
   readonly name: DomainName | undefined;
   readonly health: NodeHealth | undefined;
@@ -20,7 +20,7 @@ export interface NodeParts {
 /** Addresses of one name that one try goes through. */
 const ADDRESSES_TRIED_MAX = 8;
 
-export class Node implements BalancedNode {
+export class UpstreamNode implements BalancedNode {
   readonly id: string;
   readonly weight: number;
   readonly priority: number;
@@ -32,7 +32,7 @@ export class Node implements BalancedNode {
   #version = 0;
   #turn: number;
 
-  constructor(spec: TargetSpec, parts: NodeParts, random: () => number) {
+  constructor(spec: TargetSpec, parts: UpstreamNodeParts, random: () => number) {
     this.id = spec.id;
     this.weight = spec.weight;
     this.priority = spec.priority;
