@@ -9,6 +9,7 @@ import { readSettings, type Settings } from "../settings/settings.ts";
 import { checkRole, type Role } from "../settings/settings-check.ts";
 import { didYouMean } from "../settings/suggest.ts";
 import { type CommandIo, EXIT_DONE, EXIT_USAGE, processIo } from "./command-io.ts";
+import { explainCommand } from "./explain-command.ts";
 import { helpText, settingsText, versionText } from "./help.ts";
 import { reload } from "./reload.ts";
 import { runNode } from "./run-node.ts";
@@ -23,6 +24,7 @@ const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
   ["gateway", (args, io) => run("gateway", args, io)],
   ["check", check],
   ["reload", (args, io) => withSettings(args, io, (settings) => reload(settings, io))],
+  ["explain", explainCommand],
   ["version", version],
   ["help", help],
 ]);

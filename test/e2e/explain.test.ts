@@ -4,8 +4,9 @@
 import { createHmac } from "node:crypto";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { admin, type Node, startNode } from "../support/process.ts";
+import { ADMIN_KEY, admin, type Node, ROOT, run, startNode } from "../support/process.ts";
 
 const SECRET = "a-secret-of-thirty-two-bytes-long";
 const encode = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url");
@@ -169,6 +170,41 @@ describe("a token on a route", () => {
       const { list } = (await (await fetch(`${node.control}/v1/refusals`)).json()) as Explained;
       expect(said.reason).toBe(list[0].reason);
     }
+  });
+});
+
+describe("jotgate explain", () => {
+  const command = async (
+    args: readonly string[],
+    env: Record<string, string> = {},
+  ): Promise<[number | string, string]> => {
+    const ran = run(process.execPath, [join(ROOT, "bin/jotgate.mjs"), "explain", ...args], {
+      env: { JOTGATE_ADMIN_KEY: ADMIN_KEY, ...env },
+    });
+    return [await ran.exited, ran.output()];
+  };
+
+  test("prints the verdict as a short text, with a token from the environment", async () => {
+    const expired = token({ key: "jack-key", exp: 1_000_000_000 });
+    const [code, text] = await command(["--admin", node.admin, "http://a.example/tokens/a"], {
+      JOTGATE_TOKEN: expired,
+    });
+    expect(code).toBe(0);
+    expect(text).toMatch(/^refused with 401: jwt_expired, by jwt-auth of routes\/tokens$/m);
+    expect(text).toMatch(/^ {2}step {12}FAIL times/m);
+    expect(text).toMatch(/^ {2}not route {7}posts \(\/tokens\/\*\): its methods are POST, the request's is GET$/m);
+  });
+
+  test("says what is wrong with the question, the key and the admin", async () => {
+    expect(await command(["--admin", node.admin])).toEqual([2, expect.stringContaining("needs one URL, or --route")]);
+    expect(await command(["tokens"])).toEqual([2, expect.stringContaining("not a URL: tokens")]);
+    expect(await command(["--route", "a"], { JOTGATE_ADMIN_KEY: "" })).toEqual([
+      ...[2, expect.stringContaining("JOTGATE_ADMIN_KEY is not set")],
+    ]);
+    const wrong = await command(["--admin", node.admin, "--route", "nowhere"]);
+    expect(wrong).toEqual([1, expect.stringContaining("there is no route nowhere")]);
+    const nobody = await command(["--admin", "http://127.0.0.1:1", "--route", "a"]);
+    expect(nobody).toEqual([1, expect.stringContaining("does not answer")]);
   });
 });
 

@@ -5,6 +5,7 @@
  */
 import { compileClaim } from "../../base/jose/claim-name.ts";
 import { attachConsumer, openRefusals } from "../../plugin/caller-identity.ts";
+import type { ExplainHandler } from "../../plugin/explanation.ts";
 import { consumerClaimOf, type Refused, type TokenPolicy, tokenScopes } from "../../plugin/judge/judge.ts";
 import type { TokenRefusal } from "../../plugin/judge/judge-steps.ts";
 import type { AccessToken, Caller } from "../../plugin/judge/judged-token.ts";
@@ -13,7 +14,8 @@ import type { Consumer } from "../../plugin/plugin-consumer.ts";
 import { noteRefusal, type RefusalDetail } from "../../plugin/refusal-detail.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import { ACCESS_TOKEN_NOTE } from "../../plugin/variables/token-variables.ts";
-import { compileBearer } from "../shared/bearer.ts";
+import { type BearerParts, compileBearer } from "../shared/bearer.ts";
+import { explainBearer } from "../shared/explain-bearer.ts";
 import { compileRemoval } from "../shared/header-spellings.ts";
 import { courtOf } from "../shared/token-court.ts";
 import { ConsumerConf, compileClaimRules, RouteConf, routeConfError } from "./access-token-conf.ts";
@@ -42,7 +44,7 @@ export const accessToken: Plugin = definePlugin({
       () => openAuthentication(conf, env),
       (state) => state.close(),
     );
-    return { rewrite: shared.state.rewrite, close: shared.release };
+    return { rewrite: shared.state.rewrite, explain: shared.state.explain, close: shared.release };
   },
 });
 
@@ -52,7 +54,13 @@ interface KnownCaller extends Caller {
   readonly credentialId: string | undefined;
 }
 
-function openAuthentication(conf: RouteConf, env: CompileEnv): { rewrite: PhaseHandler; close(): void } {
+interface Authentication {
+  readonly rewrite: PhaseHandler;
+  readonly explain: ExplainHandler;
+  close(): void;
+}
+
+function openAuthentication(conf: RouteConf, env: CompileEnv): Authentication {
   const { court, cache, release } = courtOf(env);
   const challenge = {
     realm: conf.realm,
@@ -60,7 +68,6 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): { rewrite: PhaseH
     resource: conf.resource,
   };
   const answerTo = compileAnswers(challenge);
-  const count = openTokenCount(env.metrics);
   const { authenticationFailed } = openRefusals(env, {
     challenge: challengeOf(challenge),
     anonymousConsumer: conf.anonymous_consumer,
@@ -75,7 +82,7 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): { rewrite: PhaseH
   const table = env.credentials<undefined>("access-token");
   const policy = policyOf(conf, env);
 
-  const rewrite = compileBearer<KnownCaller>({
+  const partsWith = (count: ReturnType<typeof openTokenCount>): BearerParts<KnownCaller> => ({
     take(view) {
       removeSent?.(view.headers);
       return take(view);
@@ -111,7 +118,11 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): { rewrite: PhaseH
       return final;
     },
   });
-  return { rewrite, close: release };
+  return {
+    rewrite: compileBearer(partsWith(openTokenCount(env.metrics))),
+    explain: explainBearer(partsWith(() => undefined)),
+    close: release,
+  };
 }
 
 /** For the operator; a kid that is not the issuer's is a stranger's text. */
