@@ -6,6 +6,7 @@ import { parseKey } from "../model/keys.ts";
 import type { Address } from "../settings/setting-kinds.ts";
 import type { Settings } from "../settings/settings.ts";
 import type { Role } from "../settings/settings-check.ts";
+import type { IssuerFacts } from "../status/issuer-facts.ts";
 import type { ConfigFacts, ListenerFacts, NodeFacts, RecordProblem, WorkerFacts } from "../status/status-facts.ts";
 import type { Store } from "../store/store.ts";
 import type { ModifyIndexes } from "./modify-indexes.ts";
@@ -23,6 +24,7 @@ export interface FactsInput {
   readonly draining: () => boolean;
   readonly config: () => ConfigFacts;
   readonly modifyIndexes: () => ModifyIndexes;
+  readonly issuers: () => readonly IssuerFacts[];
   readonly waitApplied: (revision: bigint, waitMs: number) => Promise<boolean>;
 }
 

@@ -7,6 +7,7 @@ import { dirname, join } from "node:path";
 import { keyOf } from "../model/keys.ts";
 import type { StoredValue } from "../model/record.ts";
 import type { TokenIssuer } from "../model/token-issuer.ts";
+import { type IssuerFacts, shownKeys } from "../status/issuer-facts.ts";
 import type { RecordProblem } from "../status/status-facts.ts";
 import { openSealer } from "../sync/lkg/sealer.ts";
 import { type KeyFile, type KeyKeepers, openKeepers } from "../token/key-keepers.ts";
@@ -19,6 +20,14 @@ export function openNodeKeys({ settings, folder, clock, log, metrics }: Parts, n
   const { keyring } = settings.encryption;
   const file = openKeyFile(join(folder, "issuer-keys"), keyring);
   return openKeepers({ ...{ nodeId, file, clock, log, metrics }, denied: settings.tokens.denyAddresses });
+}
+
+/** What the node tells of them. */
+export function keyFacts(keepers: KeyKeepers): readonly IssuerFacts[] {
+  return [...keepers.all()].map(([id, { held, set, failure }]) => ({
+    ...{ id, ...shownKeys(set), source: held?.from ?? null, problem: failure ?? null },
+    fetched_at: held ? Math.floor(held.fetchedAtMs / 1_000) : null,
+  }));
 }
 
 /** What is wrong with keys, as problems of their records. */

@@ -86,6 +86,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
       workers: () => serving?.workers() ?? [],
       draining: () => draining,
       modifyIndexes: () => serving?.modifyIndexes() ?? {},
+      issuers: () => serving?.issuers() ?? [],
       config: () => serving?.config() ?? probe?.config() ?? STARTING,
       waitApplied: (revision, waitMs) => serving?.waitApplied(revision, waitMs) ?? Promise.resolve(false),
     });

@@ -7,6 +7,7 @@ import type { RecentRefusal, RefusalQuery } from "../gateway/log/refusals.ts";
 import type { ExplainQuery } from "../model/explain-query.ts";
 import type { Address } from "../settings/setting-kinds.ts";
 import type { HealthReport } from "../status/control-server.ts";
+import type { IssuerFacts } from "../status/issuer-facts.ts";
 import type { ConfigFacts, WorkerFacts } from "../status/status-facts.ts";
 import type { TableRecord } from "../sync/table.ts";
 import type { ModifyIndexes } from "./modify-indexes.ts";
@@ -31,6 +32,8 @@ export interface Serving {
   /** The records that serve, by store key: of those whose newest value was refused the last good one. */
   entries(): Iterable<[string, TableRecord]>;
   modifyIndexes(): ModifyIndexes;
+  /** Issuers of tokens and the keys of each. */
+  issuers(): readonly IssuerFacts[];
   /** All metrics of the node, in Prometheus' text format, in pieces. */
   metrics(): Promise<readonly Buffer[]>;
   /** From now on answers ask clients to connect anew; new connections are still served. */
@@ -70,6 +73,7 @@ async function serveHere(options: ServingOptions): Promise<Serving> {
     explain: (query) => plane.explain(query),
     entries: () => plane.table.served(),
     modifyIndexes: () => plane.modifyIndexes(),
+    issuers: () => plane.issuers(),
     metrics: options.metrics.chunks,
     beginDrain: () => plane.server.beginDrain(),
     close: (drainMs) => plane.close(drainMs),

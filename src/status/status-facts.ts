@@ -2,7 +2,9 @@
  * What the status and control listeners want to know of a node. The composition root answers; nothing here knows how.
  * Every method reads the present moment and is cheap.
  */
+
 import type { Address } from "../settings/setting-kinds.ts";
+import type { IssuerFacts } from "./issuer-facts.ts";
 
 /** A record that could not be used; its last good version goes on serving. */
 export interface RecordProblem {
@@ -85,6 +87,8 @@ export interface NodeFacts {
   /** Empty where the node is one process. */
   workers(): readonly WorkerFacts[];
   listeners(): readonly ListenerFacts[];
+  /** Issuers of tokens whose keys this node fetches. */
+  issuers(): readonly IssuerFacts[];
   /** Resolves true once `revision` is applied by every worker, false after `waitMs`. */
   waitApplied(revision: bigint, waitMs: number): Promise<boolean>;
 }

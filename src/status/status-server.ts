@@ -34,6 +34,8 @@ export interface StatusOptions {
 const PROBLEMS_MAX = 100;
 /** The same for `/problems`, which says nothing else. */
 const ALL_PROBLEMS_MAX = 1_000;
+/** Of `/issuers`, which `?id=` narrows. */
+const ISSUERS_MAX = 100;
 const WAIT_MAX_MS = 60_000;
 /** Beyond this many, a long poll is answered at once. */
 const WAITING_MAX = 256;
@@ -68,6 +70,12 @@ export async function openStatus(options: StatusOptions): Promise<StatusListener
   server.get("/problems", async () => {
     const { problems } = facts.config();
     return { list: problems.slice(0, ALL_PROBLEMS_MAX).map(problemAnswer), total: problems.length };
+  });
+
+  server.get("/issuers", async (request) => {
+    const { id } = request.query as { readonly id?: unknown };
+    const list = facts.issuers().filter((one) => id === undefined || one.id === id);
+    return { list: list.slice(0, ISSUERS_MAX), total: list.length };
   });
 
   server.get("/applied", async (request, reply) => {

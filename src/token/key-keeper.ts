@@ -34,6 +34,8 @@ export const WAITERS_MAX = 1_024;
 export const REFUSED_MAX = 1_024;
 const LEAST_INTERVAL_SECONDS = 60;
 const BACK_OFF_MAX_SECONDS = 60;
+/** After a fetch during which it became due anew. */
+const AGAIN_MS = 1_000;
 /** Stands for tokens without kid. */
 export const NO_KID = "\0";
 
@@ -57,6 +59,7 @@ export class KeyKeeper {
   #failures = 0;
   #why: string | undefined;
   #maxAgeSeconds: number | undefined;
+  #isDueAgain = false;
   #closed = false;
   readonly #refused = new LRUCache<string, true>({ max: REFUSED_MAX });
 
@@ -95,6 +98,8 @@ export class KeyKeeper {
   /** Fetches after `delayMs`, unless it is due before. */
   due(delayMs: number): void {
     this.#timer?.cancel();
+    // What is under way may be older than what makes it due.
+    this.#isDueAgain = this.#flight !== undefined;
     this.#timer = this.#options.clock.after(delayMs, () => this.#start());
   }
 
@@ -201,7 +206,8 @@ export class KeyKeeper {
     const names = new Set(this.#set?.keys.map((key) => key.kid ?? NO_KID));
     for (const kid of kids) if (!names.has(kid)) this.#refused.set(kid, true);
     const wanted = Math.min(intervalSeconds(this.#record), this.#maxAgeSeconds ?? Number.POSITIVE_INFINITY);
-    this.due(Math.max(LEAST_INTERVAL_SECONDS, wanted) * 1_000 * (0.9 + 0.2 * random()));
+    const pauseMs = Math.max(LEAST_INTERVAL_SECONDS, wanted) * 1_000 * (0.9 + 0.2 * random());
+    this.due(this.#isDueAgain ? AGAIN_MS : pauseMs);
     onFetched(fetched === "not modified" ? "not_modified" : "ok", seconds);
     onHeld();
   }

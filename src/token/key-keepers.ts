@@ -47,6 +47,8 @@ export interface KeyProblem {
 }
 
 export interface KeyKeepers extends KeyFeed {
+  /** By id. */
+  all(): Iterable<readonly [string, Pick<KeyKeeper, "held" | "set" | "failure">]>;
   problems(): readonly KeyProblem[];
   isRefused(id: string, kid: string | undefined): boolean;
   cooldownLeftMs(id: string): number;
@@ -125,6 +127,10 @@ class Keepers implements KeyKeepers {
   }
   onHeld(listener: (id: string) => void): void {
     this.#listener = listener;
+  }
+
+  all(): Iterable<readonly [string, KeyKeeper]> {
+    return this.#keepers;
   }
 
   problems(): readonly KeyProblem[] {

@@ -312,12 +312,17 @@ describe("real answers are as described", () => {
     await call("POST", "/configs/validate", { routes: [] });
     await call("POST", "/configs/validate", { routes: [{}] });
     await call("GET", "/nodes");
-    for (const view of ["config", "status", "metrics", "healthcheck", "problems"])
+    for (const view of ["config", "status", "metrics", "healthcheck", "problems", "issuers"])
       await call("GET", `/nodes/n1/${view}`);
     expect((await call("POST", "/explain", { route: "r1" })).status).toBe(502); // nobody listens there
     expect((await call("POST", "/explain", { route: "" })).status).toBe(400);
     expect((await call("GET", "/refusals")).body.silent).toEqual(["n1"]);
     await call("GET", "/nodes/n1/refusals");
+    expect((await call("GET", "/token_issuers/1/status")).body.nodes).toMatchObject([{ id: "n1", age: null }]);
+    await call("POST", "/token_issuers/1/refresh?dry_run=1");
+    expect((await call("POST", "/token_issuers/1/refresh?wait=all&timeout=50ms")).status).toBe(202);
+    expect((await call("POST", "/token_issuers/1/refresh")).status).toBe(200);
+    expect((await call("POST", "/token_issuers/none/refresh")).status).toBe(404);
     await call("GET", "/store");
     await call("POST", "/store/epoch?dry_run=1");
     await call("POST", "/store/epoch");

@@ -29,6 +29,12 @@ describe("a token issuer", () => {
     await put("v", { issuer: "https://v.example", bearer_token: "s3cret" });
     const { text } = await world.call("GET", "/token_issuers/v", { headers: { "X-API-KEY": VIEWER_KEY } });
     expect(text).not.toContain("s3cret");
+    const another = { issuer: "https://v.example", bearer_token: "s3cret-2" };
+    expect((await put("v", another, "?dry_run=1")).text).not.toContain("s3cret");
+    await put("v", another);
+    const { list } = (await world.call("GET", "/history")).body;
+    for (const { revision } of list)
+      expect((await world.call("GET", `/history/${revision}`)).text).not.toContain("s3cret");
     const keys = [{ ...jwk(ec.publicKey), kid: "k1" }];
     await put("k", { issuer: "https://k.example", jwks: { keys } });
     const shown = await world.call("GET", "/token_issuers/k", { headers: { "X-API-KEY": VIEWER_KEY } });
@@ -80,6 +86,37 @@ describe("a token issuer", () => {
   test("may be http on loopback, and have no address at all with fixed keys", async () => {
     expect((await put("loop", { issuer: "http://127.0.0.1:8080/realms/a" })).status).toBe(201);
     expect((await put("fixed", { issuer: "accounts", public_key: pem(ec.publicKey) })).status).toBe(201);
+  });
+});
+
+describe("the keys of a record", () => {
+  test("are said by the record itself where they are fixed, and cannot be fetched", async () => {
+    const short = { ...jwk(rsa(1_024)), kid: "short" };
+    await put("own", { issuer: "https://own.example", jwks: { keys: [{ ...jwk(ec.publicKey), kid: "k1" }, short] } });
+    const { body } = await world.call("GET", "/token_issuers/own/status", { headers: { "X-API-KEY": VIEWER_KEY } });
+    expect(body).toEqual({
+      kids: [{ kid: "k1", kty: "EC", algorithms: ["ES256"] }],
+      skipped: [{ kid: "short", why: "RSA key of 1024 bits" }],
+      ...{ fetched_at: null, source: "jwks", by: null, nodes: [] },
+    });
+    expect((await world.call("POST", "/token_issuers/own/refresh")).body.error_msg).toBe(
+      "the keys of /apisix/token_issuers/own are fixed, nothing is fetched: write the record to change them",
+    );
+  });
+
+  test("are fetched now by admins only, which changes nothing of the record and its history", async () => {
+    await put("now", { issuer: "https://now.example" });
+    const read = async () => JSON.stringify((await world.call("GET", "/token_issuers/now")).body.value);
+    const past = async () => (await world.call("GET", "/history")).body.total;
+    const [before, entries] = [await read(), await past()];
+    const viewer = { headers: { "X-API-KEY": VIEWER_KEY } };
+    expect((await world.call("POST", "/token_issuers/now/refresh", viewer)).status).toBe(401);
+    expect(await world.call("POST", "/token_issuers/now/refresh")).toMatchObject({
+      status: 200,
+      body: { key: "/apisix/token_issuers/now" },
+    });
+    expect([await read(), await past()]).toEqual([before, entries]);
+    expect((await world.call("GET", "/token_issuers/nobody/status")).status).toBe(404);
   });
 });
 

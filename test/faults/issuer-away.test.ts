@@ -115,6 +115,34 @@ describe.skipIf(!etcdAvailable())("an issuer that is away", () => {
     expect(new Set(await statuses(K1, 12))).toEqual(new Set([200]));
   });
 
+  test("an operator has keys fetched now, and sees which every node has", async () => {
+    const K3 = makeKey("k3");
+    const weak = generateKeyPairSync("rsa", { modulusLength: 1_024 }).publicKey.export({ format: "jwk" });
+    issuer.keys = [K1.jwk, K2.jwk, K3.jwk, { ...weak, kid: "weak" }];
+    const before = issuer.fetches;
+    const asked = await admin(desk, "POST", "/token_issuers/main/refresh?wait=all&timeout=30s");
+    expect([asked.status, JSON.stringify(asked.body)]).toEqual([200, expect.stringContaining("token_issuers/main")]);
+    await until("each node has fetched once", () => issuer.fetches === before + nodes.length);
+    const status = await until("and says so", async () => {
+      const { body } = await admin(desk, "GET", "/token_issuers/main/status");
+      const shown = body as { kids: object[]; nodes: { age: number | null }[] };
+      return shown.kids.length === 3 && shown.nodes.every(({ age }) => age !== null) ? shown : undefined;
+    });
+    expect(status).toMatchObject({
+      kids: [{ kid: "k1", kty: "EC", algorithms: ["ES256"] }, { kid: "k2" }, { kid: "k3" }],
+      skipped: [{ kid: "weak", why: "RSA key of 1024 bits" }],
+      source: `${issuer.url}/keys`,
+      by: expect.stringContaining("issuer-"),
+      nodes: [{ problem: null }, { problem: null }],
+    });
+    expect(new Set(await statuses(K3, 12))).toEqual(new Set([200]));
+    issuer.keys = [K1.jwk, K2.jwk];
+    await admin(desk, "POST", "/token_issuers/main/refresh?wait=all&timeout=30s");
+    await until("a key that left is refused everywhere, remembered or not", async () =>
+      (await statuses(K3, 12)).every((one) => one === 401),
+    );
+  });
+
   test("G16: random kids cost one fetch a cooldown and node, and refuse nobody else", async () => {
     const before = issuer.fetches;
     const startedMs = performance.now();

@@ -56,6 +56,7 @@ async function start(world: World = {}) {
     maxStaleMs: world.maxStaleMs,
     readyProblems: world.readyProblems ?? "ignore",
     config: () => ({ ...CONFIG, ...world.config }),
+    issuers: () => [],
     modifyIndexes: () => ({ routes: 40, max_modify_index: 41 }),
     draining: () => world.draining ?? false,
     workers: () => [{ id: 1, pid: 99, state: "serving", startedAtMs: NOW_MS, appliedRevision: 41n }],

@@ -124,6 +124,19 @@ describe("the schedule", () => {
     expect(keeper.held?.fetchedAtMs).toBe(clock.nowMs());
   });
 
+  test("what became due during a fetch is fetched again soon after it", async () => {
+    const keeper = open();
+    keeper.due(0);
+    clock.advance(0);
+    keeper.due(500);
+    await end(fetched("k1"));
+    clock.advance(1_000);
+    expect(fetches).toBe(2);
+    await end(fetched("k1", "k2"));
+    clock.advance(10_000);
+    expect(fetches).toBe(2);
+  });
+
   test("a closed keeper sets no timer", async () => {
     const keeper = open();
     keeper.due(0);

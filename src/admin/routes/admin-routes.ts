@@ -8,6 +8,7 @@ import { type AdminRoute, get, refuseOthers } from "./admin-route.ts";
 import { CLUSTER_ROUTES } from "./cluster-routes.ts";
 import { EXPLAIN_ROUTES } from "./explain-routes.ts";
 import { HISTORY_ROUTES } from "./history-routes.ts";
+import { ISSUER_ROUTES } from "./issuer-routes.ts";
 import { NODE_ROUTES } from "./node-routes.ts";
 import { recordRoutes } from "./record-routes.ts";
 import { REVOCATION_ROUTES } from "./revocation-routes.ts";
@@ -33,6 +34,7 @@ export function adminRoutes(options: AdminRouteOptions): readonly AdminRoute[] {
     ...HISTORY_ROUTES,
     ...REVOCATION_ROUTES,
     ...ROTATE_ROUTES,
+    ...ISSUER_ROUTES,
     get("/openapi.json", readOperation("getOpenApi", "Read this description.", { type: "object" }), ({ catalog }) =>
       describeApi(catalog, described),
     ),

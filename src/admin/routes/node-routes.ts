@@ -29,6 +29,7 @@ const VIEWS = {
   metrics: ["nodeMetrics", "Ask a node for its metrics in Prometheus' text format."],
   healthcheck: ["nodeHealth", "Ask a node for the health of the upstream nodes that it checks."],
   problems: ["nodeProblems", "Ask a node for the records that it cannot use, and why."],
+  issuers: ["nodeIssuers", "Ask a node for the keys of the issuers of tokens that it has."],
 } as const;
 
 const GONE = { "502": answer("The node does not answer.", ref("Error")), "504": answer("Not in time.", ref("Error")) };

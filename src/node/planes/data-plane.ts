@@ -31,6 +31,7 @@ import type { Probe } from "../../runtime/upstream/health/node-health.ts";
 import { openUpstreams, type Upstreams } from "../../runtime/upstream/upstreams.ts";
 import { openSecrets } from "../../secret/resolver.ts";
 import type { Settings } from "../../settings/settings.ts";
+import type { IssuerFacts } from "../../status/issuer-facts.ts";
 import type { Revision, StoreSource } from "../../store/store.ts";
 import type { LastKnownGoodFacts } from "../../sync/lkg/last-known-good.ts";
 import type { SavedPosition } from "../../sync/sync-status.ts";
@@ -40,7 +41,7 @@ import { openIssuers } from "../../token/issuers.ts";
 import { type KeyFeed, NO_KEYS } from "../../token/key-feed.ts";
 import { gatewaySettings, tlsOptions } from "../gateway-options.ts";
 import type { ModifyIndexes } from "../modify-indexes.ts";
-import { keyProblems, openNodeKeys } from "../node-keys.ts";
+import { keyFacts, keyProblems, openNodeKeys } from "../node-keys.ts";
 import { keyringOf } from "../open-keyring.ts";
 import { followStore, type Membership } from "../store-follower.ts";
 
@@ -91,6 +92,8 @@ export interface DataPlane {
   modifyIndexes(): ModifyIndexes;
   /** What it would do with a request, at which revision; text: what is wrong with the question. */
   explain(query: ExplainQuery): Promise<Readonly<Record<string, unknown>> | string>;
+  /** Of this process; a worker has none. */
+  issuers(): readonly IssuerFacts[];
   /** What is wrong with records, certificates included. */
   problems(): readonly Problem[];
   /** Stops accepting, finishes what runs within `drainMs`, writes the file, leaves the registry. */
@@ -200,6 +203,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
       const shown = await server.explain(query);
       return typeof shown === "string" ? shown : { ...shown, revision: Number(live.revision) };
     },
+    issuers: () => (keepers ? keyFacts(keepers) : []),
     problems: () => [
       ...live.problems(),
       ...(certificates?.problems() ?? []),

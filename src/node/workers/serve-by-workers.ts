@@ -16,7 +16,7 @@ import { serveStore } from "../../store/ipc/ipc-serve.ts";
 import type { Revision } from "../../store/store.ts";
 import { Waiters } from "../../sync/waiters.ts";
 import { judgeEnvOf } from "../judge-env.ts";
-import { fetchedIssuer, keyProblems, openNodeKeys } from "../node-keys.ts";
+import { fetchedIssuer, keyFacts, keyProblems, openNodeKeys } from "../node-keys.ts";
 import type { Serving, ServingOptions } from "../serving.ts";
 import { type Follower, followStore } from "../store-follower.ts";
 import { WorkerAdmission } from "./admission.ts";
@@ -160,6 +160,7 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
       explain: async (query) => (await view.serving[0]?.explain(query)) ?? NO_WORKER,
       entries: () => followed.table.served(),
       modifyIndexes: () => followed.modifyIndexes(),
+      issuers: () => keyFacts(keepers),
       metrics: merged.chunks,
       beginDrain: () => supervisor.beginDrain(),
       reload: () => supervisor.reload(),
