@@ -6,9 +6,9 @@ import { parseKey } from "../model/keys.ts";
 import type { Address } from "../settings/setting-kinds.ts";
 import type { Settings } from "../settings/settings.ts";
 import type { Role } from "../settings/settings-check.ts";
-import type { IssuerFacts } from "../status/issuer-facts.ts";
 import type { ConfigFacts, ListenerFacts, NodeFacts, RecordProblem, WorkerFacts } from "../status/status-facts.ts";
 import type { Store } from "../store/store.ts";
+import type { IssuerFacts } from "../token/issuer-facts.ts";
 import type { ModifyIndexes } from "./modify-indexes.ts";
 import type { DataPlane } from "./planes/data-plane.ts";
 

@@ -7,9 +7,9 @@ import { dirname, join } from "node:path";
 import { keyOf } from "../model/keys.ts";
 import type { StoredValue } from "../model/record.ts";
 import type { TokenIssuer } from "../model/token-issuer.ts";
-import { type IssuerFacts, shownKeys } from "../status/issuer-facts.ts";
 import type { RecordProblem } from "../status/status-facts.ts";
 import { openSealer } from "../sync/lkg/sealer.ts";
+import { type IssuerFacts, shownKeys } from "../token/issuer-facts.ts";
 import { type KeyFile, type KeyKeepers, openKeepers } from "../token/key-keepers.ts";
 import type { DataPlaneOptions } from "./planes/data-plane.ts";
 

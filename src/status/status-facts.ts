@@ -4,7 +4,7 @@
  */
 
 import type { Address } from "../settings/setting-kinds.ts";
-import type { IssuerFacts } from "./issuer-facts.ts";
+import type { IssuerFacts } from "../token/issuer-facts.ts";
 
 /** A record that could not be used; its last good version goes on serving. */
 export interface RecordProblem {

@@ -7,7 +7,7 @@ import { keyOf } from "../../model/keys.ts";
 import { KINDS } from "../../model/kinds.ts";
 import type { TokenIssuer } from "../../model/token-issuer.ts";
 import { fixedKeysOf } from "../../model/token-issuer-check.ts";
-import { type IssuerFacts, shownKeys } from "../../status/issuer-facts.ts";
+import { type IssuerFacts, shownKeys } from "../../token/issuer-facts.ts";
 import type { AdminContext, AdminRequest } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import { askAll } from "../ask-node.ts";
