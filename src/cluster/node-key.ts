@@ -66,7 +66,6 @@ export class NodeKeyring {
       const keys = [randomBytes(32).toString("base64url"), ...(newest === undefined ? [] : [newest])];
       const { succeeded } = await store.txn({
         compare: [{ key, target: "modRevision", is: "==", value: kv?.modRevision ?? 0n }],
-        // biome-ignore lint/suspicious/noThenProperty: the name of a transaction's part
         then: [{ op: "put", key, value: write({ keys, made: clock.nowMs() }, keyring) }],
       });
       if (succeeded && keys[0] !== undefined) return keys[0];

@@ -5,6 +5,7 @@
 import { type ErrorCode, isGatewayError, messageOf } from "../base/errors.ts";
 import type { PhaseHandler } from "../plugin/plugin.ts";
 import type { Answer } from "../plugin/plugin-answer.ts";
+import { refusalDetailOf } from "../plugin/refusal-detail.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { requestIdOf } from "../plugin/variables/variables.ts";
 import type { Pipeline, PipelinePlugin } from "../runtime/routes/route-unit.ts";
@@ -78,10 +79,13 @@ function noteRefused(
   owner: PipelinePlugin | undefined,
 ): AuthRefusal | undefined {
   const plugin = isOwnReason(view.reason) ? undefined : owner?.plugin;
-  const refused = refusedCall(view, status, plugin?.name, context.clock);
+  // What one plugin noted says nothing of another's refusal behind it.
+  const isOfCaller = plugin?.credential !== undefined || plugin?.authenticates === true;
+  const known = isOfCaller ? refusalDetailOf(view) : undefined;
+  const refused = refusedCall(view, status, plugin?.name, known, context.clock);
   if (refused === undefined) return undefined;
   context.refusals.add(refused);
-  return plugin?.credential !== undefined || plugin?.authenticates === true ? refused : undefined;
+  return isOfCaller ? refused : undefined;
 }
 
 function ownerOf(handler: PhaseHandler | undefined, global: Pipeline, pipeline: Pipeline): PipelinePlugin | undefined {

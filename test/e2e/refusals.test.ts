@@ -46,7 +46,9 @@ describe("the last refusals of a node", () => {
     const found = await refusals("?request_id=find-me");
     expect(found).toMatchObject({
       total: 1,
-      list: [{ route: "tokens", plugin: "jwt-auth", reason: "jwt_expired", status: 401, method: "GET" }],
+      list: [
+        { route: "tokens", consumer: "jack", plugin: "jwt-auth", reason: "jwt_expired", status: 401, method: "GET" },
+      ],
     });
     const text = JSON.stringify(found);
     for (const part of expired.split(".")) expect(text).not.toContain(part);

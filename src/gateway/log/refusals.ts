@@ -4,7 +4,7 @@
  * more that is not an upstream's fault. Source: docs/spec/tokens.md section 12.
  */
 import type { Clock } from "../../base/clock.ts";
-import { refusalDetailOf } from "../../plugin/refusal-detail.ts";
+import type { RefusalDetail } from "../../plugin/refusal-detail.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import { requestIdOf } from "../../plugin/variables/variables.ts";
 import { REASONS, type ReasonFacts } from "../gateway-reasons.ts";
@@ -69,17 +69,17 @@ function answers(one: RecentRefusal, { request_id: id, consumer, reason }: Refus
 
 /**
  * What is kept of an exchange; undefined when it was no refusal.
- * @param plugin whose answer it was
+ * @param plugin whose answer it was @param known what it noted
  */
 export function refusedCall(
   view: RequestView,
   status: number,
   plugin: string | undefined,
+  known: RefusalDetail | undefined,
   clock: Clock,
 ): RecentRefusal | undefined {
   const { reason } = view;
   if (status < 400 || reason === "" || !isRefusal(reason)) return undefined;
-  const known = refusalDetailOf(view);
   const route = view.route?.id;
   const consumer = view.consumer?.username ?? known?.consumer;
   const credential = view.credentialId ?? known?.credential;

@@ -10,7 +10,8 @@ import { freezeClaims, type ParsedToken, type ParseToken } from "../../base/jose
 import { attachConsumer, type Refusals } from "../../plugin/caller-identity.ts";
 import type { PhaseHandler, PhaseResult } from "../../plugin/plugin.ts";
 import type { Answer } from "../../plugin/plugin-answer.ts";
-import type { CredentialTable } from "../../plugin/plugin-consumer.ts";
+import type { Credential, CredentialTable } from "../../plugin/plugin-consumer.ts";
+import { noteRefusal } from "../../plugin/refusal-detail.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import { type Revocations, revocationOf } from "../../plugin/revocations.ts";
 import type { TokenCache } from "../shared/token-cache.ts";
@@ -41,8 +42,9 @@ export function compileAuthentication(parts: AuthenticationParts): PhaseHandler 
   // A check that always fails and takes as long as a real one.
   const decoy = parts.decoy ? new HmacKey("HS256", randomBytes(32).toString("hex")) : undefined;
 
-  const refuse = (view: RequestView, why: Refusal): Answer | undefined => {
+  const refuse = (view: RequestView, why: Refusal, whose?: Credential<JwtCredential>): Answer | undefined => {
     outcomes.count(why);
+    if (whose) noteRefusal(view, { consumer: whose.consumer.username, credential: whose.credentialId });
     const answer = parts.refusals.authenticationFailed(view, outcomes.answer(why));
     if (answer === undefined) outcomes.count("anonymous");
     return answer;
@@ -68,13 +70,13 @@ export function compileAuthentication(parts: AuthenticationParts): PhaseHandler 
       return refuse(view, "unknown_key");
     }
     const { data } = credential;
-    if (data.verifier === undefined) return refuse(view, "unusable_key");
-    if (parsed.algorithm !== data.algorithm) return refuse(view, "wrong_algorithm");
+    if (data.verifier === undefined) return refuse(view, "unusable_key", credential);
+    if (parsed.algorithm !== data.algorithm) return refuse(view, "wrong_algorithm", credential);
     const keyUntil = keyUntilOf(data, parsed, parts.nowMs() / 1000);
-    if (keyUntil === 0) return refuse(view, "bad_signature");
+    if (keyUntil === 0) return refuse(view, "bad_signature", credential);
     const verified = new VerifiedToken(table, credential, freezeClaims(parsed.payload), keyUntil);
     const failure = settle(view, token, verified);
-    if (failure !== undefined) return refuse(view, failure);
+    if (failure !== undefined) return refuse(view, failure, credential);
     cache.remember(token, keyClaim, verified);
     return undefined;
   };
@@ -85,7 +87,7 @@ export function compileAuthentication(parts: AuthenticationParts): PhaseHandler 
     const known = cache.get<VerifiedToken>(token, keyClaim);
     if (known) {
       const failure = settle(view, token, known);
-      return failure === undefined ? undefined : refuse(view, failure);
+      return failure === undefined ? undefined : refuse(view, failure, known.credential);
     }
     const parsed = parse(token);
     if (!parsed) return refuse(view, "malformed");
