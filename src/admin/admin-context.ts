@@ -72,6 +72,8 @@ export interface Write extends RecordChange {
   readonly method: WriteMethod;
   /** Lifetime from `?ttl=`. */
   readonly ttlSeconds: number | undefined;
+  /** What was made for it, to be shown once. */
+  readonly generated?: Readonly<Record<string, string>>;
 }
 
 /** Where records are. */

@@ -6,7 +6,7 @@
 import { withDefaults } from "../base/schema/schema-defaults.ts";
 import type { KindName } from "../model/kinds.ts";
 import type { DeclaredMembers } from "../model/named-secrets.ts";
-import type { CredentialDefinition, WriteContext } from "../plugin/plugin.ts";
+import type { CredentialDefinition, Rotated, WriteContext } from "../plugin/plugin.ts";
 import { declaredMembersOf } from "../runtime/field-opener.ts";
 import type { PluginRegistry, PluginSide } from "../runtime/plugins/plugin-registry.ts";
 import { type JudgeEnv, verdictOn } from "../runtime/record-verdict.ts";
@@ -30,8 +30,14 @@ export interface CatalogPlugin {
   encryptFields(side: PluginSide): readonly string[];
   /** Dotted paths of members that viewers are not shown, on whatever side. */
   readonly secretMembers: ReadonlySet<string>;
+  /** Dotted paths of members that nobody is shown. */
+  readonly unshownMembers: ReadonlySet<string>;
   /** Completes a consumer's configuration before it is checked and stored. @param previous as stored, opened */
   prepare(conf: Members, previous: Members | undefined): Members;
+  /** As `prepare`, where something may be made that is shown once; undefined when this plugin makes none. */
+  readonly complete:
+    | ((conf: Members, previous: Members | undefined, nowSeconds: number) => Rotated | string)
+    | undefined;
   /** Gives a consumer's configuration a new secret or key; undefined when this plugin has none that could be rotated. */
   readonly rotate: CredentialDefinition["rotate"];
   /** Why two configurations in different records cannot stand together; undefined when this plugin has no such rule. */
@@ -42,6 +48,8 @@ export interface PluginCatalog {
   /** Highest priority first. */
   readonly plugins: readonly CatalogPlugin[];
   get(name: string): CatalogPlugin | undefined;
+  /** How this admin writes. */
+  readonly write: WriteContext;
   /** What a plugin's schemas name; empty for one that is not loaded. */
   readonly declared: DeclaredMembers;
   /** @returns the first error of a `plugins` member in APISIX's words, unknown plugins among them */
@@ -58,6 +66,7 @@ export function catalogOf(registry: PluginRegistry, write: WriteContext, judge?:
   const byName = new Map(plugins.map((plugin) => [plugin.name, plugin]));
   return {
     plugins,
+    write,
     get: (name) => byName.get(name),
     declared: declaredMembersOf(registry),
     checkPlugins: (confs, side) => registry.checkAll(confs, side, "write", write),
@@ -111,6 +120,10 @@ function describe(registry: PluginRegistry, name: string, write: WriteContext): 
         plugin.conflict &&
         ((conf, other) => plugin.conflict?.(withDefaults(plugin.schema, conf), withDefaults(plugin.schema, other))),
       rotate: credential?.rotate,
+      unshownMembers: new Set(credential?.unshownFields ?? []),
+      complete:
+        credential?.complete &&
+        ((conf, previous, nowSeconds) => credential.complete?.(conf, previous, { ...write, nowSeconds }) ?? ""),
       prepare: (conf, previous) => credential?.prepare?.({ ...conf }, previous && { ...previous }, write) ?? conf,
     },
   ];

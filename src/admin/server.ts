@@ -12,6 +12,7 @@ import type { AdminContext } from "./admin-context.ts";
 import { type ListenerOptions, makeListener, serve } from "./admin-listener.ts";
 import { keepPreparing } from "./bootstrap.ts";
 import { openHistory } from "./history/history.ts";
+import { keepKeys } from "./keys/rotate-keys.ts";
 import { openNodeList } from "./node-list.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
 import { openAdminRevocations, type RevocationLimits } from "./revocations/admin-revocations.ts";
@@ -85,6 +86,7 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
   await app.listen({ host: options.listen.host, port: options.listen.port });
   const preparation = await keepPreparing(admin);
   const stopTidying = keepRevocations(admin);
+  const stopRotating = keepKeys(admin);
   const bound = app.server.address();
   let closing: Promise<void> | undefined;
   return {
@@ -94,6 +96,7 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
       news.stop();
       closing ??= app.close().then(async () => {
         await stopTidying();
+        await stopRotating();
         await admin.history.idle();
       });
       return closing;

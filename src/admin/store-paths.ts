@@ -37,6 +37,11 @@ export function issuersKey(prefix: string): string {
   return `${prefix}-jotgate/guard/token_issuers`;
 }
 
+/** Written whenever keys of an authorization server are made or changed, so that two admins make one. */
+export function signingKeysGuardKey(prefix: string, server: string): string {
+  return `${prefix}-jotgate/guard/signing_keys/${server}`;
+}
+
 /** Written with every plugin configuration that spans records (limit-count groups). */
 export function pluginGroupsKey(prefix: string): string {
   return `${prefix}-jotgate/guard/plugin_groups`;

@@ -31,9 +31,9 @@ export function parseKey(prefix: string, key: string): RecordKey | undefined {
 
 function parseId(kind: Kind, id: string): RecordKey | undefined {
   const slash = id.indexOf("/");
-  if (kind.name === "secret") {
+  if (kind.id === "manager") {
     const whole = slash > 0 && slash < id.length - 1 && id.indexOf("/", slash + 1) < 0;
-    return whole ? { kind: "secret", id } : undefined;
+    return whole ? { kind: kind.name, id } : undefined;
   }
   if (slash < 0) return { kind: kind.name, id };
   if (kind.name !== "consumer" || !id.startsWith(CREDENTIALS, slash) || slash === 0) return undefined;

@@ -5,9 +5,11 @@
  */
 import type { TSchema } from "typebox";
 import { compileSchema, type Validator } from "../base/schema/schema.ts";
+import { AuthorizationServer } from "./authorization-server-record.ts";
 import { Consumer, ConsumerGroup, Credential, GlobalRule, PluginConfig, PluginMetadata } from "./consumer.ts";
 import { Route, Service, StreamRoute } from "./route.ts";
 import { AwsSecret, GcpSecret, Proto, Ssl, VaultSecret } from "./secret.ts";
+import { SigningKey } from "./signing-key.ts";
 import { TokenIssuer } from "./token-issuer.ts";
 import { Upstream } from "./upstream.ts";
 
@@ -25,7 +27,9 @@ export type KindName =
   | "ssl"
   | "proto"
   | "stream_route"
-  | "token_issuer";
+  | "token_issuer"
+  | "authorization_server"
+  | "signing_key";
 
 export type WriteMethod = "PUT" | "POST" | "PATCH" | "DELETE";
 
@@ -40,7 +44,7 @@ export interface Kind {
   readonly schema: TSchema;
   /** Methods that are answered by 405. */
   readonly denied: readonly WriteMethod[];
-  /** Where the id comes from: path or body, `username`, the plugin's name, or `manager/id`. */
+  /** Where the id comes from: path or body, `username`, the plugin's name, or two segments: `manager/id`, `server/kid`. */
   readonly id: "id" | "username" | "plugin" | "manager";
   /** Whether create_time and update_time are kept. */
   readonly timed: boolean;
@@ -156,6 +160,26 @@ const LIST: readonly Kind[] = [
     message: "token issuer",
     schema: TokenIssuer,
     pluginSide: undefined,
+  },
+  {
+    ...plain,
+    name: "authorization_server",
+    dir: "authorization_servers",
+    message: "authorization server",
+    schema: AuthorizationServer,
+    pluginSide: undefined,
+    denied: ["POST"],
+  },
+  {
+    ...plain,
+    name: "signing_key",
+    dir: "signing_keys",
+    message: "signing key",
+    schema: SigningKey,
+    pluginSide: undefined,
+    id: "manager",
+    references: true,
+    denied: ["POST", "PATCH"],
   },
 ];
 

@@ -8,7 +8,7 @@ import type { KindName } from "./kinds.ts";
 export interface RecordReference {
   readonly kind: KindName;
   readonly id: string;
-  /** Words of the error message: "upstream", "service", "plugin config", "consumer group", "ssl", "stream route", "token issuer". */
+  /** Words of the error message: "upstream", "service", "plugin config", "consumer group", "ssl", "stream route", "token issuer", "authorization server". */
   readonly word: string;
 }
 
@@ -39,15 +39,18 @@ export function referencesOf(kind: KindName, value: Members): RecordReference[] 
   }
   const superior = kind === "stream_route" ? idIn(value["protocol"], "superior_id") : undefined;
   if (superior !== undefined) found.push({ kind: "stream_route", id: superior, word: "stream route" });
-  for (const id of issuersIn(value)) found.push({ kind: "token_issuer", id, word: "token issuer" });
+  for (const id of issuersIn(value, "issuers")) found.push({ kind: "token_issuer", id, word: "token issuer" });
+  const served = idIn(membersIn(value["plugins"])["authorization-server"], "id");
+  const ours = new Set([...(served === undefined ? [] : [served]), ...issuersIn(value, "authorization_servers")]);
+  for (const id of ours) found.push({ kind: "authorization_server", id, word: "authorization server" });
   return found;
 }
 
 /** The issuers whose tokens its plugins accept, those inside multi-auth too. */
-function issuersIn(value: Members): readonly string[] {
+function issuersIn(value: Members, member: "issuers" | "authorization_servers"): readonly string[] {
   const plugins = membersIn(value["plugins"]);
   const inside = listIn(membersIn(plugins["multi-auth"])["auth_plugins"]).map(membersIn);
-  const ids = [plugins, ...inside].flatMap((holder) => listIn(membersIn(holder["access-token"])["issuers"]));
+  const ids = [plugins, ...inside].flatMap((holder) => listIn(membersIn(holder["access-token"])[member]));
   return [...new Set(ids.filter((id) => typeof id === "string"))];
 }
 

@@ -62,6 +62,7 @@ const FIXED: Readonly<Record<string, readonly Place[]>> = {
   service: [pem("upstream", ...CLIENT_KEY)],
   stream_route: [pem("upstream", ...CLIENT_KEY)],
   token_issuer: [text("bearer_token")],
+  signing_key: [pem("private_key")],
   // Of all managers, since their members do not meet.
   secret: [text("token"), text("secret_access_key"), text("session_token"), text("auth_config", "private_key")],
 };

@@ -10,7 +10,7 @@ import type { Claims } from "../base/jose/token.ts";
 /** Ids of records that a configuration trusts. */
 export interface IssuerIds {
   readonly issuers?: readonly string[] | undefined;
-  /** Ids of our own issuers; none exist yet. */
+  /** Ids of our own issuers. */
   readonly authorizationServers?: readonly string[] | undefined;
 }
 

@@ -4,6 +4,7 @@
 import type { Plugin } from "../plugin/plugin.ts";
 import { accessToken } from "./access-token/access-token.ts";
 import { apiBreaker } from "./api-breaker.ts";
+import { authorizationServer } from "./authorization-server/authorization-server.ts";
 import { basicAuth } from "./basic-auth.ts";
 import { consumerRestriction } from "./consumer-restriction.ts";
 import { cors } from "./cors.ts";
@@ -18,6 +19,7 @@ import { limitCount } from "./limit-count/limit-count.ts";
 import { limitReq } from "./limit-req.ts";
 import { mocking } from "./mocking/mocking.ts";
 import { multiAuth } from "./multi-auth.ts";
+import { oauth2Client } from "./oauth2-client/oauth2-client.ts";
 import { prometheus } from "./prometheus/prometheus.ts";
 import { proxyRewrite } from "./proxy-rewrite/proxy-rewrite.ts";
 import { publicApi } from "./public-api.ts";
@@ -34,6 +36,7 @@ import { uriBlocker } from "./uri-blocker.ts";
 export const PLUGINS: readonly Plugin[] = Object.freeze([
   accessToken,
   apiBreaker,
+  authorizationServer,
   basicAuth,
   consumerRestriction,
   cors,
@@ -48,6 +51,7 @@ export const PLUGINS: readonly Plugin[] = Object.freeze([
   limitReq,
   mocking,
   multiAuth,
+  oauth2Client,
   prometheus,
   proxyRewrite,
   publicApi,

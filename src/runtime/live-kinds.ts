@@ -15,6 +15,7 @@ import type { SecretUsers } from "./plugins/secret-source.ts";
 import { matchPart, withoutId } from "./record-checks.ts";
 import type { GlobalRules } from "./routes/global-rules.ts";
 import type { Routes } from "./routes/routes.ts";
+import type { SigningRecords } from "./signing-records.ts";
 import { certificateChanged, UpstreamSlot, type UpstreamSlotHost } from "./upstream/upstream-slot.ts";
 
 export interface KindParts {
@@ -29,6 +30,7 @@ export interface KindParts {
   readonly slots: UpstreamSlotHost;
   readonly registry: PluginRegistry;
   readonly issuers: IssuerSink | undefined;
+  readonly signing: SigningRecords;
 }
 
 export interface KindHandler {
@@ -43,7 +45,7 @@ export type KindHandlers = Readonly<Partial<Record<KindName, KindHandler>>>;
 
 /** Kinds without a handler are listed in the store and mean nothing here. */
 export function openKinds(parts: KindParts): KindHandlers {
-  const { routes, consumers, globalRules, upstreams, ssls, certificates, secrets, node, slots } = parts;
+  const { routes, consumers, globalRules, upstreams, ssls, certificates, secrets, node, slots, signing } = parts;
   const setMetadata = (plugin: string, value: StoredValue | undefined): void => {
     node.setMetadata(plugin, value);
     routes.invalidateAll();
@@ -59,6 +61,20 @@ export function openKinds(parts: KindParts): KindHandlers {
     certificateChanged(id, slots);
   };
   return {
+    authorization_server: {
+      prepare:
+        ({ id }, value) =>
+        () =>
+          signing.setServer(id, value),
+      remove: ({ id }) => signing.setServer(id, undefined),
+    },
+    signing_key: {
+      prepare:
+        ({ id }, value) =>
+        () =>
+          signing.setKey(id, value),
+      remove: ({ id }) => signing.setKey(id, undefined),
+    },
     route: {
       prepare: ({ id }, value, kv) => routes.prepareRoute(id, value, kv),
       remove: ({ id }) => routes.deleteRoute(id),

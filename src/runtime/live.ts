@@ -30,6 +30,7 @@ import type { RouteMatch } from "./routes/route-entry.ts";
 import type { Pipeline, RouteUnit, UpstreamChoice } from "./routes/route-unit.ts";
 import type { RouterMode, Tried } from "./routes/router.ts";
 import { openRoutes } from "./routes/routes.ts";
+import { openSigningRecords, type ServerSink } from "./signing-records.ts";
 import { TakenRecords } from "./taken-records.ts";
 import type { CertificatePair } from "./upstream/upstream-settings.ts";
 import {
@@ -51,6 +52,8 @@ export interface LiveOptions extends EnvironmentParts {
   readonly upstreams: Upstreams;
   /** Takes records of issuers of tokens; default: they mean nothing here. */
   readonly issuers?: IssuerSink | undefined;
+  /** Takes records of authorization servers and their keys; default: they mean nothing here. */
+  readonly servers?: ServerSink | undefined;
   /** How long a revoked token is remembered after its end; default 10 minutes. */
   readonly keepRevokedMs?: number;
   /** Plugins that are left out where they are not loaded; any other then refuses requests. Default: none. */
@@ -185,6 +188,11 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     },
   });
   const globalRules = openGlobalRules({ host, problems });
+  const signing = openSigningRecords(options.servers, secrets, (id, problem) => {
+    const key = keyOf(prefix, "signing_key", id);
+    if (problem === undefined) problems.clear(key, "signing key");
+    else problems.set(key, "signing key", revision, problem);
+  });
   const kinds = openKinds({
     routes,
     consumers,
@@ -197,6 +205,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     slots,
     registry,
     issuers: options.issuers,
+    signing,
   });
 
   /** @returns why the record is refused */
@@ -249,6 +258,8 @@ export function openLive(options: LiveOptions): LiveConfiguration {
         plugin_metadata: node.metadataCount,
         ssl: ssls.count,
         token_issuer: options.issuers?.count ?? 0,
+        authorization_server: options.servers?.serverCount ?? 0,
+        signing_key: options.servers?.keyCount ?? 0,
       };
     },
     get problemCount() {

@@ -21,6 +21,7 @@ export type ProblemTopic =
   | "record"
   | "upstream"
   | "client certificate"
+  | "signing key"
   | `duplicate ${string}`
   | `repeated ${string}`
   | `secret ${string}`

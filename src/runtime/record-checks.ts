@@ -2,9 +2,12 @@
  * What a record from the store must satisfy beyond its schema before the data plane takes it.
  * Tolerant where real APISIX nodes may have written something we do not know; strict where taking it would be wrong.
  */
+import { type AuthorizationServer, authorizationServerError } from "../model/authorization-server-record.ts";
 import type { RecordKey } from "../model/keys.ts";
 import { KINDS, type KindName, tolerantValidator } from "../model/kinds.ts";
 import { readRecord, type StoredValue } from "../model/record.ts";
+import type { SigningKey } from "../model/signing-key.ts";
+import { signingKeyError } from "../model/signing-key-check.ts";
 import type { TokenIssuer } from "../model/token-issuer.ts";
 import { tokenIssuerError } from "../model/token-issuer-check.ts";
 import { wrongKind } from "../model/wrong-kind.ts";
@@ -28,6 +31,10 @@ export function recordError(key: RecordKey, value: StoredValue, registry: Plugin
       return credentialError(value, registry);
     case "token_issuer":
       return tokenIssuerError(value as unknown as TokenIssuer); // its schema was checked
+    case "authorization_server":
+      return authorizationServerError(value as unknown as AuthorizationServer); // as above
+    case "signing_key":
+      return signingKeyError(key.id, value as unknown as SigningKey); // as above
     case "plugin_metadata":
       return registry.get(key.id) && registry.check(key.id, withoutId(value), "metadata");
     default:

@@ -17,7 +17,15 @@ export interface LiveIssuers extends Tokens {
   close(): void;
 }
 
-export function openIssuers(feed: KeyFeed, clock: Clock): LiveIssuers {
+/** Issuers that are us; see signing-keys.ts. */
+export interface OwnIssuers {
+  readonly generation: number;
+  issuer(id: string): TokenIssuer | undefined;
+}
+
+const NONE_OF_OURS: OwnIssuers = { generation: 0, issuer: () => undefined };
+
+export function openIssuers(feed: KeyFeed, clock: Clock, ours: OwnIssuers = NONE_OF_OURS): LiveIssuers {
   const issuers = new Map<string, LiveIssuer>();
   const texts = new Map<string, string>();
   let generation = 0;
@@ -47,7 +55,7 @@ export function openIssuers(feed: KeyFeed, clock: Clock): LiveIssuers {
       feed.follow(id, isFetched ? record : undefined);
       if (isFetched) issuers.get(id)?.take(feed.held(id));
     },
-    issuers: (ids: IssuerIds) => new Group(ids.issuers ?? [], issuers, () => generation),
+    issuers: (ids: IssuerIds) => new Group(ids, issuers, ours, () => generation + ours.generation),
     close() {
       for (const issuer of issuers.values()) issuer.retire();
       issuers.clear();
@@ -67,15 +75,17 @@ const TENANT_ID = /^[0-9a-fA-F-]{36}$/;
 
 /** Issuers that a configuration names, put in order again when a record has changed. */
 class Group implements TokenIssuers {
-  readonly #ids: readonly string[];
+  readonly #ids: IssuerIds;
+  readonly #ours: OwnIssuers;
   readonly #all: ReadonlyMap<string, LiveIssuer>;
   readonly #now: () => number;
   #generation = -1;
-  readonly #literal = new Map<string, LiveIssuer>();
+  readonly #literal = new Map<string, TokenIssuer>();
   #templates: readonly Template[] = [];
 
-  constructor(ids: readonly string[], all: ReadonlyMap<string, LiveIssuer>, now: () => number) {
+  constructor(ids: IssuerIds, all: ReadonlyMap<string, LiveIssuer>, ours: OwnIssuers, now: () => number) {
     this.#ids = ids;
+    this.#ours = ours;
     this.#all = all;
     this.#now = now;
   }
@@ -101,7 +111,11 @@ class Group implements TokenIssuers {
     this.#generation = generation;
     this.#literal.clear();
     const templates: Template[] = [];
-    for (const id of this.#ids) {
+    for (const id of this.#ids.authorizationServers ?? []) {
+      const own = this.#ours.issuer(id);
+      if (own) this.#literal.set(own.issuer, own);
+    }
+    for (const id of this.#ids.issuers ?? []) {
       const issuer = this.#all.get(id);
       if (!issuer) continue;
       const { tenants = [] } = issuer.record;

@@ -3,15 +3,18 @@
  * Promise: who signs and what is published follows the time alone, without a timer and without a write; a key is shown by
  * its public members only. Source: docs/spec/tokens.md section 5.2.
  */
-import { createHash } from "node:crypto";
+import { createHash, createPublicKey } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
-import { type KeyPairAlgorithm, keyPairSigner } from "../base/jose/algorithms.ts";
+import { type KeyPairAlgorithm, keyPairSigner, keyPairVerifier } from "../base/jose/algorithms.ts";
 import { type PublicJwkMembers, readKeyPair } from "../base/jose/key-pair.ts";
 import { type AuthorizationServer as ServerRecord, termsOf } from "../model/authorization-server-record.ts";
 import { type KeyRoles, type KeyTimes, rolesAt, type SigningKey, timesOf } from "../model/signing-key.ts";
 import type { AuthorizationServer, AuthorizationServers, PublishedKeys, SigningNow } from "../plugin/signers.ts";
+import { OwnIssuer, type OwnKey } from "./own-issuer.ts";
 
 export interface SigningKeys extends AuthorizationServers {
+  readonly serverCount: number;
+  readonly keyCount: number;
   /** @param record undefined when it went */
   setServer(id: string, record: ServerRecord | undefined): void;
   /**
@@ -19,6 +22,10 @@ export interface SigningKeys extends AuthorizationServers {
    * @throws GatewayError RECORD_INVALID for a key that cannot be used; the former one stays
    */
   setKey(id: string, record: SigningKey | undefined): void;
+  /** Rises with every record of a server that comes, changes or goes. */
+  readonly generation: number;
+  /** As an issuer whose tokens can be accepted. A changed record is another object. */
+  issuer(id: string): OwnIssuer | undefined;
   /** What the operator should know now. */
   problems(): readonly ServerProblem[];
 }
@@ -29,7 +36,7 @@ export interface ServerProblem {
   readonly message: string;
 }
 
-interface HeldKey extends KeyTimes {
+interface HeldKey extends KeyTimes, OwnKey {
   readonly publicJwk: PublicJwkMembers;
   readonly signing: SigningNow;
 }
@@ -46,11 +53,14 @@ interface RingNow {
   readonly until: number;
   readonly roles: ReadonlyMap<KeyPairAlgorithm, KeyRoles<HeldKey>>;
   readonly published: PublishedKeys;
+  readonly verifying: ReadonlySet<HeldKey>;
 }
 
 export function openSigningKeys(clock: Clock): SigningKeys {
   const servers = new Map<string, AuthorizationServer>();
+  const issuers = new Map<string, OwnIssuer>();
   const rings = new Map<string, Ring>();
+  let generation = 0;
 
   const ringOf = (id: string): Ring => {
     const ring = rings.get(id) ?? { keys: new Map(), now: undefined };
@@ -71,7 +81,21 @@ export function openSigningKeys(clock: Clock): SigningKeys {
 
   return {
     get: (id) => servers.get(id),
+    get serverCount() {
+      return servers.size;
+    },
+    get keyCount() {
+      return [...rings.values()].reduce((sum, { keys }) => sum + keys.size, 0);
+    },
+    get generation() {
+      return generation;
+    },
+    issuer: (id) => issuers.get(id),
     setServer(id, record) {
+      generation++;
+      issuers.get(id)?.retire();
+      issuers.delete(id);
+      if (record) issuers.set(id, new OwnIssuer(id, record.issuer, () => nowOf(id).verifying));
       if (record === undefined) {
         servers.delete(id);
         forget(id);
@@ -120,6 +144,7 @@ function heldKey(kid: string, record: SigningKey): HeldKey {
   return {
     ...timesOf(kid, record),
     publicJwk,
+    verifier: keyPairVerifier(algorithm, createPublicKey(key)),
     signing: { ...keyPairSigner(algorithm, key), kid, algorithm, header },
   };
 }
@@ -148,6 +173,7 @@ function judge(keys: readonly HeldKey[], second: number, former: PublishedKeys |
     from: second,
     until,
     roles,
+    verifying: new Set(all.flatMap(({ verifying }) => verifying)),
     published: former?.body.equals(body) ? former : { body, etag: etagOf(body) },
   };
 }

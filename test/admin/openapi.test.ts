@@ -5,6 +5,7 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { keyringCodec } from "../../src/admin/sealing/keyring-codec.ts";
 import { systemClock } from "../../src/base/clock.ts";
+import { readKeyPair } from "../../src/base/jose/key-pair.ts";
 import { openKeyring } from "../../src/base/keyring.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { Barrier } from "../../src/cluster/barrier.ts";
@@ -15,6 +16,7 @@ import { declaredMembersOf, pluginFieldsOf } from "../../src/runtime/field-opene
 import { openPluginRegistry } from "../../src/runtime/plugins/plugin-registry.ts";
 import { type AdminWorld, openAdminWorld, type Reply, VIEWER_KEY } from "../support/admin.ts";
 import { CERTIFICATE, PRIVATE_KEY } from "../support/certificates.ts";
+import { keyOf } from "../support/jwt.ts";
 import { openTemporaryStore, put, type TemporaryStore, write } from "../support/stores.ts";
 
 interface Operation {
@@ -129,6 +131,8 @@ async function call(method: string, path: string, body?: unknown, headers = {}):
 }
 
 const nodes = { "127.0.0.1:80": 1 };
+const OWN_KEY = keyOf("ES256").conf.private_key ?? "";
+const OWN_KID = readKeyPair("ES256", OWN_KEY).kid;
 const RECORDS: readonly (readonly [string, object])[] = [
   ["/upstreams/1", { nodes, tls: { client_cert: CERTIFICATE, client_key: PRIVATE_KEY } }],
   ["/services/1", { upstream: { nodes }, hosts: ["a.test"] }],
@@ -146,6 +150,8 @@ const RECORDS: readonly (readonly [string, object])[] = [
   ["/ssls/1", { sni: "a.test", cert: CERTIFICATE, key: PRIVATE_KEY }],
   ["/protos/1", { content: 'syntax = "proto3";' }],
   ["/token_issuers/1", { issuer: "https://id.example", consumer_claim: "/realm/x", bearer_token: "t" }],
+  ["/authorization_servers/1", { issuer: "https://auth.example" }],
+  [`/signing_keys/1/${OWN_KID}`, { algorithm: "ES256", private_key: OWN_KEY }],
   ["/stream_routes/1", { server_port: 9100, upstream: { nodes } }],
 ];
 
@@ -241,7 +247,9 @@ test("nothing that is described, and nothing beside it, answers without a key", 
 
 describe("real answers are as described", () => {
   test.each(RECORDS)("%s", async (path, body) => {
-    const list = path.startsWith("/secrets") ? "/secrets" : path.slice(0, path.lastIndexOf("/"));
+    const nested = ["/secrets", "/signing_keys"].find((dir) => path.startsWith(dir));
+    const list = nested ?? path.slice(0, path.lastIndexOf("/"));
+    const total = path.startsWith("/signing_keys") ? 2 : 1; // its server has made one
     expect((await call("PUT", `${path}?dry_run=1`, body)).status).toBe(200);
     expect((await call("PUT", path, body)).status).toBe(201);
     expect((await call("PUT", path, body)).status).toBe(200);
@@ -252,9 +260,9 @@ describe("real answers are as described", () => {
     for (const key of [undefined, VIEWER_KEY]) {
       const headers = key === undefined ? {} : { "X-API-KEY": key };
       expect((await call("GET", path, undefined, headers)).status).toBe(200);
-      expect((await call("GET", list, undefined, headers)).body.total).toBe(1);
+      expect((await call("GET", list, undefined, headers)).body.total).toBe(total);
     }
-    expect((await call("GET", `${list}?page=1&page_size=10`)).body.total).toBe(1);
+    expect((await call("GET", `${list}?page=1&page_size=10`)).body.total).toBe(total);
     expect((await call("GET", `${path.slice(0, path.lastIndexOf("/"))}/none`)).status).toBe(404);
     expect((await call("GET", path, undefined, { "X-API-KEY": "wrong" })).status).toBe(401);
   });
@@ -269,6 +277,7 @@ describe("real answers are as described", () => {
     "/ssls/1",
     "/secrets/vault/1",
     "/token_issuers/1",
+    "/authorization_servers/1",
   ])("PATCH %s", async (path) => {
     const body = path.startsWith("/secrets")
       ? { prefix: "kv2" }
@@ -295,6 +304,16 @@ describe("real answers are as described", () => {
       if (dir === "token_issuers") await call("PUT", one, body);
     },
   );
+
+  test("of authorization servers and the rotation of their keys", async () => {
+    const body = { issuer: "https://named.example" };
+    expect((await call("PUT", "/authorization_servers", { id: "named", ...body })).status).toBe(201);
+    expect((await call("POST", "/authorization_servers/named/rotate?dry_run=1")).status).toBe(200);
+    expect((await call("POST", "/authorization_servers/named/rotate")).status).toBe(200);
+    expect((await call("POST", "/authorization_servers/named/rotate?emergency=1")).status).toBe(200);
+    expect((await call("POST", "/authorization_servers/none/rotate")).status).toBe(404);
+    expect((await call("DELETE", "/authorization_servers/named")).status).toBe(200);
+  });
 
   test("of what stands beside the records", async () => {
     await call("PUT", "/consumers", { username: "named" });

@@ -1,9 +1,11 @@
 /** What GET shows can be put back, by admins as they read it and with what viewers are shown, and nothing is lost by it. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { FakeClock } from "../../src/base/clock.ts";
+import { readKeyPair } from "../../src/base/jose/key-pair.ts";
 import { KINDS } from "../../src/model/kinds.ts";
 import { type AdminWorld, openAdminWorld, VIEWER_KEY } from "../support/admin.ts";
 import { CERTIFICATE, PRIVATE_KEY } from "../support/certificates.ts";
+import { keyOf } from "../support/jwt.ts";
 
 const clock = new FakeClock(1_700_000_000_000);
 let world: AdminWorld;
@@ -23,6 +25,9 @@ const upstream = {
   checks: { active: { req_headers: ["X-Token: s3cret"] } },
 };
 const secretRoute = { plugins: { "proxy-rewrite": { headers: { set: { Authorization: "Bearer s3cret" } } } } };
+const OWN_KEY = keyOf("ES256").conf.private_key ?? "";
+const OWN_KID = readKeyPair("ES256", OWN_KEY).kid;
+
 const ROWS: Readonly<Record<string, { path: string; body: Record<string, unknown> }>> = {
   route: { path: "/routes/r", body: { uri: "/a", upstream, ...secretRoute } },
   service: { path: "/services/s", body: { upstream, ...secretRoute } },
@@ -50,6 +55,11 @@ const ROWS: Readonly<Record<string, { path: string; body: Record<string, unknown
       jwks_uri: "https://put-back.example/keys",
     },
   },
+  authorization_server: {
+    path: "/authorization_servers/a",
+    body: { issuer: "https://put-back-server.example", key_rotation: { interval: 0 } },
+  },
+  signing_key: { path: `/signing_keys/a/${OWN_KID}`, body: { algorithm: "ES256", private_key: OWN_KEY } },
   stream_route: { path: "/stream_routes/1", body: { server_port: 9100, upstream: { nodes } } },
 };
 

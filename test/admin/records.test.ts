@@ -650,6 +650,7 @@ test("the store has placeholders and an identity, and no record is left", async 
   const placeholders = [...all].filter(([key, value]) => key.endsWith("/") && value.startsWith("init_dir@"));
   expect(placeholders.map(([key]) => key)).toEqual(
     [
+      "authorization_servers",
       "consumer_groups",
       "consumers",
       "global_rules",
@@ -660,6 +661,7 @@ test("the store has placeholders and an identity, and no record is left", async 
       "routes",
       "secrets",
       "services",
+      "signing_keys",
       "ssls",
       "stream_routes",
       "token_issuers",

@@ -16,8 +16,12 @@ import {
   type TestEnv,
 } from "../../src/plugin/testkit/testkit.ts";
 import { makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
+import type { Tokens } from "../../src/plugin/tokens.ts";
+import { accessToken } from "../../src/plugins/access-token/access-token.ts";
 import { authorizationServer } from "../../src/plugins/authorization-server/authorization-server.ts";
 import { oauth2Client } from "../../src/plugins/oauth2-client/oauth2-client.ts";
+import { openIssuers } from "../../src/token/issuers.ts";
+import { NO_KEYS } from "../../src/token/key-feed.ts";
 import { openSigningKeys, type SigningKeys } from "../../src/token/signing-keys.ts";
 import { openTestRevocations, type TestRevocations } from "../support/revocations.ts";
 
@@ -53,7 +57,12 @@ async function open({ server, client, algorithm = "ES256" }: WorldInput = {}): P
   const conf = { client_id: "batch", client_secret: SECRET, scope: "orders.read orders.write", audiences: AUDIENCES };
   const revocations = openTestRevocations(clock);
   const env = makeEnv({
-    ...{ plugins: [authorizationServer, oauth2Client], clock, servers: keys, revocations: revocations.live },
+    ...{
+      plugins: [authorizationServer, oauth2Client, accessToken],
+      clock,
+      servers: keys,
+      revocations: revocations.live,
+    },
     consumers: [{ username: "shop", credentials: [{ id: "c1", auth: { "oauth2-client": { ...conf, ...client } } }] }],
   });
   const phases = env.compile(authorizationServer, { id: "main" });
@@ -307,4 +316,67 @@ test("without a record or without a key the answer is 503", async () => {
   expect(answerHeader(missing, "retry-after")).toBe("1");
   keys.setServer("main", undefined);
   expect((await token(GRANT)).status).toBe(503);
+});
+
+/** A route that takes the tokens of the world's server. */
+function verifierOf({ env, clock, keys }: World, conf: object = {}) {
+  const tokens = openIssuers(NO_KEYS, clock, keys);
+  const phases = makeEnvAgain(env, tokens).compile(accessToken, {
+    ...{ authorization_servers: ["main"], audiences: AUDIENCES, ...conf },
+  });
+  return async (token: unknown) => {
+    const view = makeView({ target: "/orders", headers: { authorization: `Bearer ${String(token)}` } });
+    const answer = await runPhases(phases, view);
+    return answer?.status ?? view.consumer?.username;
+  };
+}
+
+const makeEnvAgain = (env: TestEnv, tokens: Tokens): TestEnv =>
+  Object.defineProperty(env, "tokens", { value: tokens, configurable: true });
+
+test("a route that names the server takes its tokens, and the caller is the client's consumer", async () => {
+  const world = await open();
+  const verify = verifierOf(world);
+  const { access_token: token } = json(await world.token(GRANT));
+  expect(await verify(token)).toBe("shop");
+  expect(await verifierOf(world, { required_scopes: ["admin"] })(token)).toBe(403);
+  expect(await verifierOf(world, { audiences: ["https://third.example"] })(token)).toBe(401);
+  world.env.removeConsumer("shop");
+  expect(await verify(token)).toBe(401);
+  expect(await verifierOf(world, { consumer_optional: true, consumer_by: "none" })(token)).toBe(401);
+});
+
+test("a key that was revoked, a server that went, and a rule on the client end remembered tokens at once", async () => {
+  for (const end of ["key", "server", "client"] as const) {
+    const world = await open();
+    const verify = verifierOf(world);
+    const { access_token: token } = json(await world.token(GRANT));
+    expect(await verify(token)).toBe("shop");
+    const pem = (await pems.get("ES256")) ?? "";
+    const id = `main/${readKeyPair("ES256", pem).kid}`;
+    if (end === "key")
+      world.keys.setKey(id, { algorithm: "ES256", private_key: pem, publish_at: NOW, revoked_at: NOW });
+    if (end === "server") world.keys.setServer("main", undefined);
+    if (end === "client") world.revocations.rule({ type: "client", value: "batch", issuedBefore: NOW + 1 });
+    expect(await verify(token)).toBe(401);
+  }
+});
+
+test("tokens verify through a rotation by time, on the very second, and until the last has ended", async () => {
+  const world = await open();
+  const verify = verifierOf(world);
+  const first = (await pems.get("ES256")) ?? "";
+  const times = { publish_at: NOW, sign_until: NOW + 1_000, verify_until: NOW + 5_000 };
+  const idOf = (pem: string) => `main/${readKeyPair("ES256", pem).kid}`;
+  world.keys.setKey(idOf(first), { algorithm: "ES256", private_key: first, ...times });
+  const second = await makeKeyPem("ES256");
+  const next = { publish_at: NOW, sign_from: NOW + 1_000 };
+  world.keys.setKey(idOf(second), { algorithm: "ES256", private_key: second, ...next });
+  const { access_token: before } = json(await world.token(GRANT));
+  world.clock.advance(1_000_000);
+  const { access_token: after } = json(await world.token(GRANT));
+  const kidOf = (token: unknown): unknown =>
+    JSON.parse(Buffer.from(String(token).split(".")[0] ?? "", "base64url").toString()).kid;
+  expect([kidOf(before), kidOf(after)]).toEqual([first, second].map((pem) => idOf(pem).slice(5)));
+  expect([await verify(before), await verify(after)]).toEqual(["shop", "shop"]);
 });

@@ -25,6 +25,7 @@ const PRIORITIES: Readonly<Record<string, number>> = {
   "hmac-auth": 2530,
   "basic-auth": 2520,
   "access-token": 2512, // ours alone, beside jwt-auth
+  "oauth2-client": 2511, // ours alone, on consumers only
   "jwt-auth": 2510,
   "key-auth": 2500,
   "consumer-restriction": 2400,
@@ -36,6 +37,7 @@ const PRIORITIES: Readonly<Record<string, number>> = {
   "traffic-split": 966,
   redirect: 900,
   "response-rewrite": 899,
+  "authorization-server": 502, // ours alone
   "public-api": 501,
   prometheus: 500,
   echo: 412,

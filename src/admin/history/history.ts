@@ -56,6 +56,11 @@ export function openHistory(entries: number): History {
   };
 }
 
+/** No key comes back by a rollback: what was revoked must stay so. */
+function isRestorable({ kind }: RecordChange): boolean {
+  return kind.name !== "signing_key";
+}
+
 /** Ordered by time. */
 export function newHistoryId(clock: Clock): string {
   return `${String(clock.nowMs()).padStart(15, "0")}-${randomBytes(6).toString("hex")}`;
@@ -71,7 +76,7 @@ function planEntry(admin: ReadSide, plan: Plan, request: AdminRequest, changes: 
     address: request.address,
     method: request.method,
     path: request.path.slice(0, PATH_LENGTH_MAX),
-    changes: changes.map((one) => {
+    changes: changes.filter(isRestorable).map((one) => {
       const { key, change, diff } = shownChange(admin, one);
       return { key, change, diff: roomy ? boundedDiff(diff, changes.length) : [{ op: "cut", path: "" }] };
     }),
@@ -79,7 +84,9 @@ function planEntry(admin: ReadSide, plan: Plan, request: AdminRequest, changes: 
   plan.put(`${historyDir(prefix)}${id}`, encodeEntry(entry));
   plan.put(historyGuardKey(prefix), id);
   if (changes.length === 0) return;
-  const restore = encodeRestorables(changes.map(({ key, previous }) => restorableOf(key, previous)));
+  const restore = encodeRestorables(
+    changes.filter(isRestorable).map(({ key, previous }) => restorableOf(key, previous)),
+  );
   const room = Math.min(RESTORE_BYTES_MAX, MAX_REQUEST_BYTES - MARGIN_BYTES - plan.bytes);
   // Without it the write still has its entry; a rollback beyond it says that it cannot be.
   if (restore.length <= room) plan.put(`${restoreDir(prefix)}${id}`, restore);

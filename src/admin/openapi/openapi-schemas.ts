@@ -25,7 +25,7 @@ export function componentSchemas(catalog: PluginCatalog): Json {
     const indexes = { createdIndex: { type: "integer" }, modifiedIndex: { type: "integer" } };
     schemas[`${title}Answer`] = {
       type: "object",
-      properties: { ...answer, ...APPLIED, ...DRY_RUN },
+      properties: { ...answer, ...APPLIED, ...DRY_RUN, ...madeBeside(kind) },
       required: ["key", "value"],
       additionalProperties: false,
     };
@@ -53,6 +53,17 @@ export function componentSchemas(catalog: PluginCatalog): Json {
     }
   }
   return schemas;
+}
+
+/** What a write may have made beside the record. */
+function madeBeside(kind: Kind): Json {
+  if (kind.pluginSide === "consumer")
+    return { generated: { type: "object", additionalProperties: { type: "string" }, description: "Shown once." } };
+  if (kind.name !== "authorization_server") return {};
+  const properties = { algorithm: { type: "string" }, kid: { type: "string" } };
+  return {
+    signing_keys: { type: "array", items: { type: "object", properties }, description: "Keys that were made." },
+  };
 }
 
 export function listOf(item: Json, more: Json = {}): Json {

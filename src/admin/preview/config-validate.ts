@@ -77,8 +77,9 @@ function itemError(env: CheckEnv, kind: Kind, item: unknown): string | undefined
   // A plugin's own metadata schema knows no id.
   const checked =
     kind.id === "plugin" ? Object.fromEntries(Object.entries(item).filter(([name]) => name !== "id")) : item;
-  const prepared = prepareConsumer(env.catalog, actual, checked, undefined);
-  return shapeError(env, actual, id, prepared) ?? contentError(env, actual, prepared);
+  const prepared = prepareConsumer(env.catalog, actual, checked, undefined, 0);
+  if (typeof prepared === "string") return prepared;
+  return shapeError(env, actual, id, prepared.value) ?? contentError(env, actual, prepared.value);
 }
 
 function identifierOf(item: unknown): string | number {

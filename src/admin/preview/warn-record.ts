@@ -20,6 +20,7 @@ export interface RecordFault {
     | "reference_inside_text"
     | "variable_not_set"
     | "without_effect"
+    | "signing_keys_unsealed"
     | IssuerFault["code"];
   readonly message: string;
 }
@@ -32,10 +33,18 @@ export function recordFaults(admin: ReadSide, { kind, candidate }: RecordChange)
     ...hostFaults(candidate),
     ...(kind.name === "ssl" ? certificateFaults(candidate, admin.clock.nowMs()) : []),
     ...(kind.name === "token_issuer" ? issuerFaults(candidate) : []),
+    ...(KEYED.has(kind.name) && !admin.codec.seals ? [UNSEALED] : []),
     ...referenceFaults(admin, candidate),
     ...effectFaults(kind.name, candidate),
   ];
 }
+
+const KEYED: ReadonlySet<string> = new Set(["authorization_server", "signing_key"]);
+const UNSEALED: RecordFault = {
+  code: "signing_keys_unsealed",
+  message:
+    "private keys are stored as plain text, so that whoever reads the store can make tokens: set encryption.keyring",
+};
 
 function pluginFaults(admin: RuleSide, value: Members, isConsumer: boolean): RecordFault[] {
   const faults: RecordFault[] = [];

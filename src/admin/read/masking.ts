@@ -14,6 +14,8 @@ export const MASK = "********";
 
 /** What a write answers with: the value as stored, which for sealed members is their cipher text. */
 export function echoed(admin: RuleSide, kind: Kind, stored: Members): Members {
+  if (kind.name === "signing_key") return maskMember(stored, "private_key");
+  if (kind.pluginSide === "consumer") return withoutUnshown(admin.catalog, stored);
   return kind.name === "ssl" && !admin.codec.seals ? withoutKeys(stored) : stored;
 }
 
@@ -26,7 +28,9 @@ function withoutKeys(ssl: Members): Members {
 
 /** What a read answers with. */
 export function readable(admin: RuleSide, kind: Kind, id: string, stored: Members, actor: Actor): Members {
-  const opened = kind.name === "ssl" ? without(stored, ["key", "keys"]) : admin.codec.openShown(kind, id, stored);
+  if (kind.name === "signing_key") return maskMember(stored, "private_key");
+  const plain = kind.name === "ssl" ? without(stored, ["key", "keys"]) : admin.codec.openShown(kind, id, stored);
+  const opened = kind.pluginSide === "consumer" ? withoutUnshown(admin.catalog, plain) : plain;
   return actor.role === "viewer" ? masked(admin.catalog, kind, opened) : opened;
 }
 
@@ -41,6 +45,8 @@ export function masked(catalog: PluginCatalog, kind: Kind, value: Members): Memb
   if (kind.name === "ssl") return withoutKeys(value);
   // All but this is public, names like "keys" and "kid" included.
   if (kind.name === "token_issuer") return maskMember(value, "bearer_token");
+  if (kind.name === "authorization_server") return value;
+  if (kind.name === "signing_key") return maskMember(value, "private_key");
   const copy: Record<string, unknown> = { ...value };
   const plugins = own(value, "plugins");
   if (isMembers(plugins)) {
@@ -50,6 +56,28 @@ export function masked(catalog: PluginCatalog, kind: Kind, value: Members): Memb
   }
   return replaceNamed(kind, copy, catalog.declared, (text, _path, isWhole) =>
     isWhole ? MASK : hideSecrets(text, MASK),
+  );
+}
+
+/** Without what plugins show to nobody: the hashes of clients' secrets. */
+function withoutUnshown(catalog: PluginCatalog, value: Members): Members {
+  const plugins = own(value, "plugins");
+  if (!isMembers(plugins)) return value;
+  const shown = Object.entries(plugins).map(([name, conf]) => {
+    const unshown = catalog.get(name)?.unshownMembers;
+    return [name, unshown && unshown.size > 0 ? leaveOut(conf, "", unshown) : conf];
+  });
+  return { ...value, plugins: Object.fromEntries(shown) };
+}
+
+function leaveOut(value: unknown, path: string, paths: ReadonlySet<string>): unknown {
+  if (Array.isArray(value)) return value.map((item) => leaveOut(item, path, paths));
+  if (!isMembers(value)) return value;
+  const at = (name: string): string => (path === "" ? name : `${path}.${name}`);
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([name, member]) =>
+      paths.has(at(name)) ? [] : [[name, leaveOut(member, at(name), paths)]],
+    ),
   );
 }
 

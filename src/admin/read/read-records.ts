@@ -16,7 +16,6 @@ import { readable, readableText } from "./masking.ts";
 import { type Members, readStored, type StoredMembers, toStored } from "./stored-record.ts";
 
 export async function getRecords(admin: ReadSide, request: AdminRequest, target: ResourceTarget): Promise<AdminAnswer> {
-  // Whatever manager a path names, all secrets are listed: APISIX does so.
   if (target.localId === undefined) return listRecords(admin, request, target);
   const id = recordId(target, target.localId);
   const record = await readStored(admin.store, keyOf(admin.prefix, target.kind.name, id));
@@ -54,10 +53,10 @@ async function listRecords(admin: ReadSide, request: AdminRequest, target: Resou
 }
 
 function rangeOf(admin: StoreSide, target: ResourceTarget): KeyRange {
-  const start =
-    target.consumer === undefined
-      ? dirOf(admin.prefix, target.kind.name)
-      : credentialsOf(admin.prefix, target.consumer);
+  const dir = dirOf(admin.prefix, target.kind.name);
+  // Whatever manager a path names, all secrets are listed: APISIX does so.
+  const within = target.kind.name === "signing_key" && target.manager !== undefined ? `${dir}${target.manager}/` : dir;
+  const start = target.consumer === undefined ? within : credentialsOf(admin.prefix, target.consumer);
   return prefixRange(start);
 }
 

@@ -5,6 +5,7 @@
 import { describeApi } from "../openapi/openapi.ts";
 import { readOperation } from "../openapi/operation.ts";
 import { type AdminRoute, get, refuseOthers } from "./admin-route.ts";
+import { AUTHORIZATION_SERVER_ROUTES } from "./authorization-server-routes.ts";
 import { CLUSTER_ROUTES } from "./cluster-routes.ts";
 import { EXPLAIN_ROUTES } from "./explain-routes.ts";
 import { HISTORY_ROUTES } from "./history-routes.ts";
@@ -26,6 +27,7 @@ export interface AdminRouteOptions {
 export function adminRoutes(options: AdminRouteOptions): readonly AdminRoute[] {
   const routes = new Map<string, AdminRoute>();
   const all = [
+    ...AUTHORIZATION_SERVER_ROUTES,
     ...recordRoutes(options),
     ...schemaRoutes(options),
     ...EXPLAIN_ROUTES,

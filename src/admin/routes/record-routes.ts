@@ -30,6 +30,8 @@ const PLACES: Readonly<Record<KindName, string>> = {
   proto: "/protos/:id",
   stream_route: "/stream_routes/:id",
   token_issuer: "/token_issuers/:id",
+  authorization_server: "/authorization_servers/:id",
+  signing_key: "/signing_keys/:manager/:id",
 };
 
 export interface RecordRouteOptions {
@@ -43,8 +45,8 @@ export function recordRoutes(options: RecordRouteOptions): AdminRoute[] {
 
 function routesOf(kind: Kind, options: RecordRouteOptions): AdminRoute[] {
   const one = PLACES[kind.name];
-  const all = kind.name === "secret" ? "/secrets" : one.slice(0, one.lastIndexOf("/"));
-  const urls = [all, ...(kind.name === "secret" ? ["/secrets/:manager"] : []), one, `${one}/*`];
+  const all = kind.id === "manager" ? `/${kind.dir}` : one.slice(0, one.lastIndexOf("/"));
+  const urls = [all, ...(kind.id === "manager" ? [`${all}/:manager`] : []), one, `${one}/*`];
   const operations = operationsOf(kind, all, one);
   return urls.flatMap((url) =>
     METHODS.map((method): AdminRoute => {
@@ -96,6 +98,7 @@ function targetOf(kind: Kind, params: AdminRequest["params"]): ResourceTarget {
     case "plugin_metadata":
       return { kind, localId: plugin_name, subPath };
     case "secret":
+    case "signing_key":
       return { kind, localId: id, subPath, ...(manager !== undefined && { manager }) };
     default:
       return { kind, localId: id, subPath };

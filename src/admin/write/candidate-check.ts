@@ -110,23 +110,43 @@ function pluginsError(catalog: PluginCatalog, kind: Kind, plugins: unknown): str
   return others ? "only supports auth type plugins in consumer credential" : undefined;
 }
 
+/** What is to be stored, and what was made for it, to be shown once. */
+export interface Prepared {
+  readonly value: Members;
+  readonly generated: Readonly<Record<string, string>>;
+}
+
 /** Lets plugins complete the consumer side of their configuration (jwt-auth makes or keeps a secret). */
 export function prepareConsumer(
   catalog: PluginCatalog,
   kind: Kind,
   value: Members,
   previous: Members | undefined,
-): Members {
+  nowSeconds: number,
+): Prepared | string {
   const plugins = own(value, "plugins");
-  if (kind.pluginSide !== "consumer" || typeof plugins !== "object" || plugins === null) return value;
+  if (kind.pluginSide !== "consumer" || typeof plugins !== "object" || plugins === null)
+    return { value, generated: {} };
   const before = own(previous, "plugins");
-  const prepared = Object.entries(plugins).map(([name, conf]) => {
+  const prepared: Record<string, unknown> = {};
+  let generated: Prepared["generated"] = {};
+  for (const [name, conf] of Object.entries(plugins)) {
     const plugin = catalog.get(name);
-    if (!plugin || !isMembers(conf)) return [name, conf];
-    const old = isMembers(before) ? own(before, name) : undefined;
-    return [name, plugin.prepare(conf, isMembers(old) ? old : undefined)];
-  });
-  return { ...value, plugins: Object.fromEntries(prepared) };
+    prepared[name] = conf;
+    if (!plugin || !isMembers(conf)) continue;
+    const found = isMembers(before) ? own(before, name) : undefined;
+    const old = isMembers(found) ? found : undefined;
+    const completed = plugin.complete?.(conf, old, nowSeconds);
+    if (typeof completed === "string") return `invalid plugins configuration: ${refusedBy(name, completed)}`;
+    prepared[name] = completed ? completed.conf : plugin.prepare(conf, old);
+    generated = { ...generated, ...completed?.generated };
+  }
+  return { value: { ...value, plugins: prepared }, generated };
+}
+
+/** In the words of plugins that refuse a configuration. */
+function refusedBy(plugin: string, error: string): string {
+  return `failed to check the configuration of plugin ${plugin} err: ${error}`;
 }
 
 const TIMES = ["create_time", "update_time"] as const;

@@ -9,6 +9,7 @@ import { KINDS } from "../../model/kinds.ts";
 import { prefixRange } from "../../store/store.ts";
 import type { AdminRequest, ReadSide, RecordChange, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
+import { planKeysGone } from "../keys/key-steps.ts";
 import { showPlan } from "../preview/dry-run.ts";
 import { type Members, readStored, toStored } from "../read/stored-record.ts";
 import { type ResourceTarget, recordId } from "../resource-path.ts";
@@ -58,6 +59,7 @@ async function deleteOnce(
   if (!previous) return KEY_NOT_FOUND;
   const previousValue = previous.value && admin.codec.open(kind, id, previous.value);
   plan.expect(key, previous.modRevision).delete(key);
+  if (kind.name === "authorization_server") await planKeysGone(admin, plan, id);
   const change: RecordChange = { kind, id, key, previous, previousValue, candidate: undefined };
   if (request.options.dryRun) {
     const credentials = kind.name === "consumer" ? await credentialChanges(admin, id) : [];

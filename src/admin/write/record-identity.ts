@@ -35,10 +35,11 @@ export function identityOfPut(target: ResourceTarget, body: Members): RecordIden
 }
 
 function identityOfSecret(target: ResourceTarget, body: Members): RecordIdentity | AdminAnswer {
-  if (target.localId === undefined) return refuse(400, "missing secret id");
+  if (target.localId === undefined) return refuse(400, `missing ${target.kind.message} id`);
   const id = recordId(target, target.localId);
   const named = own(body, "id");
-  if (named !== undefined && named !== null && String(named) !== id) return refuse(400, "wrong secret id");
+  if (named !== undefined && named !== null && String(named) !== id)
+    return refuse(400, `wrong ${target.kind.message} id`);
   return isId(target.localId) ? { id, stored: id } : BAD_ID;
 }
 

@@ -57,12 +57,19 @@ async function rotateOnce(
   const options = { ...request.options, ifMatch: new Set([stored.modRevision.toString()]), ifNoneMatch: undefined };
   const answer = await putRecord(admin, { ...request, options }, target, body);
   if (answer.status >= 300) return answer;
-  const former = own(rotated.conf, "previous_keys");
-  const previous = (Array.isArray(former) ? former : []).map((one: Members) => ({ not_after: one["not_after"] }));
+  const former = own(rotated.conf, "previous_keys") ?? own(rotated.conf, "client_secrets");
+  const previous = (Array.isArray(former) ? former : [])
+    .filter(hasEnd)
+    .map((one: Members) => ({ not_after: one["not_after"] }));
   const generated = Object.keys(rotated.generated).length > 0 && { generated: rotated.generated };
   const { value: _v, ...shown } = answer.body as Members;
   if (request.options.dryRun) return { ...answer, body: { ...shown, plugin: name, previous_keys: previous } };
   return { ...answer, body: { key, plugin: name, ...generated, previous_keys: previous } };
+}
+
+/** The current one has none. */
+function hasEnd(key: Members): boolean {
+  return key["not_after"] !== undefined;
 }
 
 function overlapOf(text: string | undefined): number | undefined {

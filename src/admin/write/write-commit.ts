@@ -7,6 +7,7 @@ import { isGatewayError } from "../../base/errors.ts";
 import type { LeaseId } from "../../store/store.ts";
 import type { StoreSide, Write, WriteSide } from "../admin-context.ts";
 import type { AdminAnswer } from "../admin-response.ts";
+import { keysIn } from "../keys/key-store.ts";
 import { showPlan } from "../preview/dry-run.ts";
 import { warningsOfAnswer } from "../preview/warnings.ts";
 import { echoed, masked } from "../read/masking.ts";
@@ -45,7 +46,7 @@ export async function commitWrite(admin: WriteSide, write: Write): Promise<Admin
     admin.history.written(admin);
     return {
       status: successOf(write),
-      body: { key: write.key, value: echoed(admin, write.kind, sealed) },
+      body: { key: write.key, value: echoed(admin, write.kind, sealed), ...madeBy(admin, write, plan) },
       headers: { ETag: etagOf(done.revision), ...warningHeader(warnings) },
       revision: done.revision,
       asked: done.asked,
@@ -55,6 +56,15 @@ export async function commitWrite(admin: WriteSide, write: Write): Promise<Admin
     if (!isGatewayError(thrown, "STORE_OUTCOME_UNKNOWN")) await undo(admin, granted, undefined);
     throw thrown;
   }
+}
+
+/** What came into being beside the record: secrets that are shown once, and keys by their names. */
+function madeBy(admin: StoreSide, { kind, generated = {} }: Write, plan: Plan): object {
+  const keys = kind.name === "authorization_server" ? keysIn(admin.prefix, plan) : [];
+  return {
+    ...(Object.keys(generated).length > 0 && { generated }),
+    ...(keys.length > 0 && { signing_keys: keys }),
+  };
 }
 
 function successOf(write: Write): number {

@@ -9,6 +9,7 @@ import type { Kind } from "../../model/kinds.ts";
 import type { LeaseId } from "../../store/store.ts";
 import type { RecordChange, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
+import { planKeys } from "../keys/key-steps.ts";
 import { type Members, readStored } from "../read/stored-record.ts";
 import { referenceGuardKey } from "../store-paths.ts";
 import { contentError, shapeError } from "./candidate-check.ts";
@@ -50,7 +51,11 @@ const STEPS: readonly Step[] = [
     kind.name === "global_rule" ? planGlobalRule(store, prefix, plan, id, candidate) : undefined,
   /** No other record has its issuers. */
   ({ store, prefix }, { kind, id, candidate }, plan) =>
-    kind.name === "token_issuer" ? planIssuer(store, prefix, plan, id, candidate) : undefined,
+    kind.name === "token_issuer" || kind.name === "authorization_server"
+      ? planIssuer(store, prefix, plan, kind.name, id, candidate)
+      : undefined,
+  /** An authorization server has keys to sign with, and a key has its server. */
+  planKeys,
   /** What counts together is configured alike. */
   (side, { key, candidate }, plan) => planPluginGroups(side, plan, key, candidate),
   /** A credential has its consumer. */

@@ -10,6 +10,7 @@ import type { WriteMethod } from "../../model/kinds.ts";
 import { mergePatch, patchAt } from "../../model/patch.ts";
 import type { AdminRequest, RuleSide, StoreSide, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
+import { completeKey } from "../keys/own-key.ts";
 import { type Members, own, readStored, type StoredMembers } from "../read/stored-record.ts";
 import { type ResourceTarget, recordId } from "../resource-path.ts";
 import { generatorKey } from "../store-paths.ts";
@@ -104,8 +105,12 @@ async function writeWhole(
       const named = meantBy(previousValue);
       const mask = maskError(admin, kind, named, previousValue);
       if (mask !== undefined) return refuse(400, mask);
-      const prepared = prepareConsumer(admin.catalog, kind, named, previousValue);
-      const given = admin.codec.openGiven(kind, identity.id, prepared, previous?.value);
+      const nowSeconds = Math.floor(admin.clock.nowMs() / 1_000);
+      const prepared = prepareConsumer(admin.catalog, kind, named, previousValue, nowSeconds);
+      if (typeof prepared === "string") return refuse(400, prepared);
+      const whole =
+        kind.name === "signing_key" ? await completeKey(admin, identity.id, prepared.value) : prepared.value;
+      const given = admin.codec.openGiven(kind, identity.id, whole, previous?.value);
       if ("error" in given) return refuse(400, given.error);
       const candidate = withTimes(admin, target, given.value, previousValue);
       const result = await commitWrite(admin, {
@@ -118,6 +123,7 @@ async function writeWhole(
         previousValue,
         candidate,
         ttlSeconds: ttlOf(request),
+        generated: prepared.generated,
       });
       if (result !== "conflict") return result;
       if (attempt >= PUT_ATTEMPTS) return refuse(503, "value changed before overwritten");
@@ -134,7 +140,7 @@ export async function patchRecord(
 ): Promise<AdminAnswer> {
   const { kind, subPath } = target;
   if (target.localId === undefined)
-    return refuse(400, kind.id === "manager" ? "no secret id" : `missing ${kind.message} id`);
+    return refuse(400, kind.name === "secret" ? "no secret id" : `missing ${kind.message} id`);
   if (!body) return refuse(400, "missing new configuration");
   if (subPath === "" && (typeof body.value !== "object" || body.value === null))
     return refuse(400, "invalid configuration");

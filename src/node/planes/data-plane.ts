@@ -39,6 +39,7 @@ import type { Watcher } from "../../sync/watcher.ts";
 import type { IssuerFacts } from "../../token/issuer-facts.ts";
 import { openIssuers } from "../../token/issuers.ts";
 import { type KeyFeed, NO_KEYS } from "../../token/key-feed.ts";
+import { openSigningKeys } from "../../token/signing-keys.ts";
 import { gatewaySettings, tlsOptions } from "../gateway-options.ts";
 import type { ModifyIndexes } from "../modify-indexes.ts";
 import { keyFacts, keyProblems, openNodeKeys } from "../node-keys.ts";
@@ -136,7 +137,8 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     certificate: (id) => live.clientCertificate(id),
   });
   const keepers = options.shared ? undefined : await openNodeKeys(options, options.membership?.id ?? "");
-  const issuers = openIssuers(options.shared?.keys ?? keepers ?? NO_KEYS, clock);
+  const servers = openSigningKeys(clock);
+  const issuers = openIssuers(options.shared?.keys ?? keepers ?? NO_KEYS, clock, servers);
   const live = openLive({
     prefix,
     mode: settings.router.mode,
@@ -144,6 +146,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     secrets: resolver,
     upstreams,
     issuers,
+    servers,
     clock,
     log,
     metrics,

@@ -181,8 +181,10 @@ function judgeUse<Who extends Caller>(
     const scopesOutcome = scopesRefusal(scopes, policy.requiredScopes, policy.anyScopes);
     if (!course.goesOn("scopes", scopesOutcome, scopeFacts)) return undefined;
   }
-  const passes = caller !== undefined || identity === undefined || policy.strangers;
-  const consumerOutcome = passes ? undefined : identity === null ? "missing_claim" : "unknown_consumer";
+  const isOurs = token.from.kind === "authorization_server"; // whose client is gone may not pass as a stranger
+  const passes = caller !== undefined || (!isOurs && (identity === undefined || policy.strangers));
+  const unknown = isOurs ? "client_gone" : "unknown_consumer";
+  const consumerOutcome = passes ? undefined : identity === null ? "missing_claim" : unknown;
   const consumerFacts = course.writes ? { identity, is: caller?.consumer.username } : undefined;
   if (!course.goesOn("consumer", consumerOutcome, consumerFacts)) return undefined;
   if (!isKnown && course.why === undefined) {

@@ -72,10 +72,8 @@ export const ConsumerConf = Type.Object(
 
 /** @returns what is wrong with it beyond the schema */
 export function routeConfError(conf: RouteConf): string | undefined {
-  if (conf.authorization_servers !== undefined) {
-    return "authorization_servers: tokens of our own issuers are not supported yet; name external ones in issuers";
-  }
-  if (conf.issuers === undefined) return "one of issuers, authorization_servers is required";
+  if (conf.issuers === undefined && conf.authorization_servers === undefined)
+    return "one of issuers, authorization_servers is required";
   if (conf.audiences === undefined && !conf.skip_audience_check) {
     return "audiences is required: without it a token for another API would pass; skip_audience_check: true lets it";
   }

@@ -10,10 +10,11 @@ import { consumerClaimOf, type Refused, type TokenPolicy, tokenScopes } from "..
 import type { TokenRefusal } from "../../plugin/judge/judge-steps.ts";
 import type { AccessToken, Caller } from "../../plugin/judge/judged-token.ts";
 import { type CompileEnv, definePlugin, type PhaseHandler, type Plugin } from "../../plugin/plugin.ts";
-import type { Consumer } from "../../plugin/plugin-consumer.ts";
+import type { Consumer, CredentialTable } from "../../plugin/plugin-consumer.ts";
 import { noteRefusal, type RefusalDetail } from "../../plugin/refusal-detail.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import { ACCESS_TOKEN_NOTE } from "../../plugin/variables/token-variables.ts";
+import type { ClientData } from "../oauth2-client/oauth2-client.ts";
 import { type BearerParts, compileBearer } from "../shared/bearer.ts";
 import { explainBearer } from "../shared/explain-bearer.ts";
 import { compileRemoval } from "../shared/header-spellings.ts";
@@ -80,6 +81,7 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): Authentication {
   const removeSent = compileRemoval([...Object.keys(headers), ...(payloadHeader === undefined ? [] : [payloadHeader])]);
   const take = compileTake(places);
   const table = env.credentials<undefined>("access-token");
+  const clients = env.credentials<ClientData>("oauth2-client");
   const policy = policyOf(conf, env);
 
   const partsWith = (count: ReturnType<typeof openTokenCount>): BearerParts<KnownCaller> => ({
@@ -90,7 +92,9 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): Authentication {
     policy,
     court,
     cache,
-    pending: () => (conf.consumer_by === "credential" ? table.resolvePending() : undefined),
+    pending: () =>
+      (conf.consumer_by === "credential" ? table.resolvePending() : undefined) ??
+      (conf.authorization_servers === undefined ? undefined : clients.resolvePending()),
     accept(view, { text }, { token, caller }) {
       if (caller) attachConsumer(view, caller.consumer, caller.credentialId);
       if (linesOf) {
@@ -147,22 +151,25 @@ function policyOf(conf: RouteConf, env: CompileEnv): TokenPolicy<KnownCaller> {
   const by = conf.consumer_by;
   const claimOf = conf.consumer_claim === undefined ? undefined : compileClaim(conf.consumer_claim);
   const credentials = env.credentials<undefined>("access-token");
+  const clients = env.credentials<ClientData>("oauth2-client");
   const own = (consumer: Consumer | undefined): KnownCaller | undefined =>
     consumer && { consumer, credentialId: undefined };
   return {
-    issuers: env.tokens.issuers({ issuers: conf.issuers }),
+    issuers: env.tokens.issuers({ issuers: conf.issuers, authorizationServers: conf.authorization_servers }),
     audiences: conf.audiences === undefined ? undefined : new Set(conf.audiences),
     requiredScopes: conf.required_scopes,
     anyScopes: conf.any_scopes,
     rules: conf.claim_rules === undefined ? undefined : compileClaimRules(conf.claim_rules),
     strangers: conf.consumer_optional,
     identityOf(token) {
+      if (token.from.kind === "authorization_server") return ownIdentity(token);
       if (by === "none") return undefined;
       const value = claimOf === undefined ? consumerClaimOf(token) : claimOf(token.claims);
-      if (typeof value !== "string" || value === "") return null;
+      if (typeof value !== "string" || value === "" || value.startsWith(OWN)) return null;
       return by === "credential" ? `${token.from.id}/${value}` : value;
     },
     callerOf(identity) {
+      if (identity.startsWith(OWN)) return clientOf(identity, clients);
       switch (by) {
         case "username":
           return own(env.consumer(identity));
@@ -173,4 +180,20 @@ function policyOf(conf: RouteConf, env: CompileEnv): TokenPolicy<KnownCaller> {
       }
     },
   };
+}
+
+/** No identity that is made of claims begins so. */
+const OWN = "\0";
+
+/** Tokens of ours are always their client's: `main/batch`. */
+function ownIdentity({ from, client }: AccessToken): string | null {
+  return client === undefined ? null : `${OWN}${from.id}/${client}`;
+}
+
+/** The client, as long as its server still serves it. */
+function clientOf(identity: string, clients: CredentialTable<ClientData>): KnownCaller | undefined {
+  const slash = identity.indexOf("/");
+  const [server, id] = [identity.slice(OWN.length, slash), identity.slice(slash + 1)];
+  const found = clients.get(id);
+  return found && (found.data.servers?.has(server) ?? true) ? found : undefined;
 }

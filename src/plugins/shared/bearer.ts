@@ -53,7 +53,7 @@ export function compileBearer<Who extends Caller>(parts: BearerParts<Who>): Phas
     }
     const wait = waitFor(judged, waited);
     if (wait === undefined) return parts.refuse(view, judged);
-    const next = { ...waited, [judged.why === "unknown_consumer" ? "callers" : "keys"]: true };
+    const next = { ...waited, [isCallerUnknown(judged.why) ? "callers" : "keys"]: true };
     const again = () => judge(view, presented, next);
     // What cannot be found out leaves the key or the caller unknown.
     return wait.then(again, again);
@@ -69,6 +69,7 @@ export function compileBearer<Who extends Caller>(parts: BearerParts<Who>): Phas
         issuer?.doubted(keyId);
         return undefined;
       case "unknown_consumer":
+      case "client_gone":
         return waited.callers ? undefined : parts.pending();
       default:
         return undefined;
@@ -82,7 +83,12 @@ export function compileBearer<Who extends Caller>(parts: BearerParts<Who>): Phas
     const judged = known && judgeAgain(known, presented, policy, court);
     if (judged === undefined) return judge(view, presented, NOT_YET);
     if (judged.ok) return parts.accept(view, presented, judged);
-    if (judged.why === "unknown_consumer" && parts.pending() !== undefined) return judge(view, presented, NOT_YET);
+    if (isCallerUnknown(judged.why) && parts.pending() !== undefined) return judge(view, presented, NOT_YET);
     return parts.refuse(view, judged);
   };
+}
+
+/** Perhaps only not yet. */
+function isCallerUnknown(why: Refused["why"]): boolean {
+  return why === "unknown_consumer" || why === "client_gone";
 }
