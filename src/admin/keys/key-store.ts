@@ -107,13 +107,13 @@ function timeMembers(times: Omit<KeyTimes, "kid" | "algorithm">): Members {
   };
 }
 
-export interface NamedKey {
+export interface MadeKey {
   readonly algorithm: unknown;
   readonly kid: string;
 }
 
 /** The keys that a plan puts for another record's sake. */
-export function keysIn(prefix: string, plan: Plan): readonly NamedKey[] {
+export function keysIn(prefix: string, plan: Plan): readonly MadeKey[] {
   const dir = dirOf(prefix, "signing_key");
   return plan.operations.flatMap((one) => {
     if (one.op !== "put" || !one.key.startsWith(dir)) return [];
