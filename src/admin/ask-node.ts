@@ -68,8 +68,9 @@ async function ask(
       502,
       `node ${id} registered ${address || "no address"}: set status.advertise on it to where the admin reaches it`,
     );
-  const key = await admin.nodeKey.current();
   try {
+    const key = await admin.nodeKey.current().catch((error: unknown) => refuse(503, messageOf(error)));
+    if (typeof key !== "string") return key;
     const response = await fetch(url, {
       method: body ? "POST" : "GET",
       headers: { "x-jotgate-node-key": key, "content-type": "application/json" },

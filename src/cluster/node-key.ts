@@ -42,7 +42,7 @@ export class NodeKeyring {
     this.#options = options;
   }
 
-  /** Rejects when the store does not answer. */
+  /** Rejects when the store does not answer, and where the key is sealed and this admin has no keyring. */
   current(): Promise<string> {
     const now = this.#options.clock.monotonicMs();
     if (this.#known && this.#known.untilMs > now) return this.#known.key;
@@ -59,6 +59,10 @@ export class NodeKeyring {
     const key = keyOf(prefix);
     for (let tries = TRIES; ; tries--) {
       const { kv } = await store.get(key);
+      if (kv && keyring === undefined && typeof parse(kv.value.toString("utf8"))?.["sealed"] === "string")
+        throw new Error(
+          "the key between admins and nodes is sealed: give this admin the encryption.keyring of the others",
+        );
       const held = kv && read(kv, keyring);
       const [newest] = held?.keys ?? [];
       const isCurrent = held !== undefined && clock.nowMs() - held.made < RENEW_MS;

@@ -43,6 +43,9 @@ describe("the key between admins and nodes", () => {
     expect(await stored()).not.toContain(plain);
     expect(await new NodeKeyCheck(options(ring)).admits(sealed)).toBe(true);
     expect(await new NodeKeyCheck(options()).admits(sealed)).toBe(false);
+    const before = await stored();
+    await expect(new NodeKeyring(options()).current()).rejects.toThrow("give this admin the encryption.keyring");
+    expect(await stored()).toBe(before);
   });
 
   test("is replaced after a day; the former one is still taken, the one before is not", async () => {
