@@ -11,6 +11,7 @@ import type { RecordProblem } from "../status/status-facts.ts";
 import { openSealer } from "../sync/lkg/sealer.ts";
 import { type IssuerFacts, shownKeys } from "../token/issuer-facts.ts";
 import { type KeyFile, type KeyKeepers, openKeepers } from "../token/key-keepers.ts";
+import type { SigningKeys } from "../token/signing-keys.ts";
 import type { DataPlaneOptions } from "./planes/data-plane.ts";
 
 type Parts = Pick<DataPlaneOptions, "settings" | "folder" | "clock" | "log" | "metrics">;
@@ -36,6 +37,14 @@ export function keyProblems(keepers: KeyKeepers, prefix: string): readonly Recor
   return keepers
     .problems()
     .map(({ id, reason, blocks }) => ({ key: keyOf(prefix, kind, id), kind, revision: 0n, reason, blocks }));
+}
+
+/** Authorization servers that cannot sign, or sign with a key whose time is over. */
+export function serverProblems(servers: SigningKeys, prefix: string): readonly RecordProblem[] {
+  const kind = "authorization_server";
+  return servers
+    .problems()
+    .map(({ id, message }) => ({ key: keyOf(prefix, kind, id), kind, revision: 0n, reason: message, blocks: false }));
 }
 
 /** The record of an issuer whose keys are fetched; undefined: there is nothing to fetch. */

@@ -380,3 +380,18 @@ test("tokens verify through a rotation by time, on the very second, and until th
   expect([kidOf(before), kidOf(after)]).toEqual([first, second].map((pem) => idOf(pem).slice(5)));
   expect([await verify(before), await verify(after)]).toEqual(["shop", "shop"]);
 });
+
+test("a key that signs beyond its time is a problem of its server, and so is none at all", async () => {
+  const { keys, clock, token } = await open();
+  const pem = (await pems.get("ES256")) ?? "";
+  const { kid } = readKeyPair("ES256", pem);
+  keys.setKey(`main/${kid}`, { algorithm: "ES256", private_key: pem, publish_at: NOW, sign_until: NOW + 10 });
+  expect(keys.problems()).toEqual([]);
+  clock.advance(10_000);
+  expect(keys.problems()).toEqual([
+    { id: "main", message: `the ES256 key ${kid} signs beyond its time: no admin has made another` },
+  ]);
+  expect((await token(GRANT)).status).toBe(200);
+  keys.setKey(`main/${kid}`, undefined);
+  expect(keys.problems()).toEqual([{ id: "main", message: "no key signs ES256: tokens are refused" }]);
+});

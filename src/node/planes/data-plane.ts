@@ -42,7 +42,7 @@ import { type KeyFeed, NO_KEYS } from "../../token/key-feed.ts";
 import { openSigningKeys } from "../../token/signing-keys.ts";
 import { gatewaySettings, tlsOptions } from "../gateway-options.ts";
 import type { ModifyIndexes } from "../modify-indexes.ts";
-import { keyFacts, keyProblems, openNodeKeys } from "../node-keys.ts";
+import { keyFacts, keyProblems, openNodeKeys, serverProblems } from "../node-keys.ts";
 import { keyringOf } from "../open-keyring.ts";
 import { followStore, type Membership } from "../store-follower.ts";
 
@@ -211,6 +211,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
       ...live.problems(),
       ...(certificates?.problems() ?? []),
       ...(keepers ? keyProblems(keepers, prefix) : []),
+      ...serverProblems(servers, prefix),
     ],
     async close(drainMs, quietMs) {
       await follower.leave();

@@ -182,10 +182,10 @@ function policyOf(conf: RouteConf, env: CompileEnv): TokenPolicy<KnownCaller> {
   };
 }
 
-/** No identity that is made of claims begins so. */
-const OWN = "\0";
+/** No identity that is made of claims begins so: ids of issuers hold no colon, and other claims are refused. */
+const OWN = "oauth2-client:";
 
-/** Tokens of ours are always their client's: `main/batch`. */
+/** Tokens of ours are always their client's: `oauth2-client:main/batch`. */
 function ownIdentity({ from, client }: AccessToken): string | null {
   return client === undefined ? null : `${OWN}${from.id}/${client}`;
 }
