@@ -1,10 +1,11 @@
 /**
  * Facts of one client connection, made once and shared by all its requests, with what can be remembered between them.
  */
+
 import type { Socket } from "node:net";
 import { type HostAndPort, parseHost } from "../base/net/host.ts";
-import type { Answer } from "../plugin/plugin-answer.ts";
 import type { Connection } from "../plugin/request-view.ts";
+import type { OwnAnswer } from "./gateway-pages.ts";
 import type { GatewaySettings } from "./gateway-settings.ts";
 import type { TlsConnection } from "./tls/tls-connection.ts";
 
@@ -15,7 +16,7 @@ export interface HostGuard {
    * @param path normalised
    * @param otherPaths what looser readers could take it for
    */
-  refusal(host: string, path: string, otherPaths?: readonly string[]): Answer | undefined;
+  refusal(host: string, path: string, otherPaths?: readonly string[]): OwnAnswer | undefined;
 }
 
 export class ClientConnection implements Connection {

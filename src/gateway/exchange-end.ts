@@ -4,14 +4,13 @@
  */
 import { type ErrorCode, isGatewayError, messageOf } from "../base/errors.ts";
 import type { PhaseHandler } from "../plugin/plugin.ts";
-import type { Answer } from "../plugin/plugin-answer.ts";
 import { refusalDetailOf } from "../plugin/refusal-detail.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { requestIdOf } from "../plugin/variables/variables.ts";
 import type { Pipeline, PipelinePlugin } from "../runtime/routes/route-unit.ts";
 import type { ClientConnection } from "./client-connection.ts";
 import type { GatewayContext } from "./gateway-context.ts";
-import { failureAnswer, PLUGIN_FAILED } from "./gateway-pages.ts";
+import { failureAnswer, type OwnAnswer, PLUGIN_FAILED } from "./gateway-pages.ts";
 import { isOwnReason } from "./gateway-reasons.ts";
 import type { AuthRefusal } from "./log/access-log.ts";
 import { refusedCall } from "./log/refusals.ts";
@@ -56,7 +55,7 @@ export function recordRefusal(
   context: GatewayContext,
   connection: ClientConnection,
   method: string,
-  { reason, status }: Answer,
+  { reason, status }: OwnAnswer,
 ): void {
   context.metrics.error(reason);
   context.metrics.unmatched.count(status);
@@ -94,7 +93,7 @@ function ownerOf(handler: PhaseHandler | undefined, global: Pipeline, pipeline: 
 }
 
 /** Says in the log what a plugin, or this program, threw. @returns what the client is told */
-export function crashAnswer(context: GatewayContext, view: RequestView, error: unknown): Answer {
+export function crashAnswer(context: GatewayContext, view: RequestView, error: unknown): OwnAnswer {
   if (!isGatewayError(error) || error.status >= 500) logCrash(context, view, error, "a phase failed");
   return isGatewayError(error) ? failureAnswer(error) : PLUGIN_FAILED;
 }

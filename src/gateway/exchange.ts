@@ -22,12 +22,14 @@ import {
   CONFIGURATION_STALE,
   GROUP_MISSING,
   NO_CHOICE,
+  type OwnAnswer,
   PATH_AMBIGUOUS,
   PLUGIN_CONFIG_MISSING,
   PLUGIN_FAILED,
   ROUTE_NOT_FOUND,
   SERVICE_MISSING,
 } from "./gateway-pages.ts";
+import type { OwnReason } from "./gateway-reasons.ts";
 import type { IncomingBody } from "./http/request-body.ts";
 import { addCharset, applyBodyFilters, dropUnsendable } from "./http/response-edit.ts";
 import { hasHeaderFilters, type Life } from "./life.ts";
@@ -177,13 +179,11 @@ export class Exchange implements Life {
   }
 
   /** Before the first configuration is complete, what is not there may only not have come yet. */
-  #ifLoaded(answer: Answer): Answer {
+  #ifLoaded(answer: OwnAnswer): OwnAnswer {
     return this.context.freshness.isLoaded ? answer : CONFIGURATION_NOT_LOADED;
   }
 
-  // The ends
-
-  answerSelf(answer: Answer): undefined {
+  answerSelf(answer: OwnAnswer): undefined {
     this.context.metrics.error(answer.reason);
     this.answer(answer);
   }
@@ -242,7 +242,7 @@ export class Exchange implements Life {
     this.reply.release();
   }
 
-  breakOff(reason: string): void {
+  breakOff(reason: OwnReason): void {
     if (this.over) return;
     this.view.reason = reason;
     this.context.metrics.error(reason);
@@ -263,7 +263,7 @@ export class Exchange implements Life {
   }
 
   /** Lane: the request itself turned out to be broken or late; answered when that is still possible. */
-  refuse(answer: Answer): void {
+  refuse(answer: OwnAnswer): void {
     if (this.over) return;
     this.reply.endAfterThis();
     this.#fail(answer, answer.reason);
@@ -280,7 +280,7 @@ export class Exchange implements Life {
   }
 
   /** @param reason for the case that a response has begun */
-  #fail(answer: Answer, reason: string): void {
+  #fail(answer: OwnAnswer, reason: OwnReason): void {
     this.#forwarding?.cancel();
     if (this.reply.headSent || this.#answered) this.breakOff(reason);
     else this.answerSelf(answer);

@@ -4,6 +4,7 @@
  */
 import type { Counter, Family, Gauge, Histogram, Metrics, Sample } from "../base/metrics.ts";
 import type { RouteFacts } from "../plugin/request-view.ts";
+import type { OwnReason } from "./gateway-reasons.ts";
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 /** Label of requests that matched no route. */
@@ -40,7 +41,7 @@ export class GatewayMetrics {
   readonly #upstream: Family<Histogram>;
   readonly #errors: Family<Counter>;
   readonly #routes = new WeakMap<RouteFacts, RouteMetrics>();
-  readonly #errorChildren = new Map<string, Counter>();
+  readonly #errorChildren = new Map<OwnReason, Counter>();
   readonly unmatched: RouteMetrics;
   readonly inFlight: Gauge;
   readonly connections: Gauge;
@@ -103,8 +104,8 @@ export class GatewayMetrics {
     return known;
   }
 
-  /** Counts an error the gateway made. @param reason a snake_case word of this program or a plugin's answer */
-  error(reason: string): void {
+  /** Counts an error the gateway answered, or ended a request for. */
+  error(reason: OwnReason): void {
     let counter = this.#errorChildren.get(reason);
     if (!counter) {
       counter = this.#errors.child(reason);

@@ -5,7 +5,7 @@
 import type { GatewayError } from "../base/errors.ts";
 import type { HeaderList } from "../plugin/headers.ts";
 import type { Answer } from "../plugin/plugin-answer.ts";
-import { REASONS, type Reason } from "./gateway-reasons.ts";
+import { type OwnReason, REASONS, type Reason } from "./gateway-reasons.ts";
 
 const TITLES: ReadonlyMap<number, string> = new Map([
   [400, "Bad Request"],
@@ -59,7 +59,7 @@ export function bodyOf({ body, status }: Answer, headers: HeaderList): Buffer {
 
 /** An answer of the gateway itself. */
 export interface OwnAnswer extends Answer {
-  readonly reason: Reason;
+  readonly reason: OwnReason;
 }
 
 /** The page for a reason. */
@@ -69,11 +69,12 @@ export function pageAnswer(reason: Reason): OwnAnswer {
 }
 
 /** The page for an expected failure: its reason is its code in lower case. */
-export function failureAnswer({ code, status }: GatewayError): Answer {
-  return Object.freeze({ status, headers: JSON_TYPE, body: pageOf(status), reason: code.toLowerCase() });
+export function failureAnswer({ code, status }: GatewayError): OwnAnswer {
+  const reason = code.toLowerCase() as Lowercase<typeof code>; // true: that is what toLowerCase does
+  return Object.freeze({ status, headers: JSON_TYPE, body: pageOf(status), reason });
 }
 
-export const ROUTE_NOT_FOUND: Answer = Object.freeze({
+export const ROUTE_NOT_FOUND: OwnAnswer = Object.freeze({
   status: 404,
   headers: Object.freeze(["Content-Type", TEXT_TYPE]),
   body: '{"error_msg":"404 Route Not Found"}\n',

@@ -3,6 +3,7 @@
  * program log and docs/errors.md are made from. Answers of plugins have reasons of their own, named on their pages.
  * None is ever renamed.
  */
+import type { ErrorCode } from "../base/errors.ts";
 import type { BlockReason } from "../runtime/plugins/blocking-plugin.ts";
 
 export interface ReasonFacts {
@@ -87,6 +88,8 @@ export const REASONS = {
 } as const satisfies Readonly<Record<string, ReasonFacts>> & Readonly<Record<BlockReason, ReasonFacts>>;
 
 export type Reason = keyof typeof REASONS;
+/** Of the table, or the code of an expected failure in lower case. */
+export type OwnReason = Reason | Lowercase<ErrorCode>;
 
 /** Whether it is the gateway that gives this reason; plugins have theirs. A plugin that failed gives none itself. */
 export function isOwnReason(reason: string): boolean {

@@ -1,11 +1,12 @@
 /**
  * The life of a request, as those who bring it upstream and its response back see it.
  */
-import type { Answer } from "../plugin/plugin-answer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import type { ResponseView } from "../plugin/response-view.ts";
 import type { Pipeline, RouteUnit } from "../runtime/routes/route-unit.ts";
 import type { GatewayContext } from "./gateway-context.ts";
+import type { OwnAnswer } from "./gateway-pages.ts";
+import type { OwnReason } from "./gateway-reasons.ts";
 import type { IncomingBody } from "./http/request-body.ts";
 import type { Reply } from "./reply.ts";
 
@@ -25,11 +26,11 @@ export interface Life {
   /** Sends head and body in one go, and ends it. */
   sendWhole(response: ResponseView, bytes: Buffer, hasDate: boolean): void;
   /** Ends it with an error that the gateway answers. */
-  answerSelf(answer: Answer): void;
+  answerSelf(answer: OwnAnswer): void;
   /** The response is complete. */
   close(): void;
   /** The response cannot be completed. */
-  breakOff(reason: string): void;
+  breakOff(reason: OwnReason): void;
   /** A phase or this program threw. */
   crash(error: unknown): void;
 }

@@ -3,9 +3,8 @@
  * Promise: a response that broke off is never given a well-formed end; after a 101 bytes flow both ways untouched.
  */
 import { HeaderList } from "../plugin/headers.ts";
-import type { Answer } from "../plugin/plugin-answer.ts";
 import { ResponseView } from "../plugin/response-view.ts";
-import { RESPONSE_TOO_LARGE } from "./gateway-pages.ts";
+import { type OwnAnswer, RESPONSE_TOO_LARGE } from "./gateway-pages.ts";
 import type { Lifetime } from "./http/message.ts";
 import { applyBodyFilters, filterLimit } from "./http/response-edit.ts";
 import type { ResponseHead } from "./http/response-head.ts";
@@ -97,7 +96,7 @@ export class ResponseRelay implements ResponseSink, TunnelSink {
   }
 
   /** The upstream broke off. @param answer what to say while nothing was said yet */
-  broken(answer: Answer): void {
+  broken(answer: OwnAnswer): void {
     const life = this.#life;
     if (this.#mode === TUNNEL) life.close();
     else if (life.reply.headSent) life.breakOff(answer.reason);

@@ -6,11 +6,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { ClientConnection } from "../client-connection.ts";
 import { recordRefusal } from "../exchange-end.ts";
 import type { GatewayContext } from "../gateway-context.ts";
-import { JSON_TYPE, pageOf } from "../gateway-pages.ts";
+import { JSON_TYPE, type OwnAnswer, pageOf } from "../gateway-pages.ts";
 import { refusal } from "../http/request-head.ts";
 import { DateLine, responseHeadText } from "../http/response-text.ts";
 import { HTTP2_FAREWELL, isHttp2Preface } from "../http2/http2-farewell.ts";
@@ -58,7 +57,7 @@ class ConnectionQueue {
   /** Whatever else the connection brings is not looked at. */
   refused = false;
   /** What to say when those before had their answers. */
-  fault: Answer | undefined;
+  fault: OwnAnswer | undefined;
   /** What to do then; nothing is read after it. */
   upgrade: WaitingUpgrade | undefined;
   /** Those that are not out yet, in their order. */
@@ -172,7 +171,7 @@ class Lane {
   }
 
   /** Answers a request that never becomes an exchange; the connection is not trusted with another one. */
-  #refuse(queue: ConnectionQueue, request: IncomingMessage, response: ServerResponse, answer: Answer): void {
+  #refuse(queue: ConnectionQueue, request: IncomingMessage, response: ServerResponse, answer: OwnAnswer): void {
     queue.refused = true;
     queue.waiting.length = 0;
     queue.fault = undefined;
@@ -213,7 +212,7 @@ class Lane {
     if (early) handleUpgrade(this.#context, this.server, this.#connectionOf(socket), waiting.request, socket, early);
   }
 
-  #refuseRaw(socket: Duplex, answer: Answer): void {
+  #refuseRaw(socket: Duplex, answer: OwnAnswer): void {
     this.#record(answer, socket, "");
     const body = pageOf(answer.status);
     const lines = ["Server", this.#context.settings.serverHeader, ...JSON_TYPE];
@@ -221,18 +220,18 @@ class Lane {
     socket.end(head + body, "latin1", () => socket.destroy());
   }
 
-  #refuseHttp2(socket: Duplex, answer: Answer): void {
+  #refuseHttp2(socket: Duplex, answer: OwnAnswer): void {
     this.#record(answer, socket, "");
     socket.end(HTTP2_FAREWELL, () => socket.destroy());
   }
 
-  #record(answer: Answer, socket: Duplex, method: string): void {
+  #record(answer: OwnAnswer, socket: Duplex, method: string): void {
     // True: connections of this server are sockets.
     recordRefusal(this.#context, this.#connectionOf(socket as Socket), method, answer);
   }
 }
 
-function readClientError(error: ParserError): Answer {
+function readClientError(error: ParserError): OwnAnswer {
   if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") return refusal("request_head_timeout");
   if (error.code !== "HPE_HEADER_OVERFLOW") return refusal("malformed_request");
   const inTarget = error.rawPacket?.includes("\r\n") === false;

@@ -1,11 +1,12 @@
 /**
  * Makes an exchange of what Node's parser has read, or says why the request is refused.
  */
+
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { ClientConnection } from "../client-connection.ts";
 import { Exchange } from "../exchange.ts";
 import type { GatewayContext } from "../gateway-context.ts";
+import type { OwnAnswer } from "../gateway-pages.ts";
 import type { GatewaySettings } from "../gateway-settings.ts";
 import { headFault, lineBytes } from "../http/head-limits.ts";
 import { IncomingBody } from "../http/request-body.ts";
@@ -27,7 +28,7 @@ export function openGeneralExchange(
   context: GatewayContext,
   connection: ClientConnection,
   received: GeneralRequest,
-): GeneralReply | Answer | undefined {
+): GeneralReply | OwnAnswer | undefined {
   const { request, response, expectation } = received;
   const { settings } = context;
   const startedMs = context.clock.monotonicMs();
@@ -62,7 +63,7 @@ export function openGeneralExchange(
 }
 
 /** What Node's parser accepts but a proxy must not: two readers could disagree about it. */
-export function generalHeadFault(request: IncomingMessage, settings: GatewaySettings): Answer | undefined {
+export function generalHeadFault(request: IncomingMessage, settings: GatewaySettings): OwnAnswer | undefined {
   const { method = "", url: target = "", rawHeaders } = request;
   if (request.httpVersionMajor !== 1 || request.httpVersionMinor > 1) return refusal("http_version");
   return headFault({ method, target, fields: rawHeaders.length / 2, bytes: lineBytes(rawHeaders) }, settings);

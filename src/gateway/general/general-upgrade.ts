@@ -5,12 +5,11 @@
  */
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { ClientConnection } from "../client-connection.ts";
 import { Exchange } from "../exchange.ts";
 import { recordRefusal } from "../exchange-end.ts";
 import type { GatewayContext } from "../gateway-context.ts";
-import { pageOf } from "../gateway-pages.ts";
+import { type OwnAnswer, pageOf } from "../gateway-pages.ts";
 import { IncomingBody } from "../http/request-body.ts";
 import { readRequest, refusal } from "../http/request-head.ts";
 import { HeaderScan, scanHeaders } from "../http/request-headers.ts";
@@ -66,7 +65,7 @@ function isWebSocket(request: IncomingMessage): boolean {
   );
 }
 
-function refuse(context: GatewayContext, connection: ClientConnection, reply: UpgradeReply, answer: Answer): void {
+function refuse(context: GatewayContext, connection: ClientConnection, reply: UpgradeReply, answer: OwnAnswer): void {
   recordRefusal(context, connection, "GET", answer);
   const body = Buffer.from(pageOf(answer.status));
   reply.head(answer.status, ["Server", context.settings.serverHeader, ...answer.headers], body.length, false);

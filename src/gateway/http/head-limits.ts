@@ -3,7 +3,7 @@
  * Promise: the first fault in one order is named, so that lanes never disagree about why a request was refused.
  * Sources: RFC 9112 sections 2.2 and 3.2; limits are settings.
  */
-import type { Answer } from "../../plugin/plugin-answer.ts";
+import type { OwnAnswer } from "../gateway-pages.ts";
 import type { GatewaySettings } from "../gateway-settings.ts";
 import { refusal } from "./request-head.ts";
 
@@ -17,7 +17,7 @@ export interface HeadSize {
 }
 
 /** @returns why the head is refused: 414, 431, 405 or 400 */
-export function headFault(head: HeadSize, settings: GatewaySettings): Answer | undefined {
+export function headFault(head: HeadSize, settings: GatewaySettings): OwnAnswer | undefined {
   if (head.target.length > settings.targetBytes) return refusal("target_too_long");
   if (head.fields > settings.headerLines) return refusal("too_many_header_lines");
   if (head.bytes > settings.headBytes) return refusal("head_too_large");

@@ -6,10 +6,9 @@
 import { forwardedAddress } from "../../base/net/forwarded-address.ts";
 import { normalisePath, splitTarget } from "../../base/net/path.ts";
 import { HeaderList } from "../../plugin/headers.ts";
-import type { Answer } from "../../plugin/plugin-answer.ts";
 import { RequestView } from "../../plugin/request-view.ts";
 import type { ClientConnection } from "../client-connection.ts";
-import { pageAnswer } from "../gateway-pages.ts";
+import { type OwnAnswer, pageAnswer } from "../gateway-pages.ts";
 import type { Reason } from "../gateway-reasons.ts";
 import type { GatewaySettings } from "../gateway-settings.ts";
 import type { IncomingBody } from "./request-body.ts";
@@ -32,10 +31,10 @@ export interface ReadRequest {
   readonly matchPath: string;
 }
 
-const refusals = new Map<Reason, Answer>();
+const refusals = new Map<Reason, OwnAnswer>();
 
 /** The page for a refused request; made once per reason. */
-export function refusal(reason: Reason): Answer {
+export function refusal(reason: Reason): OwnAnswer {
   let answer = refusals.get(reason);
   if (!answer) {
     answer = pageAnswer(reason);
@@ -44,7 +43,7 @@ export function refusal(reason: Reason): Answer {
   return answer;
 }
 
-export function readRequest(raw: RawHead, settings: GatewaySettings): ReadRequest | Answer {
+export function readRequest(raw: RawHead, settings: GatewaySettings): ReadRequest | OwnAnswer {
   const { connection, scan } = raw;
   const { lines } = scan;
   let hostHeader = scan.host;

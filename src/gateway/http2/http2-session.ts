@@ -5,12 +5,11 @@
  */
 import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import type { TLSSocket } from "node:tls";
-import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { ClientConnection } from "../client-connection.ts";
 import { Exchange } from "../exchange.ts";
 import { recordRefusal } from "../exchange-end.ts";
 import type { GatewayContext } from "../gateway-context.ts";
-import { pageOf } from "../gateway-pages.ts";
+import { type OwnAnswer, pageOf } from "../gateway-pages.ts";
 import type { Reason } from "../gateway-reasons.ts";
 import { headFault } from "../http/head-limits.ts";
 import { IncomingBody } from "../http/request-body.ts";
@@ -182,7 +181,7 @@ export class Http2Session {
   }
 
   /** The limits and refusals that the general lane has for HTTP/1.1. */
-  #refused(head: Http2Head, fields: number): Answer | undefined {
+  #refused(head: Http2Head, fields: number): OwnAnswer | undefined {
     const { settings } = this.#context;
     if (!isKnownMethod(head.method)) return refusal("unknown_method");
     const { method, target } = head;
@@ -190,7 +189,7 @@ export class Http2Session {
   }
 
   /** Answers a request that never becomes an exchange. */
-  #refuse(stream: ServerHttp2Stream, method: string, answer: Answer): void {
+  #refuse(stream: ServerHttp2Stream, method: string, answer: OwnAnswer): void {
     const { settings } = this.#context;
     recordRefusal(this.#context, this.#connection, method, answer);
     const body = typeof answer.body === "string" ? answer.body : pageOf(answer.status);

@@ -10,6 +10,7 @@ import type { Connection, RequestView } from "../../plugin/request-view.ts";
 import { compileTemplate } from "../../plugin/variables/template.ts";
 import { hideTokens, shownVariable, type TokenPlaces } from "../../plugin/variables/token-places.ts";
 import { compileVariable, requestIdOf, type Variable } from "../../plugin/variables/variables.ts";
+import type { OwnReason } from "../gateway-reasons.ts";
 import { LineSink } from "./access-log-sink.ts";
 
 /** A request that was refused before it had a route. */
@@ -18,7 +19,7 @@ export interface RefusedRequest {
   /** "" when it was not even read so far. */
   readonly method: string;
   readonly status: number;
-  readonly reason: string;
+  readonly reason: OwnReason;
 }
 
 /** Why a caller was not let in. */

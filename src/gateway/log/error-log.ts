@@ -3,12 +3,8 @@
  * Promise: at most `LINES` lines per cause and window; the next window says how many were left out.
  */
 import type { Clock } from "../../base/clock.ts";
-import type { ErrorCode } from "../../base/errors.ts";
 import type { Fields, Log } from "../../base/log.ts";
-import type { Reason } from "../gateway-reasons.ts";
-
-/** Of the table, or the code of an expected failure in lower case. */
-export type LogReason = Reason | Lowercase<ErrorCode>;
+import type { OwnReason } from "../gateway-reasons.ts";
 
 const WINDOW_MS = 10_000;
 const LINES = 5;
@@ -22,7 +18,7 @@ interface Window {
 export class ErrorLog {
   readonly #log: Log;
   readonly #clock: Clock;
-  readonly #windows = new Map<LogReason, Window>();
+  readonly #windows = new Map<OwnReason, Window>();
 
   constructor(log: Log, clock: Clock) {
     this.#log = log;
@@ -30,22 +26,22 @@ export class ErrorLog {
   }
 
   /** @param reason lines are counted under it */
-  warn(reason: LogReason, fields: Fields, message: string): void {
+  warn(reason: OwnReason, fields: Fields, message: string): void {
     const dropped = this.#admit(reason);
     if (dropped !== undefined) this.#log.warn(this.#facts(reason, fields, dropped), message);
   }
 
-  error(reason: LogReason, fields: Fields, message: string): void {
+  error(reason: OwnReason, fields: Fields, message: string): void {
     const dropped = this.#admit(reason);
     if (dropped !== undefined) this.#log.error(this.#facts(reason, fields, dropped), message);
   }
 
-  #facts(reason: LogReason, fields: Fields, dropped: number): Fields {
+  #facts(reason: OwnReason, fields: Fields, dropped: number): Fields {
     return dropped === 0 ? { reason, ...fields } : { reason, ...fields, leftOut: dropped };
   }
 
   /** @returns how many lines of this cause were left out before this one; undefined when this one is left out too */
-  #admit(reason: LogReason): number | undefined {
+  #admit(reason: OwnReason): number | undefined {
     const nowMs = this.#clock.monotonicMs();
     let window = this.#windows.get(reason);
     if (!window) {

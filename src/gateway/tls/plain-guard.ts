@@ -6,14 +6,13 @@
 import { compilePattern } from "../../base/regex.ts";
 import type { StoredValue } from "../../model/record.ts";
 import type { Ssl } from "../../model/secret.ts";
-import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { HostGuard } from "../client-connection.ts";
-import { pageAnswer } from "../gateway-pages.ts";
+import { type OwnAnswer, pageAnswer } from "../gateway-pages.ts";
 import type { SslSource } from "./tls-certificates.ts";
 import { normaliseServerName } from "./tls-client-hello.ts";
 import { type NameClaim, TlsNames } from "./tls-names.ts";
 
-const NEEDS_TLS: Answer = pageAnswer("client_certificate_over_plain");
+const NEEDS_TLS: OwnAnswer = pageAnswer("client_certificate_over_plain");
 
 interface PlainHost extends NameClaim {
   readonly client: { skips(path: string): boolean } | undefined;

@@ -5,8 +5,7 @@
  * Source: docs/spec/proxy.md section 3; APISIX 3.18's verify_https_client in init.lua.
  */
 import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
-import type { Answer } from "../../plugin/plugin-answer.ts";
-import { pageAnswer } from "../gateway-pages.ts";
+import { type OwnAnswer, pageAnswer } from "../gateway-pages.ts";
 import type { ClientRules } from "./server-certificate.ts";
 import type { TlsCertificates } from "./tls-certificates.ts";
 
@@ -18,9 +17,9 @@ export interface ClientProof {
   readonly intermediates: number;
 }
 
-const NO_CERTIFICATE: Answer = pageAnswer("client_certificate");
-const CLOSED_NAME: Answer = pageAnswer("client_certificate_record");
-const OTHER_NAME: Answer = pageAnswer("sni_mismatch");
+const NO_CERTIFICATE: OwnAnswer = pageAnswer("client_certificate");
+const CLOSED_NAME: OwnAnswer = pageAnswer("client_certificate_record");
+const OTHER_NAME: OwnAnswer = pageAnswer("sni_mismatch");
 
 export class TlsConnection {
   /** Server name the certificate was chosen by: the client's, else the fallback. */
@@ -40,7 +39,7 @@ export class TlsConnection {
    * @param otherPaths what looser readers could take it for
    * @returns why the request is refused. Cost: nothing while no record verifies clients, else one look-up.
    */
-  refusal(host: string, path: string, otherPaths: readonly string[] = []): Answer | undefined {
+  refusal(host: string, path: string, otherPaths: readonly string[] = []): OwnAnswer | undefined {
     if (!this.#certificates.verifiesClients) return undefined;
     const found = this.#certificates.find(host);
     const rules = found?.client;

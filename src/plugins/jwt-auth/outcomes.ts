@@ -30,7 +30,7 @@ export interface Outcomes {
   answer(why: Refusal): Answer;
 }
 
-const REFUSALS = Object.keys(MESSAGES) as readonly Refusal[];
+export const REFUSALS = Object.keys(MESSAGES) as readonly Refusal[];
 
 /** @param plain challenges say nothing beside the realm, as in APISIX */
 export function openOutcomes(refusals: Refusals, metrics: Metrics, plain: boolean): Outcomes {
