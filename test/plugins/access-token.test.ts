@@ -415,6 +415,22 @@ describe("a configuration is refused that", () => {
       want: "payload_header: x_consumer_username is a header that the gateway or HTTP itself needs",
     },
     {
+      says: "sets a header whose name has a blank",
+      conf: { ...ROUTE, claim_headers: { "X A": "sub" } },
+      want: 'claim_headers: "X A" cannot be the name of a header',
+    },
+    {
+      says: "sets a header whose name breaks the line",
+      conf: { ...ROUTE, claim_headers: { "X-A\r\nX-B: 1": "sub" } },
+      want: 'claim_headers: "X-A\\r\\nX-B: 1" cannot be the name of a header',
+    },
+    {
+      says: "sets a header without a name",
+      conf: { ...ROUTE, claim_headers: { "": "sub" } },
+      want: 'claim_headers: "" cannot be the name of a header',
+    },
+    { says: "reads a cookie that no client can name", conf: { ...ROUTE, cookie: "a;b" }, want: 'property "cookie"' },
+    {
       says: "sets one header twice",
       conf: { ...ROUTE, claim_headers: { "X-A": "a", x_a: "b" } },
       want: 'claim_headers: x_a stands there twice, for back ends that read "_" as "-"',

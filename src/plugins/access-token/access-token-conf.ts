@@ -8,6 +8,7 @@ import { claimNameError, compileClaim, type ReadClaim } from "../../base/jose/cl
 import type { Claims } from "../../base/jose/token.ts";
 import { checkExpression, compileExpression } from "../../model/expression.ts";
 import { Defaulted } from "../../plugin/defaulted.ts";
+import { isHeaderName } from "../shared/header-operations.ts";
 import { foldHeaderName } from "../shared/header-spellings.ts";
 import { AnonymousConsumer, Realm, Words } from "../shared/schema-parts.ts";
 
@@ -23,7 +24,9 @@ const Scopes = Type.Array(Type.String({ pattern: "^[\\x21\\x23-\\x5B\\x5D-\\x7E]
 });
 const ClaimName = Type.String({ minLength: 1, maxLength: 512 });
 const HeaderName = Type.String({ pattern: "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$" });
-const PlaceName = Type.String({ minLength: 1, maxLength: 128 });
+const ArgumentName = Type.String({ minLength: 1, maxLength: 128 });
+/** RFC 6265 section 4.1.1: a token, as a header's name is. */
+const CookieName = Type.String({ pattern: "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$" });
 const Proof = Defaulted(Words(["optional", "required"], { default: "optional" }));
 
 export const RouteConf = Type.Object(
@@ -38,8 +41,8 @@ export const RouteConf = Type.Object(
     any_scopes: Defaulted(Type.Unsafe<readonly string[]>({ ...Scopes, default: [] })),
     claim_rules: Type.Optional(Type.Unsafe<readonly unknown[]>({ type: "array" })),
     header: Defaulted(Type.Unsafe<string>({ ...HeaderName, default: "authorization" })),
-    query: Type.Optional(PlaceName),
-    cookie: Type.Optional(PlaceName),
+    query: Type.Optional(ArgumentName),
+    cookie: Type.Optional(CookieName),
     hide_credentials: Defaulted(Type.Boolean({ default: false })),
     consumer_by: Defaulted(Words(["credential", "username", "custom_id", "none"], { default: "credential" })),
     consumer_claim: Type.Optional(ClaimName),
@@ -111,6 +114,8 @@ function headersError({ claim_headers: headers, payload_header: payload }: Route
   const seen = new Set<string>();
   for (const name of [...Object.keys(headers), ...(payload === undefined ? [] : [payload])]) {
     const where = name === payload ? "payload_header" : "claim_headers";
+    // The schema says it too, but the checker of writes does not look at the names of members.
+    if (!isHeaderName(name)) return `${where}: ${JSON.stringify(name)} cannot be the name of a header`;
     const folded = foldHeaderName(name);
     if (NOT_FOR_CLAIMS.test(folded)) return `${where}: ${name} is a header that the gateway or HTTP itself needs`;
     if (seen.has(folded)) return `${where}: ${name} stands there twice, for back ends that read "_" as "-"`;
