@@ -213,6 +213,26 @@ describe("a revoked token", () => {
   });
 });
 
+test.each([
+  { says: "an issuer", body: { issuer: "https://idp.exmaple" } },
+  { says: "a subject", body: { issuer: "https://idp.exmaple", subject: "x" } },
+  { says: "a kid", body: { issuer: "https://idp.exmaple", kid: "x" } },
+  { says: "the id of a token", body: { issuer: "https://idp.exmaple", jti: "x" } },
+  { says: "several, one of them known", body: [{ issuer: "https://idp.exmaple" }, { issuer: "https://idp.example" }] },
+])("an issuer that no record has is warned of when one ends $says", async ({ body }) => {
+  const own = await openAdminWorld();
+  const record = { issuer: "https://idp.example", valid_issuers: ["https://idp.example", "https://idp.example/{tid}"] };
+  const tenants = ["11111111-1111-1111-1111-111111111111"];
+  expect((await own.call("PUT", "/token_issuers/idp", { body: { ...record, tenants } })).status).toBe(201);
+  const said = `no record of token_issuers or authorization_servers has the issuer https://idp.exmaple: check how it is written`;
+  const answer = await post(body, "?dry_run=1", own);
+  expect(answer.body.warnings).toEqual([{ code: "unknown_issuer", message: said }]);
+  for (const issuer of ["https://idp.example", `https://idp.example/${tenants[0]}`]) {
+    expect((await post({ issuer }, "?dry_run=1", own)).body.warnings).toEqual([]);
+  }
+  await own.close();
+});
+
 describe("a rule", () => {
   test("refuses what was issued before the next full second, is listed, never weakened, and taken back", async () => {
     await world.call("PUT", "/consumers", { body: { username: "shop", plugins: { "jwt-auth": { key: "shop-key" } } } });

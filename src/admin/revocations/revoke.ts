@@ -3,23 +3,21 @@
  * Promise: a list with a fault in it writes nothing; 2xx means that it is in the store, and with `?wait=all` that every
  * node refuses; a token is read here and goes nowhere.
  */
-import { keyOf } from "../../model/keys.ts";
 import { decodeRule, ruleName, rulesDir } from "../../model/revocation.ts";
 import { Slice } from "../../store/turns.ts";
 import { readJson } from "../admin-body.ts";
-import type { AdminContext, AdminRequest, StoreSide } from "../admin-context.ts";
+import type { AdminContext, AdminRequest } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
 import { commit } from "../write/commit.ts";
 import { Plan } from "../write/write-plan.ts";
 import { readWanted, type Times, type WantedRule, type WantedToken } from "./revocation-body.ts";
 import { shownRule } from "./revocation-ledger.ts";
 import type { RevocationWritten } from "./revocation-writer.ts";
+import { unknownTargets } from "./unknown-targets.ts";
 
 const ENTRIES_MAX = 10_000;
 /** Of a body: 10,000 tokens of 1.6 KB. */
 export const REVOKE_BODY_BYTES_MAX = 16 * 1024 * 1024;
-/** Names are looked up one by one, so that a typing error does not look like a success. */
-const LOOKED_UP_MAX = 100;
 
 interface Wish {
   readonly entries: number;
@@ -38,7 +36,7 @@ export async function revoke(admin: AdminContext, request: AdminRequest): Promis
   if (tokens.length > 0 && (await revocations.ledger.total(admin)) + tokens.length > most) {
     return refuse(507, `${most} tokens are revoked already: revoke by consumer, client or issuer instead`);
   }
-  const warnings = await unknownConsumers(admin, rules);
+  const warnings = await unknownTargets(admin, read.entries, rules);
   const shown = rules.map((rule) => ({ name: ruleName(rule), ...shownRule({ ...rule, writtenMs: 0 }) }));
   const said = { revoked: wish.entries, ...(shown.length > 0 && { rules: shown }) };
   if (request.options.dryRun) {
@@ -117,19 +115,4 @@ async function readWishes(admin: AdminContext, entries: readonly unknown[], isLi
 
 export function timesOf({ clock, revocations }: AdminContext): Times {
   return { nowSeconds: Math.floor(clock.nowMs() / 1_000), keepSeconds: revocations.keepMs / 1_000 };
-}
-
-async function unknownConsumers(admin: StoreSide, rules: readonly WantedRule[]): Promise<readonly object[]> {
-  const names = new Set(rules.filter(({ type }) => type === "consumer").map(({ value }) => value));
-  const warnings: object[] = [];
-  for (const name of [...names].slice(0, LOOKED_UP_MAX)) {
-    const key = keyOf(admin.prefix, "consumer", name);
-    if (Buffer.byteLength(key, "utf8") <= 512 && (await admin.store.get(key)).kv) continue;
-    warnings.push({
-      code: "unknown_consumer",
-      key,
-      message: "there is no consumer of this name: nothing is refused by it",
-    });
-  }
-  return warnings;
 }
