@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import fc from "fast-check";
-import { expect, test } from "vitest";
-import { hashOf } from "../../src/base/packed/hash-index.ts";
+import { expect, test, vi } from "vitest";
+import { HashIndex, hashOf } from "../../src/base/packed/hash-index.ts";
 import { PackedMap } from "../../src/base/packed/packed-map.ts";
 import { DormantConsumers, type PluginKey } from "../../src/runtime/consumers/dormant-consumers.ts";
 import { runs } from "../support/long-run.ts";
@@ -107,6 +107,20 @@ test("many records are found by key, by consumer and by id, and leave nothing be
   expect([dormant.consumerCount, dormant.credentialCount, dormant.countOf("jwt-auth")]).toEqual([0, 0, 0]);
   expect(dormant.take("c5")).toBeUndefined();
   expect(dormant.ownerByKey("jwt-auth", "j7")).toBeUndefined();
+});
+
+test("the credentials of one consumer are not searched one by one, and are all found", () => {
+  const added = vi.spyOn(HashIndex.prototype, "add");
+  const { dormant, put } = openDormant();
+  put("c", []);
+  for (let n = 0; n < 20_000; n++) put(`c/credentials/${n}`, [["key-auth", `k${n}`]]);
+  const together = new Map<number, number>();
+  for (const [hash] of added.mock.calls) together.set(hash, (together.get(hash) ?? 0) + 1);
+  added.mockRestore();
+  expect(Math.max(...together.values())).toBeLessThan(1_000);
+  expect(dormant.take("c/credentials/7")?.id).toBe("c/credentials/7");
+  expect(new Set(dormant.takeAllOf("c").map(({ id }) => id)).size).toBe(20_000);
+  expect([dormant.consumerCount, dormant.credentialCount]).toEqual([0, 0]);
 });
 
 test("two keys or names with one hash are told apart", () => {

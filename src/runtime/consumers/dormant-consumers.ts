@@ -20,6 +20,12 @@ export interface DormantRecord {
   readonly createRevision: bigint;
 }
 
+/**
+ * Under one hash an index is searched one by one, so the credentials of a consumer lie under several: a power of two,
+ * as whoever asks for a consumer looks under all of them.
+ */
+const PARTS = 64;
+
 export interface DormantHost {
   /** Where the bytes are, by store key. */
   readonly records: PackedRecords;
@@ -36,7 +42,7 @@ export class DormantConsumers {
   readonly #keys = new Map<string, HashIndex>();
   /** Records without any key: hash of the store key, twice. */
   readonly #keyless = new HashIndex();
-  /** Hash of a consumer's name → hash of the store key of a credential of its. */
+  /** `partOf` a consumer's name → hash of the store key of a credential of its. */
   readonly #credentials = new HashIndex();
   #consumerCount = 0;
 
@@ -61,7 +67,7 @@ export class DormantConsumers {
     const hash = hashOf(this.#host.dir + id);
     const owner = ownerOf(id);
     if (owner === id) this.#consumerCount++;
-    else this.#credentials.add(hashOf(owner), hash);
+    else this.#credentials.add(partOf(hashOf(owner), hash), hash);
     for (const [plugin, key] of keys) {
       const index = this.#keys.get(plugin) ?? new HashIndex();
       this.#keys.set(plugin, index);
@@ -81,7 +87,7 @@ export class DormantConsumers {
     if (!removed.includes(true)) return undefined;
     const owner = ownerOf(id);
     if (owner === id) this.#consumerCount--;
-    else this.#credentials.remove(hashOf(owner), hash);
+    else this.#credentials.remove(partOf(hashOf(owner), hash), hash);
     const { modRevision, createRevision } = found.record;
     return { storeKey, id, value: found.value, modRevision, createRevision };
   }
@@ -107,11 +113,14 @@ export class DormantConsumers {
 
   #credentialsOf(username: string): readonly string[] {
     const ids = new Set<string>();
-    const hash = hashOf(username);
-    for (let at = this.#credentials.first(hash); at >= 0; at = this.#credentials.next(hash, at)) {
-      for (const storeKey of this.#storeKeysOf(this.#credentials.numberAt(hash, at))) {
-        const id = this.#idOf(storeKey);
-        if (id !== username && ownerOf(id) === username) ids.add(id);
+    const owner = hashOf(username);
+    for (let part = 0; part < PARTS; part++) {
+      const hash = partOf(owner, part);
+      for (let at = this.#credentials.first(hash); at >= 0; at = this.#credentials.next(hash, at)) {
+        for (const storeKey of this.#storeKeysOf(this.#credentials.numberAt(hash, at))) {
+          const id = this.#idOf(storeKey);
+          if (id !== username && ownerOf(id) === username) ids.add(id);
+        }
       }
     }
     return [...ids];
@@ -133,6 +142,11 @@ export class DormantConsumers {
     const value = read(storeKey, record.value);
     return { record, value, keys: keysIn(value) };
   }
+}
+
+/** @param spread hash of a store key, or the number of a part @returns where the index has that part of an owner's */
+function partOf(owner: number, spread: number): number {
+  return Math.imul(owner ^ (spread & (PARTS - 1)), 0x9e3779b1) >>> 0;
 }
 
 /** The name of a consumer has no slash. */

@@ -16,6 +16,8 @@ import { toKeyValue } from "./etcd-values.ts";
 const BEAT_MS = 2_000;
 /** Silence longer than this ends the watch, once the member has shown that it answers. */
 const DEAD_MS = 6_000;
+/** To read a message with more events took a turn of its own; they are applied in the next one. */
+const LARGE_EVENTS = 1_000;
 /** A timer this late means that our own loop was blocked; silence proves nothing then. */
 const LATE_MS = 1_000;
 
@@ -166,7 +168,11 @@ class Watch {
         this.#pending = events.slice(i, j); // the rest of it is still to come
       else this.#queue.push({ revision: BigInt(revision ?? 0), changes: events.slice(i, j).map(toChange) });
     }
-    if (this.#draining) return;
+    if (this.#draining || this.#queue.length === 0) return;
+    if (events.length > LARGE_EVENTS) {
+      this.#drainLater();
+      return;
+    }
     this.#slice.restart();
     this.#drain();
   }
