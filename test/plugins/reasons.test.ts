@@ -11,15 +11,20 @@ import { REFUSALS } from "../../src/plugins/jwt-auth/outcomes.ts";
 const ROOT = join(import.meta.dirname, "../..");
 const FOLDER = join(ROOT, "src/plugins");
 
-/** Where the reason stands among the arguments of what makes answers. */
-const MAKERS: Readonly<Record<string, number>> = {
-  bareAnswer: 1,
-  textAnswer: 2,
-  jsonAnswer: 2,
-  compileTemplatedAnswer: 1,
-  "refusals.answer": 1,
-  refused: 0,
-};
+/** Where the reason stands among the arguments of what makes answers; the first that is there. */
+const MAKERS: ReadonlyMap<string, readonly number[]> = new Map(
+  Object.entries({
+    bareAnswer: [1],
+    textAnswer: [2],
+    jsonAnswer: [2],
+    compileTemplatedAnswer: [1],
+    "refusals.answer": [1],
+    refused: [0],
+    // Of authorization servers: the reason, else the error.
+    errorAnswer: [4, 1],
+    unavailable: [2],
+  }),
+);
 
 /** What stands where a reason is computed, and the words that come out. */
 const COMPUTED: Readonly<Record<string, (plugin: string) => readonly string[]>> = {
@@ -62,8 +67,10 @@ function argumentsAt(text: string, at: number): readonly string[] {
 function placesIn(text: string): readonly string[] {
   const found: string[] = [];
   for (const call of text.matchAll(/(?<!function |\.)\b((?:refusals\.)?[a-zA-Z]+)\(/g)) {
-    const at = MAKERS[call[1] ?? ""];
-    const reason = at === undefined ? undefined : argumentsAt(text, call.index + call[0].length)[at];
+    const places = MAKERS.get(call[1] ?? "");
+    if (!places) continue;
+    const given = argumentsAt(text, call.index + call[0].length);
+    const reason = places.flatMap((at) => given[at] ?? [])[0];
     if (reason !== undefined) found.push(reason);
   }
   // An answer that is written out.
