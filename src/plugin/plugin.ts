@@ -26,6 +26,8 @@ export type PhaseHandler = (view: RequestView) => PhaseResult;
 export interface PluginPhases {
   /** Before access: authentication, rewriting, early answers. */
   readonly rewrite?: PhaseHandler;
+  /** Removes from a request what only this plugin may tell the upstream; for who asks another plugin in its place. */
+  readonly distrust?: (view: RequestView) => void;
   readonly access?: PhaseHandler;
   /** Before each try, retries included. */
   readonly beforeProxy?: (view: RequestView) => void;

@@ -1,6 +1,7 @@
 /**
  * multi-auth: several authentication plugins, of which one must accept the caller; the first that does wins.
- * Promise: the caller never learns which of them refused, or why. Source: docs/spec/jwt-auth.md section 8, APISIX 3.18.
+ * Promise: the caller never learns which of them refused, or why; what one of them alone may tell the upstream no client
+ * tells, whoever accepts it. Source: docs/spec/jwt-auth.md section 8, APISIX 3.18.
  */
 import { Type } from "typebox";
 import { compileSchema } from "../base/schema/schema.ts";
@@ -45,9 +46,20 @@ export const multiAuth = definePlugin({
         names.push(name);
       }
     const tries = compiled.flatMap((phases) => (phases.rewrite ? [phases.rewrite] : []));
+    const distrusts = compiled.flatMap((phases) => (phases.distrust ? [phases.distrust] : []));
+    const distrust = (view: RequestView): void => {
+      for (const one of distrusts) one(view);
+    };
     return {
-      rewrite: (view) => tryFrom(tries, 0, view, []),
-      explain: (view, explaining) => tryFrom(explained(compiled, names, explaining), 0, view, []),
+      rewrite(view) {
+        distrust(view);
+        return tryFrom(tries, 0, view, []);
+      },
+      distrust,
+      explain(view, explaining) {
+        distrust(view);
+        return tryFrom(explained(compiled, names, explaining), 0, view, []);
+      },
       close() {
         for (const phases of compiled) phases.close?.();
       },

@@ -356,6 +356,24 @@ describe("inside multi-auth", () => {
   });
 });
 
+test.each([
+  { says: "before", order: [{ "access-token": {} }, { "jwt-auth": {} }] },
+  { says: "after", order: [{ "jwt-auth": {} }, { "access-token": {} }] },
+])("headers for claims are never a client's in multi-auth, $says the plugin that accepts", async ({ order }) => {
+  const made = openTokenNode({
+    plugins: [jwtAuth, multiAuth],
+    consumers: [SHOP, { username: "jack", auth: { "jwt-auth": { key: "jack-key", secret: SECRET } } }],
+  });
+  const conf = { ...ROUTE, claim_headers: { "X-User": "sub" }, payload_header: "X-Payload" };
+  const auth = order.map((one) => ("access-token" in one ? { "access-token": conf } : one));
+  const view = makeView({
+    headers: { ...bearing(makeToken()).headers, "X-User": "root", X_User: "root", "x-payload": "e30" },
+  });
+  expect(await runPhases(made.env.compile(multiAuth, { auth_plugins: auth }), view)).toBeUndefined();
+  expect(view.consumer?.username).toBe("jack");
+  expect(["x-user", "x_user", "x-payload"].map((name) => view.headers.getAll(name))).toEqual([[], [], []]);
+});
+
 describe("a configuration is refused that", () => {
   test.each([
     { says: "names no issuer", conf: { audiences: [API] }, want: "one of issuers, authorization_servers is required" },

@@ -45,7 +45,8 @@ export const accessToken: Plugin = definePlugin({
       () => openAuthentication(conf, env),
       (state) => state.close(),
     );
-    return { rewrite: shared.state.rewrite, explain: shared.state.explain, close: shared.release };
+    const { rewrite, distrust, explain } = shared.state;
+    return { rewrite, ...(distrust && { distrust }), explain, close: shared.release };
   },
 });
 
@@ -57,6 +58,7 @@ interface KnownCaller extends Caller {
 
 interface Authentication {
   readonly rewrite: PhaseHandler;
+  readonly distrust: ((view: RequestView) => void) | undefined;
   readonly explain: ExplainHandler;
   close(): void;
 }
@@ -124,6 +126,7 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): Authentication {
   });
   return {
     rewrite: compileBearer(partsWith(openTokenCount(env.metrics))),
+    distrust: removeSent && ((view) => removeSent(view.headers)),
     explain: explainBearer(partsWith(() => undefined)),
     close: release,
   };
