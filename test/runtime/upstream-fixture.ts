@@ -68,6 +68,7 @@ export function openBench(seed = 1, openOwnStates?: (clock: Clock) => StateRegis
     dns,
     upstreams,
     logged: env.logged,
+    metrics: env.metrics,
     heldStates: () => env.heldStates,
     metric: (name: string, labels?: Record<string, string>) => metricValue(env, name, labels),
     // True enough: a record comes from the store, where anything may stand.

@@ -167,6 +167,11 @@ export class LiveUpstream implements UpstreamUnit {
     return this.#checks && this.#isAwake ? this.#nodes : [];
   }
 
+  /** Addresses that requests may have gone to. */
+  addresses(): readonly string[] {
+    return this.#nodes.flatMap((node) => node.addresses());
+  }
+
   /** Gives shared state back; requests under way may finish. Closing twice is fine. */
   close(): void {
     for (const end of this.#endings.splice(0)) end();

@@ -59,6 +59,11 @@ export class UpstreamNode implements BalancedNode {
     return this.#name ? (this.#name.addresses[0] ?? this.spec.host) : this.spec.host;
   }
 
+  /** All that its name has now, and those that requests were given last. */
+  addresses(): readonly string[] {
+    return [...(this.#name?.addresses ?? []), ...this.#targets.map(({ address }) => address)];
+  }
+
   /** The address to try now, one after the other. @returns undefined while none is known */
   take(): Target | undefined {
     if (this.#name) {

@@ -9,6 +9,7 @@ import type { Counter, Family, Metrics, Sample } from "../../base/metrics.ts";
 import type { IpSet } from "../../base/net/ip.ts";
 import type { StateRegistry } from "../../plugin/plugin.ts";
 import type { Siblings } from "../../plugin/siblings.ts";
+import { AddressSeries } from "./address-series.ts";
 import { LiveUpstream, type UnitEnv, type UpstreamHealth, type UpstreamIds } from "./compiled-upstream.ts";
 import type { Dns } from "./dns/dns.ts";
 import type { Probe } from "./health/node-health.ts";
@@ -57,6 +58,10 @@ export interface Upstreams {
 
 export function openUpstreams(env: UpstreamsEnv): Upstreams {
   const open = new Set<LiveUpstream>();
+  const series = new AddressSeries(open, env.clock, env.metrics);
+  const onClose = (unit: LiveUpstream): void => {
+    if (open.delete(unit)) series.left(unit);
+  };
   const probes = env.probes ?? countProbes(env.metrics);
   const unitEnv: UnitEnv = {
     ...env,
@@ -89,13 +94,14 @@ export function openUpstreams(env: UpstreamsEnv): Upstreams {
   );
   return {
     compile(record, ids) {
-      const unit = new LiveUpstream(record, ids, unitEnv, (closed) => open.delete(closed));
+      const unit = new LiveUpstream(record, ids, unitEnv, onClose);
       open.add(unit);
       return unit;
     },
     errorOf: (record) => upstreamError(record, env.denied),
     healthStatus,
     close() {
+      series.close();
       for (const unit of open) unit.close();
     },
   };
