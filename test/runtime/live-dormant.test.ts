@@ -182,7 +182,7 @@ function openDormant() {
 function collision(dir: string, prefix: string): readonly [string, string] {
   const seen = new Map<number, string>();
   for (let n = 0; ; n++) {
-    const text = `${prefix}${n}${randomBytes(6).toString("base64")}`;
+    const text = `${prefix}${n}${randomBytes(6).toString("base64url")}`;
     const before = seen.get(hashOf(dir + text));
     if (before !== undefined) return [before, text];
     seen.set(hashOf(dir + text), text);
