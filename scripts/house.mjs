@@ -1,6 +1,6 @@
 /**
- * The rules of the house that no linter knows: which floor may import which, that
- * every page and file a comment cites exists, that file names are unique enough to be read in a stack trace, that names
+ * The rules of the house that no linter knows: which floor may import which, that `base` has no word of the
+ * domain, that every page and file a comment cites exists, that file names are unique enough to be read in a stack trace, that names
  * mean what docs/glossary.md says, and how long a commit's subject may be. Says file, line, rule; exits 1 when one is broken. `npm run lint` runs it.
  */
 import { execFileSync } from "node:child_process";
@@ -22,6 +22,8 @@ const FLOORS = [
 ];
 /** Neighbours on one floor that may be imported: `from` → `to`. */
 const NEIGHBOURS = new Set(["cli>node", "node>cli"]);
+/** Words of the domain that `base` must not know, as whole words of code. */
+const DOMAIN = /\b(apisix|etcd|consumer|upstream|jwt|admin|gateway|credential|prometheus)\w*/i;
 const LONGEST_SUBJECT = 72;
 const SUBJECTS_SINCE = "52477de"; // older ones stand as they are
 
@@ -106,8 +108,36 @@ function declared(file, line, number) {
   else if (type) types.set(type, file);
 }
 
+function domainWords(file, text) {
+  // Comments may give an example; code may not know.
+  const code = text.replace(/\/\*[\s\S]*?\*\//g, (comment) => comment.replace(/[^\n]/g, " ")).replace(/\/\/.*$/gm, "");
+  code.split("\n").forEach((line, index) => {
+    const word = DOMAIN.exec(line)?.[0];
+    if (word !== undefined) say(file, index + 1, `base has no word of the domain: ${word}`);
+  });
+}
+
+/** What is exported is used in another file: `export` tells what others rest on. Tests and benches count as others. */
+function unusedExports(texts) {
+  const users = new Map();
+  for (const [file, text] of texts) {
+    for (const word of new Set(text.match(/[A-Za-z_$][\w$]*/g) ?? [])) {
+      if (!users.has(word)) users.set(word, new Set());
+      users.get(word).add(file);
+    }
+  }
+  const declared = /^export (?:abstract )?(?:async )?(?:const|function\*?|class|interface|type) (\w+)/gm;
+  for (const [file, text] of texts) {
+    if (!file.startsWith("src/") || file === "src/index.ts") continue;
+    for (const [, name] of text.matchAll(declared)) {
+      if (users.get(name).size === 1) say(file, 0, `nobody imports ${name}: take its export away, or the whole of it`);
+    }
+  }
+}
+
 const all = files();
 const names = new Map();
+const texts = new Map();
 for (const file of all.filter((name) => /\.(ts|mjs)$/.test(name) && !name.startsWith("test/conformance/"))) {
   const text = readFileSync(join(ROOT, file), "utf8");
   text.split("\n").forEach((line, index) => {
@@ -115,9 +145,12 @@ for (const file of all.filter((name) => /\.(ts|mjs)$/.test(name) && !name.starts
     if (file.startsWith("src/")) declared(file, line, index + 1);
     if (/^(src|test|bench|scripts)\//.test(file)) citations(file, line, index + 1);
   });
+  texts.set(file, text);
+  if (file.startsWith("src/base/")) domainWords(file, text);
   if (file.startsWith("src/") && basename(file) !== "index.ts")
     names.set(basename(file), [...(names.get(basename(file)) ?? []), file]);
 }
+unusedExports(texts);
 for (const [name, places] of names)
   if (places.length > 1) say(places[0], 0, `${name} stands ${places.length} times: ${places.join(", ")}`);
 

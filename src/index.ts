@@ -4,7 +4,7 @@
  */
 export { Type } from "typebox";
 export { type Clock, FakeClock, sleep, type Timer } from "./base/clock.ts";
-export { type ErrorCode, GatewayError, isGatewayError } from "./base/errors.ts";
+export { CodedError, type ErrorCode, isCodedError } from "./base/errors.ts";
 export type { Fields, Log } from "./base/log.ts";
 export type { Counter, Family, Gauge, Histogram, Metrics } from "./base/metrics.ts";
 export { compilePattern, type Pattern, patternError } from "./base/regex.ts";
@@ -43,8 +43,8 @@ export {
   type TestEnv,
 } from "./plugin/testkit/testkit.ts";
 export { makeResponse, makeView, type ResponseInput, type ViewInput } from "./plugin/testkit/testkit-view.ts";
-export type { Variable, VariableValue } from "./plugin/variables/args.ts";
 export { loadBodyVariables } from "./plugin/variables/body-variables.ts";
 export { type Condition, compileCondition } from "./plugin/variables/condition.ts";
+export type { Variable, VariableValue } from "./plugin/variables/query.ts";
 export { compileTemplate, safeHeaderValue, type Template } from "./plugin/variables/template.ts";
 export { compileVariable } from "./plugin/variables/variables.ts";

@@ -7,7 +7,7 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../base/clock.ts";
-import { GatewayError } from "../base/errors.ts";
+import { CodedError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { compileIpSet } from "../base/net/ip.ts";
 import type { Actor } from "./admin-context.ts";
@@ -17,7 +17,7 @@ export interface AccessKey extends Actor {
   readonly key: string;
 }
 
-export interface AccessOptions {
+interface AccessOptions {
   readonly keys: readonly AccessKey[];
   /** Addresses and CIDR ranges; empty: everyone who reaches the listener. */
   readonly allowList: readonly string[];
@@ -47,11 +47,11 @@ const GUESSES_MAX = 20; // wrong keys from one address within the window; then t
 const WINDOW_MS = 60_000;
 const ADDRESSES_MAX = 4_096;
 
-/** @throws GatewayError SETTINGS_INVALID without any key: an open Admin API is never what was meant */
+/** @throws CodedError SETTINGS_INVALID without any key: an open Admin API is never what was meant */
 export function openAccess(options: AccessOptions): Access {
   const { clock, log } = options;
   if (options.keys.length === 0) {
-    throw new GatewayError("SETTINGS_INVALID", { message: "the Admin API needs at least one key" });
+    throw new CodedError("SETTINGS_INVALID", { message: "the Admin API needs at least one key" });
   }
   const salt = randomBytes(32); // digests are compared, so a match by length or prefix tells nothing
   const digest = (text: string): Buffer => createHash("sha256").update(salt).update(text).digest();

@@ -13,9 +13,7 @@ export const BODY_BYTES_MAX = 1_572_864; // 1.5 MiB, the limit of APISIX and of 
 /** A client that is refused may still be sending, and would not read the answer over a reset connection. */
 const DISCARDED_BYTES_MAX = 16 * BODY_BYTES_MAX;
 
-export type BodyRead =
-  | { readonly ok: true; readonly bytes: Buffer }
-  | { readonly ok: false; readonly refusal: AdminAnswer };
+type BodyRead = { readonly ok: true; readonly bytes: Buffer } | { readonly ok: false; readonly refusal: AdminAnswer };
 
 /** @param maxBytes default: what one record may have */
 export async function readBody(request: IncomingMessage, maxBytes = BODY_BYTES_MAX): Promise<BodyRead> {

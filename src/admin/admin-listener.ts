@@ -9,14 +9,14 @@ import type { Socket } from "node:net";
 import { Readable } from "node:stream";
 import replyFrom from "@fastify/reply-from";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
-import { isGatewayError, messageOf } from "../base/errors.ts";
+import { isCodedError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { limitConnections } from "../base/net/connection-limit.ts";
 import type { Access } from "./access.ts";
 import { parseBody, readBody } from "./admin-body.ts";
 import type { AdminContext, AdminRequest } from "./admin-context.ts";
 import { type Cors, openCors } from "./admin-cors.ts";
-import { type AdminAnswer, answerOf, refuse } from "./admin-response.ts";
+import { type AdminAnswer, errorAnswer, refuse } from "./admin-response.ts";
 import { argumentsIn, pathOf, routedTarget, splitOnce } from "./request-target.ts";
 import type { AdminRoute } from "./routes/admin-route.ts";
 import { METHODS } from "./routes/admin-route.ts";
@@ -25,7 +25,7 @@ import type { StoreNews } from "./store-news.ts";
 import { NO_OPTIONS } from "./write/write-options.ts";
 
 /** What strangers may cost, with a key or without. */
-export interface AdminLimits {
+interface AdminLimits {
   /** Until the head of a request is complete. */
   readonly headMs: number;
   /** A whole request, body included; admin bodies are small. */
@@ -130,8 +130,8 @@ export function makeListener(options: ListenerOptions, access: Access, news: Sto
   });
   app.setNotFoundHandler((request, reply) => send(reply, nothingAt(request)));
   app.setErrorHandler((error, request, reply) => {
-    const answer = answerOf(error);
-    if (!isGatewayError(error)) {
+    const answer = errorAnswer(error);
+    if (!isCodedError(error)) {
       const { method } = request;
       const about = { request_id: idOf(request), method, path: pathOf(request.originalUrl) };
       log.error({ ...about, error: messageOf(error) }, "admin request failed");

@@ -2,7 +2,7 @@
  * What the Admin API answers, as plain data; only server.ts turns it into bytes.
  * Source: docs/spec/admin-api.md sections 1, 3 and 4.
  */
-import { isGatewayError, messageOf } from "../base/errors.ts";
+import { isCodedError, messageOf } from "../base/errors.ts";
 
 export interface AdminAnswer {
   readonly status: number;
@@ -26,8 +26,8 @@ export const KEY_NOT_FOUND: AdminAnswer = { status: 404, body: { message: "Key n
  * The answer to anything thrown: store faults by their code, all else as 500 without details.
  * An unknown outcome says so: the write may have happened.
  */
-export function answerOf(error: unknown): AdminAnswer {
-  if (!isGatewayError(error)) return refuse(500, "internal error");
+export function errorAnswer(error: unknown): AdminAnswer {
+  if (!isCodedError(error)) return refuse(500, "internal error");
   switch (error.code) {
     case "STORE_TOO_LARGE":
     case "REQUEST_INVALID":

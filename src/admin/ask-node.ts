@@ -13,7 +13,7 @@ const ANSWER_MAX = 4_194_304;
 const TRIED_MAX = 3;
 const UNSPECIFIED = new Set(["0.0.0.0", "[::]", ""]);
 
-export interface Question {
+interface Question {
   /** With its query. */
   readonly path: string;
   /** Sent as JSON by POST; absent: GET. */

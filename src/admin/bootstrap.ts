@@ -5,7 +5,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { sleep } from "../base/clock.ts";
-import { isGatewayError, messageOf } from "../base/errors.ts";
+import { isCodedError, messageOf } from "../base/errors.ts";
 import { PLACEHOLDER_DIRS } from "../model/kinds.ts";
 import { PLACEHOLDER } from "../model/record.ts";
 import type { Store } from "../store/store.ts";
@@ -30,10 +30,10 @@ export async function keepPreparing(admin: ReadSide): Promise<{ stop(): void }> 
       await step();
       return true;
     } catch (error) {
-      const reason = isGatewayError(error) ? error.code : messageOf(error); // the texts of gRPC have times in them
+      const reason = isCodedError(error) ? error.code : messageOf(error); // the texts of gRPC have times in them
       if (!stopped.signal.aborted && reason !== said)
         log.warn(
-          { ...(isGatewayError(error) && { code: error.code }), error: messageOf(error) },
+          { ...(isCodedError(error) && { code: error.code }), error: messageOf(error) },
           "the store cannot be prepared yet",
         );
       said = reason;
@@ -55,8 +55,8 @@ export async function keepPreparing(admin: ReadSide): Promise<{ stop(): void }> 
   return { stop: () => stopped.abort() };
 }
 
-/** @throws GatewayError STORE_* when the store is away */
-export async function prepareStore(store: Store, prefix: string): Promise<void> {
+/** @throws CodedError STORE_* when the store is away */
+async function prepareStore(store: Store, prefix: string): Promise<void> {
   for (const dir of PLACEHOLDER_DIRS) await createOnce(store, `${prefix}/${dir}/`, PLACEHOLDER);
   await createOnce(store, storeIdentityKey(prefix), JSON.stringify({ id: randomUUID(), epoch: 1 }));
 }

@@ -10,7 +10,7 @@ import type { CredentialDefinition, Rotated, WriteContext } from "../plugin/plug
 import { declaredMembersOf } from "../runtime/field-opener.ts";
 import type { PluginRegistry, PluginSide } from "../runtime/plugins/plugin-registry.ts";
 import { type JudgeEnv, verdictOn } from "../runtime/record-verdict.ts";
-import { upstreamError } from "../runtime/upstream/upstream-verdict.ts";
+import { upstreamError } from "../runtime/upstream/upstream-record.ts";
 
 type Members = Readonly<Record<string, unknown>>;
 

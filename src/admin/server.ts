@@ -19,7 +19,7 @@ import { openAdminRevocations, type RevocationLimits } from "./revocations/admin
 import { keepRevocations } from "./revocations/revocation-keeper.ts";
 import { adminRoutes } from "./routes/admin-routes.ts";
 import type { FieldCodec } from "./sealing/field-codec.ts";
-import { plainCodec } from "./sealing/plain-codec.ts";
+import { plainCodec } from "./sealing/field-codec.ts";
 import { openStoreNews } from "./store-news.ts";
 import { storeIdentityKey } from "./store-paths.ts";
 import { openKeyQueue } from "./write/key-queue.ts";
@@ -57,7 +57,7 @@ export interface AdminOptions extends ListenerOptions {
   readonly barrier?: Barrier;
 }
 
-export interface AdminServer {
+interface AdminServer {
   readonly address: { readonly host: string; readonly port: number };
   /** Ends running requests, then the listener; twice is fine. */
   close(): Promise<void>;
@@ -67,7 +67,7 @@ const HISTORY_ENTRIES = 1_000;
 
 /**
  * Listens, and prepares the store (placeholders, identity): at once, or when a store that is away comes back.
- * @throws GatewayError SETTINGS_INVALID without keys; Error when the port is taken
+ * @throws CodedError SETTINGS_INVALID without keys; Error when the port is taken
  */
 export async function openAdminServer(options: AdminOptions): Promise<AdminServer> {
   const access = openAccess({

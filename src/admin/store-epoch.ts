@@ -2,7 +2,7 @@
  * Which store this is, and the operator's word that it is the right one after it was restored to an older state.
  * Source: docs/spec/etcd.md section 6 "Another store".
  */
-import { isGatewayError, messageOf } from "../base/errors.ts";
+import { isCodedError, messageOf } from "../base/errors.ts";
 import { parseIdentity, raisedOf, raiseEpoch } from "../store/store-identity.ts";
 import type { AdminRequest, StoreSide, WriteSide } from "./admin-context.ts";
 import { type AdminAnswer, refuse } from "./admin-response.ts";
@@ -35,7 +35,7 @@ export async function raiseStoreEpoch(admin: WriteSide, request: AdminRequest): 
     const { kv } = await admin.store.get(storeIdentityKey(admin.prefix));
     return { status: 200, body: identity, ...(kv && { revision: kv.modRevision }) };
   } catch (error) {
-    if (isGatewayError(error, "RECORD_INVALID")) return refuse(404, messageOf(error));
+    if (isCodedError(error, "RECORD_INVALID")) return refuse(404, messageOf(error));
     throw error;
   }
 }

@@ -2,13 +2,13 @@
  * Says once that the store gives requests no answer, and once that it does again, however many requests come meanwhile.
  */
 import { type Clock, sleep } from "../base/clock.ts";
-import { type GatewayError, messageOf } from "../base/errors.ts";
+import { type CodedError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { Store } from "../store/store.ts";
 
 export interface StoreNews {
   /** A request failed for this reason. */
-  failed(error: GatewayError): void;
+  failed(error: CodedError): void;
   /** Idempotent. */
   stop(): void;
 }

@@ -5,9 +5,9 @@
  */
 import type { Static, TSchema } from "typebox";
 import type { Clock, Timer } from "./clock.ts";
-import { ERROR_CODES, type ErrorCode, GatewayError, isGatewayError, messageOf } from "./errors.ts";
-import { openLimitedWarn, type Warn } from "./limited-log.ts";
+import { CodedError, ERROR_CODES, type ErrorCode, isCodedError, messageOf } from "./errors.ts";
 import type { Log } from "./log.ts";
+import { openLimitedWarn, type Warn } from "./log.ts";
 import { compileSchema } from "./schema/schema.ts";
 
 /** The way to the other process; it keeps order and may end at any time. */
@@ -36,7 +36,7 @@ export function reader<S extends TSchema>(schema: S): Reader<Static<S>> {
   return (value) => (validator.check(value) === undefined ? (value as Static<S>) : undefined);
 }
 
-export interface ChannelOptions {
+interface ChannelOptions {
   readonly pipe: Pipe;
   readonly clock: Clock;
   readonly log: Log;
@@ -78,7 +78,7 @@ export class Channel {
     if (!this.#closed) this.#pipe.send([TELL, message.name, body]);
   }
 
-  /** @throws (as a rejection) what the other side threw, or GatewayError WORKER_UNAVAILABLE when it does not answer */
+  /** @throws (as a rejection) what the other side threw, or CodedError WORKER_UNAVAILABLE when it does not answer */
   call<Body, Reply>(message: Call<Body, Reply>, body: Body, timeoutMs: number): Promise<Reply> {
     return new Promise((resolve, reject) => {
       if (this.#closed) return reject(unavailable(`${message.name}: the other process is gone`));
@@ -145,17 +145,17 @@ export class Channel {
       const reply = await answer(body);
       if (!this.#closed) this.#pipe.send([DONE, id, reply]);
     } catch (error) {
-      const code = isGatewayError(error) ? error.code : undefined;
+      const code = isCodedError(error) ? error.code : undefined;
       if (!this.#closed) this.#pipe.send([FAILED, id, messageOf(error), code]);
     }
   }
 }
 
-function unavailable(message: string): GatewayError {
-  return new GatewayError("WORKER_UNAVAILABLE", { message });
+function unavailable(message: string): CodedError {
+  return new CodedError("WORKER_UNAVAILABLE", { message });
 }
 
-function toError(text: unknown, code: unknown): GatewayError {
+function toError(text: unknown, code: unknown): CodedError {
   const known = typeof code === "string" && Object.hasOwn(ERROR_CODES, code);
-  return new GatewayError(known ? (code as ErrorCode) : "WORKER_UNAVAILABLE", { message: String(text) });
+  return new CodedError(known ? (code as ErrorCode) : "WORKER_UNAVAILABLE", { message: String(text) });
 }

@@ -2,7 +2,7 @@
  * Errors as data: one table of codes with what clients see (status). Each is thrown somewhere and has a line in
  * docs/errors.md; none is ever renamed. Why the gateway answers a request itself is in gateway/gateway-reasons.ts.
  */
-export interface CodeFacts {
+interface CodeFacts {
   readonly status: number;
 }
 
@@ -26,33 +26,33 @@ const CODES = {
   SECRET_UNRESOLVED: { status: 503 },
   ISSUER_UNAVAILABLE: { status: 503 },
   PLUGIN_FAILED: { status: 500 },
-  UPSTREAM_CERTIFICATE_MISSING: { status: 502 },
-  UPSTREAM_BAD_RESPONSE: { status: 502 },
+  CERTIFICATE_MISSING: { status: 502 },
+  BAD_RESPONSE: { status: 502 },
   CLIENT_ABORTED: { status: 499 },
 } as const satisfies Record<string, CodeFacts>;
 
 export type ErrorCode = keyof typeof CODES;
 
-export interface ErrorOptionsWithMessage {
+interface ErrorOptionsWithMessage {
   readonly message: string;
   readonly cause?: unknown;
 }
 
 /** An expected failure with a stable code. `message` is for operators and never holds a secret. */
-export class GatewayError extends Error {
+export class CodedError extends Error {
   readonly code: ErrorCode;
   readonly status: number;
 
   constructor(code: ErrorCode, options: ErrorOptionsWithMessage) {
     super(options.message, options.cause === undefined ? undefined : { cause: options.cause });
-    this.name = "GatewayError";
+    this.name = "CodedError";
     this.code = code;
     this.status = CODES[code].status;
   }
 }
 
-export function isGatewayError(error: unknown, code?: ErrorCode): error is GatewayError {
-  return error instanceof GatewayError && (code === undefined || error.code === code);
+export function isCodedError(error: unknown, code?: ErrorCode): error is CodedError {
+  return error instanceof CodedError && (code === undefined || error.code === code);
 }
 
 /** The text of anything thrown. */

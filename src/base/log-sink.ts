@@ -14,7 +14,7 @@ const AGAIN_MS = 100;
 /** While nothing can be written at all, one line in so long is tried. */
 const REFUSED_MS = 1_000;
 
-export interface SinkOptions {
+interface SinkOptions {
   readonly clock: Clock;
   /** A descriptor whose writes do not wait; default: that of stderr. */
   readonly fd?: number;

@@ -4,6 +4,7 @@
  * tokens, keys, credentials or whole configurations.
  */
 import { pino } from "pino";
+import type { Clock } from "./clock.ts";
 import type { LogSink } from "./log-sink.ts";
 
 /** What is said of each line stands in it once. */
@@ -24,7 +25,7 @@ export interface Log {
 
 export type LogLevel = "debug" | "info" | "warn" | "error" | "silent";
 
-export interface LogOptions {
+interface LogOptions {
   readonly level: LogLevel;
   /** The id of the node; its workers say the same. */
   readonly node: string;
@@ -66,5 +67,24 @@ export function unfailing(log: Log): Log {
     warn: safe("warn"),
     error: safe("error"),
     child: (fields) => unfailing(log.child(fields)),
+  };
+}
+
+export type Warn = (fields: Fields, message: string) => void;
+
+const MINUTE_MS = 60_000;
+
+export function openLimitedWarn(log: Log, clock: Clock, perMinute = 10): Warn {
+  let sinceMs = Number.NEGATIVE_INFINITY;
+  let count = 0;
+  return (fields, message) => {
+    const nowMs = clock.monotonicMs();
+    if (nowMs - sinceMs >= MINUTE_MS) {
+      if (count > perMinute) log.warn({ left: count - perMinute }, "more warnings were left out");
+      sinceMs = nowMs;
+      count = 0;
+    }
+    count++;
+    if (count <= perMinute) log.warn(fields, message);
   };
 }

@@ -27,7 +27,7 @@ export interface SeriesPage {
 }
 
 /** So many lines are a page. */
-export const PAGE_LINES = 250;
+const PAGE_LINES = 250;
 const SLICE_MS = 1;
 const REST_MS = 5;
 

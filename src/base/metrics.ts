@@ -69,9 +69,9 @@ export interface Metrics {
   readonly registry: Registry;
 }
 
-export interface MetricsOptions {
-  /** What the names APISIX gives begin with (`prometheus.metric_prefix`). */
-  readonly apisixPrefix?: string;
+interface MetricsOptions {
+  /** What a family is called when it is shown; default: as it is named. */
+  readonly rename?: (name: string) => string;
   /** Lines that one family may have (`prometheus.max_series`). */
   readonly maxSeries?: number;
   /** Told once of each family that is full. */
@@ -83,7 +83,6 @@ export interface Sample {
   readonly value: number;
 }
 
-const APISIX_PREFIX = "apisix_";
 const MAX_SERIES = 100_000;
 /** Names of records by id that are remembered. */
 const NAMES_MAX = 100_000;
@@ -106,13 +105,11 @@ export function shared<T>(make: () => Promise<T>): () => Promise<T> {
 
 /** Opens an empty set of metrics. */
 export function openMetrics(options: MetricsOptions = {}): Metrics {
-  const { apisixPrefix = APISIX_PREFIX, maxSeries = MAX_SERIES } = options;
+  const { rename: shown = (name: string) => name, maxSeries = MAX_SERIES } = options;
   const registry = new Registry();
   const families = new Map<string, AnyFamily>();
   const names = new Map<string, string>();
   const full = new Map<string, number>();
-  const shown = (name: string): string =>
-    name.startsWith(APISIX_PREFIX) ? apisixPrefix + name.slice(APISIX_PREFIX.length) : name;
   const factsOf = (type: MetricType, name: string, help: string, labelNames: readonly string[]): FamilyFacts => ({
     ...{ type, name: shown(name), help, labelNames, most: maxSeries },
     onFull() {

@@ -5,10 +5,10 @@
  */
 import { LRUCache } from "lru-cache";
 import { RE2JS } from "re2js";
-import { GatewayError, messageOf } from "./errors.ts";
+import { CodedError, messageOf } from "./errors.ts";
 
 export const PATTERN_LENGTH_MAX = 10_240; // characters of a pattern; longer ones are a mistake or an attack
-export const INPUT_LENGTH_MAX = 65_536; // characters looked at; what lies behind is not seen
+const INPUT_LENGTH_MAX = 65_536; // characters looked at; what lies behind is not seen
 
 const PROGRAM_SIZE_MAX = 2_500; // instructions; the cost per character grows with them, nested counts multiply
 const COMPILED_MAX = 4_096; // patterns shared by text; those in use stay alive through their users
@@ -40,7 +40,7 @@ export interface PatternOptions {
 
 const compiled = new LRUCache<string, Pattern>({ max: COMPILED_MAX });
 
-/** @throws GatewayError CONFIG_INVALID that says what is wrong with the pattern */
+/** @throws CodedError CONFIG_INVALID that says what is wrong with the pattern */
 export function compilePattern(source: string, options: PatternOptions = {}): Pattern {
   const key = `${options.caseInsensitive ? "i" : "s"}${source}`;
   let pattern = compiled.get(key);
@@ -118,9 +118,9 @@ function compileEngine(source: string, caseInsensitive: boolean): RE2JS {
   return engine;
 }
 
-function refuse(source: string, why: string): GatewayError {
+function refuse(source: string, why: string): CodedError {
   const shown = source.length > 100 ? `${source.slice(0, 100)}...` : source;
-  return new GatewayError("CONFIG_INVALID", { message: `invalid regular expression "${shown}": ${why}` });
+  return new CodedError("CONFIG_INVALID", { message: `invalid regular expression "${shown}": ${why}` });
 }
 
 const UNSUPPORTED: readonly (readonly [RegExp, string])[] = [

@@ -5,7 +5,7 @@
 import { messageOf } from "../base/errors.ts";
 import { type CommandIo, EXIT_DONE, EXIT_FAILED, EXIT_USAGE } from "./command-io.ts";
 
-export const EXPLAIN_USAGE = `jotgate explain [--admin URL] [--method GET] [--header 'Name: value'] … URL
+const EXPLAIN_USAGE = `jotgate explain [--admin URL] [--method GET] [--header 'Name: value'] … URL
 jotgate explain [--admin URL] --route ID
   Environment: JOTGATE_ADMIN_KEY; JOTGATE_TOKEN is a token to judge in place of what the request carries.
   --admin is http://127.0.0.1:9180 by default; --at SECONDS judges as at that time; --node ID asks one node; --json prints all.`;

@@ -4,14 +4,14 @@
  */
 import { readFileSync } from "node:fs";
 import { tuneCollector } from "../base/collector.ts";
-import { isGatewayError, messageOf } from "../base/errors.ts";
+import { isCodedError, messageOf } from "../base/errors.ts";
 import { readSettings, type Settings } from "../settings/settings.ts";
 import { checkRole, type Role } from "../settings/settings-check.ts";
 import { didYouMean } from "../settings/suggest.ts";
 import { type CommandIo, EXIT_DONE, EXIT_USAGE, processIo } from "./command-io.ts";
 import { explainCommand } from "./explain-command.ts";
 import { helpText, settingsText, versionText } from "./help.ts";
-import { reload } from "./reload.ts";
+import { reload } from "./pid-file.ts";
 import { runNode } from "./run-node.ts";
 
 const SIGNAL_ECHO_MS = 500; // npm repeats within a few milliseconds; people press twice more slowly
@@ -70,7 +70,7 @@ async function withSettings(
   try {
     settings = readSettings({ argv: args, env: io.env, readFile });
   } catch (error) {
-    if (!isGatewayError(error, "SETTINGS_INVALID")) throw error;
+    if (!isCodedError(error, "SETTINGS_INVALID")) throw error;
     io.complain(messageOf(error));
     return EXIT_USAGE;
   }

@@ -5,6 +5,9 @@
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { messageOf } from "../base/errors.ts";
+import type { Settings } from "../settings/settings.ts";
+import { type CommandIo, EXIT_DONE, EXIT_FAILED } from "./command-io.ts";
 
 const NAME = "pid";
 /** What a node calls itself (main.ts), in the memory of its arguments, which may be longer. */
@@ -24,13 +27,13 @@ export function writePidFile(folder: string): () => void {
   };
 }
 
-export interface Instance {
+interface Instance {
   readonly name: string;
   readonly pid: number;
 }
 
 /** The running instances of a data folder. */
-export function runningInstances(dataDir: string): readonly Instance[] {
+function runningInstances(dataDir: string): readonly Instance[] {
   let names: readonly string[];
   try {
     names = readdirSync(dataDir);
@@ -62,4 +65,28 @@ function isOurs(pid: number): boolean {
   } catch {
     return true; // no /proc on this system
   }
+}
+
+/** @returns the exit code: 0 when a node was told, 1 when there is none or more than one */
+export function reload(settings: Settings, io: Pick<CommandIo, "print" | "complain">): number {
+  const all = runningInstances(settings.dataDir);
+  const meant = settings.instance === undefined ? all : all.filter(({ name }) => name === settings.instance);
+  const [one, ...others] = meant;
+  if (!one) {
+    const which = settings.instance === undefined ? "no node" : `no node named ${settings.instance}`;
+    io.complain(`${which} is running with the data folder ${settings.dataDir} (--data-dir)`);
+    return EXIT_FAILED;
+  }
+  if (others.length > 0) {
+    io.complain(`several nodes are running; choose one by --instance: ${meant.map(({ name }) => name).join(", ")}`);
+    return EXIT_FAILED;
+  }
+  try {
+    process.kill(one.pid, "SIGHUP");
+  } catch (error) {
+    io.complain(`process ${one.pid} cannot be signalled: ${messageOf(error)}`);
+    return EXIT_FAILED;
+  }
+  io.print(`told ${one.name} (process ${one.pid}) to replace its workers`);
+  return EXIT_DONE;
 }

@@ -22,7 +22,7 @@ export interface RunningNode {
   readonly done: Promise<number>;
 }
 
-export type StartNode = (options: {
+type StartNode = (options: {
   readonly role: Role;
   readonly settings: Settings;
   readonly print: (text: string) => void;
@@ -35,7 +35,7 @@ export interface Signals {
   exit(code: number): void;
 }
 
-export interface RunOptions {
+interface RunOptions {
   readonly start: StartNode;
   readonly signals: Signals;
   readonly print: (text: string) => void;

@@ -17,7 +17,7 @@ export interface RecordRefusal {
   readonly reason: string;
 }
 
-export interface AcknowledgerOptions {
+interface AcknowledgerOptions {
   /** Long-lived; closed by its owner. */
   readonly store: Store;
   readonly prefix: string;

@@ -13,7 +13,7 @@ import type { RecordRefusal } from "./acknowledge.ts";
 import { LatelySeen } from "./lately-seen.ts";
 import { listNodes } from "./registry.ts";
 
-export interface BarrierOptions {
+interface BarrierOptions {
   readonly source: StoreSource;
   /** Long-lived; closed by its owner. */
   readonly store: Store;
@@ -34,7 +34,7 @@ export interface BarrierAnswer {
   readonly left: readonly string[];
 }
 
-export interface NodeRefusal {
+interface NodeRefusal {
   /** Id of the node. */
   readonly node: string;
   /** Store key of the record. */
@@ -125,7 +125,7 @@ export class Barrier {
 
   /**
    * Resolves when every registered node has applied `revision`, or after `timeoutMs` with those that have not.
-   * @throws GatewayError STORE_* when the ask itself cannot be written or the registry not be read
+   * @throws CodedError STORE_* when the ask itself cannot be written or the registry not be read
    */
   async waitApplied(revision: Revision, timeoutMs: number): Promise<BarrierAnswer> {
     const endMs = this.#options.clock.monotonicMs() + timeoutMs;

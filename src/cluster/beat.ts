@@ -9,7 +9,7 @@ import type { Log } from "../base/log.ts";
 import type { Revision, Store } from "../store/store.ts";
 import { controlKeys } from "../store/store-keys.ts";
 
-export interface BeatOptions {
+interface BeatOptions {
   /** Long-lived; closed by its owner. */
   readonly store: Store;
   readonly prefix: string;

@@ -10,7 +10,7 @@ import { follow } from "../store/store-follow.ts";
 import { controlKeys } from "../store/store-keys.ts";
 import { isLeaving } from "./registry.ts";
 
-export interface LatelySeenOptions {
+interface LatelySeenOptions {
   readonly source: StoreSource;
   readonly prefix: string;
   readonly clock: Clock;

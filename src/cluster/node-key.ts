@@ -10,7 +10,7 @@ import type { Keyring } from "../base/keyring.ts";
 import type { KeyValue, Store } from "../store/store.ts";
 import { controlKeys } from "../store/store-keys.ts";
 
-export interface NodeKeyOptions {
+interface NodeKeyOptions {
   readonly store: Store;
   readonly prefix: string;
   readonly keyring: Keyring | undefined;

@@ -29,7 +29,7 @@ export interface RegisteredNode extends NodeReport {
   readonly id: string;
 }
 
-export interface RegistrationOptions {
+interface RegistrationOptions {
   /** Long-lived; closed by its owner. */
   readonly store: Store;
   readonly prefix: string;

@@ -2,7 +2,7 @@
  * The end of a request's life: log phases, access log, metrics; and the log line for whatever threw before.
  * Promise: nothing here throws, whatever plugins do.
  */
-import { type ErrorCode, isGatewayError, messageOf } from "../base/errors.ts";
+import { type ErrorCode, isCodedError, messageOf } from "../base/errors.ts";
 import type { PhaseHandler } from "../plugin/plugin.ts";
 import { refusalDetailOf } from "../plugin/refusal-detail.ts";
 import type { RequestView } from "../plugin/request-view.ts";
@@ -16,7 +16,7 @@ import type { AuthRefusal } from "./log/access-log.ts";
 import { refusedCall } from "./log/refusals.ts";
 
 /** The pipelines of one request. */
-export interface Ran {
+interface Ran {
   readonly global: Pipeline;
   readonly pipeline: Pipeline;
 }
@@ -94,14 +94,14 @@ function ownerOf(handler: PhaseHandler | undefined, global: Pipeline, pipeline: 
 
 /** Says in the log what a plugin, or this program, threw. @returns what the client is told */
 export function crashAnswer(context: GatewayContext, view: RequestView, error: unknown): OwnAnswer {
-  if (!isGatewayError(error) || error.status >= 500) logCrash(context, view, error, "a phase failed");
-  return isGatewayError(error) ? failureAnswer(error) : PLUGIN_FAILED;
+  if (!isCodedError(error) || error.status >= 500) logCrash(context, view, error, "a phase failed");
+  return isCodedError(error) ? failureAnswer(error) : PLUGIN_FAILED;
 }
 
 function logCrash(context: GatewayContext, view: RequestView, error: unknown, message: string): void {
   const stack = error instanceof Error ? error.stack : undefined;
   // True: that is what lower case makes of a code.
-  const reason = isGatewayError(error) ? (error.code.toLowerCase() as Lowercase<ErrorCode>) : PLUGIN_FAILED.reason;
+  const reason = isCodedError(error) ? (error.code.toLowerCase() as Lowercase<ErrorCode>) : PLUGIN_FAILED.reason;
   context.errors.error(
     reason,
     { request_id: requestIdOf(view), route: view.route?.id, error: messageOf(error), stack },

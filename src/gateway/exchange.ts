@@ -3,7 +3,7 @@
  * Promise: exactly one response or a broken connection, exactly one log phase; whatever a plugin throws ends this
  * request and nothing else. Nothing here waits where nothing is to be waited for.
  */
-import { isGatewayError } from "../base/errors.ts";
+import { isCodedError } from "../base/errors.ts";
 import { HeaderList } from "../plugin/headers.ts";
 import type { PhaseHandler } from "../plugin/plugin.ts";
 import type { Answer } from "../plugin/plugin-answer.ts";
@@ -271,7 +271,7 @@ export class Exchange implements Life {
 
   crash(error: unknown): void {
     if (this.over) return;
-    if (isGatewayError(error) && error.code === "CLIENT_ABORTED") {
+    if (isCodedError(error) && error.code === "CLIENT_ABORTED") {
       this.clientGone();
       this.reply.destroy();
       return;

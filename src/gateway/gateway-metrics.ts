@@ -11,7 +11,7 @@ const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 const NO_ROUTE = "none";
 
 /** What one route counts into. */
-export class RouteMetrics {
+class RouteMetrics {
   readonly #requests: Family<Counter>;
   readonly #route: string;
   readonly #byStatus: (Counter | undefined)[] = [];

@@ -2,7 +2,7 @@
  * The answers the gateway makes itself, as JSON in place of nginx's pages; each is made once.
  * Source: docs/spec/proxy.md section 3; the 404 without a route keeps APISIX's text and type.
  */
-import type { GatewayError } from "../base/errors.ts";
+import type { CodedError } from "../base/errors.ts";
 import type { HeaderList } from "../plugin/headers.ts";
 import type { Answer } from "../plugin/plugin-answer.ts";
 import { type OwnReason, REASONS, type Reason } from "./gateway-reasons.ts";
@@ -32,7 +32,7 @@ const TITLES: ReadonlyMap<number, string> = new Map([
 
 export const JSON_TYPE: readonly string[] = Object.freeze(["Content-Type", "application/json"]);
 /** What answers of plugins carry unless they say otherwise. */
-export const TEXT_TYPE = "text/plain; charset=utf-8";
+const TEXT_TYPE = "text/plain; charset=utf-8";
 
 const pages = new Map<number, string>([...TITLES.keys()].map((status) => [status, pageText(status)]));
 
@@ -69,7 +69,7 @@ export function pageAnswer(reason: Reason): OwnAnswer {
 }
 
 /** The page for an expected failure: its reason is its code in lower case. */
-export function failureAnswer({ code, status }: GatewayError): OwnAnswer {
+export function failureAnswer({ code, status }: CodedError): OwnAnswer {
   const reason = code.toLowerCase() as Lowercase<typeof code>; // true: that is what toLowerCase does
   return Object.freeze({ status, headers: JSON_TYPE, body: pageOf(status), reason });
 }
@@ -89,19 +89,16 @@ export const PLUGIN_CONFIG_MISSING = pageAnswer("plugin_config_missing");
 export const CONFIGURATION_NOT_LOADED = pageAnswer("configuration_not_loaded");
 export const CONFIGURATION_STALE = pageAnswer("configuration_stale");
 export const GROUP_MISSING = pageAnswer("consumer_group_missing");
-export const UPSTREAM_NONE = pageAnswer("upstream_none");
-export const UPSTREAM_MISSING = pageAnswer("upstream_missing");
+const UPSTREAM_NONE = pageAnswer("upstream_none");
+const UPSTREAM_MISSING = pageAnswer("upstream_missing");
 /** The client certificate that its record names cannot be had; the upstream is not called without it. */
-export const UPSTREAM_CERTIFICATE_MISSING = pageAnswer("upstream_certificate_missing");
+const UPSTREAM_CERTIFICATE_MISSING = pageAnswer("upstream_certificate_missing");
 export const UPSTREAM_EXHAUSTED = pageAnswer("upstream_exhausted");
 /** No name of any node could be looked up. */
 export const UPSTREAM_UNRESOLVED = pageAnswer("upstream_unresolved");
 export const UPSTREAM_OVERLOADED = pageAnswer("upstream_connections");
 export const UPSTREAM_RETRY_TIMEOUT = pageAnswer("upstream_retry_timeout");
 export const PLUGIN_FAILED = pageAnswer("plugin_failed");
-export const INTERNAL_ERROR = pageAnswer("internal");
-export const BODY_BROKEN = pageAnswer("request_body");
-export const BODY_TOO_LARGE = pageAnswer("request_too_large");
 export const BODY_TIMEOUT = pageAnswer("request_body_timeout");
 export const RESPONSE_TOO_LARGE = pageAnswer("response_filter_limit");
 

@@ -24,14 +24,14 @@ import { TlsHandshakes } from "./tls/tls-handshakes.ts";
 import { UpstreamClient } from "./upstream/upstream-client.ts";
 import { WriteScheduler } from "./write-scheduler.ts";
 
-export interface TlsListenOptions {
+interface TlsListenOptions {
   readonly listen: ListenAddress;
   readonly certificates: TlsCertificates;
   /** Server name assumed for clients that send none; without it their handshake fails. */
   readonly fallbackSni?: string | undefined;
 }
 
-export interface GatewayOptions {
+interface GatewayOptions {
   readonly routing: Routing;
   /** Default: never too old. */
   readonly freshness?: Freshness;

@@ -78,7 +78,7 @@ export const DEFAULT_GATEWAY_SETTINGS: GatewaySettings = Object.freeze({
   responseHeaderLines: 500,
 });
 
-/** A set of addresses in which "unix:" may stand. Throws GatewayError CONFIG_INVALID for other texts. */
+/** A set of addresses in which "unix:" may stand. Throws CodedError CONFIG_INVALID for other texts. */
 export function trustedWithUnix(list: readonly string[]): IpSet {
   const addresses = compileIpSet(list.filter((entry) => entry !== "unix:"));
   return list.includes("unix:") ? (address) => address === "unix:" || addresses(address) : addresses;

@@ -17,7 +17,7 @@ export const Audience = Type.String({ minLength: 1, maxLength: 2_048, pattern: "
 const lifetime = (value: number, description: string) =>
   Type.Integer({ minimum: 1, maximum: LIFETIME_MAX_SECONDS, default: value, description: `seconds; ${description}` });
 
-export const KeyRotation = Type.Object(
+const KeyRotation = Type.Object(
   {
     interval: Type.Optional(
       Type.Integer({

@@ -3,13 +3,13 @@
  * Promise: checked and compiled once; the compiled test allocates nothing and cannot throw.
  * Source: docs/spec/routing.md section 7.
  */
-import { GatewayError } from "../base/errors.ts";
+import { CodedError } from "../base/errors.ts";
 import { compileIpSet, ipListError } from "../base/net/ip.ts";
 import { compilePattern, patternError } from "../base/regex.ts";
 
 /** Reads a variable by name; undefined when the request has none. */
-export type ReadVariable = (name: string) => unknown;
-export type Expression = (read: ReadVariable) => boolean;
+type ReadVariable = (name: string) => unknown;
+type Expression = (read: ReadVariable) => boolean;
 
 type Test = (actual: unknown) => boolean;
 type Logic = "AND" | "OR" | "!AND" | "!OR";
@@ -23,10 +23,10 @@ export function checkExpression(expression: unknown): string | undefined {
   return typeof compiled === "string" ? compiled : undefined;
 }
 
-/** @throws GatewayError CONFIG_INVALID with the text of `checkExpression` */
+/** @throws CodedError CONFIG_INVALID with the text of `checkExpression` */
 export function compileExpression(expression: unknown): Expression {
   const compiled = compile(expression);
-  if (typeof compiled === "string") throw new GatewayError("CONFIG_INVALID", { message: compiled });
+  if (typeof compiled === "string") throw new CodedError("CONFIG_INVALID", { message: compiled });
   return compiled;
 }
 

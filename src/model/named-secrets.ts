@@ -6,8 +6,8 @@
  */
 import { isSealed } from "../base/keyring.ts";
 import { isReference } from "../base/reference.ts";
-import { hideSecrets, isSecretName, isSurelySecretName } from "../base/secret-names.ts";
 import type { Kind } from "./kinds.ts";
+import { hideSecrets, isSecretName, isSurelySecretName } from "./secret-names.ts";
 
 type Members = Readonly<Record<string, unknown>>;
 
@@ -15,7 +15,7 @@ type Members = Readonly<Record<string, unknown>>;
 export type DeclaredMembers = (plugin: string) => ReadonlySet<string>;
 
 /** @param path dotted, from the record @param isWhole false: only a part of the text is secret */
-export type ReplaceNamed = (text: string, path: string, isWhole: boolean) => string;
+type ReplaceNamed = (text: string, path: string, isWhole: boolean) => string;
 
 /** A copy of a record with the texts replaced that are secret by name or look. */
 export function replaceNamed(kind: Kind, value: Members, plugins: DeclaredMembers, replace: ReplaceNamed): Members {

@@ -20,9 +20,7 @@ export function mergePatch(value: Readonly<Members>, patch: Readonly<Members>): 
   return Object.fromEntries(merged);
 }
 
-export type PatchResult =
-  | { readonly ok: true; readonly value: unknown }
-  | { readonly ok: false; readonly error: string };
+type PatchResult = { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly error: string };
 
 /**
  * Puts `wanted` at a path of member names ("upstream/nodes"; in arrays, positions from 1 as tools of APISIX count).

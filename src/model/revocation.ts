@@ -33,13 +33,13 @@ export interface RevokedToken {
   readonly until: number;
 }
 
-export interface TokenBatch {
+interface TokenBatch {
   readonly writtenMs: number;
   /** 20 bytes each. */
   readonly entries: Buffer;
 }
 
-export type RevocationKey =
+type RevocationKey =
   | { readonly kind: "batch"; readonly hour: number; readonly batch: string }
   | { readonly kind: "rule"; readonly name: string };
 

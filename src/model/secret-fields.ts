@@ -20,7 +20,7 @@ export interface SecretPlace {
 }
 
 /** @returns what stands there instead; the same text to leave it */
-export type ReplaceSecret = (text: string, place: SecretPlace) => string;
+type ReplaceSecret = (text: string, place: SecretPlace) => string;
 
 /** A copy with every secret text of a record replaced; the same object when none was. */
 export function replaceSecrets(kind: Kind, value: Members, fields: PluginFields, replace: ReplaceSecret): Members {

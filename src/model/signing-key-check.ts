@@ -2,7 +2,7 @@
  * What a signing key must satisfy beyond its schema: a private key that fits its algorithm, under its own thumbprint.
  * Pure. Source: docs/spec/tokens.md section 5.2.
  */
-import { isGatewayError } from "../base/errors.ts";
+import { isCodedError } from "../base/errors.ts";
 import { type KeyPair, readKeyPair } from "../base/jose/key-pair.ts";
 import { isReference } from "../base/reference.ts";
 import type { SigningKey } from "./signing-key.ts";
@@ -19,7 +19,7 @@ export function signingKeyError(id: string, value: SigningKey): string | undefin
   try {
     pair = readKeyPair(value.algorithm, value.private_key);
   } catch (error) {
-    if (isGatewayError(error)) return error.message;
+    if (isCodedError(error)) return error.message;
     throw error;
   }
   if (pair.kid !== kid)

@@ -60,7 +60,7 @@ export function timesOf(kid: string, record: SigningKey): KeyTimes {
   };
 }
 
-export type KeyState = "ahead" | "next" | "active" | "retiring" | "over" | "revoked";
+type KeyState = "ahead" | "next" | "active" | "retiring" | "over" | "revoked";
 
 /** What one algorithm's keys are for at a second. */
 export interface KeyRoles<Key> {

@@ -5,7 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { GatewayError, messageOf } from "../base/errors.ts";
+import { CodedError, messageOf } from "../base/errors.ts";
 import type { Settings } from "../settings/settings.ts";
 
 export interface NamedKey {
@@ -29,7 +29,7 @@ interface KeptKeys {
 
 /**
  * @param mayGenerate true on the embedded store only: on etcd several admin nodes must share their keys
- * @throws GatewayError SETTINGS_INVALID when the kept file cannot be read or written
+ * @throws CodedError SETTINGS_INVALID when the kept file cannot be read or written
  */
 export function readAdminKeys(settings: Settings, mayGenerate: boolean): AdminKeys {
   const { admin } = settings;
@@ -52,7 +52,7 @@ function readKept(file: string): KeptKeys | undefined {
     text = readFileSync(file, "utf8");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw new GatewayError("SETTINGS_INVALID", { message: `cannot read ${file}: ${messageOf(error)}` });
+    throw new CodedError("SETTINGS_INVALID", { message: `cannot read ${file}: ${messageOf(error)}` });
   }
   try {
     const { admin, viewer } = JSON.parse(text) as Partial<Record<keyof KeptKeys, unknown>>;
@@ -61,7 +61,7 @@ function readKept(file: string): KeptKeys | undefined {
   } catch {
     // Told below, without the text: it may hold a key.
   }
-  throw new GatewayError("SETTINGS_INVALID", {
+  throw new CodedError("SETTINGS_INVALID", {
     message: `${file} does not hold {"admin": key, "viewer": key}; repair it, or remove it to have new keys made`,
   });
 }
@@ -77,7 +77,7 @@ function makeKeys(folder: string, file: string): KeptKeys {
     writeFileSync(fresh, `${JSON.stringify(kept)}\n`, { mode: 0o600 });
     renameSync(fresh, file);
   } catch (error) {
-    throw new GatewayError("SETTINGS_INVALID", {
+    throw new CodedError("SETTINGS_INVALID", {
       message: `cannot keep the admin key in ${file}: ${messageOf(error)}`,
     });
   }

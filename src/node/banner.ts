@@ -5,7 +5,7 @@ import { resolve } from "node:path";
 import type { Settings } from "../settings/settings.ts";
 import type { AdminKeys } from "./admin-keys.ts";
 
-export interface BannerFacts {
+interface BannerFacts {
   readonly version: string;
   readonly settings: Settings;
   readonly store: "etcd" | "embedded";

@@ -12,7 +12,7 @@ import type { ControlFacts, ControlRecord } from "../status/control-server.ts";
 import { runningRecord } from "./control-records.ts";
 import type { Serving } from "./serving.ts";
 
-export interface ControlInput {
+interface ControlInput {
   readonly id: string;
   readonly version: string;
   readonly registry: PluginRegistry;

@@ -15,7 +15,7 @@ import type { Metrics } from "../base/metrics.ts";
 const LINE_EVERY_MS = 1_000;
 const PROGRAM = new URL("../", import.meta.url).href;
 
-export interface LateErrorOptions {
+interface LateErrorOptions {
   /** The modules of own plugins. */
   readonly modules: readonly string[];
   readonly log: Log;
@@ -75,7 +75,7 @@ export function containLateErrors(options: LateErrorOptions): () => void {
  * True when this program is on the stack and no own plugin is.
  * @param folders of own plugins, as URLs
  */
-export function isProgramError(stack: string, folders: readonly string[], program: string = PROGRAM): boolean {
+function isProgramError(stack: string, folders: readonly string[], program: string = PROGRAM): boolean {
   let isOurs = false;
   for (const line of stack.split("\n")) {
     if (!/^\s+at /.test(line)) continue;

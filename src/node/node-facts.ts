@@ -12,7 +12,7 @@ import type { IssuerFacts } from "../token/issuer-facts.ts";
 import type { ModifyIndexes } from "./modify-indexes.ts";
 import type { DataPlane } from "./planes/data-plane.ts";
 
-export interface FactsInput {
+interface FactsInput {
   readonly id: string;
   readonly role: Role;
   readonly version: string;

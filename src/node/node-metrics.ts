@@ -14,10 +14,14 @@ const LABELS: Readonly<Record<string, string>> = {
   token_issuer: "issuer",
 };
 
+/** What the names begin with that APISIX gives; `prometheus.metric_prefix` stands for it. */
+const APISIX_PREFIX = "apisix_";
+
 export function openNodeMetrics({ prometheus }: Settings, log: Log): Metrics {
   const { metricPrefix, maxSeries } = prometheus;
   return openMetrics({
-    ...{ apisixPrefix: metricPrefix, maxSeries },
+    maxSeries,
+    rename: (name) => (name.startsWith(APISIX_PREFIX) ? metricPrefix + name.slice(APISIX_PREFIX.length) : name),
     onFull: (metric) => log.warn({ metric, series: maxSeries }, "a metric is full; further series count as other"),
   });
 }

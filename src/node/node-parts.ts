@@ -1,16 +1,24 @@
 /**
  * What every process of a node makes of its settings in the same way.
  */
-import { makeStringsFast } from "../base/fast-strings.ts";
+import { makeStringsFast } from "../base/collector.ts";
+import { type Keyring, openKeyring } from "../base/keyring.ts";
+import { compileIpSet } from "../base/net/ip.ts";
+import { tlsHostError } from "../gateway/tls/server-certificate.ts";
 import type { PluginSettings } from "../plugin/plugin.ts";
 import { observeTokenPlaces, TokenPlaces } from "../plugin/variables/token-places.ts";
 import { PLUGINS } from "../plugins/index.ts";
 import { loadOwnPlugins } from "../plugins/own/own-plugins.ts";
+import { openFields } from "../runtime/field-opener.ts";
 import { openPluginRegistry, type PluginRegistry } from "../runtime/plugins/plugin-registry.ts";
+import type { PluginHost } from "../runtime/plugins/plugin-unit.ts";
+import type { JudgeEnv } from "../runtime/record-verdict.ts";
+import { upstreamError } from "../runtime/upstream/upstream-record.ts";
 import { processEnvironment, type Settings } from "../settings/settings.ts";
 import { readVersion } from "../settings/version.ts";
+import { tlsOptions } from "./gateway-options.ts";
 
-export interface NodeParts {
+interface NodeParts {
   readonly version: string;
   readonly serverHeader: string;
   readonly pluginSettings: PluginSettings;
@@ -19,7 +27,7 @@ export interface NodeParts {
   readonly tokenPlaces: TokenPlaces;
 }
 
-/** @throws GatewayError SETTINGS_INVALID for an own plugin that cannot be loaded */
+/** @throws CodedError SETTINGS_INVALID for an own plugin that cannot be loaded */
 export async function makeParts(settings: Settings): Promise<NodeParts> {
   const version = readVersion();
   const serverHeader = settings.serverHeader ?? `jotgate/${version}`;
@@ -48,4 +56,22 @@ function prometheusSettings({ prometheus }: Settings): PluginSettings["prometheu
     return [name, { extraLabels, expireMs: expire * 1_000 }] as const;
   });
   return { exportUri: prometheus.exportUri, buckets: prometheus.defaultBuckets, metrics: Object.fromEntries(metrics) };
+}
+
+/** undefined: no keyring, fields are stored as they are. */
+export function keyringOf({ encryption }: Settings): Keyring | undefined {
+  return encryption.keyring.length === 0 ? undefined : openKeyring(encryption.keyring, encryption.format);
+}
+
+export function judgeEnvOf(settings: Settings, registry: PluginRegistry): JudgeEnv & Pick<PluginHost, "mayBeMissing"> {
+  const { denyAddresses } = settings.upstreams;
+  const denied = denyAddresses.length > 0 ? compileIpSet(denyAddresses) : undefined;
+  const optional = new Set(settings.pluginsMayBeMissing);
+  return {
+    registry,
+    upstreamError: (record) => upstreamError(record, denied),
+    sslError: (value) => tlsHostError(value, tlsOptions(settings)),
+    decrypt: openFields(keyringOf(settings), registry, settings.prefix),
+    mayBeMissing: (plugin) => optional.has(plugin),
+  };
 }

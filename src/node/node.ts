@@ -25,20 +25,19 @@ import { controlFacts } from "./control-facts.ts";
 import { containLateErrors } from "./late-errors.ts";
 import { listenerFacts, nodeFacts, STARTING, type StoreProbe, startStoreProbe } from "./node-facts.ts";
 import { openNodeMetrics } from "./node-metrics.ts";
-import { makeParts } from "./node-parts.ts";
-import { keyringOf } from "./open-keyring.ts";
+import { keyringOf, makeParts } from "./node-parts.ts";
 import { operatorFacts } from "./operator-facts.ts";
 import { type AdminPlane, openAdminPlane } from "./planes/admin-plane.ts";
 import { openServing, type Serving } from "./serving.ts";
 import { openSource } from "./store-source.ts";
 
-export interface StartOptions {
+interface StartOptions {
   readonly role: Role;
   readonly settings: Settings;
   readonly print: (text: string) => void;
 }
 
-export interface StartedNode {
+interface StartedNode {
   readonly log: Log;
   /** Drains and ends; idempotent. */
   stop(reason: string): Promise<void>;
@@ -51,7 +50,7 @@ export interface StartedNode {
 /** How long a node that turned unready waits for load balancers to notice before it stops accepting. */
 const UNREADY_MS = { etcd: 1_000, embedded: 200 } as const; // balancers probe every half second or so
 
-/** @throws GatewayError SETTINGS_INVALID, STORE_UNAVAILABLE; the system's error when an address is taken */
+/** @throws CodedError SETTINGS_INVALID, STORE_UNAVAILABLE; the system's error when an address is taken */
 export async function startNode(options: StartOptions): Promise<StartedNode> {
   const { role, settings } = options;
   const clock = systemClock;

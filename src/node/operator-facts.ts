@@ -7,10 +7,10 @@ import { readExplainQuery } from "../model/explain-query.ts";
 import type { Settings } from "../settings/settings.ts";
 import type { OperatorFacts } from "../status/operator-routes.ts";
 import type { Store } from "../store/store.ts";
-import { keyringOf } from "./open-keyring.ts";
+import { keyringOf } from "./node-parts.ts";
 import type { Serving } from "./serving.ts";
 
-export interface OperatorInput {
+interface OperatorInput {
   readonly id: string;
   readonly store: Store;
   readonly settings: Settings;

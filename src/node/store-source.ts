@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createSecureContext } from "node:tls";
 import type { Clock } from "../base/clock.ts";
-import { GatewayError, messageOf } from "../base/errors.ts";
+import { CodedError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { pairMismatch } from "../model/ssl-check.ts";
 import type { Settings } from "../settings/settings.ts";
@@ -16,7 +16,7 @@ import { openEtcdSource } from "../store/etcd/etcd.ts";
 import type { EtcdTls } from "../store/etcd/etcd-client.ts";
 import type { StoreSource } from "../store/store.ts";
 
-export interface OpenedSource {
+interface OpenedSource {
   readonly source: StoreSource;
   close(): Promise<void>;
 }
@@ -41,7 +41,7 @@ export async function openSource(settings: Settings, clock: Clock, log: Log): Pr
 /**
  * Reads the files now, and again whenever a client is made, so that replaced certificates count without a restart.
  * Promise: files that cannot be used, such as half of a pair that is being replaced, leave what was read before.
- * @throws GatewayError SETTINGS_INVALID when they cannot be read the first time
+ * @throws CodedError SETTINGS_INVALID when they cannot be read the first time
  */
 function followTls({ ca, cert, key }: Settings["etcd"], log: Log): () => EtcdTls {
   const read = (): EtcdTls => ({
@@ -76,16 +76,16 @@ function isSame(one: EtcdTls, other: EtcdTls): boolean {
   return bytes(one) === bytes(other);
 }
 
-/** @throws GatewayError SETTINGS_INVALID naming the setting and the file */
+/** @throws CodedError SETTINGS_INVALID naming the setting and the file */
 export function readPem(setting: string, file: string): Buffer {
   try {
     return readFileSync(file);
   } catch (error) {
-    throw new GatewayError("SETTINGS_INVALID", { message: `${setting}: cannot read ${file}: ${messageOf(error)}` });
+    throw new CodedError("SETTINGS_INVALID", { message: `${setting}: cannot read ${file}: ${messageOf(error)}` });
   }
 }
 
-/** @throws GatewayError SETTINGS_INVALID when a key is not its certificate's, or one of them cannot be read */
+/** @throws CodedError SETTINGS_INVALID when a key is not its certificate's, or one of them cannot be read */
 export function requirePair(
   certSetting: string,
   cert: string | Buffer,
@@ -99,5 +99,5 @@ export function requirePair(
     mismatch = "one of them is no PEM that can be read";
   }
   if (mismatch === undefined) return;
-  throw new GatewayError("SETTINGS_INVALID", { message: `${certSetting}, ${keySetting}: ${mismatch}` });
+  throw new CodedError("SETTINGS_INVALID", { message: `${certSetting}, ${keySetting}: ${mismatch}` });
 }

@@ -34,7 +34,7 @@ function put(view: RequestView, name: string, lower: string, value: string | und
 }
 
 /** What the challenge of a bearer token says beside the realm (RFC 6750 section 3.1). */
-export type ChallengeError = "invalid_token";
+type ChallengeError = "invalid_token";
 
 /** What a configuration of an authentication plugin answers; made when it is compiled. */
 export interface Refusals {
@@ -47,7 +47,7 @@ export interface Refusals {
   authenticationFailed(view: RequestView, answer: Answer): Answer | undefined;
 }
 
-export interface RefusalOptions {
+interface RefusalOptions {
   /** Value of WWW-Authenticate, e.g. `Bearer realm="jwt"`. */
   readonly challenge: string;
   /** Name of the consumer that stands in for callers who failed. */

@@ -16,7 +16,7 @@ import type { Revocations } from "./revocations.ts";
 import type { Siblings } from "./siblings.ts";
 import type { AuthorizationServers } from "./signers.ts";
 import type { Tokens } from "./tokens.ts";
-import type { Variable } from "./variables/args.ts";
+import type { Variable } from "./variables/query.ts";
 
 export type PhaseResult = Answer | undefined | Promise<Answer | undefined>;
 /** Return an answer to end the request, undefined to go on; a promise only when something is truly waited for. */
@@ -111,7 +111,7 @@ export interface PluginSettings {
 }
 
 /** What `prometheus.*` of the settings says to the plugin of that name. */
-export interface PrometheusSettings {
+interface PrometheusSettings {
   /** Path of its internal API. */
   readonly exportUri: string;
   /** Upper bounds of latency buckets in milliseconds, ascending. */
@@ -197,7 +197,7 @@ export interface CredentialDefinition<S extends TSchema = TSchema, Data = unknow
     given: Readonly<Record<string, unknown>>,
     rotation: Rotation,
   ): Rotated | string;
-  /** Called with every reference resolved and defaults filled; throws GatewayError RECORD_INVALID when unusable. */
+  /** Called with every reference resolved and defaults filled; throws CodedError RECORD_INVALID when unusable. */
   compile(conf: Static<S>, env: NodeEnv): Data;
 }
 

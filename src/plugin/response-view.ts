@@ -1,8 +1,9 @@
 /**
  * A response before it goes to the client, whoever made it: header filters edit it in place.
  */
-import { bytesOf } from "./bytes.ts";
+
 import type { HeaderList } from "./headers.ts";
+import { bytesOf } from "./plugin-body.ts";
 
 export class ResponseView {
   status: number;

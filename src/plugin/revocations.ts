@@ -6,7 +6,7 @@ import { type Fingerprint, fingerprintOfId, fingerprintOfText } from "../base/jo
 import type { RuleType } from "../model/revocation.ts";
 
 /** What ended a token: itself, or the strictest rule that covers it. */
-export type Revocation =
+type Revocation =
   | { readonly type: "token" }
   | { readonly type: RuleType; readonly value: string; readonly issuedBefore?: number | undefined };
 

@@ -8,7 +8,7 @@ import { Defaulted } from "../plugin/defaulted.ts";
 import { type CompileEnv, definePlugin } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { type Ending, ExpiringMap } from "./shared/expiring-map.ts";
-import { scopeOf } from "./shared/scope.ts";
+import { scopeOf } from "./shared/schema-parts.ts";
 import { compileTemplatedAnswer } from "./shared/templated-answer.ts";
 
 const statuses = (minimum: number, maximum: number, normal: number) =>

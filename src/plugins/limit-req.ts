@@ -15,8 +15,7 @@ import { backendRules, POLICIES } from "./limits/limit-schema.ts";
 import { nodeCounters } from "./limits/local-counters.ts";
 import type { RedisConf } from "./limits/redis.ts";
 import { openRedisCounters } from "./limits/redis-counters.ts";
-import { RejectedMessage, Words } from "./shared/schema-parts.ts";
-import { scopeOf } from "./shared/scope.ts";
+import { RejectedMessage, scopeOf, Words } from "./shared/schema-parts.ts";
 
 const schema = Type.Object(
   {

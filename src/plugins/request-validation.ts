@@ -4,7 +4,7 @@
  * Source: APISIX 3.18 request-validation.
  */
 import { type Static, Type } from "typebox";
-import { isGatewayError } from "../base/errors.ts";
+import { isCodedError } from "../base/errors.ts";
 import { parseJson } from "../base/json/json.ts";
 import { Defaulted } from "../plugin/defaulted.ts";
 import type { HeaderList } from "../plugin/headers.ts";
@@ -77,7 +77,7 @@ async function readBody(view: RequestView, limitBytes: number): Promise<Buffer |
   try {
     return await view.body.read(limitBytes);
   } catch (error) {
-    if (isGatewayError(error, "REQUEST_TOO_LARGE")) return undefined;
+    if (isCodedError(error, "REQUEST_TOO_LARGE")) return undefined;
     throw error;
   }
 }

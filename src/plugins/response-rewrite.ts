@@ -6,7 +6,7 @@
 import { isUtf8 } from "node:buffer";
 import { brotliDecompressSync, gunzipSync, inflateSync } from "node:zlib";
 import { type Static, Type } from "typebox";
-import { GatewayError, messageOf } from "../base/errors.ts";
+import { CodedError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { compilePattern, type Pattern, patternError } from "../base/regex.ts";
 import { checkExpression } from "../model/expression.ts";
@@ -185,7 +185,7 @@ function replaceIn(plain: Buffer, replacements: readonly Replacement[]): Buffer 
 
 /**
  * @returns undefined when the body cannot be decoded
- * @throws GatewayError when it unpacks to more than the limit: nobody has looked at what a filter should have changed
+ * @throws CodedError when it unpacks to more than the limit: nobody has looked at what a filter should have changed
  */
 function decode(bytes: Buffer, encoding: string | undefined, maxOutputLength: number, log: Log): Buffer | undefined {
   try {
@@ -205,7 +205,7 @@ function decode(bytes: Buffer, encoding: string | undefined, maxOutputLength: nu
     }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE")
-      throw new GatewayError("UPSTREAM_BAD_RESPONSE", {
+      throw new CodedError("BAD_RESPONSE", {
         message: `the body unpacks to more than ${maxOutputLength} bytes`,
       });
     log.error({ plugin: "response-rewrite", encoding, error: messageOf(error) }, "the body could not be decoded");

@@ -2,7 +2,6 @@
  * Certificates as their records have them, for whoever opens TLS listeners and for upstreams that present one.
  */
 import type { StoredValue } from "../model/record.ts";
-import { Listeners } from "./listeners.ts";
 
 /**
  * What is left of a record that was refused while nothing older serves and that verifies clients: its names, so that nobody
@@ -53,4 +52,18 @@ export function openSsls(): Ssls {
     },
     onChange: (listener) => listeners.add(listener),
   };
+}
+
+export class Listeners<Arguments extends readonly unknown[]> {
+  readonly #all = new Set<(...told: Arguments) => void>();
+
+  /** @returns the way to end it; ending twice is fine */
+  add(listener: (...told: Arguments) => void): () => void {
+    this.#all.add(listener);
+    return () => void this.#all.delete(listener);
+  }
+
+  tell(...told: Arguments): void {
+    for (const listener of this.#all) listener(...told);
+  }
 }

@@ -14,7 +14,7 @@ export interface ClientCertificates {
   find(id: string): CertificatePair | string;
 }
 
-export interface ClientCertificatesOptions {
+interface ClientCertificatesOptions {
   readonly secrets: SecretUsers;
   /** What is found under this id is another now. */
   changed(id: string): void;

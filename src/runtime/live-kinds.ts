@@ -18,7 +18,7 @@ import type { Routes } from "./routes/routes.ts";
 import type { SigningRecords } from "./signing-records.ts";
 import { certificateChanged, UpstreamSlot, type UpstreamSlotHost } from "./upstream/upstream-slot.ts";
 
-export interface KindParts {
+interface KindParts {
   readonly routes: Routes;
   readonly consumers: Consumers;
   readonly globalRules: GlobalRules;
@@ -33,7 +33,7 @@ export interface KindParts {
   readonly signing: SigningRecords;
 }
 
-export interface KindHandler {
+interface KindHandler {
   /** @param value has passed all checks @returns what takes the record in, or why that cannot be after all */
   prepare(key: RecordKey, value: StoredValue, kv: KeyValue): (() => void) | string;
   remove(key: RecordKey): void;
@@ -41,7 +41,7 @@ export interface KindHandler {
   refused?(key: RecordKey, kv: KeyValue): boolean;
 }
 
-export type KindHandlers = Readonly<Partial<Record<KindName, KindHandler>>>;
+type KindHandlers = Readonly<Partial<Record<KindName, KindHandler>>>;
 
 /** Kinds without a handler are listed in the store and mean nothing here. */
 export function openKinds(parts: KindParts): KindHandlers {

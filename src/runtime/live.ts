@@ -63,7 +63,7 @@ export interface LiveOptions extends EnvironmentParts {
 }
 
 /** Changes that belong together. */
-export interface LiveBatch {
+interface LiveBatch {
   readonly revision: Revision;
   readonly changes: readonly Change[];
 }

@@ -4,7 +4,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
-import { hideSecrets } from "../base/secret-names.ts";
+import { hideSecrets } from "../model/secret-names.ts";
 
 export interface Problem {
   /** Store key of the record. */
@@ -17,7 +17,7 @@ export interface Problem {
 }
 
 /** One record may have several problems; each topic has one. "record": the newest value was refused. */
-export type ProblemTopic =
+type ProblemTopic =
   | "record"
   | "upstream"
   | "client certificate"

@@ -11,7 +11,7 @@ import { signingKeyError } from "../model/signing-key-check.ts";
 import type { TokenIssuer } from "../model/token-issuer.ts";
 import { tokenIssuerError } from "../model/token-issuer-check.ts";
 import { wrongKind } from "../model/wrong-kind.ts";
-import { nextTurn } from "../store/turns.ts";
+import { nextTurn } from "../store/store-follow.ts";
 import { isForeignCredential } from "./plugins/blocking-plugin.ts";
 import { metaOf, type PluginRegistry } from "./plugins/plugin-registry.ts";
 import type { PluginHost } from "./plugins/plugin-unit.ts";
@@ -50,7 +50,7 @@ function credentialError(value: StoredValue, registry: PluginRegistry): string |
   return undefined;
 }
 
-export interface MissingPlugin {
+interface MissingPlugin {
   readonly plugin: string;
   readonly reason: string;
   readonly blocks: boolean;

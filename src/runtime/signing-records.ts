@@ -15,7 +15,7 @@ export interface ServerSink extends AuthorizationServers {
   readonly keyCount: number;
   /** @param record has passed all checks; undefined: it is gone */
   setServer(id: string, record: AuthorizationServer | undefined): void;
-  /** @throws GatewayError RECORD_INVALID for a key that cannot be used */
+  /** @throws CodedError RECORD_INVALID for a key that cannot be used */
   setKey(id: string, record: SigningKey | undefined): void;
 }
 

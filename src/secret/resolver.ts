@@ -6,10 +6,10 @@
  * a value that was known before in use. Source: docs/spec/secrets.md; TTLs as recommended there.
  */
 import type { Clock } from "../base/clock.ts";
-import { GatewayError, messageOf } from "../base/errors.ts";
-import { openLimitedWarn, type Warn } from "../base/limited-log.ts";
+import { CodedError, messageOf } from "../base/errors.ts";
 import { Limiter } from "../base/limiter.ts";
 import type { Log } from "../base/log.ts";
+import { openLimitedWarn, type Warn } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
 import { type GuardedExchange, openExchange } from "../base/net/guarded-exchange.ts";
 import { METADATA_ADDRESSES } from "../base/net/ip.ts";
@@ -59,7 +59,7 @@ export interface SecretOptions {
 export interface SecretResolver {
   /**
    * The value behind a whole reference; nearly always text, members of JSON documents as they are.
-   * Throws GatewayError SECRET_UNRESOLVED, whose text names reference and cause but no token and no value.
+   * Throws CodedError SECRET_UNRESOLVED, whose text names reference and cause but no token and no value.
    */
   resolve(reference: string): Promise<SecretValue>;
   /** The value of a `$ENV://` reference, at once. Throws SECRET_UNRESOLVED, for other references as well. */
@@ -275,10 +275,10 @@ function isOpen(reading: Reading): boolean {
   return reading.kind === "found" && !(typeof reading.value === "string" && isReference(reading.value));
 }
 
-function unresolved(text: string, why: string): GatewayError {
+function unresolved(text: string, why: string): CodedError {
   // Texts that are no reference may be values: not repeated.
   const name = isReference(text) ? text : "a text that is no reference";
-  return new GatewayError("SECRET_UNRESOLVED", { message: `${name}: ${why}` });
+  return new CodedError("SECRET_UNRESOLVED", { message: `${name}: ${why}` });
 }
 
 function isSame(one: Reading, other: Reading): boolean {

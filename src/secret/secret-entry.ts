@@ -5,7 +5,7 @@ import { LRUCache } from "lru-cache";
 import type { Reference } from "../base/reference.ts";
 import type { Reading } from "./managers/reading.ts";
 
-export type ManagedReference = Extract<Reference, { kind: "secret" }>;
+type ManagedReference = Extract<Reference, { kind: "secret" }>;
 
 export interface SecretEntry {
   readonly text: string;

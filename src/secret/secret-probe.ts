@@ -3,7 +3,7 @@
  * Promise: all questions of one call end within `withinMs`; what comes back names reference and cause, never a value.
  */
 import type { Clock } from "../base/clock.ts";
-import { GatewayError } from "../base/errors.ts";
+import { CodedError } from "../base/errors.ts";
 import { openExchange } from "../base/net/guarded-exchange.ts";
 import { isReference, parseReference } from "../base/reference.ts";
 import { type Environment, openEnvironment } from "./managers/environment.ts";
@@ -19,11 +19,11 @@ export interface SecretQuestion {
 }
 
 /** undefined: it was read. "unusable": the record can ask nobody. "unavailable": there was no answer, or no permission. */
-export type SecretFault = { readonly kind: "unusable" | "unavailable" | "absent"; readonly why: string } | undefined;
+type SecretFault = { readonly kind: "unusable" | "unavailable" | "absent"; readonly why: string } | undefined;
 
 export type AskSecrets = (questions: readonly SecretQuestion[]) => Promise<readonly SecretFault[]>;
 
-export interface SecretProbeOptions {
+interface SecretProbeOptions {
   readonly environment: Environment;
   readonly allowEnv?: readonly string[] | undefined;
   /** Addresses and ranges that are not called. */
@@ -40,7 +40,7 @@ export function openSecretProbe({ environment, allowEnv, denied, withinMs, clock
     const isEnv = typeof reference === "object" && reference.kind === "env";
     const reading = isEnv ? readEnv(reference.name, reference.sub) : undefined;
     if (reading?.kind === "found" && typeof reading.value === "string") return reading.value;
-    throw new GatewayError("SECRET_UNRESOLVED", { message: `${text}: not known to this process` });
+    throw new CodedError("SECRET_UNRESOLVED", { message: `${text}: not known to this process` });
   };
   return async (questions) => {
     const abort = new AbortController();

@@ -22,7 +22,7 @@ export interface SettingName {
   readonly fromFile: boolean;
 }
 
-export interface SettingGroup {
+interface SettingGroup {
   readonly path: string;
   readonly description: string;
 }

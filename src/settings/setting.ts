@@ -23,7 +23,7 @@ export interface SettingFacts<Suffix extends string = string> {
 /** A leaf of the settings tree. */
 export type Setting<Value, Suffix extends string = ""> = TUnsafe<Value> & { readonly setting: SettingFacts<Suffix> };
 
-export interface SettingMore {
+interface SettingMore {
   readonly secret?: boolean;
   readonly aliases?: readonly string[];
 }

@@ -2,8 +2,7 @@
  * Settings of single plugins: what APISIX has under `plugin_attr`.
  */
 import { group, optional, setting } from "./setting.ts";
-import { countedMetrics } from "./setting-counted-metrics.ts";
-import { choice, integer, listOf, text } from "./setting-kinds.ts";
+import { choice, countedMetrics, integer, listOf, text } from "./setting-kinds.ts";
 
 export const prometheus = group(
   "What the `prometheus` plugin counts, and under which names; APISIX's `plugin_attr.prometheus`.",

@@ -32,8 +32,8 @@ const headerText = text("printable ASCII text", /^[\x21-\x7e](?:[\x20-\x7e]{0,25
 const apiKey = text("1 to 256 printable ASCII characters without spaces", /^[\x21-\x7e]{1,256}$/);
 const storePrefix = text("a prefix such as /apisix, without a slash at the end", /^(?:\/[A-Za-z0-9._-]{1,128}){1,8}$/);
 
-export type AdminKey = Static<typeof AdminKey>;
-export const AdminKey = Type.Object(
+type AdminKey = Static<typeof AdminKey>;
+const AdminKey = Type.Object(
   {
     name: Type.String({ pattern: "^[A-Za-z0-9._-]{1,64}$" }),
     key: Type.String({ pattern: "^[\\x21-\\x7e]{1,256}$" }),

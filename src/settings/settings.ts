@@ -3,7 +3,7 @@
  * Promise: pure (files through `readFile`), the result is complete and frozen, every mistake is reported at once and
  * by name, and no message holds a secret.
  */
-import { GatewayError, messageOf } from "../base/errors.ts";
+import { CodedError, messageOf } from "../base/errors.ts";
 import { flagOf, SETTING_ENTRIES, type SettingEntry } from "./setting-names.ts";
 import { type Given, readArguments, readEnvironment, type SourceRead } from "./settings-arguments.ts";
 import { checkSettings } from "./settings-check.ts";
@@ -12,7 +12,7 @@ import { readYaml } from "./settings-yaml.ts";
 
 export type { Settings } from "./settings-schema.ts";
 
-export interface SettingsSources {
+interface SettingsSources {
   /** Flags only, without program and command. */
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -21,7 +21,7 @@ export interface SettingsSources {
 }
 
 /**
- * @throws GatewayError SETTINGS_INVALID with one line per problem: unknown names (with the nearest known one),
+ * @throws CodedError SETTINGS_INVALID with one line per problem: unknown names (with the nearest known one),
  * values of the wrong kind, settings given twice in one source, contradictions between settings
  */
 export function readSettings(sources: SettingsSources): Settings {
@@ -46,7 +46,7 @@ export function readSettings(sources: SettingsSources): Settings {
   // True: every entry of the schema was placed under its program name, read by its kind.
   const result = freeze(settings) as unknown as Settings;
   if (problems.length === 0) problems.push(...checkSettings(result));
-  if (problems.length > 0) throw new GatewayError("SETTINGS_INVALID", { message: problems.join("\n") });
+  if (problems.length > 0) throw new CodedError("SETTINGS_INVALID", { message: problems.join("\n") });
   return result;
 }
 

@@ -15,7 +15,7 @@ export interface OperatorFacts {
 }
 
 /** The header that carries the key. */
-export const NODE_KEY_HEADER = "x-jotgate-node-key";
+const NODE_KEY_HEADER = "x-jotgate-node-key";
 const BODY_MAX = 262_144;
 
 export function serveOperators(server: FastifyInstance, facts: OperatorFacts): void {

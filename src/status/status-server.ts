@@ -13,7 +13,7 @@ import { type OperatorFacts, serveOperators } from "./operator-routes.ts";
 import { type CopyFacts, type NodeFacts, notReady, type RecordProblem } from "./status-facts.ts";
 import { CONTENT_SECURITY_POLICY, statusPage } from "./status-page.ts";
 
-export interface StatusOptions {
+interface StatusOptions {
   readonly listen: Address;
   /** Host names it answers to, beside those of every machine. */
   readonly hosts?: readonly string[];

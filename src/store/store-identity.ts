@@ -3,7 +3,7 @@
  * so that id proves nothing; this record is created once, by the first admin.
  */
 import { randomUUID } from "node:crypto";
-import { GatewayError } from "../base/errors.ts";
+import { CodedError } from "../base/errors.ts";
 import type { KeyValue, Operation, Store } from "./store.ts";
 import { controlKeys } from "./store-keys.ts";
 
@@ -54,7 +54,7 @@ export async function createIdentity(
   const [found] = result.results;
   const theirs = parseIdentity(found?.op === "get" ? found.kv?.value : undefined);
   if (theirs === undefined)
-    throw new GatewayError("RECORD_INVALID", { message: `the value of ${key} is not a store identity` });
+    throw new CodedError("RECORD_INVALID", { message: `the value of ${key} is not a store identity` });
   return { identity: theirs, created: false };
 }
 
@@ -62,7 +62,7 @@ export async function createIdentity(
  * The operator's word that this store, though older than what nodes hold, is right; every node lists it and follows.
  * `alongside` is done in the same transaction.
  * @param replaces id of a store that is gone: nodes that hold its records follow this one too
- * @throws GatewayError RECORD_INVALID when there is no identity to raise, STORE_UNAVAILABLE when others keep writing it
+ * @throws CodedError RECORD_INVALID when there is no identity to raise, STORE_UNAVAILABLE when others keep writing it
  */
 export async function raiseEpoch(
   store: Store,
@@ -80,13 +80,13 @@ export async function raiseEpoch(
     });
     if (result.succeeded) return raised;
   }
-  throw new GatewayError("STORE_UNAVAILABLE", { message: "the store identity changes too fast" });
+  throw new CodedError("STORE_UNAVAILABLE", { message: "the store identity changes too fast" });
 }
 
 function raise(kv: KeyValue | undefined, key: string, replaces: string | undefined): StoreIdentity {
   const identity = parseIdentity(kv?.value);
   if (identity === undefined)
-    throw new GatewayError("RECORD_INVALID", { message: `there is no store identity at ${key}` });
+    throw new CodedError("RECORD_INVALID", { message: `there is no store identity at ${key}` });
   return raisedOf(identity, replaces);
 }
 

@@ -2,20 +2,20 @@
  * What both adapters refuse before anything is sent or written: the limits of etcd's defaults.
  * So a transaction that passes on one store passes on the other.
  */
-import { GatewayError } from "../base/errors.ts";
+import { CodedError } from "../base/errors.ts";
 import type { KeyRange, Operation, Txn } from "./store.ts";
 
 /** etcd's default `--max-txn-ops`; it counts compares and operations separately. */
-export const MAX_TXN_OPERATIONS = 128;
+const MAX_TXN_OPERATIONS = 128;
 /** etcd's default `--max-request-bytes`, on the encoded request. */
 export const MAX_REQUEST_BYTES = 1_572_864;
 /** Longer keys do not fit the embedded store's pages. */
-export const MAX_KEY_BYTES = 1_024;
+const MAX_KEY_BYTES = 1_024;
 /** What encoding adds to a key and a value, rounded up. */
 const FRAME_BYTES = 64;
 
 /**
- * @throws GatewayError STORE_TOO_LARGE beyond a limit, REQUEST_INVALID for a key written twice
+ * @throws CodedError STORE_TOO_LARGE beyond a limit, REQUEST_INVALID for a key written twice
  */
 export function checkTxn(txn: Txn): void {
   const otherwise = txn.else ?? [];
@@ -77,10 +77,10 @@ function keyBytes(key: string): number {
   return bytes;
 }
 
-function tooLarge(message: string): GatewayError {
-  return new GatewayError("STORE_TOO_LARGE", { message });
+function tooLarge(message: string): CodedError {
+  return new CodedError("STORE_TOO_LARGE", { message });
 }
 
-function writtenTwice(key: string): GatewayError {
-  return new GatewayError("REQUEST_INVALID", { message: `key written twice in one transaction: ${key}` });
+function writtenTwice(key: string): CodedError {
+  return new CodedError("REQUEST_INVALID", { message: `key written twice in one transaction: ${key}` });
 }

@@ -117,7 +117,7 @@ export interface WatchSink {
 }
 
 /**
- * A connection to a store. Unary calls reject with GatewayError STORE_* and have a deadline of their own.
+ * A connection to a store. Unary calls reject with CodedError STORE_* and have a deadline of their own.
  * Calls are never retried behind the caller's back.
  */
 export interface Store {

@@ -4,12 +4,12 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { Revision, Store } from "../store/store.ts";
+import { Slice } from "../store/store-follow.ts";
 import type { ControlKeys } from "../store/store-keys.ts";
-import { Slice } from "../store/turns.ts";
 import type { Table } from "./table.ts";
 import type { SyncState } from "./watcher-state.ts";
 
-export interface AuditContext {
+interface AuditContext {
   readonly state: SyncState;
   readonly table: Table;
   readonly keys: ControlKeys;

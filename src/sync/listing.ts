@@ -5,7 +5,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { Change, KeyValue, Revision } from "../store/store.ts";
-import { Slice } from "../store/turns.ts";
+import { Slice } from "../store/store-follow.ts";
 import type { Table } from "./table.ts";
 
 export interface ListResult {

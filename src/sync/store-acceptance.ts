@@ -19,7 +19,7 @@ export interface Claim {
   readonly head: Revision;
 }
 
-export type Verdict =
+type Verdict =
   | { readonly kind: "same" }
   /** Ours by the operator's word, or ours as far as one can tell; everything has to be compared. */
   | { readonly kind: "raised" }

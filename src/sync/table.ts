@@ -7,7 +7,7 @@ import type { Clock } from "../base/clock.ts";
 import { PackedMap, type PackedRecord, type PackedRecords } from "../base/packed/packed-map.ts";
 import { isPlaceholder } from "../model/record.ts";
 import type { Change, Revision } from "../store/store.ts";
-import { Slice } from "../store/turns.ts";
+import { Slice } from "../store/store-follow.ts";
 import { ConfigHash } from "./config-hash.ts";
 import { Listing, type ListResult } from "./listing.ts";
 
@@ -28,7 +28,7 @@ export interface RecordConsumer {
   apply(batch: RecordBatch, taken: PackedRecords): readonly string[] | undefined;
 }
 
-export interface TableOptions {
+interface TableOptions {
   readonly consumer: RecordConsumer;
   readonly clock: Clock;
   /** Keys that are not kept, e.g. of unknown directories, cost nothing beyond the page they came in. Default: all are. */

@@ -4,7 +4,7 @@
  * with events or a completed list.
  */
 import type { Clock } from "../base/clock.ts";
-import { isGatewayError, messageOf } from "../base/errors.ts";
+import { isCodedError, messageOf } from "../base/errors.ts";
 import type { Change, KeyValue, Revision, Store, WatchEnd } from "../store/store.ts";
 import { parseIdentity, type StoreIdentity } from "../store/store-identity.ts";
 import type { ControlKeys } from "../store/store-keys.ts";
@@ -51,7 +51,7 @@ export async function runSession(store: Store, context: SessionContext, signal: 
     }
   } catch (thrown) {
     if (signal.aborted) return "stopped";
-    if (!isGatewayError(thrown)) throw thrown; // a consumer's own error
+    if (!isCodedError(thrown)) throw thrown; // a consumer's own error
     if (thrown.code === "STORE_COMPACTED") return "compacted";
     state.reachable = thrown.code === "STORE_DENIED";
     state.report(thrown.code === "STORE_DENIED" ? "store-refused" : "store-unreachable", thrown.message);
@@ -91,7 +91,7 @@ async function isAsHeld(store: Store, context: SessionContext, signal: AbortSign
   try {
     return (await audit(store, context, signal)) === 0;
   } catch (thrown) {
-    if (isGatewayError(thrown, "STORE_COMPACTED")) return false; // nothing can be proven any more
+    if (isCodedError(thrown, "STORE_COMPACTED")) return false; // nothing can be proven any more
     throw thrown;
   }
 }
@@ -107,7 +107,7 @@ async function list(
     try {
       return await listOnce(store, context, signal);
     } catch (error) {
-      if (attempt >= LIST_ATTEMPTS || !isGatewayError(error, "STORE_COMPACTED")) throw error;
+      if (attempt >= LIST_ATTEMPTS || !isCodedError(error, "STORE_COMPACTED")) throw error;
     }
   }
 }

@@ -3,7 +3,7 @@
  */
 import type { JwkSet, SkippedJwk } from "../base/jose/jwk.ts";
 
-export interface ShownKeys {
+interface ShownKeys {
   readonly kids: readonly {
     readonly kid: string | null;
     readonly kty: string;

@@ -18,7 +18,7 @@ export interface LiveIssuers extends Tokens {
 }
 
 /** Issuers that are us; see signing-keys.ts. */
-export interface OwnIssuers {
+interface OwnIssuers {
   readonly generation: number;
   issuer(id: string): TokenIssuer | undefined;
 }

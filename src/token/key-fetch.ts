@@ -5,7 +5,7 @@
  * Source: docs/spec/tokens.md section 2.
  */
 import { readFile } from "node:fs/promises";
-import { GatewayError } from "../base/errors.ts";
+import { CodedError } from "../base/errors.ts";
 import { KEY_PAIR_ALGORITHMS } from "../base/jose/algorithms.ts";
 import { type JwkSet, readJwkSet } from "../base/jose/jwk.ts";
 import { parseObject } from "../base/jose/token.ts";
@@ -29,7 +29,7 @@ export interface KnownKeys {
   readonly etag: string;
 }
 
-/** @returns "not modified": what is known is still good @throws GatewayError ISSUER_UNAVAILABLE with the reason */
+/** @returns "not modified": what is known is still good @throws CodedError ISSUER_UNAVAILABLE with the reason */
 export async function fetchKeys(
   record: TokenIssuer,
   exchange: GuardedExchange,
@@ -111,6 +111,6 @@ function hostOf(url: string): string {
   return URL.canParse(url) ? new URL(url).host : "the issuer";
 }
 
-function unavailable(message: string): GatewayError {
-  return new GatewayError("ISSUER_UNAVAILABLE", { message });
+function unavailable(message: string): CodedError {
+  return new CodedError("ISSUER_UNAVAILABLE", { message });
 }

@@ -9,8 +9,8 @@ import type { Clock, Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import { KEY_PAIR_ALGORITHMS } from "../base/jose/algorithms.ts";
 import { type JwkSet, readJwkSet } from "../base/jose/jwk.ts";
-import { openLimitedWarn, type Warn } from "../base/limited-log.ts";
 import type { Log } from "../base/log.ts";
+import { openLimitedWarn, type Warn } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
 import { openExchange } from "../base/net/guarded-exchange.ts";
 import type { TokenIssuer } from "../model/token-issuer.ts";
@@ -26,7 +26,7 @@ export interface KeyFile {
   write(bytes: Buffer): Promise<void>;
 }
 
-export interface KeepersOptions {
+interface KeepersOptions {
   /** Of this node: spreads the first fetches. */
   readonly nodeId: string;
   readonly file: KeyFile;
@@ -39,7 +39,7 @@ export interface KeepersOptions {
 }
 
 /** What is wrong with the keys of an issuer. */
-export interface KeyProblem {
+interface KeyProblem {
   readonly id: string;
   readonly reason: string;
   /** Tokens of this issuer are answered 503. */

@@ -19,7 +19,7 @@ export interface SigningKeys extends AuthorizationServers {
   setServer(id: string, record: ServerRecord | undefined): void;
   /**
    * @param id `main/<kid>` @param record its reference resolved; undefined when it went
-   * @throws GatewayError RECORD_INVALID for a key that cannot be used; the former one stays
+   * @throws CodedError RECORD_INVALID for a key that cannot be used; the former one stays
    */
   setKey(id: string, record: SigningKey | undefined): void;
   /** Rises with every record of a server that comes, changes or goes. */
@@ -30,7 +30,7 @@ export interface SigningKeys extends AuthorizationServers {
   problems(): readonly ServerProblem[];
 }
 
-export interface ServerProblem {
+interface ServerProblem {
   /** Id of the authorization server. */
   readonly id: string;
   readonly message: string;

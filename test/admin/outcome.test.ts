@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { GatewayError } from "../../src/base/errors.ts";
+import { CodedError } from "../../src/base/errors.ts";
 import type { Store, Txn, TxnResult } from "../../src/store/store.ts";
 import { openAdminWorld } from "../support/admin.ts";
 import { openTemporaryStore, put, write } from "../support/stores.ts";
@@ -19,7 +19,7 @@ function faulty(store: Store, fault: Fault): Store {
   });
 }
 
-const lost = (): GatewayError => new GatewayError("STORE_OUTCOME_UNKNOWN", { message: "no answer from etcd" });
+const lost = (): CodedError => new CodedError("STORE_OUTCOME_UNKNOWN", { message: "no answer from etcd" });
 const writes = (txn: Txn, key: string): boolean => txn.then.some((one) => "key" in one && one.key === key);
 
 /** Applies a fault to the first `times` transactions that write the key. */
@@ -48,8 +48,8 @@ const committedButLost: Fault = async (_txn, pass) => {
   await pass();
   throw lost();
 };
-const full = (): GatewayError =>
-  new GatewayError("STORE_FULL", { message: "database space exceeded: defragment the store" });
+const full = (): CodedError =>
+  new CodedError("STORE_FULL", { message: "database space exceeded: defragment the store" });
 const neverArrived: Fault = () => Promise.reject(lost());
 
 describe("when the store's answer is lost", () => {
@@ -113,7 +113,7 @@ describe("when the store's answer is lost", () => {
 
 describe("when the store is away", () => {
   const away: Fault = () =>
-    Promise.reject(new GatewayError("STORE_UNAVAILABLE", { message: "has no healthy etcd endpoint available" }));
+    Promise.reject(new CodedError("STORE_UNAVAILABLE", { message: "has no healthy etcd endpoint available" }));
 
   test("writes are 503 with the store's words, and nothing was done", async () => {
     const { admin, close } = await world("/apisix/routes/1", 1, away);
@@ -162,7 +162,7 @@ describe("when the store is away", () => {
     const temporary = await openTemporaryStore();
     let away = true;
     const store = faulty(temporary.store, (_txn, pass) =>
-      away ? Promise.reject(new GatewayError("STORE_UNAVAILABLE", { message: "away" })) : pass(),
+      away ? Promise.reject(new CodedError("STORE_UNAVAILABLE", { message: "away" })) : pass(),
     );
     const admin = await openAdminWorld({ store });
     expect((await admin.call("PUT", "/routes/1", { body: route })).status).toBe(503);

@@ -3,7 +3,7 @@
  */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { keyringCodec } from "../../src/admin/sealing/keyring-codec.ts";
-import { GatewayError } from "../../src/base/errors.ts";
+import { CodedError } from "../../src/base/errors.ts";
 import { openKeyring, type SealFormat } from "../../src/base/keyring.ts";
 import { parseKey } from "../../src/model/keys.ts";
 import { basicAuth } from "../../src/plugins/basic-auth.ts";
@@ -257,7 +257,7 @@ describe("no update is lost", () => {
     const store = raced(under.store, async (txn) => {
       if (lost++ > 0) return;
       await under.store.txn(txn);
-      throw new GatewayError("STORE_OUTCOME_UNKNOWN", { message: "the answer was lost" });
+      throw new CodedError("STORE_OUTCOME_UNKNOWN", { message: "the answer was lost" });
     });
     await open([NEW, OLD], "gcm", store);
     expect(await reseal()).toMatchObject({ total: 1, resealed: 1, unchanged: 0, failed: [] });
@@ -394,7 +394,7 @@ describe("history and rollback", () => {
     await call("PUT", "/consumers/jack", jack());
     await call("PUT", "/consumers/jack", jack("another-secret-of-some-length"));
     const tooLarge = async () => {
-      throw new GatewayError("STORE_TOO_LARGE", { message: "too large" });
+      throw new CodedError("STORE_TOO_LARGE", { message: "too large" });
     };
     await open([NEW, OLD], "gcm", raced(under.store, tooLarge, "/apisix-jotgate/restore/"));
     expect(await reseal()).toMatchObject({ resealed: 1, history: { total: 2, resealed: 0, unchanged: 1 } });

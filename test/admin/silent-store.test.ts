@@ -1,7 +1,7 @@
 import { createServer } from "node:net";
 import { expect, test } from "vitest";
 import { systemClock } from "../../src/base/clock.ts";
-import { GatewayError } from "../../src/base/errors.ts";
+import { CodedError } from "../../src/base/errors.ts";
 import type { Fields, Log } from "../../src/base/log.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { openEtcdSource } from "../../src/store/etcd/etcd.ts";
@@ -78,7 +78,7 @@ test("writes of one record that waited behind one without an answer get the same
     // All four are in the line when another record, sent after them, is answered.
     expect((await world.call("PUT", "/routes/2", { body: ROUTE })).status).toBe(201);
     isSilent = false;
-    fail(new GatewayError("STORE_UNAVAILABLE", { message: "no answer" }));
+    fail(new CodedError("STORE_UNAVAILABLE", { message: "no answer" }));
     for (const answer of await Promise.all(calls)) expect(answer.status).toBe(503);
     expect(tried).toBe(1);
     expect((await world.call("PUT", "/routes/1", { body: ROUTE })).status).toBe(201);

@@ -2,7 +2,7 @@ import { Type } from "typebox";
 import { expect, test } from "vitest";
 import { type Call, Channel, reader, type Tell } from "../../src/base/channel.ts";
 import { FakeClock } from "../../src/base/clock.ts";
-import { GatewayError } from "../../src/base/errors.ts";
+import { CodedError } from "../../src/base/errors.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { makePipes } from "../support/pipes.ts";
 import { until } from "../support/until.ts";
@@ -42,7 +42,7 @@ test("a call is answered, at once or later", async () => {
 test("an error arrives with its code, one without a code as that of the other process", async () => {
   const { left, right } = open();
   right.onCall(DOUBLE, ({ n }) => {
-    if (n === 1) throw new GatewayError("STORE_COMPACTED", { message: "gone" });
+    if (n === 1) throw new CodedError("STORE_COMPACTED", { message: "gone" });
     throw new Error("odd");
   });
   await expect(left.call(DOUBLE, { n: 1 }, 1_000)).rejects.toMatchObject({ code: "STORE_COMPACTED", message: "gone" });

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { ERROR_CODES, GatewayError, isGatewayError } from "../../src/base/errors.ts";
+import { CodedError, ERROR_CODES, isCodedError } from "../../src/base/errors.ts";
 import { REASONS } from "../../src/gateway/gateway-reasons.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -43,8 +43,8 @@ test.each(Object.keys(REASONS))("the gateway uses the reason %s", (reason) => {
 
 test("an error carries the facts of its code and keeps its cause", () => {
   const cause = new Error("why");
-  const error = new GatewayError("STORE_FULL", { message: "no room", cause });
+  const error = new CodedError("STORE_FULL", { message: "no room", cause });
   expect(error).toMatchObject({ code: "STORE_FULL", status: 507, cause });
-  expect(isGatewayError(error, "STORE_FULL")).toBe(true);
-  expect(isGatewayError(error, "STORE_CLOSED")).toBe(false);
+  expect(isCodedError(error, "STORE_FULL")).toBe(true);
+  expect(isCodedError(error, "STORE_CLOSED")).toBe(false);
 });

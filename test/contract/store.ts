@@ -4,7 +4,7 @@
  * Guarantees by name: ordered, unique, atomic, reliable, resumable, progress.
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { GatewayError } from "../../src/base/errors.ts";
+import { CodedError } from "../../src/base/errors.ts";
 import {
   type Change,
   type KeyValue,
@@ -24,7 +24,7 @@ export interface StoreUnderTest {
 
 const bytes = (text: string): Buffer => Buffer.from(text, "utf8");
 const put = (key: string, value = "v"): Operation => ({ op: "put", key, value: bytes(value) });
-const codeOf = (error: unknown): string => (error instanceof GatewayError ? error.code : String(error));
+const codeOf = (error: unknown): string => (error instanceof CodedError ? error.code : String(error));
 const failure = (promise: Promise<unknown>): Promise<string> => promise.then(() => "no error", codeOf);
 
 async function write(store: Store, ...operations: Operation[]): Promise<Revision> {

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { systemClock } from "../../src/base/clock.ts";
-import { isGatewayError } from "../../src/base/errors.ts";
+import { isCodedError } from "../../src/base/errors.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { type EtcdSettings, openEtcdSource } from "../../src/store/etcd/etcd.ts";
 import { prefixRange, type Store, type WatchEnd } from "../../src/store/store.ts";
@@ -22,7 +22,7 @@ const open = (hosts: readonly string[], settings: Partial<EtcdSettings> = {}): S
 async function failure(promise: Promise<unknown>): Promise<string> {
   return await promise.then(
     () => "no error",
-    (error) => (isGatewayError(error) ? error.code : String(error)),
+    (error) => (isCodedError(error) ? error.code : String(error)),
   );
 }
 

@@ -1,6 +1,6 @@
 /** The order of a request's life, what each phase can do, and what happens when one fails. */
 import { describe, expect, test } from "vitest";
-import { GatewayError } from "../../src/base/errors.ts";
+import { CodedError } from "../../src/base/errors.ts";
 import type { Fields, Log } from "../../src/base/log.ts";
 import type { PluginPhases } from "../../src/plugin/plugin.ts";
 import { bareAnswer, jsonAnswer, textAnswer } from "../../src/plugin/plugin-answer.ts";
@@ -185,10 +185,10 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
       status: 500,
     },
     {
-      says: "a GatewayError has its own status",
+      says: "a CodedError has its own status",
       plugin: {
         access: () => {
-          throw new GatewayError("SECRET_UNRESOLVED", { message: "secret away" });
+          throw new CodedError("SECRET_UNRESOLVED", { message: "secret away" });
         },
       },
       status: 503,

@@ -10,9 +10,13 @@ import {
   type WorkerConfig,
   writeFacts,
 } from "../../src/node/workers/config-wire.ts";
-import { mergeHealth } from "../../src/node/workers/merged-health.ts";
-import { MergedMetrics, type MetricsSource } from "../../src/node/workers/merged-metrics.ts";
-import { pageMetrics, readPages } from "../../src/node/workers/paged-metrics.ts";
+import {
+  MergedMetrics,
+  type MetricsSource,
+  mergeHealth,
+  pageMetrics,
+  readPages,
+} from "../../src/node/workers/merged-metrics.ts";
 import { METRICS } from "../../src/node/workers/protocol.ts";
 import { SharedProber } from "../../src/node/workers/shared-probe.ts";
 import type { ProbeConf } from "../../src/runtime/upstream/health/health-conf.ts";

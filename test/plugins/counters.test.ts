@@ -6,7 +6,7 @@ import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { compileLimitKey } from "../../src/plugins/limits/limit-key.ts";
 import { openLocalCounters, slide } from "../../src/plugins/limits/local-counters.ts";
 import { ExpiringMap } from "../../src/plugins/shared/expiring-map.ts";
-import { canonicalText, confHash } from "../../src/plugins/shared/scope.ts";
+import { canonicalText, confHash } from "../../src/plugins/shared/schema-parts.ts";
 
 describe("what clients can make a node remember", () => {
   test("an entry ends by itself, and ended entries are swept as the map grows", () => {

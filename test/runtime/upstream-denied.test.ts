@@ -1,7 +1,6 @@
 import { expect, test } from "vitest";
 import { compileIpSet, METADATA_ADDRESSES } from "../../src/base/net/ip.ts";
-import { refuseDenied, withoutDenied } from "../../src/runtime/upstream/denied-addresses.ts";
-import { readTargets } from "../../src/runtime/upstream/target-list.ts";
+import { readTargets, refuseDenied, withoutDenied } from "../../src/runtime/upstream/target-list.ts";
 
 const denied = compileIpSet(["169.254.0.0/16", "fe80::/10"]);
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { isGatewayError } from "../../src/base/errors.ts";
+import { isCodedError } from "../../src/base/errors.ts";
 import { readScheme, readTargets } from "../../src/runtime/upstream/target-list.ts";
 import { CERTIFICATE, OTHER_KEY, PRIVATE_KEY } from "../support/certificates.ts";
 import { openBench } from "./upstream-fixture.ts";
@@ -172,7 +172,7 @@ describe("an upstream record", () => {
       openBench().compile({ scheme: "udp" });
       expect.unreachable();
     } catch (error) {
-      expect(isGatewayError(error, "CONFIG_INVALID")).toBe(true);
+      expect(isCodedError(error, "CONFIG_INVALID")).toBe(true);
     }
   });
 });

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { jwtVerify } from "jose";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { FakeClock, systemClock } from "../../src/base/clock.ts";
-import { isGatewayError, messageOf } from "../../src/base/errors.ts";
+import { isCodedError, messageOf } from "../../src/base/errors.ts";
 import { type GuardedExchange, openExchange } from "../../src/base/net/guarded-exchange.ts";
 import { METADATA_ADDRESSES } from "../../src/base/net/ip.ts";
 import type { ManagerTools, SecretManager } from "../../src/secret/managers/reading.ts";
@@ -147,7 +147,7 @@ describe("the exchange", () => {
     promise.then(
       () => "answered",
       (error: unknown) =>
-        isGatewayError(error, "SECRET_UNRESOLVED") ? error.message : `another error: ${messageOf(error)}`,
+        isCodedError(error, "SECRET_UNRESOLVED") ? error.message : `another error: ${messageOf(error)}`,
     );
 
   test.each([
@@ -181,7 +181,7 @@ describe("the exchange", () => {
   });
 
   test("credentials in an address are refused and not repeated", async () => {
-    expect(await why(get("http://u:hunter2@127.0.0.1/"))).toBe("the address holds credentials");
+    expect(await why(get("http://u:hunter2@127.0.0.1/"))).toBe("the address holds a user or password");
   });
 
   test("a name may be looked up", async () => {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { FakeClock } from "../../src/base/clock.ts";
-import { isGatewayError } from "../../src/base/errors.ts";
+import { isCodedError } from "../../src/base/errors.ts";
 import { metricsText, openMetrics } from "../../src/base/metrics.ts";
 import type { ExchangeAnswer } from "../../src/base/net/guarded-exchange.ts";
 import { makeEnv } from "../../src/plugin/testkit/testkit.ts";
@@ -53,7 +53,7 @@ async function failure(promise: Promise<unknown>): Promise<string> {
   try {
     return `resolved to ${String(await promise)}`;
   } catch (error) {
-    return isGatewayError(error, "SECRET_UNRESOLVED") ? error.message : `another error: ${String(error)}`;
+    return isCodedError(error, "SECRET_UNRESOLVED") ? error.message : `another error: ${String(error)}`;
   }
 }
 

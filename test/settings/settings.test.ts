@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { GatewayError } from "../../src/base/errors.ts";
+import { CodedError } from "../../src/base/errors.ts";
 import { SETTING_ENTRIES, SETTING_NAMES } from "../../src/settings/setting-names.ts";
 import { readSettings, type Settings } from "../../src/settings/settings.ts";
 
@@ -29,9 +29,9 @@ function problems(given: Given): readonly string[] {
   try {
     read(given);
   } catch (error) {
-    expect(error).toBeInstanceOf(GatewayError);
-    expect((error as GatewayError).code).toBe("SETTINGS_INVALID");
-    return (error as GatewayError).message.split("\n");
+    expect(error).toBeInstanceOf(CodedError);
+    expect((error as CodedError).code).toBe("SETTINGS_INVALID");
+    return (error as CodedError).message.split("\n");
   }
   return [];
 }

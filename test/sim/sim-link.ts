@@ -5,7 +5,7 @@
 import { EventEmitter } from "node:events";
 import type { Etcd3 } from "etcd3";
 import { type Clock, sleep } from "../../src/base/clock.ts";
-import { GatewayError } from "../../src/base/errors.ts";
+import { CodedError } from "../../src/base/errors.ts";
 import { watchEtcd } from "../../src/store/etcd/etcd-watch.ts";
 import type {
   Change,
@@ -97,10 +97,10 @@ class SimStore implements Store {
     for (;;) {
       await this.#reach();
       if (this.#etcd.generation !== generation)
-        throw new GatewayError("STORE_UNAVAILABLE", { message: "the member was started again" });
+        throw new CodedError("STORE_UNAVAILABLE", { message: "the member was started again" });
       revision ??= this.#etcd.head;
       if (revision < this.#etcd.compacted)
-        throw new GatewayError("STORE_COMPACTED", { message: `revision ${revision} has been compacted` });
+        throw new CodedError("STORE_COMPACTED", { message: `revision ${revision} has been compacted` });
       const all = this.#etcd.list({ start, end: range.end }, revision);
       const kvs = all.slice(0, PAGE);
       const more = all.length > PAGE;
@@ -162,8 +162,8 @@ class SimStore implements Store {
   /** A call's way there and back. */
   async #reach(): Promise<void> {
     const link = this.#link;
-    const unavailable = (why: string) => new GatewayError("STORE_UNAVAILABLE", { message: why });
-    if (this.#closing.signal.aborted) throw new GatewayError("STORE_CLOSED", { message: "closed" });
+    const unavailable = (why: string) => new CodedError("STORE_UNAVAILABLE", { message: why });
+    if (this.#closing.signal.aborted) throw new CodedError("STORE_CLOSED", { message: "closed" });
     if (link.mode === "refuse") throw unavailable("connection refused");
     if (link.mode === "silent") {
       await sleep(this.#clock, RPC_MS, this.#closing.signal);

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { systemClock } from "../../src/base/clock.ts";
-import { GatewayError } from "../../src/base/errors.ts";
+import { CodedError } from "../../src/base/errors.ts";
 import { type Log, silentLog } from "../../src/base/log.ts";
 import { controlKeys } from "../../src/store/store-keys.ts";
 import type { Position } from "../../src/sync/sync-status.ts";
@@ -126,7 +126,7 @@ test("a log that fails changes nothing", async () => {
     open: () => under.source.open(),
     openMember() {
       const store = under.source.openMember(0);
-      if (isAway) store.get = () => Promise.reject(new GatewayError("STORE_UNAVAILABLE", { message: "away" }));
+      if (isAway) store.get = () => Promise.reject(new CodedError("STORE_UNAVAILABLE", { message: "away" }));
       return store;
     },
   };

@@ -42,7 +42,7 @@ export function spanned(spans: readonly Span[], revision: number): readonly Span
   return [...spans, [revision, revision]];
 }
 
-export interface ShownEntryChange {
+interface ShownEntryChange {
   /** Store key of the record. */
   readonly key: string;
   readonly change: string;

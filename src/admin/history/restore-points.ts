@@ -21,7 +21,7 @@ export interface Reconstruction {
   readonly warnings: readonly HistoryWarning[];
 }
 
-export interface HistoryWarning {
+interface HistoryWarning {
   readonly code: "changed_outside" | "had_lifetime" | "not_rolled_back";
   readonly key: string;
   readonly message: string;

@@ -4,7 +4,7 @@
  * entry of the history.
  */
 import { sleep } from "../../base/clock.ts";
-import { isGatewayError, messageOf } from "../../base/errors.ts";
+import { isCodedError, messageOf } from "../../base/errors.ts";
 import { credentialsOf } from "../../model/keys.ts";
 import { prefixRange } from "../../store/store.ts";
 import type { AdminRequest, RecordChange, StoreSide, WriteSide } from "../admin-context.ts";
@@ -113,7 +113,7 @@ async function finish(
   try {
     plan.toTxn();
   } catch (error) {
-    if (!isGatewayError(error, "STORE_TOO_LARGE")) throw error;
+    if (!isCodedError(error, "STORE_TOO_LARGE")) throw error;
     const advice = "roll back to a later revision first, or one record at a time with ?key=";
     return refuse(
       400,

@@ -47,7 +47,7 @@ export async function expectGuard(admin: StoreSide, plan: Plan, server: string):
 }
 
 /** A key that is made now. @returns its kid */
-export async function planNewKey(
+async function planNewKey(
   admin: ReadSide,
   plan: Plan,
   server: string,

@@ -1,7 +1,7 @@
 /**
  * Completes a key of one's own: its names, what is published of it, and when it signs, unless the body says so.
  */
-import { isGatewayError } from "../../base/errors.ts";
+import { isCodedError } from "../../base/errors.ts";
 import { KEY_PAIR_ALGORITHMS } from "../../base/jose/algorithms.ts";
 import { readKeyPair } from "../../base/jose/key-pair.ts";
 import { isReference } from "../../base/reference.ts";
@@ -37,7 +37,7 @@ function publicOf(algorithm: (typeof KEY_PAIR_ALGORITHMS)[number], pem: string):
   try {
     return { public_jwk: readKeyPair(algorithm, pem).publicJwk };
   } catch (error) {
-    if (isGatewayError(error)) return undefined; // said by the checks
+    if (isCodedError(error)) return undefined; // said by the checks
     throw error;
   }
 }

@@ -49,7 +49,7 @@ export function keepKeys(admin: ReadSide): () => Promise<void> {
 }
 
 /** All that is due now, of every authorization server. */
-export async function rotateDue(admin: ReadSide): Promise<void> {
+async function rotateDue(admin: ReadSide): Promise<void> {
   for await (const page of admin.store.list(prefixRange(dirOf(admin.prefix, "authorization_server")))) {
     for (const kv of page.kvs) {
       const id = parseKey(admin.prefix, kv.key)?.id;

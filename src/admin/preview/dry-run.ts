@@ -13,7 +13,7 @@ import { type DiffEntry, diffOf, type Side } from "./diff.ts";
 import { secretWarnings } from "./warn-secret.ts";
 import { warningsOf } from "./warnings.ts";
 
-export interface ShownChange {
+interface ShownChange {
   readonly key: string;
   readonly change: "created" | "updated" | "deleted" | "unchanged";
   readonly diff: readonly DiffEntry[];
@@ -22,7 +22,7 @@ export interface ShownChange {
 /**
  * @param status what the write would be answered with
  * @param more   members of that answer which are known, so that a client reads one shape
- * @throws GatewayError STORE_TOO_LARGE as the write would
+ * @throws CodedError STORE_TOO_LARGE as the write would
  */
 export async function showPlan(
   admin: ReadSide,

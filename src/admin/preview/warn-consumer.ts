@@ -9,7 +9,7 @@ import type { ConfigView } from "./config-view.ts";
 import type { Warning } from "./warnings.ts";
 
 /** Plugins whose rewrite phase runs before that of every plugin that authenticates. docs/plugins/README.md names them. */
-export const BEFORE_CONSUMER: ReadonlySet<string> = new Set([
+const BEFORE_CONSUMER: ReadonlySet<string> = new Set([
   "cors",
   "fault-injection",
   "real-ip",

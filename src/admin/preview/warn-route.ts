@@ -13,7 +13,7 @@ export interface RouteSurroundings {
   readonly credentials: ReadonlySet<string>;
 }
 
-export interface RouteFault {
+interface RouteFault {
   readonly code:
     | "sign_endpoint_open"
     | "nobody_can_pass"

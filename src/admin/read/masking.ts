@@ -3,9 +3,9 @@
  * Source: docs/spec/admin-api.md sections 4 and 5.14.
  */
 import { isReference } from "../../base/reference.ts";
-import { hideSecrets } from "../../base/secret-names.ts";
 import type { Kind } from "../../model/kinds.ts";
 import { replaceNamed } from "../../model/named-secrets.ts";
+import { hideSecrets } from "../../model/secret-names.ts";
 import type { Actor, RuleSide } from "../admin-context.ts";
 import type { PluginCatalog } from "../plugin-catalog.ts";
 import { type Members, own } from "./stored-record.ts";

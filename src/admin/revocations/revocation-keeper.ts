@@ -56,7 +56,7 @@ export function keepRevocations(admin: AdminContext): () => Promise<void> {
   };
 }
 
-/** One round. @param andUnknown look through tokens without a known end too @throws GatewayError STORE_* */
+/** One round. @param andUnknown look through tokens without a known end too @throws CodedError STORE_* */
 export async function tidyRevocations(admin: TidyPart, andUnknown = true): Promise<void> {
   const nowSeconds = admin.clock.nowMs() / 1_000;
   const overBefore = nowSeconds - admin.revocations.keepMs / 1_000;
@@ -74,7 +74,7 @@ export async function tidyRevocations(admin: TidyPart, andUnknown = true): Promi
 }
 
 /** Groups of up to eight that together are one batch, of one hour and class: 1–8, 9–64, 65–512, … entries. */
-export function mergeable(batches: readonly StoredBatch[]): readonly (readonly StoredBatch[])[] {
+function mergeable(batches: readonly StoredBatch[]): readonly (readonly StoredBatch[])[] {
   const classes = new Map<string, StoredBatch[]>();
   for (const batch of batches) {
     const name = `${batch.hour} ${Math.max(1, Math.ceil(Math.log(Math.max(1, batch.entries)) / Math.log(MERGE_PARTS) - 1e-9))}`;

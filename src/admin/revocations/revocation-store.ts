@@ -40,7 +40,7 @@ export async function listBatches(admin: StorePart): Promise<readonly StoredBatc
   return batches;
 }
 
-export interface NamedRule {
+interface NamedRule {
   readonly name: string;
   readonly rule: RevocationRule;
   readonly modRevision: bigint;

@@ -5,7 +5,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { sleep } from "../../base/clock.ts";
-import { GatewayError } from "../../base/errors.ts";
+import { CodedError } from "../../base/errors.ts";
 import {
   decodeRule,
   encodeBatch,
@@ -37,9 +37,9 @@ export interface RevocationWritten {
 }
 
 export interface RevocationWriter {
-  /** @throws GatewayError STORE_* */
+  /** @throws CodedError STORE_* */
   writeTokens(admin: AdminContext, request: AdminRequest, tokens: readonly WantedToken[]): Promise<RevocationWritten>;
-  /** @throws GatewayError STORE_* */
+  /** @throws CodedError STORE_* */
   writeRules(admin: AdminContext, request: AdminRequest, rules: readonly WantedRule[]): Promise<RevocationWritten>;
 }
 
@@ -176,6 +176,6 @@ export function stricter(rule: RevocationRule, known: RevocationRule | undefined
   };
 }
 
-function conflicts(): GatewayError {
-  return new GatewayError("STORE_UNAVAILABLE", { message: "others keep changing the same revocations: try again" });
+function conflicts(): CodedError {
+  return new CodedError("STORE_UNAVAILABLE", { message: "others keep changing the same revocations: try again" });
 }

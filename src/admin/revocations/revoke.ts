@@ -4,7 +4,7 @@
  * node refuses; a token is read here and goes nowhere.
  */
 import { decodeRule, ruleName, rulesDir } from "../../model/revocation.ts";
-import { Slice } from "../../store/turns.ts";
+import { Slice } from "../../store/store-follow.ts";
 import { readJson } from "../admin-body.ts";
 import type { AdminContext, AdminRequest } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";

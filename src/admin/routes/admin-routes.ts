@@ -16,7 +16,7 @@ import { REVOCATION_ROUTES } from "./revocation-routes.ts";
 import { ROTATE_ROUTES } from "./rotate-routes.ts";
 import { schemaRoutes } from "./schema-routes.ts";
 
-export interface AdminRouteOptions {
+interface AdminRouteOptions {
   /** Off: stream routes are refused as APISIX refuses them without a stream proxy. */
   readonly stream: boolean;
   /** Bodies that two readers could read differently are refused. */

@@ -5,7 +5,7 @@
  */
 import type { FastifyReplyFromHooks } from "@fastify/reply-from";
 import { readNode } from "../../cluster/registry.ts";
-import { answerOf, refuse } from "../admin-response.ts";
+import { errorAnswer, refuse } from "../admin-response.ts";
 import { statusUrl } from "../ask-node.ts";
 import { type Json, listOf, ref } from "../openapi/openapi-schemas.ts";
 import { answer, readOperation } from "../openapi/operation.ts";
@@ -55,7 +55,7 @@ function viewRoute(view: keyof typeof VIEWS): AdminRoute {
     ...get(
       `/nodes/:id/${view}`,
       { ...operation, responses: { ...(responses as Json), ...(view === "metrics" && text), ...GONE } },
-      () => answerOf(undefined),
+      () => errorAnswer(undefined),
     ),
     forward,
   };

@@ -34,7 +34,7 @@ const PLACES: Readonly<Record<KindName, string>> = {
   signing_key: "/signing_keys/:manager/:id",
 };
 
-export interface RecordRouteOptions {
+interface RecordRouteOptions {
   /** Off: stream routes are refused as APISIX refuses them without a stream proxy. */
   readonly stream: boolean;
 }

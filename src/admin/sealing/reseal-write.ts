@@ -3,7 +3,7 @@
  * The run has one entry in the history, which is rewritten in each of its transactions: so it says by itself, in its value
  * and its own revision, which revisions of the store were nothing but re-sealing (history-entry.ts).
  */
-import { isGatewayError, messageOf } from "../../base/errors.ts";
+import { isCodedError, messageOf } from "../../base/errors.ts";
 import type { KeyValue, Revision } from "../../store/store.ts";
 import type { AdminRequest, WriteSide } from "../admin-context.ts";
 import { newHistoryId } from "../history/history.ts";
@@ -17,7 +17,7 @@ export interface ResealedRecord {
   readonly value: Buffer;
 }
 
-export interface ResealWritten {
+interface ResealWritten {
   readonly done: number;
   /** Deleted meanwhile. */
   readonly gone: number;
@@ -29,7 +29,7 @@ export interface ResealWritten {
 export interface ResealWriter {
   /** Of the last transaction; undefined before the first. */
   readonly revision: Revision | undefined;
-  /** @throws GatewayError STORE_* when the store is away */
+  /** @throws CodedError STORE_* when the store is away */
   write(records: readonly ResealedRecord[]): Promise<ResealWritten>;
 }
 
@@ -75,13 +75,13 @@ export function openResealWriter(admin: WriteSide, request: AdminRequest): Resea
         return;
       }
     } catch (error) {
-      if (isGatewayError(error, "STORE_TOO_LARGE")) {
+      if (isCodedError(error, "STORE_TOO_LARGE")) {
         written.refused.push({ key, reason: messageOf(error) });
         return;
       }
-      unknown = isGatewayError(error, "STORE_OUTCOME_UNKNOWN");
+      unknown = isCodedError(error, "STORE_OUTCOME_UNKNOWN");
       // The lease of a record that was about to end may be gone before its key.
-      if (!unknown && !isGatewayError(error, "STORE_LEASE_GONE")) throw error;
+      if (!unknown && !isCodedError(error, "STORE_LEASE_GONE")) throw error;
     }
     const { kv } = await store.get(key);
     if (!kv) written.gone++;
@@ -116,7 +116,7 @@ async function attemptTogether(attempt: () => Promise<boolean>): Promise<boolean
     return await attempt();
   } catch (error) {
     for (const code of ["STORE_TOO_LARGE", "STORE_OUTCOME_UNKNOWN", "STORE_LEASE_GONE"] as const) {
-      if (isGatewayError(error, code)) return false;
+      if (isCodedError(error, code)) return false;
     }
     throw error;
   }

@@ -9,11 +9,10 @@ import { KINDS } from "../../model/kinds.ts";
 import { type KeyValue, prefixRange } from "../../store/store.ts";
 import type { AdminRequest, ReadSide, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
-import { resealRestorables } from "./reseal-history.ts";
-import { pagesNow, resealedOf } from "./reseal-walk.ts";
+import { pagesNow, resealedOf, resealRestorables } from "./reseal-history.ts";
 import { openResealWriter, type ResealedRecord, type ResealWriter } from "./reseal-write.ts";
 
-export interface ResealReport {
+interface ResealReport {
   total: number;
   resealed: number;
   unchanged: number;

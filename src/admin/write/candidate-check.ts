@@ -111,7 +111,7 @@ function pluginsError(catalog: PluginCatalog, kind: Kind, plugins: unknown): str
 }
 
 /** What is to be stored, and what was made for it, to be shown once. */
-export interface Prepared {
+interface Prepared {
   readonly value: Members;
   readonly generated: Readonly<Record<string, string>>;
 }

@@ -5,7 +5,7 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import { sleep } from "../../base/clock.ts";
-import { GatewayError, isGatewayError, messageOf } from "../../base/errors.ts";
+import { CodedError, isCodedError, messageOf } from "../../base/errors.ts";
 import type { KeyValue, Store } from "../../store/store.ts";
 import type { AdminRequest } from "../admin-context.ts";
 import type { Plan } from "./write-plan.ts";
@@ -17,7 +17,7 @@ export type Commit =
   | { readonly kind: "conflict" };
 
 /** The key by which a lost answer is judged: what it was, and what the plan makes of it. */
-export interface Evidence {
+interface Evidence {
   readonly key: string;
   /** 0n: it was absent. */
   readonly before: bigint;
@@ -30,7 +30,7 @@ const RETRY_MS = 100;
 
 /**
  * @param ask goes along if there is room for it
- * @throws GatewayError STORE_* ; STORE_OUTCOME_UNKNOWN only when reading the key could not settle it
+ * @throws CodedError STORE_* ; STORE_OUTCOME_UNKNOWN only when reading the key could not settle it
  */
 export async function commit(
   store: Store,
@@ -48,8 +48,8 @@ export async function commit(
       return result.succeeded ? { kind: "done", revision: result.revision, asked } : { kind: "conflict" };
     } catch (error) {
       // The write that crosses etcd's quota is done and refused all the same (quotaApplierV3 in its apply.go).
-      const full = isGatewayError(error, "STORE_FULL");
-      if (!full && !isGatewayError(error, "STORE_OUTCOME_UNKNOWN")) throw error;
+      const full = isCodedError(error, "STORE_FULL");
+      if (!full && !isCodedError(error, "STORE_OUTCOME_UNKNOWN")) throw error;
       const { kv, revision } = await readAfter(store, evidence.key, error);
       const outcome = outcomeOf(kv, evidence);
       // What was deleted shows no revision: then the store's own, which is later, stands for it.
@@ -77,8 +77,8 @@ function outcomeOf(kv: KeyValue | undefined, evidence: Evidence): "done" | "unto
   return kv !== undefined && now > evidence.before && kv.value.equals(evidence.after) ? "done" : "other";
 }
 
-function unknown(cause: unknown): GatewayError {
-  return new GatewayError("STORE_OUTCOME_UNKNOWN", {
+function unknown(cause: unknown): CodedError {
+  return new CodedError("STORE_OUTCOME_UNKNOWN", {
     message: `the store did not answer in time; whether the change was made is unknown: ${messageOf(cause)}`,
     cause,
   });

@@ -3,7 +3,7 @@
  * Source: docs/spec/admin-api.md sections 5.5 and 5.9.
  */
 import { sleep } from "../../base/clock.ts";
-import { isGatewayError } from "../../base/errors.ts";
+import { isCodedError } from "../../base/errors.ts";
 import { credentialsOf, keyOf, parseKey } from "../../model/keys.ts";
 import { KINDS } from "../../model/kinds.ts";
 import { prefixRange } from "../../store/store.ts";
@@ -86,7 +86,7 @@ async function commitDeletion(
   try {
     return await commit(admin.store, admin.clock, plan, evidence, request.ask);
   } catch (error) {
-    if (!isGatewayError(error, "STORE_FULL")) throw error;
+    if (!isCodedError(error, "STORE_FULL")) throw error;
     admin.log.warn({ key }, "the store is full: deleted without an entry in the history");
     return commit(admin.store, admin.clock, plan.deletionsOnly(), evidence, undefined);
   }

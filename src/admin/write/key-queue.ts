@@ -4,7 +4,7 @@
  * Promise: bounded; a key nobody writes takes no memory; when the store gives one of them no answer, those that waited
  * behind it get the same answer, instead of waiting for the same deadline one after another.
  */
-import { GatewayError, isGatewayError, messageOf } from "../../base/errors.ts";
+import { CodedError, isCodedError, messageOf } from "../../base/errors.ts";
 
 export interface KeyQueue {
   run<T>(key: string, work: () => Promise<T>): Promise<T>;
@@ -26,18 +26,18 @@ export function openKeyQueue(): KeyQueue {
     async run(key, work) {
       const line = lines.get(key) ?? { last: Promise.resolve(), waiting: 0, silences: 0, silence: undefined };
       if (line.waiting >= WAITING_MAX) {
-        throw new GatewayError("STORE_UNAVAILABLE", { message: "too many writes of this record are waiting" });
+        throw new CodedError("STORE_UNAVAILABLE", { message: "too many writes of this record are waiting" });
       }
       lines.set(key, line);
       line.waiting++;
       const before = line.silences;
       const turn = line.last.then(() => {
         if (line.silences === before) return work();
-        throw new GatewayError("STORE_UNAVAILABLE", { message: messageOf(line.silence), cause: line.silence });
+        throw new CodedError("STORE_UNAVAILABLE", { message: messageOf(line.silence), cause: line.silence });
       });
       // The next in line waits for the end of this turn, however it ends.
       line.last = turn.catch((error: unknown) => {
-        const isSilent = isGatewayError(error, "STORE_UNAVAILABLE") || isGatewayError(error, "STORE_OUTCOME_UNKNOWN");
+        const isSilent = isCodedError(error, "STORE_UNAVAILABLE") || isCodedError(error, "STORE_OUTCOME_UNKNOWN");
         if (!isSilent || line.silences !== before) return;
         line.silences++;
         line.silence = error;

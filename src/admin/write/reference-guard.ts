@@ -3,7 +3,7 @@
  * and that both stay true under concurrent writes (see `referenceGuardKey`).
  * Source: docs/spec/admin-api.md sections 5.5 and 5.6, docs/spec/etcd.md section 8.
  */
-import { isGatewayError, messageOf } from "../../base/errors.ts";
+import { isCodedError, messageOf } from "../../base/errors.ts";
 import { dirOf, keyOf, parseKey } from "../../model/keys.ts";
 import { KINDS, type Kind, type KindName } from "../../model/kinds.ts";
 import { pluginReferencesOf, protocolOf, type RecordReference, referencesOf } from "../../model/references.ts";
@@ -38,7 +38,7 @@ export function openReferenceGuard(store: Store, prefix: string): ReferenceGuard
       if (superior) return protocolError(value, record.value);
       return kind === "ssl" && own(record.value, "type") !== "client" ? `${start}, wrong ssl type` : undefined;
     } catch (error) {
-      if (isGatewayError(error)) return `${start}: ${messageOf(error)}`;
+      if (isCodedError(error)) return `${start}: ${messageOf(error)}`;
       throw error;
     }
   }

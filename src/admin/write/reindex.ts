@@ -21,7 +21,7 @@ interface IndexEntry {
   readonly owner: string;
 }
 
-/** @throws GatewayError STORE_* when the store is away; to be repeated then */
+/** @throws CodedError STORE_* when the store is away; to be repeated then */
 export async function reindex(admin: ReadSide, signal: AbortSignal): Promise<void> {
   const known = await readIndex(admin, signal);
   let entered = 0;

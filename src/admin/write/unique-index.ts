@@ -28,13 +28,13 @@ export interface UniqueIndex {
   ): Promise<string | undefined>;
 }
 
-export interface Owner {
+interface Owner {
   readonly kind: KindName;
   /** `jack` or `jack/credentials/c1`; the two cannot be confused. */
   readonly id: string;
 }
 
-export interface UniqueClaim {
+interface UniqueClaim {
   readonly plugin: string;
   readonly attribute: string;
   readonly value: string;

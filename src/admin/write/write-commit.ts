@@ -3,7 +3,7 @@
  * Promise: what is answered with 2xx is committed, was checked as a whole, and points to records that exist.
  * Source: docs/spec/admin-api.md sections 4 and 5.
  */
-import { isGatewayError } from "../../base/errors.ts";
+import { isCodedError } from "../../base/errors.ts";
 import type { LeaseId } from "../../store/store.ts";
 import type { StoreSide, Write, WriteSide } from "../admin-context.ts";
 import type { AdminAnswer } from "../admin-response.ts";
@@ -53,7 +53,7 @@ export async function commitWrite(admin: WriteSide, write: Write): Promise<Admin
     };
   } catch (thrown) {
     // With an unknown outcome the record may hold the lease; then only time may end it.
-    if (!isGatewayError(thrown, "STORE_OUTCOME_UNKNOWN")) await undo(admin, granted, undefined);
+    if (!isCodedError(thrown, "STORE_OUTCOME_UNKNOWN")) await undo(admin, granted, undefined);
     throw thrown;
   }
 }

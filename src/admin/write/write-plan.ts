@@ -2,14 +2,14 @@
  * What a write will do, before it does it: the conditions and operations of one transaction.
  * Guards and steps add to a plan; commit.ts carries it out.
  */
-import { GatewayError } from "../../base/errors.ts";
+import { CodedError } from "../../base/errors.ts";
 import type { Compare, LeaseId, Operation, Txn } from "../../store/store.ts";
 
 /** etcd's default; both sides of a transaction are bound by it. */
 const PLAN_MAX = 128;
 
 /** What a plan does to one key. */
-export type Planned = Extract<Operation, { readonly op: "put" | "delete" }>;
+type Planned = Extract<Operation, { readonly op: "put" | "delete" }>;
 
 export class Plan {
   readonly #lastHolds: boolean;
@@ -78,11 +78,11 @@ export class Plan {
     return this;
   }
 
-  /** @throws GatewayError STORE_TOO_LARGE when it does not fit one transaction */
+  /** @throws CodedError STORE_TOO_LARGE when it does not fit one transaction */
   toTxn(): Txn {
     const size = Math.max(this.#compare.size, this.#operations.size);
     if (size <= PLAN_MAX) return { compare: [...this.#compare.values()], then: this.operations };
-    throw new GatewayError("STORE_TOO_LARGE", {
+    throw new CodedError("STORE_TOO_LARGE", {
       message: `the change needs ${size} operations in one transaction, at most ${PLAN_MAX} are possible`,
     });
   }

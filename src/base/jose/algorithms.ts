@@ -14,7 +14,7 @@ import {
   timingSafeEqual,
   verify as verifyBytes,
 } from "node:crypto";
-import { GatewayError } from "../errors.ts";
+import { CodedError } from "../errors.ts";
 import { withCure } from "../pem.ts";
 
 export const HMAC_ALGORITHMS = ["HS256", "HS384", "HS512"] as const;
@@ -32,7 +32,7 @@ export const KEY_PAIR_ALGORITHMS = [
 ] as const;
 export const ALGORITHMS = [...HMAC_ALGORITHMS, ...KEY_PAIR_ALGORITHMS] as const;
 
-export type HmacAlgorithm = (typeof HMAC_ALGORITHMS)[number];
+type HmacAlgorithm = (typeof HMAC_ALGORITHMS)[number];
 export type KeyPairAlgorithm = (typeof KEY_PAIR_ALGORITHMS)[number];
 export type Algorithm = (typeof ALGORITHMS)[number];
 
@@ -79,7 +79,7 @@ export function isHmac(algorithm: Algorithm): algorithm is HmacAlgorithm {
   return algorithm.startsWith("HS");
 }
 
-export interface PublicKey {
+interface PublicKey {
   readonly key: KeyObject;
   /** The text that may be shown to others: never a private key. */
   readonly text: string;
@@ -89,7 +89,7 @@ export interface PublicKey {
 
 /**
  * The public key of a PEM text: SPKI, PKCS#1, a certificate, or the public half of a private key.
- * @throws GatewayError RECORD_INVALID, saying what does not fit; the text never holds key material
+ * @throws CodedError RECORD_INVALID, saying what does not fit; the text never holds key material
  */
 export function publicKey(algorithm: KeyPairAlgorithm, pem: string): PublicKey {
   const text = pem.trim();
@@ -222,6 +222,6 @@ function fitting(
   return key;
 }
 
-function unusable(message: string): GatewayError {
-  return new GatewayError("RECORD_INVALID", { message });
+function unusable(message: string): CodedError {
+  return new CodedError("RECORD_INVALID", { message });
 }

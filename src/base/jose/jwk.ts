@@ -29,9 +29,9 @@ export interface JwkSet {
 }
 
 type Members = Readonly<Record<string, unknown>>;
-export type AcceptedAlgorithms = ReadonlySet<string>;
+type AcceptedAlgorithms = ReadonlySet<string>;
 
-export const JWK_SET_KEYS_MAX = 1_000;
+const JWK_SET_KEYS_MAX = 1_000;
 const RSA_LEAST_BITS = 2_048;
 const KID_MAX_CHARS = 1_024;
 const PRIVATE_MEMBERS = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"] as const;

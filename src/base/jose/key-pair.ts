@@ -5,7 +5,7 @@
  */
 import { createHash, createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
 import { promisify } from "node:util";
-import { GatewayError } from "../errors.ts";
+import { CodedError } from "../errors.ts";
 import { type KeyPairAlgorithm, privateKey } from "./algorithms.ts";
 
 export type PublicJwkMembers = Readonly<Record<string, string>>;
@@ -42,12 +42,12 @@ function makePair(algorithm: KeyPairAlgorithm) {
   return algorithm === "EdDSA" ? generate("ed25519", undefined) : generate("rsa", { modulusLength: RSA_BITS });
 }
 
-/** @throws GatewayError RECORD_INVALID for a key that does not fit; the text never holds key material */
+/** @throws CodedError RECORD_INVALID for a key that does not fit; the text never holds key material */
 export function readKeyPair(algorithm: KeyPairAlgorithm, pem: string): KeyPair {
   const key = privateKey(algorithm, pem);
   const bits = key.asymmetricKeyDetails?.modulusLength ?? RSA_LEAST_BITS;
   if (bits < RSA_LEAST_BITS)
-    throw new GatewayError("RECORD_INVALID", {
+    throw new CodedError("RECORD_INVALID", {
       message: `private_key has ${bits} bits, RSA needs at least ${RSA_LEAST_BITS}`,
     });
   const exported = createPublicKey(key).export({ format: "jwk" });

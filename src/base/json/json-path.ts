@@ -5,7 +5,7 @@
  */
 
 /** Values a path leads to, in document order; nothing found is an empty list. */
-export type JsonPath = (root: unknown) => readonly unknown[];
+type JsonPath = (root: unknown) => readonly unknown[];
 
 type Step = (from: unknown, found: (value: unknown) => void) => void;
 

@@ -8,10 +8,10 @@ import { type ClientRequest, type IncomingHttpHeaders, type RequestOptions, requ
 import { request as requestHttps } from "node:https";
 import { isIP, type LookupFunction } from "node:net";
 import type { Clock } from "../clock.ts";
-import { type ErrorCode, GatewayError, messageOf } from "../errors.ts";
+import { CodedError, type ErrorCode, messageOf } from "../errors.ts";
 import { compileIpSet, type IpSet } from "./ip.ts";
 
-export interface ExchangeRequest {
+interface ExchangeRequest {
   readonly method: "GET" | "POST";
   /** http or https. */
   readonly url: string;
@@ -32,10 +32,10 @@ export interface ExchangeAnswer {
   readonly body: Buffer;
 }
 
-/** Throws GatewayError of the code of the options; the text names host and cause, never headers or body. */
+/** Throws CodedError of the code of the options; the text names host and cause, never headers or body. */
 export type GuardedExchange = (request: ExchangeRequest) => Promise<ExchangeAnswer>;
 
-export interface ExchangeOptions {
+interface ExchangeOptions {
   readonly clock: Clock;
   readonly timeoutMs: number;
   readonly answerBytes: number;
@@ -53,10 +53,10 @@ export function openExchange(options: ExchangeOptions): GuardedExchange {
   const code = options.code ?? "SECRET_UNRESOLVED";
   return (request) =>
     new Promise((resolve, reject) => {
-      const fail = (why: string): void => reject(new GatewayError(code, { message: why }));
+      const fail = (why: string): void => reject(new CodedError(code, { message: why }));
       const url = URL.canParse(request.url) ? new URL(request.url) : undefined;
       if (!url || (url.protocol !== "http:" && url.protocol !== "https:")) return fail("not an http or https address");
-      if (url.username !== "" || url.password !== "") return fail("the address holds credentials");
+      if (url.username !== "" || url.password !== "") return fail("the address holds a user or password");
       const host = url.hostname.replace(/^\[|\]$/g, "");
       if (isIP(host) !== 0 && isDenied(host)) return fail(`address ${host} is not allowed`);
       try {

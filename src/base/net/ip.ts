@@ -5,7 +5,7 @@
  */
 import { isIP, isIPv4 } from "node:net";
 import ipaddr from "ipaddr.js";
-import { GatewayError } from "../errors.ts";
+import { CodedError } from "../errors.ts";
 
 /**
  * Link-local addresses, under which clouds hand out a machine's credentials, in every form that leads there (NAT64, 6to4,
@@ -35,11 +35,11 @@ export function ipListError(list: readonly unknown[]): string | undefined {
 /**
  * Compiles a list. IPv4-mapped IPv6 addresses (`::ffff:10.0.0.1`) count as IPv4, on both sides.
  * A text that is no address is in no set.
- * @throws GatewayError CONFIG_INVALID when an entry is not an address or range
+ * @throws CodedError CONFIG_INVALID when an entry is not an address or range
  */
 export function compileIpSet(list: readonly string[]): IpSet {
   const error = ipListError(list);
-  if (error !== undefined) throw new GatewayError("CONFIG_INVALID", { message: error });
+  if (error !== undefined) throw new CodedError("CONFIG_INVALID", { message: error });
   const four = new Map<number, Set<number>>();
   const six = new Map<number, Set<string>>();
   for (const entry of list) {

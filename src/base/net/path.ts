@@ -22,7 +22,7 @@ export interface PathOptions {
   readonly keepSpelling?: boolean;
 }
 
-export interface NormalPath {
+interface NormalPath {
   /** Decoded; what plugins, variables and (normally) the router see. */
   readonly path: string;
   /** For the upstream: escaped as nginx does, or as the client did; holds what the switches cut from `path`, or hide. */
@@ -33,7 +33,7 @@ export interface NormalPath {
   readonly otherPaths: readonly string[];
 }
 
-export interface SplitTarget {
+interface SplitTarget {
   readonly rawPath: string;
   /** Without "?"; undefined when there is no "?". */
   readonly query: string | undefined;

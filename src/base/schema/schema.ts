@@ -13,7 +13,7 @@ export interface Validator {
   check(value: unknown): string | undefined;
 }
 
-export interface SchemaOptions {
+interface SchemaOptions {
   /** A string that is a secret reference is not held to pattern, length, enum and format. Default: false. */
   readonly references?: boolean;
 }

@@ -5,7 +5,7 @@ import type { Reply } from "../reply.ts";
 
 const BODY_MAX = 4_096;
 
-export interface DryAnswer {
+interface DryAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   /** The beginning, where it is longer than 4 KiB. */

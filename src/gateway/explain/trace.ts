@@ -10,7 +10,7 @@ import type { Pipeline, PipelinePlugin } from "../../runtime/routes/route-unit.t
 type PhaseName = "rewrite" | "access";
 
 /** One handler in the order of the request. */
-export interface Traced {
+interface Traced {
   readonly plugin: string;
   readonly phase: PhaseName;
   /** The record whose configuration it runs under: `routes/orders`. */

@@ -3,7 +3,7 @@
  * Promise: what is not plainly well-formed is handed over with all its bytes, untouched, for the rest of the connection.
  */
 import type { Socket } from "node:net";
-import { GatewayError } from "../../base/errors.ts";
+import { CodedError } from "../../base/errors.ts";
 import type { ClientConnection } from "../client-connection.ts";
 import { Exchange } from "../exchange.ts";
 import { recordRefusal } from "../exchange-end.ts";
@@ -279,7 +279,7 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
     const exchange = this.#exchange;
     const { body } = this.#input;
     this.#leave();
-    body?.fail(new GatewayError("CLIENT_ABORTED", { message: "the client went away inside its body" }));
+    body?.fail(new CodedError("CLIENT_ABORTED", { message: "the client went away inside its body" }));
     exchange?.clientGone();
   }
 

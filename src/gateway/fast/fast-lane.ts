@@ -8,7 +8,7 @@ import type { GatewayContext } from "../gateway-context.ts";
 import { DateLine } from "../http/response-text.ts";
 import { FastConnection, type FastContext } from "./fast-connection.ts";
 
-export interface FastLane {
+interface FastLane {
   accept(socket: Socket, facts: ClientConnection): void;
   /** Ends connections on which nothing runs. */
   closeIdle(): void;

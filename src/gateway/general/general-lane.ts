@@ -22,7 +22,7 @@ const CHECK_MS = 500;
 /** Pipelined requests that wait; with more the connection is not read. */
 const WAITING_MAX = 16;
 
-export interface GeneralLane {
+interface GeneralLane {
   readonly server: Server;
   /** Takes over a connection, whose unread bytes were put back. */
   accept(socket: Socket): void;
@@ -30,7 +30,7 @@ export interface GeneralLane {
 }
 
 /** Facts of a connection, remembered when it was accepted. */
-export type ConnectionOf = (socket: Socket) => ClientConnection;
+type ConnectionOf = (socket: Socket) => ClientConnection;
 
 export function openGeneralLane(context: GatewayContext, connectionOf: ConnectionOf): GeneralLane {
   const lane = new Lane(context, connectionOf);

@@ -4,7 +4,7 @@
  * never taken for a request; a client that stops reading or writing is dropped.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { GatewayError } from "../../base/errors.ts";
+import { CodedError } from "../../base/errors.ts";
 import type { Exchange } from "../exchange.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { BODY_TIMEOUT } from "../gateway-pages.ts";
@@ -105,7 +105,7 @@ export class GeneralReply implements Reply, BodySource, Deferred {
     });
     request.on("error", () => {
       this.#context.wheel.remove(deadline);
-      body.fail(new GatewayError("CLIENT_ABORTED", { message: "the client went away inside its body" }));
+      body.fail(new CodedError("CLIENT_ABORTED", { message: "the client went away inside its body" }));
     });
   }
 

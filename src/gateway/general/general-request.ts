@@ -17,7 +17,7 @@ import { GeneralReply } from "./general-reply.ts";
 /** What the request expects before it sends its body. */
 export type Expectation = "none" | "continue" | "unknown";
 
-export interface GeneralRequest {
+interface GeneralRequest {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly expectation: Expectation;

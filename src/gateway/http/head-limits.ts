@@ -7,7 +7,7 @@ import type { OwnAnswer } from "../gateway-pages.ts";
 import type { GatewaySettings } from "../gateway-settings.ts";
 import { refusal } from "./request-head.ts";
 
-export interface HeadSize {
+interface HeadSize {
   readonly method: string;
   readonly target: string;
   /** Number of header lines. */

@@ -3,9 +3,9 @@
  * Promise: nothing is read from the client before somebody asks; what a plugin has read is still sent upstream;
  * at most the asked-for bytes are held in memory.
  */
-import { GatewayError } from "../../base/errors.ts";
-import { bytesOf } from "../../plugin/bytes.ts";
+import { CodedError } from "../../base/errors.ts";
 import type { RequestBody } from "../../plugin/plugin-body.ts";
+import { bytesOf } from "../../plugin/plugin-body.ts";
 import type { BodyMemory } from "./body-memory.ts";
 
 /** The lane's side: where bytes come from. It calls `push`, `finish` and `fail` of the body. */
@@ -50,7 +50,7 @@ export class IncomingBody implements RequestBody {
   received = 0;
   #started = false;
   #complete: boolean;
-  #error: GatewayError | undefined;
+  #error: CodedError | undefined;
   #wantBytes = 0;
   #waiter: Waiter | undefined;
   #sink: BodySink | undefined;
@@ -89,7 +89,7 @@ export class IncomingBody implements RequestBody {
   }
 
   /** Why the body cannot be had, if so. */
-  get error(): GatewayError | undefined {
+  get error(): CodedError | undefined {
     return this.#error;
   }
 
@@ -111,7 +111,7 @@ export class IncomingBody implements RequestBody {
     await this.prepare(limitBytes);
     if (this.#error) throw this.#error;
     if (this.#isCrowded && !this.#complete && this.#held <= limitBytes)
-      throw new GatewayError("REQUEST_MEMORY_FULL", { message: "request bodies hold all the memory they may" });
+      throw new CodedError("REQUEST_MEMORY_FULL", { message: "request bodies hold all the memory they may" });
     if (!this.#complete || this.#held > limitBytes) throw tooLarge(limitBytes);
     return this.bytes ?? EMPTY;
   }
@@ -194,7 +194,7 @@ export class IncomingBody implements RequestBody {
   }
 
   /** Lane: there will be no rest. */
-  fail(error: GatewayError): void {
+  fail(error: CodedError): void {
     if (this.#complete || this.#error) return;
     this.#error = error;
     this.release();
@@ -247,6 +247,6 @@ export class IncomingBody implements RequestBody {
   }
 }
 
-function tooLarge(limitBytes: number): GatewayError {
-  return new GatewayError("REQUEST_TOO_LARGE", { message: `request body exceeds ${limitBytes} bytes` });
+function tooLarge(limitBytes: number): CodedError {
+  return new CodedError("REQUEST_TOO_LARGE", { message: `request body exceeds ${limitBytes} bytes` });
 }

@@ -14,7 +14,7 @@ import type { GatewaySettings } from "../gateway-settings.ts";
 import type { IncomingBody } from "./request-body.ts";
 import type { HeaderScan } from "./request-headers.ts";
 
-export interface RawHead {
+interface RawHead {
   readonly method: string;
   readonly target: string;
   readonly httpVersion: "1.0" | "1.1" | "2.0";

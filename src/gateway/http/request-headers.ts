@@ -39,10 +39,10 @@ const STAYS: ReadonlySet<number> = new Set([
 const LENGTH = /^\d{1,15}$/;
 
 /** Whether a peer's X-Forwarded-* count; "unset" keeps only X-Forwarded-For. */
-export type ForwardedTrust = "yes" | "no" | "unset";
+type ForwardedTrust = "yes" | "no" | "unset";
 
 /** What is believed of the peer that sent a head. */
-export interface PeerTrust {
+interface PeerTrust {
   readonly forwardedTrust: ForwardedTrust;
   /** Lower-case name of the header that carries the client's address. */
   readonly realIpHeader: string;

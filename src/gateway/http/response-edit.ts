@@ -1,8 +1,9 @@
 /**
  * What plugins did to a response, applied: body filters, and headers that could not be sent.
  */
-import { bytesOf } from "../../plugin/bytes.ts";
+
 import type { HeaderList } from "../../plugin/headers.ts";
+import { bytesOf } from "../../plugin/plugin-body.ts";
 import type { ResponseView } from "../../plugin/response-view.ts";
 import type { DropCounter } from "../upstream/upstream-head.ts";
 import {

@@ -162,7 +162,7 @@ function isNamed(name: string, usual: string, lower: string): boolean {
 }
 
 /** The number in text[start, end), which are decimal digits only; else -1. */
-export function readDigits(text: string, start: number, end: number): number {
+function readDigits(text: string, start: number, end: number): number {
   let value = start < end ? 0 : -1;
   for (let at = start; at < end; at++) {
     const digit = text.charCodeAt(at) - 0x30;

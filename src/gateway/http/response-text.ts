@@ -8,7 +8,7 @@ import type { Framing } from "./message.ts";
 const statusLines = new Array<string | undefined>(1000).fill(undefined);
 
 /** "HTTP/1.1 200 OK\r\n"; a status without a known phrase has an empty one (RFC 9112 section 4). */
-export function statusLine(status: number): string {
+function statusLine(status: number): string {
   let line = statusLines[status];
   if (line === undefined) {
     line = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\n`;

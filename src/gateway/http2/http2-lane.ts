@@ -6,7 +6,7 @@ import type { ClientConnection } from "../client-connection.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { Http2Session } from "./http2-session.ts";
 
-export interface Http2Lane {
+interface Http2Lane {
   /** Open connections. */
   readonly count: number;
   accept(socket: TLSSocket, connection: ClientConnection): void;

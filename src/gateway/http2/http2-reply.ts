@@ -4,7 +4,7 @@
  * RST_STREAM, a request body nobody wants is ended without hurting the other streams.
  */
 import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from "node:http2";
-import { GatewayError } from "../../base/errors.ts";
+import { CodedError } from "../../base/errors.ts";
 import type { Exchange } from "../exchange.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { BODY_TIMEOUT } from "../gateway-pages.ts";
@@ -63,7 +63,7 @@ export class Http2Reply implements Reply, BodySource {
       this.#done = true;
       wheel.remove(this.#sending);
       wheel.remove(this.#receiving);
-      body.fail(new GatewayError("CLIENT_ABORTED", { message: "the client closed the stream" }));
+      body.fail(new CodedError("CLIENT_ABORTED", { message: "the client closed the stream" }));
       exchange.clientGone();
     });
     // Node ends a stream before it resets it: without this, a response that broke off would look complete (20.20).
@@ -175,7 +175,7 @@ export class Http2Reply implements Reply, BodySource {
 
   /** The body is not as long as it was said to be. */
   #lied(): void {
-    this.#body?.fail(new GatewayError("CLIENT_ABORTED", { message: "content-length does not fit the body" }));
+    this.#body?.fail(new CodedError("CLIENT_ABORTED", { message: "content-length does not fit the body" }));
     this.#reset(NGHTTP2_PROTOCOL_ERROR);
   }
 

@@ -6,8 +6,8 @@
 import { close, closeSync, constants, fstat, open, openSync, stat, write } from "node:fs";
 import type { Clock, Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
-import { openLimitedWarn, type Warn } from "../../base/limited-log.ts";
 import type { Log } from "../../base/log.ts";
+import { openLimitedWarn, type Warn } from "../../base/log.ts";
 import { openPatiently } from "../../base/log-sink.ts";
 import type { Counter, Metrics } from "../../base/metrics.ts";
 
@@ -24,7 +24,7 @@ const FILE_MODE = 0o640;
 /** Appends; where it is a pipe, a write does not wait for its reader. */
 const FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK;
 
-export interface AccessLogSinkOptions {
+interface AccessLogSinkOptions {
   /** `stdout`, or the path of a file that is appended to. */
   readonly target: string;
   readonly clock: Clock;

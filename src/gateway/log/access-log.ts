@@ -14,7 +14,7 @@ import type { OwnReason } from "../gateway-reasons.ts";
 import { LineSink } from "./access-log-sink.ts";
 
 /** A request that was refused before it had a route. */
-export interface RefusedRequest {
+interface RefusedRequest {
   readonly connection: Connection;
   /** "" when it was not even read so far. */
   readonly method: string;
@@ -31,7 +31,7 @@ export interface AuthRefusal {
   readonly detail?: string;
 }
 
-export interface AccessLogOptions {
+interface AccessLogOptions {
   readonly format: "off" | "json" | "template";
   readonly template: string;
   /** `stdout`, or the path of a file that is appended to. */

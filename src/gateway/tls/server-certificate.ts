@@ -6,7 +6,7 @@
  */
 import { constants, createHash, createPrivateKey, X509Certificate } from "node:crypto";
 import { createServer, type Server } from "node:tls";
-import { GatewayError, messageOf } from "../../base/errors.ts";
+import { CodedError, messageOf } from "../../base/errors.ts";
 import { compilePattern } from "../../base/regex.ts";
 import type { StoredValue } from "../../model/record.ts";
 import type { Ssl } from "../../model/secret.ts";
@@ -45,7 +45,7 @@ export interface ServerCertificate {
   readonly server: Server | undefined;
 }
 
-export interface OpenServerCertificate extends ServerCertificate {
+interface OpenServerCertificate extends ServerCertificate {
   readonly server: Server;
 }
 
@@ -64,7 +64,7 @@ const HANDSHAKE_TIMEOUT_MS = 120_000;
 
 /**
  * @param ssl of type server, its references resolved
- * @throws GatewayError RECORD_INVALID that says which member is wrong
+ * @throws CodedError RECORD_INVALID that says which member is wrong
  */
 export function compileServerCertificate(
   id: string,
@@ -175,11 +175,11 @@ function attempt<T>(what: string, make: () => T): T {
     return make();
   } catch (error) {
     const { reason } = error as { readonly reason?: unknown };
-    const isOurs = error instanceof GatewayError;
+    const isOurs = error instanceof CodedError;
     throw invalid(`${what}: ${typeof reason === "string" ? reason : isOurs ? messageOf(error) : "not usable"}`);
   }
 }
 
-function invalid(message: string): GatewayError {
-  return new GatewayError("RECORD_INVALID", { message });
+function invalid(message: string): CodedError {
+  return new CodedError("RECORD_INVALID", { message });
 }

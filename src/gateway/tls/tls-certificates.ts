@@ -31,7 +31,7 @@ export interface SslSource {
   onSslChange(listener: SslListener): () => void;
 }
 
-export interface TlsCertificatesOptions extends ServerCertificateOptions {
+interface TlsCertificatesOptions extends ServerCertificateOptions {
   readonly source: SslSource;
   readonly secrets: SecretSource;
   /** Of the store, for the keys of problems. */

@@ -5,7 +5,7 @@
  * OpenSSL's after the handshake as well). Sources: RFC 8446 sections 4.1.2 and 5.1, RFC 6066 section 3.
  */
 
-export type ClientHello =
+type ClientHello =
   | { readonly kind: "incomplete" }
   | { readonly kind: "broken" }
   | {

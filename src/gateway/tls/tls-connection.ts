@@ -10,7 +10,7 @@ import type { ClientRules } from "./server-certificate.ts";
 import type { TlsCertificates } from "./tls-certificates.ts";
 
 /** A client certificate that was verified in the handshake. */
-export interface ClientProof {
+interface ClientProof {
   /** SHA-256 fingerprint of the authority its chain ends in. */
   readonly authority: string;
   /** Certificates between the client's and that. */

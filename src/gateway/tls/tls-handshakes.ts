@@ -23,9 +23,9 @@ import {
 import { readClientProof, TlsConnection } from "./tls-connection.ts";
 
 /** Serves a connection whose handshake is done. */
-export type TlsHandOff = (socket: TLSSocket, connection: ClientConnection) => void;
+type TlsHandOff = (socket: TLSSocket, connection: ClientConnection) => void;
 
-export interface TlsHandshakesOptions {
+interface TlsHandshakesOptions {
   readonly context: GatewayContext;
   readonly certificates: TlsCertificates;
   /** Assumed for clients that send no name. */

@@ -14,7 +14,7 @@ export interface NameClaim {
 }
 
 /** Told when the claims on a name have changed. @param hosts the one that serves first; empty when nobody claims it */
-export type NameListener<Host extends NameClaim = ServerCertificate> = (name: string, hosts: readonly Host[]) => void;
+type NameListener<Host extends NameClaim = ServerCertificate> = (name: string, hosts: readonly Host[]) => void;
 
 export class TlsNames<Host extends NameClaim = ServerCertificate> {
   readonly #exact = new Map<string, readonly Host[]>();

@@ -14,7 +14,7 @@ import { IdleAddresses } from "./upstream-idle.ts";
 import { type PoolContext, UpstreamPool } from "./upstream-pool.ts";
 import type { ResponseLimits } from "./upstream-response.ts";
 
-export interface ClientLimits extends ResponseLimits {
+interface ClientLimits extends ResponseLimits {
   /** Most connections to all upstreams together. */
   readonly connections: number;
 }

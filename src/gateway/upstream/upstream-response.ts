@@ -17,9 +17,9 @@ export const MORE = 0;
 /** It is complete, and nothing follows it. */
 export const CLEAN = 1;
 /** It is complete, and bytes follow it. */
-export const FOLLOWED = 2;
+const FOLLOWED = 2;
 /** Where a response stands after a read; a text says why it is none. */
-export type ResponseProgress = typeof MORE | typeof CLEAN | typeof FOLLOWED | string;
+type ResponseProgress = typeof MORE | typeof CLEAN | typeof FOLLOWED | string;
 
 const INTERIM_MAX = 16; // 1xx responses before the real one
 

@@ -6,7 +6,7 @@ import { connect as connectPlain, isIP, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext } from "node:tls";
 import type { Lifetime } from "../http/message.ts";
 
-export interface TlsOptions {
+interface TlsOptions {
   /** Server name sent and verified; an IP literal is verified but not sent (RFC 6066 section 3). */
   readonly serverName: string;
   readonly verify: boolean;

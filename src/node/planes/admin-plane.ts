@@ -17,11 +17,10 @@ import { openSecretProbe } from "../../secret/secret-probe.ts";
 import { processEnvironment, type Settings } from "../../settings/settings.ts";
 import type { Store, StoreSource } from "../../store/store.ts";
 import type { NamedKey } from "../admin-keys.ts";
-import { judgeEnvOf } from "../judge-env.ts";
-import { keyringOf } from "../open-keyring.ts";
+import { judgeEnvOf, keyringOf } from "../node-parts.ts";
 import { readPem, requirePair } from "../store-source.ts";
 
-export interface AdminPlaneOptions {
+interface AdminPlaneOptions {
   readonly settings: Settings;
   readonly source: StoreSource;
   readonly registry: PluginRegistry;

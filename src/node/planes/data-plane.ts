@@ -24,10 +24,10 @@ import type { PluginRegistry } from "../../runtime/plugins/plugin-registry.ts";
 import type { Problem } from "../../runtime/problems.ts";
 import { compileChecks } from "../../runtime/record-checks.ts";
 import { openStates } from "../../runtime/shared-states.ts";
-import { withoutDenied } from "../../runtime/upstream/denied-addresses.ts";
 import { openDns } from "../../runtime/upstream/dns/dns.ts";
 import { makeDnsLookup } from "../../runtime/upstream/dns/dns-lookup.ts";
 import type { Probe } from "../../runtime/upstream/health/node-health.ts";
+import { withoutDenied } from "../../runtime/upstream/target-list.ts";
 import { openUpstreams, type Upstreams } from "../../runtime/upstream/upstreams.ts";
 import { openSecrets } from "../../secret/resolver.ts";
 import type { Settings } from "../../settings/settings.ts";
@@ -43,7 +43,7 @@ import { openSigningKeys } from "../../token/signing-keys.ts";
 import { gatewaySettings, tlsOptions } from "../gateway-options.ts";
 import type { ModifyIndexes } from "../modify-indexes.ts";
 import { keyFacts, keyProblems, openNodeKeys, serverProblems } from "../node-keys.ts";
-import { keyringOf } from "../open-keyring.ts";
+import { keyringOf } from "../node-parts.ts";
 import { followStore, type Membership } from "../store-follower.ts";
 
 export interface DataPlaneOptions {
@@ -65,7 +65,7 @@ export interface DataPlaneOptions {
   readonly shared?: SharedParts | undefined;
 }
 
-export interface SharedParts {
+interface SharedParts {
   readonly counters: Counters;
   readonly siblings: Siblings;
   readonly probe: Probe;

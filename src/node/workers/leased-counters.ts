@@ -5,7 +5,7 @@
  */
 import type { Channel, Reader } from "../../base/channel.ts";
 import type { Clock } from "../../base/clock.ts";
-import { GatewayError } from "../../base/errors.ts";
+import { CodedError } from "../../base/errors.ts";
 import type {
   Admission,
   BucketUse,
@@ -18,7 +18,7 @@ import type {
 } from "../../plugin/counters.ts";
 import { type Ending, ExpiringMap } from "../../plugins/shared/expiring-map.ts";
 import { openStates } from "../../runtime/shared-states.ts";
-import { nextTurn } from "../../store/turns.ts";
+import { nextTurn } from "../../store/store-follow.ts";
 import {
   COUNT,
   type CounterOp,
@@ -218,7 +218,7 @@ class Asker {
       const take = (answer: unknown): void => {
         const value = read(answer);
         if (value !== undefined) resolve(value);
-        else reject(new GatewayError("WORKER_UNAVAILABLE", { message: "the answer of a counter is not one" }));
+        else reject(new CodedError("WORKER_UNAVAILABLE", { message: "the answer of a counter is not one" }));
       };
       this.#asked.push({ make, take, fail: reject });
       if (this.#asked.length === 1) setImmediate(() => this.#send());

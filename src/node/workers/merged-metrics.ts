@@ -5,6 +5,8 @@
  */
 import { chunksOf, labelText, mergePages, type SeriesPage } from "../../base/metric-pages.ts";
 import { type Metrics, shared } from "../../base/metrics.ts";
+import type { HealthNode, HealthReport } from "../../status/control-server.ts";
+import type { MetricsPage } from "./protocol.ts";
 
 /** Whoever can be asked for metrics; the object stands for the process. */
 export interface MetricsSource {
@@ -84,3 +86,63 @@ export class MergedMetrics<Source extends MetricsSource> {
 
 /** Each label in a key as `labelText` writes it. */
 const LABEL = /[A-Za-z_][A-Za-z0-9_]*="(?:[^"\\]|\\.)*"/g;
+
+const WORST_FIRST: readonly HealthNode["status"][] = ["unhealthy", "mostly_unhealthy", "mostly_healthy", "healthy"];
+
+/** @param answers of the workers; one that did not answer says nothing */
+export function mergeHealth(answers: readonly PromiseSettledResult<readonly HealthReport[]>[]): HealthReport[] {
+  const merged = new Map<string, HealthReport>();
+  for (const report of answers.flatMap((answer) => (answer.status === "fulfilled" ? answer.value : []))) {
+    const known = merged.get(report.name);
+    merged.set(report.name, known ? { ...known, nodes: mergeNodes(known.nodes, report.nodes) } : report);
+  }
+  return [...merged.values()];
+}
+
+function mergeNodes(one: readonly HealthNode[], other: readonly HealthNode[]): readonly HealthNode[] {
+  const worst = new Map<string, HealthNode>();
+  for (const node of [...one, ...other]) {
+    const at = `${node.hostname ?? ""} ${node.ip} ${node.port}`;
+    const known = worst.get(at);
+    if (!known || rank(node) < rank(known)) worst.set(at, node);
+  }
+  return [...worst.values()];
+}
+
+function rank({ status }: HealthNode): number {
+  return WORST_FIRST.indexOf(status);
+}
+
+/** Readings at the same time: a scrape, and the last one of a worker that ends. */
+const READINGS_MAX = 4;
+
+/** What METRICS is answered with. */
+export function pageMetrics(metrics: Metrics): (body: { readonly reading: number }) => Promise<MetricsPage> {
+  const readings = new Map<number, AsyncIterator<SeriesPage>>();
+  let last = 0;
+  return async ({ reading: asked }) => {
+    const reading = asked === 0 ? ++last : asked;
+    const pages = readings.get(reading) ?? (asked === 0 ? metrics.pages()[Symbol.asyncIterator]() : undefined);
+    if (!pages) throw new Error("this reading is over");
+    readings.set(reading, pages);
+    for (const oldest of readings.keys()) {
+      if (readings.size <= READINGS_MAX) break;
+      readings.delete(oldest);
+    }
+    const next = await pages.next();
+    if (!next.done) return { reading, page: next.value };
+    readings.delete(reading);
+    return { reading, page: null };
+  };
+}
+
+/** Reads all pages. @throws what `ask` throws */
+export async function readPages(ask: (body: { reading: number }) => Promise<MetricsPage>): Promise<SeriesPage[]> {
+  const pages: SeriesPage[] = [];
+  for (let reading = 0; ; ) {
+    const answer = await ask({ reading });
+    if (answer.page === null) return pages;
+    reading = answer.reading;
+    pages.push(answer.page);
+  }
+}

@@ -12,7 +12,7 @@ import { missingPlugins } from "../../runtime/record-checks.ts";
 import { type JudgeEnv, verdictOn } from "../../runtime/record-verdict.ts";
 import type { RecordConsumer } from "../../sync/table.ts";
 
-export interface RecordJudge extends RecordConsumer {
+interface RecordJudge extends RecordConsumer {
   /** The newest ones. */
   refusals(): readonly RecordRefusal[];
 }

@@ -6,7 +6,7 @@
 import cluster from "node:cluster";
 import { fileURLToPath } from "node:url";
 import { workerArguments } from "../../base/collector.ts";
-import { GatewayError } from "../../base/errors.ts";
+import { CodedError } from "../../base/errors.ts";
 import { makeProbe } from "../../gateway/health-probe.ts";
 import { REFUSALS_MAX, type RecentRefusal } from "../../gateway/log/refusals.ts";
 import { openLocalCounters } from "../../plugins/limits/local-counters.ts";
@@ -15,13 +15,12 @@ import { countProbes } from "../../runtime/upstream/upstreams.ts";
 import { serveStore } from "../../store/ipc/ipc-serve.ts";
 import type { Revision } from "../../store/store.ts";
 import { Waiters } from "../../sync/waiters.ts";
-import { judgeEnvOf } from "../judge-env.ts";
 import { fetchedIssuer, keyFacts, keyProblems, openNodeKeys } from "../node-keys.ts";
+import { judgeEnvOf } from "../node-parts.ts";
 import type { Serving, ServingOptions } from "../serving.ts";
 import { type Follower, followStore } from "../store-follower.ts";
 import { WorkerAdmission } from "./admission.ts";
-import { mergeHealth } from "./merged-health.ts";
-import { MergedMetrics } from "./merged-metrics.ts";
+import { MergedMetrics, mergeHealth } from "./merged-metrics.ts";
 import { BEGIN, MAY_LISTEN } from "./protocol.ts";
 import { openRecordJudge } from "./record-judge.ts";
 import { SharedCounters } from "./shared-counters.ts";
@@ -77,7 +76,7 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
     worker.channel.onCall(BEGIN, async (hello) => {
       if (hello.version !== version) {
         const message = `the program on disk is ${hello.version} and this node runs ${version}: restart it instead`;
-        throw new GatewayError("WORKER_UNAVAILABLE", { message });
+        throw new CodedError("WORKER_UNAVAILABLE", { message });
       }
       await worker.begun;
       return { settings, folder, store: source.kind };

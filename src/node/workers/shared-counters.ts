@@ -21,7 +21,7 @@ export interface CounterUser {
   recall(scope: string, key: string): Promise<number>;
 }
 
-export interface SharedCountersOptions {
+interface SharedCountersOptions {
   /** This process's own, which answer at once. */
   readonly counters: Counters;
   /** How many workers there are. */

@@ -36,7 +36,7 @@ interface Known {
   readonly told: WeakMap<object, number>;
 }
 
-export interface ProberOptions {
+interface ProberOptions {
   readonly probe: Probe;
   readonly probes: Family<Counter>;
   readonly clock: Clock;

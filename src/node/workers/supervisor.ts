@@ -5,11 +5,11 @@
  * Promise: a worker is given up only when its successor accepts connections, or when it is gone.
  */
 import { type Clock, sleep, type Timer } from "../../base/clock.ts";
-import { GatewayError } from "../../base/errors.ts";
+import { CodedError } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { Listening, WorkerEnd, WorkerProcess } from "./worker-process.ts";
 
-export interface SupervisorOptions {
+interface SupervisorOptions {
   readonly count: number;
   readonly fork: () => WorkerProcess;
   /** A worker's process is no more. */
@@ -85,7 +85,7 @@ export class Supervisor {
 
   /**
    * Resolves when every worker was replaced and the former ones have ended. A reload under way is joined.
-   * @throws GatewayError WORKER_UNAVAILABLE when a new worker does not come up; the former ones go on then
+   * @throws CodedError WORKER_UNAVAILABLE when a new worker does not come up; the former ones go on then
    */
   reload(): Promise<void> {
     this.#reloading ??= this.#reloadAll().finally(() => {
@@ -148,7 +148,7 @@ export class Supervisor {
       if (!slot.current) continue; // a new one is on its way anyway
       const successor = this.#launch(slot, this.#options.fork());
       slot.successor = successor;
-      const late = new GatewayError("WORKER_UNAVAILABLE", { message: "the new worker does not come up" });
+      const late = new CodedError("WORKER_UNAVAILABLE", { message: "the new worker does not come up" });
       try {
         const expired = sleep(clock, SUCCESSION_MS).then(() => Promise.reject(late));
         await Promise.race([successor.listening, expired]);

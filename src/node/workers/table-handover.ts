@@ -5,9 +5,16 @@
  */
 import type { Call, Channel } from "../../base/channel.ts";
 import { type Clock, sleep } from "../../base/clock.ts";
-import { GatewayError } from "../../base/errors.ts";
-import { allEntries, entryOf, packEntries } from "../../sync/lkg/lkg-entries.ts";
-import { decodeEntries, decodePosition, encodeEntry, encodePosition } from "../../sync/lkg/lkg-records.ts";
+import { CodedError } from "../../base/errors.ts";
+import {
+  allEntries,
+  decodeEntries,
+  decodePosition,
+  encodeEntry,
+  encodePosition,
+  entryOf,
+  packEntries,
+} from "../../sync/lkg/lkg-records.ts";
 import type { Position, SavedPosition } from "../../sync/sync-status.ts";
 import type { RestoredRecord, Table } from "../../sync/table.ts";
 
@@ -74,7 +81,7 @@ async function* makePieces({ table, position, stalenessMs }: Following, clock: C
 /**
  * Fills an empty table with what the primary holds.
  * @returns undefined when the worker is to begin with the file
- * @throws GatewayError WORKER_UNAVAILABLE when the primary does not answer; an older table is no way out
+ * @throws CodedError WORKER_UNAVAILABLE when the primary does not answer; an older table is no way out
  */
 export async function inheritTable(channel: Channel, table: Table): Promise<SavedPosition | undefined> {
   const records = new Map<string, RestoredRecord>();
@@ -102,6 +109,6 @@ function isPiece(value: unknown): value is Piece {
   return entries instanceof Uint8Array && (position === null || position instanceof Uint8Array);
 }
 
-function unavailable(message: string): GatewayError {
-  return new GatewayError("WORKER_UNAVAILABLE", { message });
+function unavailable(message: string): CodedError {
+  return new CodedError("WORKER_UNAVAILABLE", { message });
 }

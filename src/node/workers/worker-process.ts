@@ -6,7 +6,7 @@ import type { Serializable } from "node:child_process";
 import cluster, { type Worker } from "node:cluster";
 import { Channel } from "../../base/channel.ts";
 import type { Clock, Timer } from "../../base/clock.ts";
-import { GatewayError, messageOf } from "../../base/errors.ts";
+import { CodedError, messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { SeriesPage } from "../../base/metric-pages.ts";
 import type { RecentRefusal, RefusalQuery } from "../../gateway/log/refusals.ts";
@@ -15,7 +15,7 @@ import type { Address } from "../../settings/setting-kinds.ts";
 import type { HealthReport } from "../../status/control-server.ts";
 import type { ConfigFacts, WorkerFacts } from "../../status/status-facts.ts";
 import { readFacts } from "./config-wire.ts";
-import { readPages } from "./paged-metrics.ts";
+import { readPages } from "./merged-metrics.ts";
 import { APPLIED, DRAIN, EXPLAIN, FACTS, FAILED, HEALTH, LISTENING, METRICS, REFUSALS, STOP } from "./protocol.ts";
 import { RECALL } from "./shared-messages.ts";
 
@@ -30,7 +30,7 @@ export interface Listening {
   readonly tls: Address | undefined;
 }
 
-export interface WorkerOptions {
+interface WorkerOptions {
   readonly clock: Clock;
   readonly log: Log;
   /** Something of what is known about it changed. */
@@ -212,7 +212,7 @@ export class WorkerProcess {
       });
       void this.gone.then(({ code, signal }) =>
         reject(
-          new GatewayError("WORKER_UNAVAILABLE", { message: `a worker ended before it served (${signal ?? code})` }),
+          new CodedError("WORKER_UNAVAILABLE", { message: `a worker ended before it served (${signal ?? code})` }),
         ),
       );
     });

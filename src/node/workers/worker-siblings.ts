@@ -3,7 +3,7 @@
  * Promise: what is told within a moment goes in one message; what waits is bounded, and beyond it is dropped.
  */
 import type { Channel } from "../../base/channel.ts";
-import type { Clock, Timer } from "../../base/clock.ts";
+import type { Clock } from "../../base/clock.ts";
 import type { Siblings } from "../../plugin/siblings.ts";
 import { HEARD, SAID_MAX, type Said, TOLD } from "./shared-messages.ts";
 
@@ -17,9 +17,9 @@ export function openSiblings(channel: Channel, clock: Clock): Siblings {
   const listeners = new Map<string, Set<(message: unknown) => void>>();
   const early = new Map<string, unknown[]>();
   let waiting: Said[] = [];
-  let timer: Timer | undefined;
+  let isPlanned = false;
   const flush = (): void => {
-    timer = undefined;
+    isPlanned = false;
     channel.tell(TOLD, waiting);
     waiting = [];
   };
@@ -40,7 +40,9 @@ export function openSiblings(channel: Channel, clock: Clock): Siblings {
         tell(message) {
           if (waiting.length >= SAID_MAX) return;
           waiting.push({ topic, message });
-          timer ??= clock.after(TOGETHER_MS, flush);
+          if (isPlanned) return;
+          isPlanned = true;
+          clock.after(TOGETHER_MS, flush);
         },
         leave() {
           mine.delete(hear);

@@ -25,7 +25,7 @@ import { type DataPlane, openDataPlane } from "../planes/data-plane.ts";
 import { openSource } from "../store-source.ts";
 import { writeFacts } from "./config-wire.ts";
 import { openLeasedCounters } from "./leased-counters.ts";
-import { pageMetrics } from "./paged-metrics.ts";
+import { pageMetrics } from "./merged-metrics.ts";
 import {
   APPLIED,
   BEGIN,

@@ -8,7 +8,7 @@ import type { Claims } from "../../base/jose/token.ts";
 import type { IssuerIds, KeysMissing, TokenIssuer, TokenIssuers, Tokens, VerifyKey } from "../tokens.ts";
 
 /** A key as a test writes it; of a private key its public half is taken. */
-export interface FakeKey {
+interface FakeKey {
   readonly kid?: string | undefined;
   readonly algorithm: KeyPairAlgorithm;
   readonly key: KeyObject;

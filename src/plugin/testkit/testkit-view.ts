@@ -2,7 +2,7 @@
  * For tests of plugins: makes the request and response views that a lane would make, from a few words.
  * Only what the input names differs from a plain GET by 203.0.113.7 over http; the path is decoded once, not normalised.
  */
-import { GatewayError } from "../../base/errors.ts";
+import { CodedError } from "../../base/errors.ts";
 import { otherReadings } from "../../base/net/path-readings.ts";
 import { HeaderList } from "../headers.ts";
 import type { RequestBody } from "../plugin-body.ts";
@@ -10,7 +10,7 @@ import { type Connection, type RequestHead, RequestView, type RouteFacts } from 
 import { ResponseView } from "../response-view.ts";
 
 /** Names to values (a list repeats the line), or flat [name, value, …] where order and spelling matter. */
-export type HeaderInput = Readonly<Record<string, string | readonly string[]>> | readonly string[];
+type HeaderInput = Readonly<Record<string, string | readonly string[]>> | readonly string[];
 
 export interface ViewInput {
   readonly method?: string;
@@ -101,7 +101,7 @@ function bodyOf(input: string | Buffer | undefined): RequestBody {
     read: (limitBytes) =>
       bytes.length <= limitBytes
         ? Promise.resolve(bytes)
-        : Promise.reject(new GatewayError("REQUEST_TOO_LARGE", { message: `the body is above ${limitBytes} bytes` })),
+        : Promise.reject(new CodedError("REQUEST_TOO_LARGE", { message: `the body is above ${limitBytes} bytes` })),
     replace: (made) => {
       bytes = Buffer.from(made);
     },

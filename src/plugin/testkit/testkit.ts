@@ -5,7 +5,7 @@
  */
 
 import { FakeClock } from "../../base/clock.ts";
-import { GatewayError } from "../../base/errors.ts";
+import { CodedError } from "../../base/errors.ts";
 import type { Fields, Log } from "../../base/log.ts";
 import { labelText } from "../../base/metric-pages.ts";
 import { type Metrics, openMetrics } from "../../base/metrics.ts";
@@ -59,7 +59,7 @@ export interface EnvInput {
   readonly servers?: AuthorizationServers;
 }
 
-export interface LogLine {
+interface LogLine {
   readonly level: "debug" | "info" | "warn" | "error";
   readonly fields: Fields;
   readonly message: string;
@@ -110,13 +110,13 @@ export function makeEnv(input: EnvInput = {}): TestEnv {
       if (!definition) throw new TypeError(`${name} is no authentication plugin`);
       const full = withDefaults<Record<string, unknown>>(definition.schema, conf);
       const error = compileSchema(definition.schema).check(conf) ?? definition.check?.(full);
-      if (error !== undefined) throw new GatewayError("RECORD_INVALID", { message: error });
+      if (error !== undefined) throw new CodedError("RECORD_INVALID", { message: error });
       tableOf(name).add(consumer, id, String(full[definition.keyAttribute]), definition.compile(full, env));
     }
   };
   const pluginOf = (name: string): Plugin => {
     const plugin = plugins.get(name);
-    if (!plugin) throw new GatewayError("CONFIG_INVALID", { message: `unknown plugin [${name}]` });
+    if (!plugin) throw new CodedError("CONFIG_INVALID", { message: `unknown plugin [${name}]` });
     return plugin;
   };
 
@@ -151,7 +151,7 @@ export function makeEnv(input: EnvInput = {}): TestEnv {
     compile(plugin, conf = {}) {
       const full = withDefaults(plugin.schema, conf);
       const error = compileSchema(plugin.schema).check(conf) ?? plugin.check?.(full);
-      if (error !== undefined) throw new GatewayError("CONFIG_INVALID", { message: error });
+      if (error !== undefined) throw new CodedError("CONFIG_INVALID", { message: error });
       return plugin.compile(full, env);
     },
     setConsumer(made) {

@@ -3,13 +3,13 @@
  * Whoever compiled one of them (see `needsBody`) calls `loadBodyVariables` before it reads them; the body is parsed at
  * most once per request and kind, and still goes upstream.
  */
-import { GatewayError } from "../../base/errors.ts";
+import { CodedError } from "../../base/errors.ts";
 import { parseJson } from "../../base/json/json.ts";
 import { compileJsonPath } from "../../base/json/json-path.ts";
 import { repeatedMember } from "../../base/json/json-repeated.ts";
 import type { RequestView } from "../request-view.ts";
-import { decodeFormText, firstArg, type Variable, type VariableValue } from "./args.ts";
 import { type GraphqlFacts, parseGraphql } from "./graphql.ts";
+import { decodeFormText, firstArg, type Variable, type VariableValue } from "./query.ts";
 
 const BODY_LIMIT_BYTES = 1024 * 1024; // APISIX's graphql.max_size; a body above it has no variables
 
@@ -21,7 +21,7 @@ export function needsBody(name: string): boolean {
 /**
  * Reads the body so that variables can look into it.
  * @returns undefined when there is nothing to wait for; a body that is too large has no variables
- * @throws GatewayError REQUEST_INVALID in `strict`, by rejecting, for a body that can be read in two ways, and for one that
+ * @throws CodedError REQUEST_INVALID in `strict`, by rejecting, for a body that can be read in two ways, and for one that
  *         is too large to be read
  */
 export function loadBodyVariables(view: RequestView): Promise<undefined> | undefined {
@@ -37,7 +37,7 @@ export function loadBodyVariables(view: RequestView): Promise<undefined> | undef
       const text = bytes.toString();
       const doubt = strict ? bodyDoubt(view, text) : undefined;
       if (doubt !== undefined)
-        throw new GatewayError("REQUEST_INVALID", { message: `a condition on the body: ${doubt}` });
+        throw new CodedError("REQUEST_INVALID", { message: `a condition on the body: ${doubt}` });
       view.setNote(NOTE, new ReadBody(text));
       return undefined;
     },

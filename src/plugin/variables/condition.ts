@@ -5,11 +5,11 @@
  * Source: docs/spec/routing.md section 7.
  */
 import { type Clock, systemClock } from "../../base/clock.ts";
-import { GatewayError } from "../../base/errors.ts";
+import { CodedError } from "../../base/errors.ts";
 import { compileExpression } from "../../model/expression.ts";
 import type { RequestView } from "../request-view.ts";
-import type { Variable, VariableValue } from "./args.ts";
 import { needsBody } from "./body-variables.ts";
+import type { Variable, VariableValue } from "./query.ts";
 import { compileVariable } from "./variables.ts";
 
 export interface Condition {
@@ -19,7 +19,7 @@ export interface Condition {
   readonly needsBody: boolean;
 }
 
-/** @throws GatewayError CONFIG_INVALID with the text of `checkExpression` (model/expression.ts) */
+/** @throws CodedError CONFIG_INVALID with the text of `checkExpression` (model/expression.ts) */
 export function compileCondition(expression: unknown, clock: Clock = systemClock): Condition {
   const holds = compileExpression(expression);
   const names = new Set<string>();
@@ -39,7 +39,7 @@ export function compileCondition(expression: unknown, clock: Clock = systemClock
     needsBody: [...names].some(needsBody),
     test(view) {
       if (readsPath && view.head.otherPaths.length > 0 && !view.isAlike(testOne))
-        throw new GatewayError("REQUEST_INVALID", {
+        throw new CodedError("REQUEST_INVALID", {
           message: "a condition on the path holds for some readers of it only",
         });
       return testOne(view);

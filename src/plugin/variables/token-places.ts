@@ -3,13 +3,13 @@
  * authentication plugins of this node are configured to read, and values that look like tokens wherever they are.
  * Promise: what is hidden on one route is hidden on all; more is hidden than must be, never less.
  */
-import { hideJwts, isSecretName } from "../../base/secret-names.ts";
+import { hideJwts, isSecretName } from "../../model/secret-names.ts";
 import type { Plugin } from "../plugin.ts";
-import { decodeFormText, type Variable } from "./args.ts";
+import { decodeFormText, type Variable } from "./query.ts";
 import { valueText } from "./template.ts";
 
 /** Stands for what is not shown. */
-export const HIDDEN = "***";
+const HIDDEN = "***";
 
 const SCHEME = /\b(bearer|basic|digest|token|apikey|hmac|signature|negotiate)(\s+|%20|\+)\S+/gi;
 

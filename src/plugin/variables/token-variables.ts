@@ -6,7 +6,7 @@ import { compileClaim } from "../../base/jose/claim-name.ts";
 import { tokenScopes } from "../judge/judge.ts";
 import { AccessToken } from "../judge/judged-token.ts";
 import type { RequestView } from "../request-view.ts";
-import type { Variable, VariableValue } from "./args.ts";
+import type { Variable, VariableValue } from "./query.ts";
 
 /** The note in which access-token leaves the token. */
 export const ACCESS_TOKEN_NOTE = "access_token";

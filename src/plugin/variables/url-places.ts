@@ -10,9 +10,9 @@ import type { RequestView } from "../request-view.ts";
 import type { Escape, TemplatePart } from "./template.ts";
 
 /** `pair` is the beginning of a query's name and value; `value` anywhere else in a query or fragment. */
-export type UrlPlace = "start" | "scheme" | "authority" | "path" | "pair" | "value";
+type UrlPlace = "start" | "scheme" | "authority" | "path" | "pair" | "value";
 
-export interface UrlPlaces {
+interface UrlPlaces {
   readonly escapes: readonly (Escape | undefined)[];
   /** Where the template ends. */
   readonly end: UrlPlace;
@@ -31,8 +31,8 @@ export function findUrlPlaces(parts: readonly TemplatePart[], from: UrlPlace = "
     const here = isScheme ? "scheme" : place;
     const endsPair = next === undefined || (typeof next === "string" && /^[&#]/.test(next));
     place = placeAfterVariable(here, part.name);
-    const fit = escapeFor(here === "pair" && !endsPair ? "value" : here, part.name);
-    return HEADER_VALUE.test(part.name) ? (value: string, view: RequestView) => fit(asText(value), view) : fit;
+    const escaped = escapeFor(here === "pair" && !endsPair ? "value" : here, part.name);
+    return HEADER_VALUE.test(part.name) ? (value: string, view: RequestView) => escaped(asText(value), view) : escaped;
   });
   return { escapes, end: place };
 }
@@ -46,7 +46,7 @@ export function escapesInUrl(parts: readonly TemplatePart[]): readonly (Escape |
 }
 
 /** Escapes data for a name or a value of a query. */
-export function escapeQueryValue(text: string): string {
+function escapeQueryValue(text: string): string {
   return escapeBytes(text, NO_VALUE);
 }
 

@@ -8,8 +8,8 @@ import { hostname } from "node:os";
 import { type Clock, systemClock } from "../../base/clock.ts";
 import type { HeaderList } from "../headers.ts";
 import type { RequestView } from "../request-view.ts";
-import { firstArg, type Variable, type VariableValue } from "./args.ts";
 import { compileBodyVariable } from "./body-variables.ts";
+import { firstArg, type Variable, type VariableValue } from "./query.ts";
 import { compileTokenClaim, TOKEN_VARIABLES } from "./token-variables.ts";
 
 export type { Variable, VariableValue };

@@ -7,7 +7,7 @@ import type { Counter, Metrics } from "../../base/metrics.ts";
 import { TOKEN_OUTCOMES, type TokenOutcome, type TokenRefusal } from "../../plugin/judge/judge-steps.ts";
 import { type Answer, jsonAnswer } from "../../plugin/plugin-answer.ts";
 
-export interface ChallengeParts {
+interface ChallengeParts {
   readonly realm: string;
   readonly scopes: readonly string[];
   /** Identifier of this API, a URL. */

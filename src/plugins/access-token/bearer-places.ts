@@ -9,7 +9,7 @@ import { findCookie, removeCookie } from "../../plugin/variables/cookies.ts";
 import { findArgument, removeArgument } from "../../plugin/variables/query.ts";
 import type { TakePresented } from "../shared/bearer.ts";
 
-export interface BearerPlaces {
+interface BearerPlaces {
   readonly header: string;
   readonly query: string | undefined;
   readonly cookie: string | undefined;

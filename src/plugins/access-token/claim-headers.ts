@@ -7,7 +7,7 @@ import type { Claims } from "../../base/jose/token.ts";
 import { isHeaderValue } from "../../plugin/caller-identity.ts";
 
 /** Flat [name, value, …]. */
-export type ClaimLines = (claims: Claims) => readonly string[];
+type ClaimLines = (claims: Claims) => readonly string[];
 
 /** @param headers header name → claim name; undefined where none is asked for */
 export function compileClaimHeaders(headers: Readonly<Record<string, string>>): ClaimLines | undefined {
@@ -21,7 +21,7 @@ export function compileClaimHeaders(headers: Readonly<Record<string, string>>): 
 }
 
 /** Text, number or truth value as text; a list of such joined by commas, unless a member holds one. */
-export function claimText(value: unknown): string | undefined {
+function claimText(value: unknown): string | undefined {
   if (!Array.isArray(value)) return scalarText(value);
   const texts = value.map(scalarText);
   return texts.some((text) => text === undefined || text.includes(",")) ? undefined : texts.join(",");

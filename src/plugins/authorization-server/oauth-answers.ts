@@ -8,7 +8,7 @@ export const JSON_TYPE = ["Content-Type", "application/json"] as const;
 /** RFC 6749 section 5.1. */
 export const NO_STORE = ["Cache-Control", "no-store", "Pragma", "no-cache"] as const;
 
-export type OAuthError =
+type OAuthError =
   | "invalid_request"
   | "invalid_client"
   | "unauthorized_client"

@@ -5,7 +5,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { sleep } from "../../base/clock.ts";
-import { isGatewayError } from "../../base/errors.ts";
+import { isCodedError } from "../../base/errors.ts";
 import type { NodeEnv } from "../../plugin/plugin.ts";
 import { type Answer, textAnswer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
@@ -18,7 +18,7 @@ import { type FailureLimits, openFailureLimits } from "./failure-limits.ts";
 import { errorAnswer, invalidRequest, JSON_TYPE, NO_STORE, unavailable } from "./oauth-answers.ts";
 import { FORM_MAX_BYTES, isForm, readForm } from "./token-request.ts";
 
-export type TokenEndpoint = (view: RequestView, server: AuthorizationServer) => Promise<Answer>;
+type TokenEndpoint = (view: RequestView, server: AuthorizationServer) => Promise<Answer>;
 
 /** RSA signatures under way: a fifth of a second of one thread. */
 const SIGNING_MAX = 512;
@@ -104,7 +104,7 @@ async function readBody(view: RequestView): Promise<Buffer | undefined> {
   try {
     return await view.body.read(FORM_MAX_BYTES);
   } catch (error) {
-    if (isGatewayError(error, "REQUEST_TOO_LARGE")) return undefined;
+    if (isCodedError(error, "REQUEST_TOO_LARGE")) return undefined;
     throw error;
   }
 }

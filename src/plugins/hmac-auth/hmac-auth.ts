@@ -5,7 +5,7 @@
  */
 import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from "node:crypto";
 import { Type } from "typebox";
-import { isGatewayError } from "../../base/errors.ts";
+import { isCodedError } from "../../base/errors.ts";
 import { attachConsumer, openRefusals } from "../../plugin/caller-identity.ts";
 import { Defaulted } from "../../plugin/defaulted.ts";
 import { definePlugin } from "../../plugin/plugin.ts";
@@ -124,7 +124,7 @@ export const hmacAuth = definePlugin({
         const body = await view.body.read(conf.max_req_body_size);
         return digestMatches(digest, body) ? accept(view, found) : fail(view, REFUSED.digest);
       } catch (error) {
-        if (!isGatewayError(error, "REQUEST_TOO_LARGE")) throw error;
+        if (!isCodedError(error, "REQUEST_TOO_LARGE")) throw error;
         return tooLarge(view.body.length, conf.max_req_body_size);
       }
     };

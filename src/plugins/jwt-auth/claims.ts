@@ -5,7 +5,7 @@
  */
 import type { Claims } from "../../base/jose/token.ts";
 
-export type TimeClaim = "exp" | "nbf";
+type TimeClaim = "exp" | "nbf";
 type Demand = "ignored" | "if present" | "required";
 
 export interface ClaimRules {
@@ -13,7 +13,7 @@ export interface ClaimRules {
   readonly nbf: Demand;
 }
 
-export type ClaimFailure = "expired" | "not_yet_valid" | "bad_claim";
+type ClaimFailure = "expired" | "not_yet_valid" | "bad_claim";
 
 /** @param listed `claims_to_verify`; an empty list is as good as none */
 export function compileClaimRules(listed: readonly TimeClaim[] | undefined): ClaimRules {

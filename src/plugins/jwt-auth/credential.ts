@@ -5,7 +5,7 @@
  */
 import { type KeyObject, randomBytes } from "node:crypto";
 import { type Static, Type } from "typebox";
-import { GatewayError, isGatewayError, messageOf } from "../../base/errors.ts";
+import { CodedError, isCodedError, messageOf } from "../../base/errors.ts";
 import {
   ALGORITHMS,
   type Algorithm,
@@ -23,7 +23,7 @@ import {
   type Verifier,
 } from "../../base/jose/algorithms.ts";
 import { isSealed, looksLegacy } from "../../base/keyring.ts";
-import { openLimitedWarn, type Warn } from "../../base/limited-log.ts";
+import { openLimitedWarn, type Warn } from "../../base/log.ts";
 import { isReference } from "../../base/reference.ts";
 import { Defaulted } from "../../plugin/defaulted.ts";
 import type { CredentialDefinition, NodeEnv, WriteContext } from "../../plugin/plugin.ts";
@@ -67,7 +67,7 @@ const ConsumerConf = Type.Object(
 );
 type ConsumerConf = Static<typeof ConsumerConf>;
 
-export interface PreviousVerifier {
+interface PreviousVerifier {
   readonly verifier: Verifier;
   /** NumericDate from which on it verifies nothing. */
   readonly notAfter: number;
@@ -131,7 +131,7 @@ function checkConf(conf: ConsumerConf, write?: WriteContext): string | undefined
     if (write?.compat === "strict" && weakness !== undefined) return weakness;
     return write && signingKeyError(algorithm, conf.private_key, key);
   } catch (error) {
-    if (isGatewayError(error)) return error.message;
+    if (isCodedError(error)) return error.message;
     throw error;
   }
 }
@@ -191,14 +191,14 @@ function compileConf(conf: ConsumerConf, env: NodeEnv): JwtCredential {
     warn(env, NO_BASE64);
     return made(conf, undefined, "incomplete", undefined);
   }
-  if (bytes.length === 0) throw new GatewayError("RECORD_INVALID", { message: EMPTY });
+  if (bytes.length === 0) throw new CodedError("RECORD_INVALID", { message: EMPTY });
   if (isShort(algorithm, bytes)) refuseOrWarn(env, shortText(algorithm, bytes));
   const key = new HmacKey(algorithm, secret, conf.base64_secret);
   return made(conf, key, key, undefined);
 }
 
 function refuseOrWarn(env: NodeEnv, message: string): void {
-  if (env.settings.compat === "strict") throw new GatewayError("RECORD_INVALID", { message });
+  if (env.settings.compat === "strict") throw new CodedError("RECORD_INVALID", { message });
   warn(env, message);
 }
 

@@ -11,8 +11,7 @@ import type { InternalApi, NodeEnv } from "../../plugin/plugin.ts";
 import { type Answer, bareAnswer, jsonAnswer, textAnswer } from "../../plugin/plugin-answer.ts";
 import type { Credential } from "../../plugin/plugin-consumer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
-import { decodeFormText } from "../../plugin/variables/args.ts";
-import { type Argument, findArgument } from "../../plugin/variables/query.ts";
+import { type Argument, decodeFormText, findArgument } from "../../plugin/variables/query.ts";
 import type { JwtCredential } from "./credential.ts";
 
 const PATH = "/apisix/plugin/jwt/sign";

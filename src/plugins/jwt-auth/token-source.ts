@@ -8,7 +8,7 @@ import type { RequestView } from "../../plugin/request-view.ts";
 import { findCookie, removeCookie } from "../../plugin/variables/cookies.ts";
 import { findArgument, removeArgument } from "../../plugin/variables/query.ts";
 
-export interface SourceOptions {
+interface SourceOptions {
   readonly header: string;
   readonly query: string;
   readonly cookie: string;

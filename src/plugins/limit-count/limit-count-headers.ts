@@ -30,7 +30,7 @@ interface Quota {
   readonly use: WindowUse;
 }
 
-export interface QuotaHeaders {
+interface QuotaHeaders {
   /** Remembers what a rule said, to be written with the response. */
   note(view: RequestView, prefix: string | undefined, limit: number, use: WindowUse): void;
   write(view: RequestView, response: ResponseView): void;

@@ -16,8 +16,7 @@ import { backendRules, POLICIES } from "../limits/limit-schema.ts";
 import { nodeCounters } from "../limits/local-counters.ts";
 import type { RedisConf } from "../limits/redis.ts";
 import { openRedisCounters } from "../limits/redis-counters.ts";
-import { NumberOrTemplate, RejectedMessage, Words } from "../shared/schema-parts.ts";
-import { canonicalText, confHash, scopeOf } from "../shared/scope.ts";
+import { canonicalText, confHash, NumberOrTemplate, RejectedMessage, scopeOf, Words } from "../shared/schema-parts.ts";
 import { compileQuotaHeaders, limitCountMetadata } from "./limit-count-headers.ts";
 
 const WindowRuleConf = Type.Object({

@@ -6,13 +6,13 @@ import { messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import { type Answer, bareAnswer, jsonAnswer } from "../../plugin/plugin-answer.ts";
 
-export interface RejectionConf {
+interface RejectionConf {
   readonly rejected_code: number;
   readonly rejected_msg?: string;
   readonly allow_degradation: boolean;
 }
 
-export interface LimitAnswers {
+interface LimitAnswers {
   readonly rejected: Answer;
   /** The backend failed: logs it. undefined lets the request go on. */
   failed(error: unknown): Answer | undefined;

@@ -11,12 +11,12 @@ import { compileVariable } from "../../plugin/variables/variables.ts";
 
 const KEY_CHARS = 256; // counters remember tens of thousands of keys
 
-export interface LimitKey {
+interface LimitKey {
   readonly key: string;
   readonly keyType: "var" | "var_combination" | "constant";
 }
 
-export type KeyOf = (view: RequestView) => string;
+type KeyOf = (view: RequestView) => string;
 
 export function compileLimitKey({ key, keyType }: LimitKey, clock: Clock): KeyOf {
   if (keyType === "constant") return () => key;

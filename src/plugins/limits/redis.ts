@@ -4,10 +4,10 @@
  */
 import { createHash } from "node:crypto";
 import { Cluster, Redis } from "ioredis";
-import { GatewayError, messageOf } from "../../base/errors.ts";
+import { CodedError, messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { NodeEnv } from "../../plugin/plugin.ts";
-import { confHash } from "../shared/scope.ts";
+import { confHash } from "../shared/schema-parts.ts";
 
 /** Members of a configuration that say which redis; which of them are there depends on `policy`. */
 export interface RedisConf {
@@ -34,7 +34,7 @@ export interface RedisConf {
 }
 
 /** A script with one key, known to redis by its hash. */
-export interface RedisScript {
+interface RedisScript {
   readonly lua: string;
   readonly sha1: string;
 }
@@ -44,7 +44,7 @@ export function redisScript(lua: string): RedisScript {
 }
 
 export interface RedisClient {
-  /** Runs a script on one key. Rejects with a GatewayError when redis is away, slow or says no. */
+  /** Runs a script on one key. Rejects with a CodedError when redis is away, slow or says no. */
   run(script: RedisScript, key: string, args: readonly (string | number)[]): Promise<unknown>;
   release(): void;
 }
@@ -97,7 +97,7 @@ class Connection {
   }
 
   async run(script: RedisScript, key: string, args: readonly (string | number)[]): Promise<unknown> {
-    if (this.#isDown) throw new GatewayError("PLUGIN_FAILED", { message: "redis cannot be reached" });
+    if (this.#isDown) throw new CodedError("PLUGIN_FAILED", { message: "redis cannot be reached" });
     if (this.#database !== 0 && !this.#isSelected) await this.#select();
     try {
       return await this.#client.evalsha(script.sha1, 1, key, ...args);
@@ -126,8 +126,8 @@ class Connection {
   }
 }
 
-function failure(cause: unknown): GatewayError {
-  return new GatewayError("PLUGIN_FAILED", { message: `redis failed: ${messageOf(cause)}`, cause });
+function failure(cause: unknown): CodedError {
+  return new CodedError("PLUGIN_FAILED", { message: `redis failed: ${messageOf(cause)}`, cause });
 }
 
 function retryDelay(attempt: number): number {

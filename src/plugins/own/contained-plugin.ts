@@ -4,7 +4,7 @@
  * Promise: decided when it is compiled; plugins of the package are not wrapped and pay nothing.
  */
 import type { Clock } from "../../base/clock.ts";
-import { GatewayError, messageOf } from "../../base/errors.ts";
+import { CodedError, messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { AnyCredential, PhaseHandler, Plugin, PluginPhases } from "../../plugin/plugin.ts";
 import type { Answer } from "../../plugin/plugin-answer.ts";
@@ -160,6 +160,6 @@ class Complaints {
   }
 }
 
-function invalid(message: string): GatewayError {
-  return new GatewayError("CONFIG_INVALID", { message });
+function invalid(message: string): CodedError {
+  return new CodedError("CONFIG_INVALID", { message });
 }

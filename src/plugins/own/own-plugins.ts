@@ -4,14 +4,14 @@
  */
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { GatewayError, messageOf } from "../../base/errors.ts";
+import { CodedError, messageOf } from "../../base/errors.ts";
 import type { Plugin } from "../../plugin/plugin.ts";
 import { containPlugin } from "./contained-plugin.ts";
 
 /**
  * @param paths files, relative ones to the working directory
  * @param builtIn plugins whose names are taken
- * @returns the plugins of all modules, in their order. Throws GatewayError SETTINGS_INVALID.
+ * @returns the plugins of all modules, in their order. Throws CodedError SETTINGS_INVALID.
  */
 export async function loadOwnPlugins(paths: readonly string[], builtIn: readonly Plugin[]): Promise<readonly Plugin[]> {
   const taken = new Set(builtIn.map((plugin) => plugin.name));
@@ -52,6 +52,6 @@ function isPlugin(value: unknown): value is Plugin {
   );
 }
 
-function invalid(path: string, why: string, cause?: unknown): GatewayError {
-  return new GatewayError("SETTINGS_INVALID", { message: `plugins: ${path}: ${why}`, cause });
+function invalid(path: string, why: string, cause?: unknown): CodedError {
+  return new CodedError("SETTINGS_INVALID", { message: `plugins: ${path}: ${why}`, cause });
 }

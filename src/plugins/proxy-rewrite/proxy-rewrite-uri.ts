@@ -42,7 +42,7 @@ export function compileUri(uri: string, unsafe: boolean): RewriteUri {
   };
 }
 
-export interface RegexRule {
+interface RegexRule {
   readonly pattern: Pattern;
   readonly template: string;
 }

@@ -22,7 +22,7 @@ export interface HeaderEdits {
   readonly remove?: readonly string[];
 }
 
-export interface EditOptions extends TemplateOptions {
+interface EditOptions extends TemplateOptions {
   /** True for requests: an empty value is not sent at all, as nginx does it. */
   readonly dropEmpty?: boolean;
 }

@@ -4,7 +4,7 @@
  */
 import type { HeaderList } from "../../plugin/headers.ts";
 
-export type RemoveSpellings = (headers: HeaderList) => void;
+type RemoveSpellings = (headers: HeaderList) => void;
 
 /** As CGI-like back ends read it: letters and digits, everything else alike. */
 export function foldHeaderName(name: string): string {

@@ -2,8 +2,11 @@
  * Pieces of configuration schemas that several plugins share.
  * Shapes, limits and defaults are those of APISIX 3.18; refusals are worded by base/schema/schema.ts.
  */
+
+import { createHash } from "node:crypto";
 import { Type } from "typebox";
 import { Defaulted } from "../../plugin/defaulted.ts";
+import type { CompileEnv } from "../../plugin/plugin.ts";
 
 /** One of some words. */
 export function Words<const W extends string>(words: readonly W[], options: Readonly<Record<string, unknown>> = {}) {
@@ -41,3 +44,25 @@ export const NumberOrTemplate = (minimum: 0 | 1) =>
       { type: "string" },
     ],
   });
+
+/** `limit-count:route/1:<hash>` */
+export function scopeOf(plugin: string, conf: object, env: CompileEnv): string {
+  return `${plugin}:${env.resource.kind}/${env.resource.id}:${confHash(conf)}`;
+}
+
+/** 16 hex digits; `_meta` takes no part. */
+export function confHash(conf: object): string {
+  const { _meta, ...rest } = conf as { _meta?: unknown };
+  return createHash("sha256").update(canonicalText(rest)).digest("hex").slice(0, 16);
+}
+
+/** The same text for equal values, whatever the order of members. */
+export function canonicalText(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonicalText).join(",")}]`;
+  if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? "null";
+  const members = Object.entries(value)
+    .filter(([, member]) => member !== undefined)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, member]) => `${JSON.stringify(name)}:${canonicalText(member)}`);
+  return `{${members.join(",")}}`;
+}

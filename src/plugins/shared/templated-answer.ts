@@ -9,7 +9,7 @@ import { compileTemplate, isTemplate } from "../../plugin/variables/template.ts"
 import { escapesInBody } from "../../plugin/variables/text-places.ts";
 import { compileHeaderEdits, type HeaderText } from "./header-operations.ts";
 
-export interface AnswerText {
+interface AnswerText {
   readonly status: number;
   readonly headers: readonly (readonly [string, HeaderText])[];
   /** undefined: the gateway's own page. */

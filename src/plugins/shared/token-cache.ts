@@ -19,7 +19,7 @@ interface CachedToken {
   readonly verified: Remembered;
 }
 
-export interface TokenCacheLimits {
+interface TokenCacheLimits {
   readonly entries: number;
   readonly bytes: number;
 }
@@ -84,7 +84,7 @@ function slotOf(token: string, use: string): string {
   return use === "key" || use === ACCESS_TOKEN ? token : `${use} ${token}`;
 }
 
-export interface HeldTokens {
+interface HeldTokens {
   readonly parse: ParseToken;
   readonly cache: TokenCache;
 }

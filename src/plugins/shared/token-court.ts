@@ -9,7 +9,7 @@ import { holdTokens, type TokenCache } from "./token-cache.ts";
 /** Seconds; from a remembered header's HMAC to a slow RSA key on a busy machine. */
 const BOUNDS = [0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05];
 
-export interface HeldCourt {
+interface HeldCourt {
   readonly court: Court;
   readonly cache: TokenCache;
   release(): void;

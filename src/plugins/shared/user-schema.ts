@@ -10,7 +10,7 @@ import { compilePattern } from "../../base/regex.ts";
 import { explain } from "../../base/schema/schema-text.ts";
 
 /** @returns the first error in APISIX's words, or undefined; may fill defaults into the value */
-export type CheckUserValue = (value: unknown) => string | undefined;
+type CheckUserValue = (value: unknown) => string | undefined;
 
 /** @returns why a schema is none */
 export function userSchemaError(schema: object | undefined): string | undefined {

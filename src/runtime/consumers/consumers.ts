@@ -30,12 +30,12 @@ interface CredentialEntry {
 }
 
 /** A record as the store has it. */
-export interface ConsumerRecord extends PackedRecord {
+interface ConsumerRecord extends PackedRecord {
   /** Store key. */
   readonly key: string;
 }
 
-export interface ConsumersInput {
+interface ConsumersInput {
   readonly registry: PluginRegistry;
   readonly host: PluginHost;
   readonly credentials: CredentialHost;

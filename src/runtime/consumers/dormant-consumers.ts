@@ -11,7 +11,7 @@ import type { StoredValue } from "../../model/record.ts";
 /** Which plugin finds a record by which key. */
 export type PluginKey = readonly [plugin: string, key: string];
 
-export interface DormantRecord {
+interface DormantRecord {
   readonly storeKey: string;
   /** `jack` or `jack/credentials/c1`. */
   readonly id: string;
@@ -26,7 +26,7 @@ export interface DormantRecord {
  */
 const PARTS = 64;
 
-export interface DormantHost {
+interface DormantHost {
   /** Where the bytes are, by store key. */
   readonly records: PackedRecords;
   /** The directory of consumers, with its closing slash. */

@@ -26,7 +26,7 @@ export interface SecretTable {
   forget(secret: SecretCredential): void;
 }
 
-export interface SecretCredentialInput {
+interface SecretCredentialInput {
   readonly definition: AnyCredential;
   readonly consumer: Consumer;
   readonly credentialId: string | undefined;

@@ -2,7 +2,7 @@
  * One configuration of one plugin in one record: compiled at first use, shared by every pipeline that runs it,
  * closed with its record. Promise: what fails to compile fails closed, and `_meta` costs nothing where it is absent.
  */
-import { GatewayError, messageOf } from "../../base/errors.ts";
+import { CodedError, messageOf } from "../../base/errors.ts";
 import { withDefaults } from "../../base/schema/schema-defaults.ts";
 import type { ExplainHandler } from "../../plugin/explanation.ts";
 import type { CompileEnv, NodeEnv, PhaseHandler, Plugin, PluginPhases, ResourceFacts } from "../../plugin/plugin.ts";
@@ -37,7 +37,7 @@ export interface UpstreamInput {
   readonly upstreamId?: string;
 }
 
-export interface UpstreamHandle {
+interface UpstreamHandle {
   choose(): UpstreamChoice;
   close(): void;
 }
@@ -111,7 +111,7 @@ export class PluginUnit implements PipelinePlugin {
         secrets: this.#host.secrets,
         compile: (conf) => {
           const error = this.#host.registry.check(this.plugin.name, conf, "route");
-          if (error !== undefined) throw new GatewayError("CONFIG_INVALID", { message: error });
+          if (error !== undefined) throw new CodedError("CONFIG_INVALID", { message: error });
           return compilePlugin(this.plugin, conf, this.resource, this.#host);
         },
         failed: (reason) => this.#host.failed(this.resource, this.plugin.name, reason),
@@ -147,7 +147,7 @@ function compilePlugin(plugin: Plugin, conf: unknown, resource: ResourceFacts, h
     plugin(name, inner) {
       const other = host.registry.get(name);
       const error = other ? host.registry.check(name, inner, "route") : `unknown plugin [${name}]`;
-      if (!other || error !== undefined) throw new GatewayError("CONFIG_INVALID", { message: error ?? "" });
+      if (!other || error !== undefined) throw new CodedError("CONFIG_INVALID", { message: error ?? "" });
       return compilePlugin(other, inner, resource, host);
     },
     upstream(choice) {

@@ -9,7 +9,7 @@ import { bareAnswer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import { type SecretUsers, withSecrets } from "./secret-source.ts";
 
-export interface SecretPhasesInput {
+interface SecretPhasesInput {
   readonly conf: unknown;
   /** At least one. */
   readonly references: readonly string[];

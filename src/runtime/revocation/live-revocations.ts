@@ -20,7 +20,7 @@ import type { Revocations } from "../../plugin/revocations.ts";
 import { FingerprintTable } from "./fingerprint-table.ts";
 import { RevocationRules } from "./rules.ts";
 
-export interface RevocationsOptions {
+interface RevocationsOptions {
   readonly prefix: string;
   readonly clock: Clock;
   readonly metrics: Metrics;

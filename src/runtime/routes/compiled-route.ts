@@ -15,7 +15,7 @@ export interface UpstreamSource {
   choose(): UpstreamChoice;
 }
 
-export interface CompiledRouteInput {
+interface CompiledRouteInput {
   readonly facts: RouteFacts;
   readonly timeouts: Timeouts | undefined;
   readonly websocket: boolean;

@@ -31,7 +31,7 @@ export interface GlobalRules {
   close(): void;
 }
 
-export interface GlobalRulesInput {
+interface GlobalRulesInput {
   readonly host: PluginHost;
   readonly problems: Problems;
 }

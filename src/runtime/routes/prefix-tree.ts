@@ -2,7 +2,7 @@
  * Values under text prefixes, found longest first: a radix tree.
  * Promise: a look-up costs the length of the text, a change the length of the prefix, whatever the number of prefixes.
  */
-export class PrefixNode<T> {
+class PrefixNode<T> {
   label: string;
   parent: PrefixNode<T> | undefined;
   /** By first UTF-16 unit of the child's label; undefined for leaves, which are the most. */

@@ -9,7 +9,7 @@ import { type Condition, compileCondition } from "../../plugin/variables/conditi
 import type { Timeouts } from "../upstream/upstream-unit.ts";
 
 /** What a route may say about where requests go; a service says the same. */
-export interface UpstreamChoiceRecord {
+interface UpstreamChoiceRecord {
   readonly upstreamId: string | undefined;
   /** Inline; without effect beside an id. */
   readonly upstream: StoredValue | undefined;

@@ -23,7 +23,7 @@ import { type MethodSets, type RouteRecord, readRoute, readService, type Service
 import type { RouteUnit, UpstreamChoice } from "./route-unit.ts";
 import { openRouter, type RouterMode, type Tried } from "./router.ts";
 
-export interface RoutesInput {
+interface RoutesInput {
   readonly mode: RouterMode;
   readonly host: PluginHost;
   readonly slots: UpstreamSlotHost;

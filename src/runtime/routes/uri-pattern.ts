@@ -16,7 +16,7 @@ export interface UriPattern {
 }
 
 /** @returns the captured parameters, empty where the pattern names none; undefined when the path does not fit */
-export type UriTail = (path: string) => ReadonlyMap<string, string> | undefined;
+type UriTail = (path: string) => ReadonlyMap<string, string> | undefined;
 
 const NO_PARAMETERS: ReadonlyMap<string, string> = new Map();
 

@@ -11,7 +11,7 @@ const LOOK_MS = 1_000;
 const WAITING_MAX = 100_000;
 
 /** Whoever has addresses of targets: those in use now. */
-export interface Addressed {
+interface Addressed {
   addresses(): Iterable<string>;
 }
 

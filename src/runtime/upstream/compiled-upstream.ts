@@ -4,7 +4,7 @@
  * outlive this configuration is held by key and given back at `close`.
  */
 import type { Clock } from "../../base/clock.ts";
-import { GatewayError } from "../../base/errors.ts";
+import { CodedError } from "../../base/errors.ts";
 import { Limiter } from "../../base/limiter.ts";
 import type { IpSet } from "../../base/net/ip.ts";
 import type { StateRegistry } from "../../plugin/plugin.ts";
@@ -12,13 +12,12 @@ import type { RequestView } from "../../plugin/request-view.ts";
 import { type BalancePlan, RequestAttempts, type RetryRules } from "./attempts.ts";
 import { type BalanceRule, makeBalancePlan, makeBalanceRule } from "./balance/balance-plan.ts";
 import type { Balancer, Choice } from "./balance/balancer.ts";
-import { refuseDenied } from "./denied-addresses.ts";
 import type { Dns } from "./dns/dns.ts";
 import type { DomainName } from "./dns/domain-name.ts";
 import { type HealthConf, readChecks } from "./health/health-conf.ts";
 import type { HealthCounter, HealthState, HealthStatus } from "./health/health-state.ts";
 import { type HealthEnv, NodeHealth } from "./health/node-health.ts";
-import { readScheme, readTargets, type Scheme, type TargetSpec } from "./target-list.ts";
+import { readScheme, readTargets, refuseDenied, type Scheme, type TargetSpec } from "./target-list.ts";
 import { UpstreamNode } from "./upstream-node.ts";
 import type { UpstreamRecord } from "./upstream-record.ts";
 import {
@@ -51,7 +50,7 @@ export interface UpstreamHealth {
   readonly nodes: readonly NodeStatus[];
 }
 
-export interface NodeStatus {
+interface NodeStatus {
   readonly ip: string;
   readonly port: number;
   readonly hostname: string;
@@ -99,7 +98,7 @@ export class LiveUpstream implements UpstreamUnit {
   #isStale = false;
   #isAwake = false;
 
-  /** @throws GatewayError CONFIG_INVALID for what the schema cannot know; nothing is held then */
+  /** @throws CodedError CONFIG_INVALID for what the schema cannot know; nothing is held then */
   constructor(record: UpstreamRecord, ids: UpstreamIds, env: UnitEnv, onClose: (unit: LiveUpstream) => void) {
     this.#onClose = onClose;
     this.id = ids.id;
@@ -257,7 +256,7 @@ function peek(balancer: Balancer<UpstreamNode> | undefined, choice: Choice<Upstr
   return balancer?.peek ? balancer.peek() : balancer?.pick(choice);
 }
 
-/** @throws GatewayError CONFIG_INVALID */
+/** @throws CodedError CONFIG_INVALID */
 export function readPassHost(record: UpstreamRecord): "pass" | "node" | "rewrite" {
   const mode = record.pass_host ?? "pass";
   if (mode === "rewrite" && !record.upstream_host)
@@ -266,6 +265,6 @@ export function readPassHost(record: UpstreamRecord): "pass" | "node" | "rewrite
   throw invalid(`unknown pass_host "${mode}"`);
 }
 
-function invalid(message: string): GatewayError {
-  return new GatewayError("CONFIG_INVALID", { message });
+function invalid(message: string): CodedError {
+  return new CodedError("CONFIG_INVALID", { message });
 }

@@ -3,7 +3,9 @@
  * Promise: whatever leaves here can be connected to or looked up; what the schema cannot know is refused here.
  */
 import { isIP, isIPv6 } from "node:net";
-import { GatewayError } from "../../base/errors.ts";
+import { CodedError } from "../../base/errors.ts";
+import type { IpSet } from "../../base/net/ip.ts";
+import type { DnsLookup } from "./dns/dns-lookup.ts";
 import type { NodeRecord, UpstreamRecord } from "./upstream-record.ts";
 
 export type Scheme = "http" | "https" | "grpc" | "grpcs";
@@ -26,7 +28,7 @@ const DEFAULT_PORTS: Readonly<Record<Scheme, number>> = { http: 80, https: 443, 
 const HOW = ': nodes are written "host:port", without a scheme ("scheme" is the upstream\'s) and without a path';
 const HOST_NAME = /^[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?\.?$/;
 
-/** @throws GatewayError CONFIG_INVALID for schemes that are not HTTP */
+/** @throws CodedError CONFIG_INVALID for schemes that are not HTTP */
 export function readScheme(scheme: string | undefined): Scheme {
   if (scheme === undefined) return "http";
   if (Object.hasOwn(DEFAULT_PORTS, scheme)) return scheme as Scheme; // True: its keys are the schemes.
@@ -35,7 +37,7 @@ export function readScheme(scheme: string | undefined): Scheme {
 
 /**
  * The nodes in the order of the record; of two with the same address and priority the later one counts.
- * @throws GatewayError CONFIG_INVALID for an unusable host, port, weight or priority
+ * @throws CodedError CONFIG_INVALID for an unusable host, port, weight or priority
  */
 export function readTargets(nodes: UpstreamRecord["nodes"], scheme: Scheme): readonly TargetSpec[] {
   if (nodes === undefined) return [];
@@ -110,6 +112,26 @@ function readNode(node: NodeRecord, scheme: Scheme): TargetSpec {
   });
 }
 
-function invalid(message: string): GatewayError {
-  return new GatewayError("CONFIG_INVALID", { message });
+function invalid(message: string): CodedError {
+  return new CodedError("CONFIG_INVALID", { message });
+}
+
+/** @throws CodedError CONFIG_INVALID naming the first node with a denied address */
+export function refuseDenied(targets: readonly TargetSpec[], denied: IpSet | undefined): void {
+  const bad = denied && targets.find((target) => isIP(target.host) !== 0 && denied(target.host));
+  if (bad)
+    throw new CodedError("CONFIG_INVALID", {
+      message: `upstream node ${bad.id} is denied by upstreams.deny_addresses`,
+    });
+}
+
+/** Leaves denied addresses out of every answer; a name that has no other address has none. */
+export function withoutDenied(lookup: DnsLookup, denied: IpSet | undefined): DnsLookup {
+  if (!denied) return lookup;
+  return async (name) => {
+    const answer = await lookup(name);
+    const addresses = answer.addresses.filter((address) => !denied(address));
+    if (addresses.length === 0) throw new Error(`every address of ${name} is denied by upstreams.deny_addresses`);
+    return { ...answer, addresses };
+  };
 }

@@ -10,7 +10,7 @@ import type { TargetSpec } from "./target-list.ts";
 import type { AttemptOutcome, Target } from "./upstream-unit.ts";
 
 /** State that the node shares with other configurations; whoever made it gives it back. */
-export interface UpstreamNodeParts {
+interface UpstreamNodeParts {
   /** Absent for IP literals. */
   readonly name: DomainName | undefined;
   readonly health: NodeHealth | undefined;

@@ -2,7 +2,15 @@
  * The members of an upstream record that the data plane reads. Records come from the store as they are:
  * defaults may be missing, and what the schema leaves open is checked by who reads it.
  */
+
+import { messageOf } from "../../base/errors.ts";
+import type { IpSet } from "../../base/net/ip.ts";
 import type { ActiveCheck, PassiveCheck, Upstream, Node as UpstreamNode } from "../../model/upstream.ts";
+import { checkRule } from "./balance/balance-plan.ts";
+import { readPassHost } from "./compiled-upstream.ts";
+import { readChecks } from "./health/health-conf.ts";
+import { readScheme, readTargets, refuseDenied } from "./target-list.ts";
+import { readTls } from "./upstream-settings.ts";
 
 export type UpstreamRecord = Pick<
   Upstream,
@@ -39,3 +47,22 @@ export type FilledPassive = {
   readonly healthy: Group<PassiveCheck, "healthy">;
   readonly unhealthy: Group<PassiveCheck, "unhealthy">;
 };
+
+/**
+ * @param record has passed the schema
+ * @returns why requests could not be sent to it; undefined also where a certificate that it names may still come
+ */
+export function upstreamError(record: UpstreamRecord, denied: IpSet | undefined): string | undefined {
+  try {
+    const scheme = readScheme(record.scheme);
+    readPassHost(record);
+    if (record.tls?.client_cert_id === undefined) readTls(record.tls, scheme, () => "not asked here");
+    readChecks(record);
+    const targets = readTargets(record.nodes, scheme);
+    refuseDenied(targets, denied);
+    checkRule(record, targets.length);
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
+  }
+}

@@ -3,7 +3,7 @@
  */
 import { createHash, createPrivateKey, X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
-import { GatewayError } from "../../base/errors.ts";
+import { CodedError } from "../../base/errors.ts";
 import { pairMismatch } from "../../model/ssl-check.ts";
 import type { RetryRules } from "./attempts.ts";
 import type { Scheme } from "./target-list.ts";
@@ -36,7 +36,7 @@ export function readRetryRules(record: UpstreamRecord, nodeCount: number): Retry
 /**
  * @param find the certificate of an ssl record, or why there is none
  * @returns undefined for plain schemes
- * @throws GatewayError CONFIG_INVALID when a pair cannot be used, UPSTREAM_CERTIFICATE_MISSING when a record has none
+ * @throws CodedError CONFIG_INVALID when a pair cannot be used, CERTIFICATE_MISSING when a record has none
  */
 export function readTls(
   tls: TlsRecord | undefined,
@@ -79,7 +79,7 @@ function readPair(
     const id = String(tls.client_cert_id);
     const pair = find(id);
     if (typeof pair === "object") return pair;
-    throw new GatewayError("UPSTREAM_CERTIFICATE_MISSING", {
+    throw new CodedError("CERTIFICATE_MISSING", {
       message: `upstream tls: client_cert_id "${id}": ${pair}`,
     });
   }
@@ -104,6 +104,6 @@ export function clientPairError({ cert, key }: CertificatePair): string | undefi
   }
 }
 
-function invalid(message: string): GatewayError {
-  return new GatewayError("CONFIG_INVALID", { message });
+function invalid(message: string): CodedError {
+  return new CodedError("CONFIG_INVALID", { message });
 }

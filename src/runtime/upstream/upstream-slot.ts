@@ -2,7 +2,7 @@
  * One upstream of one record, compiled at first use or at once, compiled again when its certificate changes.
  * Requests ask the slot anew each time, so a change reaches them without touching what points to it.
  */
-import { isGatewayError, messageOf } from "../../base/errors.ts";
+import { isCodedError, messageOf } from "../../base/errors.ts";
 import type { StoredValue } from "../../model/record.ts";
 import type { UpstreamChoice } from "../routes/route-unit.ts";
 import type { UpstreamIds } from "./compiled-upstream.ts";
@@ -93,7 +93,7 @@ export class UpstreamSlot {
     } catch (thrown) {
       error = messageOf(thrown);
       this.#unit = undefined;
-      const isUncertified = isGatewayError(thrown, "UPSTREAM_CERTIFICATE_MISSING");
+      const isUncertified = isCodedError(thrown, "CERTIFICATE_MISSING");
       this.#choice = isUncertified ? UNCERTIFIED_UPSTREAM : NO_UPSTREAM;
     }
     before?.close();

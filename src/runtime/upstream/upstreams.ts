@@ -14,11 +14,11 @@ import { LiveUpstream, type UnitEnv, type UpstreamHealth, type UpstreamIds } fro
 import type { Dns } from "./dns/dns.ts";
 import type { Probe } from "./health/node-health.ts";
 import type { UpstreamRecord } from "./upstream-record.ts";
+import { upstreamError } from "./upstream-record.ts";
 import type { CertificatePair } from "./upstream-settings.ts";
 import type { UpstreamUnit } from "./upstream-unit.ts";
-import { upstreamError } from "./upstream-verdict.ts";
 
-export interface UpstreamsEnv {
+interface UpstreamsEnv {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -45,7 +45,7 @@ export type CompiledUpstream = UpstreamUnit & {
 export interface Upstreams {
   /**
    * Cost: proportional to the nodes; the ring of chash is placed at the first request.
-   * @throws GatewayError CONFIG_INVALID for what the schema cannot know
+   * @throws CodedError CONFIG_INVALID for what the schema cannot know
    */
   compile(record: UpstreamRecord, ids: UpstreamIds): CompiledUpstream;
   /** Why a record cannot be compiled; undefined also where a certificate that it names may still come. */

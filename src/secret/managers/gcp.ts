@@ -4,7 +4,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { importPKCS8, SignJWT } from "jose";
-import { GatewayError, messageOf } from "../../base/errors.ts";
+import { CodedError, messageOf } from "../../base/errors.ts";
 import type { GcpSecret } from "../../model/secret.ts";
 import { foundIn, isRecord, type ManagerTools, parseDocument, type Reading, type SecretManager } from "./reading.ts";
 
@@ -133,5 +133,5 @@ function textOf(source: Readonly<Record<string, unknown>>, name: string, otherwi
 }
 
 function refuse(message: string): never {
-  throw new GatewayError("SECRET_UNRESOLVED", { message });
+  throw new CodedError("SECRET_UNRESOLVED", { message });
 }

@@ -4,14 +4,14 @@
  */
 import { createHash, createHmac } from "node:crypto";
 
-export interface AwsIdentity {
+interface AwsIdentity {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
   readonly region: string;
   readonly service: string;
 }
 
-export interface AwsRequest {
+interface AwsRequest {
   readonly method: string;
   /** Absolute path, escaped. */
   readonly path: string;

@@ -6,7 +6,7 @@
  */
 import { closeSync, existsSync, fstatSync, openSync, readSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { GatewayError, messageOf } from "../../base/errors.ts";
+import { CodedError, messageOf } from "../../base/errors.ts";
 
 const MAGIC = 0xbeefc0de;
 const VERSION = 2;
@@ -31,7 +31,7 @@ interface Meta {
   readonly roots: readonly (number | undefined)[];
 }
 
-/** @throws GatewayError STORE_UNAVAILABLE naming the file, what is wrong and the cure */
+/** @throws CodedError STORE_UNAVAILABLE naming the file, what is wrong and the cure */
 export function checkStoreFile(folder: string): void {
   const file = join(folder, "data.mdb");
   const stats = statSync(file, { throwIfNoEntry: false });
@@ -47,7 +47,7 @@ export function checkStoreFile(folder: string): void {
     }
   } catch (thrown) {
     if (!(thrown instanceof Damage)) throw thrown;
-    throw new GatewayError("STORE_UNAVAILABLE", {
+    throw new CodedError("STORE_UNAVAILABLE", {
       message:
         `the local store in ${file} is damaged: ${messageOf(thrown)}. Put a copy of the file back, ` +
         "or move the folder away to begin with an empty store",

@@ -1,7 +1,7 @@
 /**
  * Bytes of the embedded store: keys that sort by (key, revision) and records of one version.
  */
-import { GatewayError } from "../../base/errors.ts";
+import { CodedError } from "../../base/errors.ts";
 import type { KeyValue, LeaseId, Revision } from "../store.ts";
 
 /** What LMDB takes on pages of 4 KiB (1,978), less the revision. */
@@ -15,7 +15,7 @@ export type Version = Omit<KeyValue, "key" | "modRevision"> | undefined;
 
 /**
  * The key with its end marked so that byte order stays: 00 becomes 00 FF, the end is 00 00.
- * @throws GatewayError STORE_TOO_LARGE
+ * @throws CodedError STORE_TOO_LARGE
  */
 export function encodeKey(key: string): Buffer {
   const plain = Buffer.from(key, "utf8");
@@ -86,6 +86,6 @@ export function leaseKey(lease: LeaseId, encoded?: Buffer): Buffer {
   return encoded === undefined ? id : Buffer.concat([id, encoded]);
 }
 
-function tooLong(bytes: number): GatewayError {
-  return new GatewayError("STORE_TOO_LARGE", { message: `a key of ${bytes} bytes is too long` });
+function tooLong(bytes: number): CodedError {
+  return new CodedError("STORE_TOO_LARGE", { message: `a key of ${bytes} bytes is too long` });
 }

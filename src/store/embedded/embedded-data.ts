@@ -25,7 +25,7 @@ const COMPACTED = Buffer.from("compacted");
 const CLUSTER = Buffer.from("cluster");
 const LAST_REVISION = 0xffff_ffff_ffff_fffen;
 
-export interface StoredLease {
+interface StoredLease {
   readonly id: LeaseId;
   readonly ttlMs: number;
   /** Wall time at which it ends. */

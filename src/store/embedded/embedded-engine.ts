@@ -4,7 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import type { Clock, Timer } from "../../base/clock.ts";
-import { GatewayError } from "../../base/errors.ts";
+import { CodedError } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { Change, LeaseId, Revision, Txn, TxnResult } from "../store.ts";
 import { EmbeddedData } from "./embedded-data.ts";
@@ -26,7 +26,7 @@ interface Job {
   readonly weight: number;
   run(): void;
   done(): void;
-  fail(error: GatewayError): void;
+  fail(error: CodedError): void;
 }
 
 interface LiveLease {
@@ -35,7 +35,7 @@ interface LiveLease {
   timer: Timer;
 }
 
-export type ChangeListener = (revision: Revision, changes: readonly Change[]) => void;
+type ChangeListener = (revision: Revision, changes: readonly Change[]) => void;
 
 export class EmbeddedEngine {
   readonly data: EmbeddedData;
@@ -120,9 +120,9 @@ export class EmbeddedEngine {
   async compact(revision: Revision): Promise<void> {
     await this.#enqueue(() => {
       if (revision <= this.data.compacted())
-        throw new GatewayError("STORE_COMPACTED", { message: `revision ${revision} has been compacted` });
+        throw new CodedError("STORE_COMPACTED", { message: `revision ${revision} has been compacted` });
       if (revision > this.data.head())
-        throw new GatewayError("STORE_BAD_REVISION", { message: `revision ${revision} lies in the future` });
+        throw new CodedError("STORE_BAD_REVISION", { message: `revision ${revision} lies in the future` });
       this.data.setCompacted(revision);
     });
     await this.#forget();
@@ -143,7 +143,7 @@ export class EmbeddedEngine {
   }
 
   #enqueue<T>(run: () => T, weight = 1): Promise<T> {
-    if (this.#closed) return Promise.reject(new GatewayError("STORE_CLOSED", { message: "the store is closed" }));
+    if (this.#closed) return Promise.reject(new CodedError("STORE_CLOSED", { message: "the store is closed" }));
     return new Promise((resolve, reject) => {
       let outcome: { readonly value: T } | { readonly error: unknown } | undefined;
       this.#jobs.push({
@@ -152,7 +152,7 @@ export class EmbeddedEngine {
           try {
             outcome = { value: run() };
           } catch (error) {
-            if (!(error instanceof GatewayError)) throw error; // storage failed: the whole commit is void
+            if (!(error instanceof CodedError)) throw error; // storage failed: the whole commit is void
             outcome = { error };
           }
         },
@@ -209,7 +209,7 @@ export class EmbeddedEngine {
       this.#arm(id, lease.ttlMs, leftMs);
       return;
     }
-    this.revoke(id, true).catch((error: GatewayError) => {
+    this.revoke(id, true).catch((error: CodedError) => {
       if (this.#closed) return;
       this.#log.warn({ error: error.message }, "an expired lease could not be removed; trying again");
       this.#leases.set(id, { ...lease, timer: this.#clock.after(1_000, () => this.#due(id)) });
@@ -226,7 +226,7 @@ export class EmbeddedEngine {
     const many = head - KEEP_REVISIONS;
     const to = old > many ? old : many;
     if (this.#compacting || to <= this.data.compacted()) return;
-    this.compact(to).catch((error: GatewayError) =>
+    this.compact(to).catch((error: CodedError) =>
       this.#log.warn({ error: error.message }, "compaction failed; trying again"),
     );
   }

@@ -3,23 +3,23 @@
  * Promise: no rejection of the library is left untaken, whatever failed; one would end the process.
  */
 import { statfsSync } from "node:fs";
-import { GatewayError, messageOf } from "../../base/errors.ts";
+import { CodedError, messageOf } from "../../base/errors.ts";
 
 const CAUSE_MS = 1_000;
 /** With less, a failed write is put down to the disk: a commit takes some pages at once. */
 const FREE_MIN = 1024 * 1024;
 
 /** What LMDB throws when it cannot write, in our words. A short write to a full disk is an input/output error to it. */
-export async function storageError(thrown: unknown, folder: string): Promise<GatewayError> {
+export async function storageError(thrown: unknown, folder: string): Promise<CodedError> {
   const cause = await commitError(thrown);
   const message = messageOf(cause);
   if (/MDB_MAP_FULL|No space left|ENOSPC/i.test(message) || freeBytes(folder) < FREE_MIN) {
-    return new GatewayError("STORE_FULL", {
+    return new CodedError("STORE_FULL", {
       message: `there is no space left for the embedded store in ${folder}; traffic goes on, writes work again when there is room`,
       cause,
     });
   }
-  return new GatewayError("STORE_UNAVAILABLE", {
+  return new CodedError("STORE_UNAVAILABLE", {
     message: `the embedded store in ${folder} cannot write: ${message}`,
     cause,
   });

@@ -2,7 +2,7 @@
  * What a transaction does to the embedded data: compare, then write all operations as one revision.
  * Runs inside a commit; checks everything that can fail before the first write.
  */
-import { GatewayError } from "../../base/errors.ts";
+import { CodedError } from "../../base/errors.ts";
 import type { Change, Compare, KeyValue, Operation, OperationResult, Revision, Txn, TxnResult } from "../store.ts";
 import type { EmbeddedData } from "./embedded-data.ts";
 
@@ -11,7 +11,7 @@ export interface TxnWritten {
   readonly changes: readonly Change[];
 }
 
-/** @throws GatewayError STORE_LEASE_GONE for a put under an unknown lease */
+/** @throws CodedError STORE_LEASE_GONE for a put under an unknown lease */
 export function applyTxn(
   data: EmbeddedData,
   txn: Txn,
@@ -36,7 +36,7 @@ export function applyOperations(
       operation.lease !== 0n &&
       !data.hasLease(operation.lease)
     ) {
-      throw new GatewayError("STORE_LEASE_GONE", { message: "the lease is gone" });
+      throw new CodedError("STORE_LEASE_GONE", { message: "the lease is gone" });
     }
   }
   const revision = data.head() + 1n;

@@ -5,8 +5,8 @@
 import type { Clock, Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { Change, KeyRange, Revision, WatchEnd, WatchSink } from "../store.ts";
+import { Slice } from "../store-follow.ts";
 import { isInRange } from "../store-limits.ts";
-import { Slice } from "../turns.ts";
 import type { EmbeddedEngine } from "./embedded-engine.ts";
 
 /** As often as an etcd member answers progress requests. */

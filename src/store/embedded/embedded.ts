@@ -6,7 +6,7 @@
 import { mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Clock } from "../../base/clock.ts";
-import { GatewayError, messageOf } from "../../base/errors.ts";
+import { CodedError, messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type {
   GetResult,
@@ -22,15 +22,15 @@ import type {
   WatchEnd,
   WatchSink,
 } from "../store.ts";
+import { nextTurn } from "../store-follow.ts";
 import { checkTxn } from "../store-limits.ts";
-import { nextTurn } from "../turns.ts";
 import { checkStoreFile } from "./embedded-check.ts";
 import { encodeKey } from "./embedded-codec.ts";
 import { EmbeddedEngine } from "./embedded-engine.ts";
 import { watchEmbedded } from "./embedded-watch.ts";
 import { lockFolder } from "./folder-lock.ts";
 
-export interface EmbeddedSettings {
+interface EmbeddedSettings {
   /** Created when missing; readable by its owner only. */
   readonly folder: string;
   readonly clock: Clock;
@@ -44,7 +44,7 @@ export interface EmbeddedSource extends StoreSource {
 
 const PAGE_SIZE = 1_000;
 
-/** @throws GatewayError STORE_UNAVAILABLE naming the folder when it is in use, unreadable or not a store */
+/** @throws CodedError STORE_UNAVAILABLE naming the folder when it is in use, unreadable or not a store */
 export async function openEmbeddedSource(settings: EmbeddedSettings): Promise<EmbeddedSource> {
   const folder = resolve(settings.folder);
   try {
@@ -58,8 +58,8 @@ export async function openEmbeddedSource(settings: EmbeddedSettings): Promise<Em
       throw error;
     }
   } catch (thrown) {
-    if (thrown instanceof GatewayError) throw thrown;
-    throw new GatewayError("STORE_UNAVAILABLE", {
+    if (thrown instanceof CodedError) throw thrown;
+    throw new CodedError("STORE_UNAVAILABLE", {
       message: `cannot open the store in ${folder}: ${messageOf(thrown)}`,
       cause: thrown,
     });
@@ -122,13 +122,13 @@ class EmbeddedStore implements Store {
     let revision = options.revision;
     for (;;) {
       this.#checkOpen();
-      if (options.signal?.aborted) throw new GatewayError("STORE_UNAVAILABLE", { message: "stopped by the caller" });
+      if (options.signal?.aborted) throw new CodedError("STORE_UNAVAILABLE", { message: "stopped by the caller" });
       data.refresh();
       revision ??= data.head();
       if (revision < data.compacted())
-        throw new GatewayError("STORE_COMPACTED", { message: `revision ${revision} has been compacted` });
+        throw new CodedError("STORE_COMPACTED", { message: `revision ${revision} has been compacted` });
       if (revision > data.head())
-        throw new GatewayError("STORE_BAD_REVISION", { message: `revision ${revision} lies in the future` });
+        throw new CodedError("STORE_BAD_REVISION", { message: `revision ${revision} lies in the future` });
       const { kvs, next } = data.page(start, end, revision, options.pageSize ?? PAGE_SIZE, options.keysOnly ?? false);
       yield { revision, kvs, more: next !== undefined };
       if (next === undefined) return;
@@ -172,6 +172,6 @@ class EmbeddedStore implements Store {
   }
 
   #checkOpen(): void {
-    if (this.#closed.aborted) throw new GatewayError("STORE_CLOSED", { message: "the store is closed" });
+    if (this.#closed.aborted) throw new CodedError("STORE_CLOSED", { message: "the store is closed" });
   }
 }

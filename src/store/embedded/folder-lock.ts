@@ -8,17 +8,17 @@ import { once } from "node:events";
 import { closeSync, linkSync, openSync, renameSync, rmSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
-import { GatewayError } from "../../base/errors.ts";
+import { CodedError } from "../../base/errors.ts";
 
 const NAME = "in-use";
 /** Longest path of a socket on Linux (108) and macOS (104), with room for our names. */
 const MAX_SOCKET_PATH = 100;
 
-export interface FolderLock {
+interface FolderLock {
   release(): void;
 }
 
-/** @throws GatewayError STORE_UNAVAILABLE naming the folder when another process holds it */
+/** @throws CodedError STORE_UNAVAILABLE naming the folder when another process holds it */
 export async function lockFolder(folder: string): Promise<FolderLock> {
   const { base, done } = shortPath(folder);
   const name = join(base, NAME);
@@ -41,7 +41,7 @@ export async function lockFolder(folder: string): Promise<FolderLock> {
     rmSync(own, { force: true }); // the link keeps the socket; without a link the lock is not ours
   }
   release();
-  throw new GatewayError("STORE_UNAVAILABLE", { message: `the folder ${folder} is in use by another process` });
+  throw new CodedError("STORE_UNAVAILABLE", { message: `the folder ${folder} is in use by another process` });
 }
 
 function releaseHeld(folder: string, release: () => void): void {

@@ -1,16 +1,16 @@
 /**
- * Translates what etcd, gRPC and etcd3 throw into GatewayError STORE_*.
+ * Translates what etcd, gRPC and etcd3 throw into CodedError STORE_*.
  * Promise: a write whose fate is not certain is STORE_OUTCOME_UNKNOWN; STORE_UNAVAILABLE means it was not done.
  * STORE_FULL is etcd's own word, which it also says of the writes under way that it did while its quota was crossed.
  * Seen with etcd 3.4.23, etcd3 1.1.2 (which drops the numeric code but keeps it in the text) and grpc-js 1.14.7.
  */
-import { type ErrorCode, GatewayError, messageOf } from "../../base/errors.ts";
+import { CodedError, type ErrorCode, messageOf } from "../../base/errors.ts";
 
 export type CallKind = "read" | "write";
 
 /** A store error that knows whether the request can have reached etcd. */
-export interface StoreFailure {
-  readonly error: GatewayError;
+interface StoreFailure {
+  readonly error: CodedError;
   /** False: certainly nothing was sent, so another member may be asked. */
   readonly sent: boolean;
   /** This member is of no use now; prefer another next time. */
@@ -49,11 +49,11 @@ const TEXTS: readonly (readonly [text: string, code: ErrorCode])[] = [
 const FULL_CURE = "compact and defragment the store, then disarm its alarm";
 
 export function translate(thrown: unknown, kind: CallKind): StoreFailure {
-  if (thrown instanceof GatewayError) return { error: thrown, sent: true, memberAtFault: false };
+  if (thrown instanceof CodedError) return { error: thrown, sent: true, memberAtFault: false };
   const text = messageOf(thrown);
   if (text.includes("client was already closed")) {
     return {
-      error: new GatewayError("STORE_CLOSED", { message: "the store is closed" }),
+      error: new CodedError("STORE_CLOSED", { message: "the store is closed" }),
       sent: false,
       memberAtFault: false,
     };
@@ -61,17 +61,17 @@ export function translate(thrown: unknown, kind: CallKind): StoreFailure {
   const known = TEXTS.find(([part]) => text.includes(part))?.[1];
   if (known !== undefined) {
     const message = known === "STORE_FULL" ? `${text}: ${FULL_CURE}` : text;
-    return { error: new GatewayError(known, { message, cause: thrown }), sent: true, memberAtFault: false };
+    return { error: new CodedError(known, { message, cause: thrown }), sent: true, memberAtFault: false };
   }
   const code = Number(/^(\d+) [A-Z_]+:/.exec(text)?.[1] ?? Number.NaN);
   const definite = definiteCode(code);
   if (definite !== undefined)
-    return { error: new GatewayError(definite, { message: text, cause: thrown }), sent: true, memberAtFault: false };
+    return { error: new CodedError(definite, { message: text, cause: thrown }), sent: true, memberAtFault: false };
   const sent = !NOT_SENT.some((part) => text.includes(part));
   const unknown = sent && kind === "write";
   const message =
     code === CANCELLED || code === DEADLINE_EXCEEDED ? `no answer from etcd: ${text}` : `etcd is unavailable: ${text}`;
-  const error = new GatewayError(unknown ? "STORE_OUTCOME_UNKNOWN" : "STORE_UNAVAILABLE", { message, cause: thrown });
+  const error = new CodedError(unknown ? "STORE_OUTCOME_UNKNOWN" : "STORE_UNAVAILABLE", { message, cause: thrown });
   return { error, sent, memberAtFault: true };
 }
 

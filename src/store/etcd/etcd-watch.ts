@@ -8,7 +8,7 @@ import type { Etcd3, IEvent, IWatchResponse } from "etcd3";
 import type { Clock, Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { Change, KeyRange, Revision, WatchEnd, WatchSink } from "../store.ts";
-import { Slice } from "../turns.ts";
+import { Slice } from "../store-follow.ts";
 import { translate } from "./etcd-errors.ts";
 import { toKeyValue } from "./etcd-values.ts";
 
@@ -34,7 +34,7 @@ interface Pausable {
 
 type WatchStream = Awaited<ReturnType<Etcd3["watchClient"]["watch"]>>;
 
-export interface WatchOrder {
+interface WatchOrder {
   readonly range: KeyRange;
   /** The last revision that is known. */
   readonly after: Revision;

@@ -5,7 +5,7 @@
 
 import type { Etcd3 } from "etcd3";
 import type { Clock } from "../../base/clock.ts";
-import { GatewayError, isGatewayError } from "../../base/errors.ts";
+import { CodedError, isCodedError } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type {
   GetResult,
@@ -21,8 +21,8 @@ import type {
   WatchEnd,
   WatchSink,
 } from "../store.ts";
+import { nextTurn } from "../store-follow.ts";
 import { checkTxn } from "../store-limits.ts";
-import { nextTurn } from "../turns.ts";
 import { deadlineIn, type EtcdAccess, type EtcdTls, openEtcd } from "./etcd-client.ts";
 import { type CallKind, translate } from "./etcd-errors.ts";
 import { toKeyValue, toTxnRequest, toTxnResult } from "./etcd-values.ts";
@@ -59,11 +59,11 @@ const PAGE_SIZE = 500; // decoded in one turn
 const UNCUT_KEYS = 20_000;
 const SECTION_KEYS = 5_000; // so are these
 
-/** @throws GatewayError SETTINGS_INVALID without members */
+/** @throws CodedError SETTINGS_INVALID without members */
 export function openEtcdSource(settings: EtcdSettings): StoreSource {
   const { hosts } = settings;
   const shared: Shared = { inPieces: false, firstPage: FIRST_PAGE };
-  if (hosts.length === 0) throw new GatewayError("SETTINGS_INVALID", { message: "no etcd address given" });
+  if (hosts.length === 0) throw new CodedError("SETTINGS_INVALID", { message: "no etcd address given" });
   return {
     kind: "etcd",
     open: () => new EtcdStore(settings, hosts, shared),
@@ -170,7 +170,7 @@ class EtcdStore implements Store {
     this.#shared.inPieces = false;
     const end = await watchEtcd(this.#client(), this.#settings.clock, { range, after, inPieces }, sink, either);
     if (end.kind === "broken") this.#turn++;
-    if (end.kind === "broken" && isGatewayError(end.cause, "STORE_TOO_LARGE")) this.#shared.inPieces = true;
+    if (end.kind === "broken" && isCodedError(end.cause, "STORE_TOO_LARGE")) this.#shared.inPieces = true;
     return end;
   }
 
@@ -189,7 +189,7 @@ class EtcdStore implements Store {
     try {
       await this.#call("write", (client, options) => client.leaseClient.leaseRevoke({ ID: lease.toString() }, options));
     } catch (error) {
-      if (!isGatewayError(error, "STORE_LEASE_GONE")) throw error; // gone is what was asked for
+      if (!isCodedError(error, "STORE_LEASE_GONE")) throw error; // gone is what was asked for
     }
   }
 
@@ -218,7 +218,7 @@ class EtcdStore implements Store {
     const { clock } = this.#settings;
     const endMs = clock.monotonicMs() + this.#rpcMs;
     for (let left = this.#hosts.length; ; left--) {
-      if (this.#closing.signal.aborted) throw new GatewayError("STORE_CLOSED", { message: "the store is closed" });
+      if (this.#closing.signal.aborted) throw new CodedError("STORE_CLOSED", { message: "the store is closed" });
       const turn = this.#turn;
       this.#forgetOutdated();
       const limitMs = Math.max(1, endMs - clock.monotonicMs()) / (kind === "read" ? left : 1);

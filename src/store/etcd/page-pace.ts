@@ -5,12 +5,12 @@
  * after one deadline.
  */
 import type { Clock } from "../../base/clock.ts";
-import { isGatewayError } from "../../base/errors.ts";
+import { isCodedError } from "../../base/errors.ts";
 
 export const FIRST_PAGE = 100;
 const SMALLEST = 10;
 
-export interface Paced {
+interface Paced {
   readonly deadlineMs: number;
   readonly clock: Clock;
   /** What the lists of one source have in common: how many records a first page may have. */
@@ -43,13 +43,13 @@ export class PagePace {
         this.#adapt(clock.monotonicMs() - startMs);
         return page;
       } catch (error) {
-        if (limit > 1 && isGatewayError(error, "STORE_TOO_LARGE")) {
+        if (limit > 1 && isCodedError(error, "STORE_TOO_LARGE")) {
           this.#largest = Math.floor((limit + 3) / 4);
           this.#limit = this.#largest;
           continue;
         }
         const wasSlow = clock.monotonicMs() - startMs >= deadlineMs * 0.9;
-        if (!wasSlow || limit <= SMALLEST || !isGatewayError(error, "STORE_UNAVAILABLE")) throw error;
+        if (!wasSlow || limit <= SMALLEST || !isCodedError(error, "STORE_UNAVAILABLE")) throw error;
         this.#limit = Math.max(SMALLEST, Math.floor(limit / 4));
         if (!this.#isFirst) continue;
         shared.firstPage = this.#limit;

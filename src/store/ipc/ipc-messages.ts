@@ -65,7 +65,7 @@ export const GET: Call<{ readonly key: string }, GetResult> = {
   reply: reads(shape({ kv: maybe(kv), revision: big, clusterId: maybe(text) })),
 };
 
-export interface PageAsked {
+interface PageAsked {
   readonly range: KeyRange;
   readonly revision: Revision | undefined;
   readonly pageSize: number | undefined;

@@ -3,7 +3,7 @@
  * Promise: a reader that does not keep up loses its watch, not this process its memory; it resumes from history.
  */
 import type { Channel } from "../../base/channel.ts";
-import { GatewayError, messageOf } from "../../base/errors.ts";
+import { CodedError, messageOf } from "../../base/errors.ts";
 import type { Change, ListPage, Store, StoreSource, WatchEnd } from "../store.ts";
 import { COMPACT, GET, GRANT, KEEP_ALIVE, PAGE, REVOKE, TAKEN, TXN, UNWATCH, WATCH, WATCHED } from "./ipc-messages.ts";
 
@@ -72,7 +72,7 @@ export function serveStore(channel: Channel, source: StoreSource): () => Promise
 
 async function firstPage(store: Store, ...[range, options]: Parameters<Store["list"]>): Promise<ListPage> {
   for await (const page of store.list(range, options)) return page;
-  throw new GatewayError("STORE_UNAVAILABLE", { message: "the store lists nothing, not even an empty page" });
+  throw new CodedError("STORE_UNAVAILABLE", { message: "the store lists nothing, not even an empty page" });
 }
 
 function tellEnd(channel: Channel, id: number, end: WatchEnd): void {

@@ -3,7 +3,7 @@
  * Promise: as every adapter's; when the other process does not answer, calls fail as those of a store that is away do.
  */
 import type { Channel } from "../../base/channel.ts";
-import { GatewayError, isGatewayError, messageOf } from "../../base/errors.ts";
+import { CodedError, isCodedError, messageOf } from "../../base/errors.ts";
 import type {
   GetResult,
   KeyRange,
@@ -133,7 +133,7 @@ class IpcStore implements Store {
     let { start } = range;
     let { revision } = options;
     for (;;) {
-      if (signal?.aborted) throw new GatewayError("STORE_UNAVAILABLE", { message: "stopped by the caller" });
+      if (signal?.aborted) throw new CodedError("STORE_UNAVAILABLE", { message: "stopped by the caller" });
       const asked = { range: { start, end: range.end }, revision, pageSize, keysOnly };
       const page = await this.#ask(() => this.#line.channel.call(PAGE, asked, ANSWER_MS));
       yield page;
@@ -178,12 +178,12 @@ class IpcStore implements Store {
     ask: () => Promise<T>,
     lost: "STORE_UNAVAILABLE" | "STORE_OUTCOME_UNKNOWN" = "STORE_UNAVAILABLE",
   ): Promise<T> {
-    if (this.#closing.signal.aborted) throw new GatewayError("STORE_CLOSED", { message: "the store is closed" });
+    if (this.#closing.signal.aborted) throw new CodedError("STORE_CLOSED", { message: "the store is closed" });
     try {
       return await ask();
     } catch (error) {
-      if (!isGatewayError(error, "WORKER_UNAVAILABLE")) throw error;
-      throw new GatewayError(lost, { message: error.message, cause: error });
+      if (!isCodedError(error, "WORKER_UNAVAILABLE")) throw error;
+      throw new CodedError(lost, { message: error.message, cause: error });
     }
   }
 }

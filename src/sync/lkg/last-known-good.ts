@@ -14,13 +14,20 @@ import { type Log, unfailing } from "../../base/log.ts";
 import type { Revision } from "../../store/store.ts";
 import type { Position, SavedPosition } from "../sync-status.ts";
 import type { Table } from "../table.ts";
-import { allEntries, entryOf, packEntries } from "./lkg-entries.ts";
 import { Chain, COMMIT, HEADER, MAGIC, RECORDS } from "./lkg-frames.ts";
 import { readLastKnownGood } from "./lkg-reader.ts";
-import { encodeHeader, encodePosition, type FileEntry, FORMAT } from "./lkg-records.ts";
+import {
+  allEntries,
+  encodeHeader,
+  encodePosition,
+  entryOf,
+  type FileEntry,
+  FORMAT,
+  packEntries,
+} from "./lkg-records.ts";
 import type { Sealer } from "./sealer.ts";
 
-export interface LastKnownGoodOptions {
+interface LastKnownGoodOptions {
   readonly file: string;
   readonly prefix: string;
   readonly table: Table;

@@ -4,14 +4,14 @@
 import { type FileHandle, open } from "node:fs/promises";
 import type { Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
-import { Slice } from "../../store/turns.ts";
+import { Slice } from "../../store/store-follow.ts";
 import type { SavedPosition } from "../sync-status.ts";
 import type { RestoredRecord } from "../table.ts";
 import { Chain, COMMIT, HEADER, MAGIC, RECORDS } from "./lkg-frames.ts";
 import { decodeEntries, decodeHeader, decodePosition, type FileEntry, FORMAT } from "./lkg-records.ts";
 import type { Sealer } from "./sealer.ts";
 
-export interface SoundFile {
+interface SoundFile {
   readonly kind: "sound";
   readonly position: SavedPosition;
   readonly records: ReadonlyMap<string, RestoredRecord>;
@@ -26,7 +26,7 @@ export interface SoundFile {
   readonly outdated: boolean;
 }
 
-export type ReadResult = SoundFile | { readonly kind: "none" } | { readonly kind: "unusable"; readonly reason: string };
+type ReadResult = SoundFile | { readonly kind: "none" } | { readonly kind: "unusable"; readonly reason: string };
 
 export async function readLastKnownGood(
   file: string,

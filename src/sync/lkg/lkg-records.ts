@@ -2,13 +2,16 @@
  * Records and positions as bytes of the last-known-good file.
  * Entry: `u8 flags | u32 key length | key | record | last good record`; record: `u64 create | u64 mod | u32 length | value`.
  */
+
+import type { Clock } from "../../base/clock.ts";
+import { Slice } from "../../store/store-follow.ts";
 import type { Position, SavedPosition } from "../sync-status.ts";
-import type { RestoredRecord, TableRecord } from "../table.ts";
+import type { RestoredRecord, Table, TableRecord } from "../table.ts";
 
 /** A record, or the deletion of one. */
 export type FileEntry = RestoredRecord | { readonly key: string; readonly record: undefined };
 
-export interface FileHeader {
+interface FileHeader {
   readonly format: number;
   readonly prefix: string;
   readonly sealed: boolean;
@@ -96,4 +99,33 @@ function decodeRecord(bytes: Buffer, at: number): { readonly record: TableRecord
     value: Buffer.from(bytes.subarray(at + 20, end)),
   };
   return { record, end };
+}
+
+/** May be walked over several turns, as the table's own. */
+export function* allEntries(table: Table): Generator<FileEntry> {
+  for (const key of table.keys()) yield entryOf(table, key);
+}
+
+export function entryOf(table: Table, key: string): FileEntry {
+  const record = table.get(key);
+  return record === undefined ? { key, record } : { key, record, lastGood: table.lastGood(key) };
+}
+
+/** Pieces of about `size` bytes, for `decodeEntries`; made in slices. */
+export async function* packEntries(entries: Iterable<FileEntry>, size: number, clock: Clock): AsyncGenerator<Buffer> {
+  const slice = new Slice(clock);
+  let parts: Buffer[] = [];
+  let bytes = 0;
+  for (const entry of entries) {
+    const part = encodeEntry(entry);
+    parts.push(part);
+    bytes += part.length;
+    if (bytes >= size) {
+      yield Buffer.concat(parts);
+      parts = [];
+      bytes = 0;
+    }
+    if (slice.isOver()) await slice.yield();
+  }
+  if (parts.length > 0) yield Buffer.concat(parts);
 }

@@ -5,7 +5,7 @@
  * address is left out. Called when a configuration, a node's health or a name's fate changes, never per request.
  */
 import type { Clock } from "../../../base/clock.ts";
-import { GatewayError } from "../../../base/errors.ts";
+import { CodedError } from "../../../base/errors.ts";
 import { BALANCERS } from "../../../model/upstream.ts";
 import type { BalancePlan } from "../attempts.ts";
 import { byPriority, type TargetSpec, withWeight } from "../target-list.ts";
@@ -18,7 +18,7 @@ import { ActiveTries, LeastConnections } from "./least-conn.ts";
 import { Ring } from "./ring.ts";
 import { newPosition, RoundRobin } from "./round-robin.ts";
 
-export interface PlanEnv {
+interface PlanEnv {
   readonly clock: Clock;
   readonly random: () => number;
   /** Takes shared state for as long as the unit lives; asked twice, the same. */
@@ -38,7 +38,7 @@ export interface BalanceRule {
   balance(members: readonly UpstreamNode[], usable: ReadonlySet<UpstreamNode>): Balancer<UpstreamNode>;
 }
 
-/** @throws GatewayError CONFIG_INVALID for an unknown type (with two nodes or more) or a bad hash key */
+/** @throws CodedError CONFIG_INVALID for an unknown type (with two nodes or more) or a bad hash key */
 export function makeBalanceRule(record: UpstreamRecord, nodeCount: number, env: PlanEnv): BalanceRule {
   checkRule(record, nodeCount);
   const type = record.type ?? "roundrobin";
@@ -68,7 +68,7 @@ export function checkRule(record: UpstreamRecord, nodeCount: number): void {
   if (type === "chash") compileHashKey(record);
   // APISIX answers 500 for an unknown one with two nodes, and never asks the balancer with one.
   if (nodeCount < 2 || (BALANCERS as readonly string[]).includes(type)) return;
-  throw new GatewayError("CONFIG_INVALID", { message: `unknown balancer type "${type}"` });
+  throw new CodedError("CONFIG_INVALID", { message: `unknown balancer type "${type}"` });
 }
 
 /** @returns undefined when no node can be used at all */

@@ -3,7 +3,7 @@
  * Promise: the ring is that of all configured nodes; an unhealthy node is stepped over, so only its keys move.
  */
 
-import { GatewayError } from "../../../base/errors.ts";
+import { CodedError } from "../../../base/errors.ts";
 import type { RequestView } from "../../../plugin/request-view.ts";
 import { compileTemplate, isTemplate } from "../../../plugin/variables/template.ts";
 import { compileVariable, type Variable } from "../../../plugin/variables/variables.ts";
@@ -11,7 +11,7 @@ import type { UpstreamRecord } from "../upstream-record.ts";
 import type { BalancedNode, Balancer, Choice } from "./balancer.ts";
 import type { Ring } from "./ring.ts";
 
-export type HashKey = (view: RequestView) => string;
+type HashKey = (view: RequestView) => string;
 
 export class ConsistentHash<N extends BalancedNode> implements Balancer<N> {
   readonly #ring: Ring;
@@ -44,7 +44,7 @@ export class ConsistentHash<N extends BalancedNode> implements Balancer<N> {
 
 /**
  * Compiles `hash_on` and `key`; a request without the value hashes on the client's address.
- * @throws GatewayError CONFIG_INVALID for an unknown hash_on or a missing key
+ * @throws CodedError CONFIG_INVALID for an unknown hash_on or a missing key
  */
 export function compileHashKey(record: Pick<UpstreamRecord, "hash_on" | "key">): HashKey {
   const read = compileReader(record.hash_on ?? "vars", record.key);
@@ -80,6 +80,6 @@ function compileCombination(key: string): Variable {
   return (view) => (hasDefault || variables.some((read) => read(view) !== undefined) ? template(view) : undefined);
 }
 
-function invalid(message: string): GatewayError {
-  return new GatewayError("CONFIG_INVALID", { message });
+function invalid(message: string): CodedError {
+  return new CodedError("CONFIG_INVALID", { message });
 }

@@ -11,7 +11,7 @@ const POINTS_PER_WEIGHT = 160;
 const MAX_POINTS = 65_536;
 const OWNER_SPAN = 2 ** 20;
 
-export interface RingNode extends Weighted {
+interface RingNode extends Weighted {
   readonly id: string;
 }
 

@@ -6,7 +6,7 @@
 import { type BalancedNode, type Balancer, type Choice, effectiveWeight, weightStep } from "./balancer.ts";
 
 /** Where in its cycle a round robin stands; it outlives configuration changes that keep nodes and weights. */
-export interface RingPosition {
+interface RingPosition {
   /** Index of the last turn among the nodes, heaviest first. */
   at: number;
   level: number;

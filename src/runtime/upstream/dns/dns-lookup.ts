@@ -17,7 +17,7 @@ export interface DnsAnswer {
 /** @throws whatever says why the name has no address */
 export type DnsLookup = (name: string) => Promise<DnsAnswer>;
 
-export interface DnsLookupOptions {
+interface DnsLookupOptions {
   /** "ip", "ip:port" or "[ipv6]:port"; none: those of /etc/resolv.conf. */
   readonly servers?: readonly string[];
   readonly hostsPath?: string;

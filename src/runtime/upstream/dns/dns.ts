@@ -23,7 +23,7 @@ export interface HeldName {
   release(): void;
 }
 
-export interface DnsEnv {
+interface DnsEnv {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;

@@ -2,13 +2,13 @@
  * Health checks of an upstream with every default filled and every list of statuses turned into a table.
  * Source: docs/spec/resources.md, section checks.
  */
-import { GatewayError } from "../../../base/errors.ts";
+import { CodedError } from "../../../base/errors.ts";
 import { withDefaults } from "../../../base/schema/schema-defaults.ts";
 import { ActiveCheck, PassiveCheck } from "../../../model/upstream.ts";
 import type { FilledActive, FilledPassive, UpstreamRecord } from "../upstream-record.ts";
 
 /** What a status says: 0 nothing, 1 success, 2 failure; indexed by the status. */
-export type Verdicts = Uint8Array;
+type Verdicts = Uint8Array;
 
 /** How many of a kind change the state; 0 never. */
 export interface Thresholds {
@@ -47,7 +47,7 @@ export interface HealthConf {
 
 /**
  * @returns undefined without active checks: nothing could ever heal a node again
- * @throws GatewayError CONFIG_INVALID for texts that would break out of the probe's request
+ * @throws CodedError CONFIG_INVALID for texts that would break out of the probe's request
  */
 export function readChecks(
   record: Pick<UpstreamRecord, "checks" | "pass_host" | "upstream_host">,
@@ -81,7 +81,7 @@ function readProbe(active: FilledActive, rewrittenHost: string | undefined): Pro
   };
   const lines = [...probe.headers, probe.host ?? ""];
   if (!lines.every(isLine) || !isWord(probe.method) || !isWord(probe.path)) {
-    throw new GatewayError("CONFIG_INVALID", {
+    throw new CodedError("CONFIG_INVALID", {
       message: "the health check's method, path, host or headers cannot be sent as configured",
     });
   }

@@ -52,7 +52,7 @@ interface Signal {
   readonly threshold: number;
 }
 
-export interface HealthFacts {
+interface HealthFacts {
   readonly spec: TargetSpec;
   readonly conf: HealthConf;
   /** The same in every worker of this node. */

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { hideSecrets, isSecretName } from "../../src/base/secret-names.ts";
+import { hideSecrets, isSecretName } from "../../src/model/secret-names.ts";
 
 test.each([
   ...["Authorization", "proxy-authorization", "Cookie", "Set-Cookie", "cookie2", "X-Auth", "x_auth", "X-Auth-Key"],
