@@ -3,8 +3,8 @@
  * Exit codes: 0 done, 1 failed while running, 2 wrong usage or settings.
  */
 import { readFileSync } from "node:fs";
-import { tuneCollector } from "../base/collector.ts";
 import { isCodedError, messageOf } from "../base/errors.ts";
+import { tuneCollector } from "../base/v8-tuning.ts";
 import { readSettings, type Settings } from "../settings/settings.ts";
 import { checkRole, type Role } from "../settings/settings-check.ts";
 import { didYouMean } from "../settings/suggest.ts";

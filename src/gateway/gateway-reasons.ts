@@ -55,9 +55,7 @@ export const REASONS = {
   plugin_repeated: operator(503),
   record_refused: operator(503),
   // Bodies.
-  request_body: caller(400),
   request_body_timeout: caller(408),
-  request_too_large: caller(413),
   response_filter_limit: operator(502),
   // Upstreams.
   upstream_none: operator(503),
@@ -75,7 +73,6 @@ export const REASONS = {
   upstream_retry_timeout: upstream(502),
   // This program.
   plugin_failed: operator(500),
-  internal: operator(500),
   client_aborted: caller(499),
   // Connections and streams that end without an answer.
   address_connections: caller(0),

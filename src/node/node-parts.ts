@@ -1,9 +1,10 @@
 /**
  * What every process of a node makes of its settings in the same way.
  */
-import { makeStringsFast } from "../base/collector.ts";
+
 import { type Keyring, openKeyring } from "../base/keyring.ts";
 import { compileIpSet } from "../base/net/ip.ts";
+import { makeStringsFast } from "../base/v8-tuning.ts";
 import { tlsHostError } from "../gateway/tls/server-certificate.ts";
 import type { PluginSettings } from "../plugin/plugin.ts";
 import { observeTokenPlaces, TokenPlaces } from "../plugin/variables/token-places.ts";

@@ -7,7 +7,7 @@ const ROOT = join(import.meta.dirname, "../..");
 // In a process of its own: what it looks at belongs to the process, and V8 changes it once.
 test("methods of strings are fast again after a class extended String", () => {
   const script = `
-    import { makeStringsFast } from "./src/base/fast-strings.ts";
+    import { makeStringsFast } from "./src/base/v8-tuning.ts";
     const isFast = () => %HasFastProperties(String.prototype);
     const Extended = class extends String {};
     const before = [new Extended("a").length, isFast()];

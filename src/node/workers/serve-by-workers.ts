@@ -5,8 +5,8 @@
  */
 import cluster from "node:cluster";
 import { fileURLToPath } from "node:url";
-import { workerArguments } from "../../base/collector.ts";
 import { CodedError } from "../../base/errors.ts";
+import { workerArguments } from "../../base/v8-tuning.ts";
 import { makeProbe } from "../../gateway/health-probe.ts";
 import { REFUSALS_MAX, type RecentRefusal } from "../../gateway/log/refusals.ts";
 import { openLocalCounters } from "../../plugins/limits/local-counters.ts";

@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { expect, test } from "vitest";
-import { workerArguments } from "../../src/base/collector.ts";
+import { workerArguments } from "../../src/base/v8-tuning.ts";
 
 test("workers that have a processor each, or less, collect without helpers", () => {
   expect(workerArguments(2, 4)).not.toContain("--single-threaded-gc");
@@ -14,7 +14,7 @@ test("workers keep the arguments of their primary", () => {
 
 test("a process tuned for one processor collects both kinds of garbage and loses nothing", () => {
   const script = `
-    const { tuneCollector } = await import(${JSON.stringify(new URL("../../src/base/collector.ts", import.meta.url).href)});
+    const { tuneCollector } = await import(${JSON.stringify(new URL("../../src/base/v8-tuning.ts", import.meta.url).href)});
     tuneCollector(1);
     const { PerformanceObserver } = await import("node:perf_hooks");
     const kinds = new Set();
