@@ -87,7 +87,7 @@ describe("what is refused says why, and writes nothing", () => {
       error: 'kid cannot be together with "issued_before"',
     },
     { says: "a number as name", body: { consumer: 7 }, error: "consumer should be a text" },
-    { says: "an empty name", body: { issuer: "" }, error: "issuer should be a text" },
+    { says: "an empty name", body: { issuer: "" }, error: "issuer is empty" },
     { says: "a NUL", body: { issuer: "a\0b" }, error: "issuer holds a NUL" },
     { says: "no token", body: { token: "abc" }, error: "token is not a JSON Web Token in its compact form" },
     {

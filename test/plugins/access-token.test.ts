@@ -447,6 +447,11 @@ describe("a configuration is refused that", () => {
       conf: { ...ROUTE, claim_headers: { "": "sub" } },
       want: 'claim_headers: "" cannot be the name of a header',
     },
+    {
+      says: "reads the token from a header of HTTP itself",
+      conf: { ...ROUTE, header: "Host" },
+      want: "header: Host cannot carry a token, HTTP itself needs it",
+    },
     { says: "reads a cookie that no client can name", conf: { ...ROUTE, cookie: "a;b" }, want: 'property "cookie"' },
     {
       says: "sets one header twice",

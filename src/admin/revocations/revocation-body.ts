@@ -77,7 +77,8 @@ export function readWanted(entry: unknown, times: Times): Wanted | string {
 
 function textError(members: Members, name: string): string | undefined {
   const value = members[name];
-  if (typeof value !== "string" || value === "") return `${name} should be a text`;
+  if (value === "") return `${name} is empty`;
+  if (typeof value !== "string") return `${name} should be a text`;
   if (name === "token") return undefined; // the parser has its own bound
   if (value.length > TEXT_MAX) return `${name} is longer than ${TEXT_MAX} characters`;
   return value.includes("\0") ? `${name} holds a NUL` : undefined;

@@ -110,7 +110,9 @@ function claimsError(conf: RouteConf): string | undefined {
   return undefined;
 }
 
-function headersError({ claim_headers: headers, payload_header: payload }: RouteConf): string | undefined {
+function headersError({ claim_headers: headers, header, payload_header: payload }: RouteConf): string | undefined {
+  if (NOT_FOR_TOKENS.test(foldHeaderName(header)))
+    return `header: ${header} cannot carry a token, HTTP itself needs it`;
   const seen = new Set<string>();
   for (const name of [...Object.keys(headers), ...(payload === undefined ? [] : [payload])]) {
     const where = name === payload ? "payload_header" : "claim_headers";
@@ -124,6 +126,8 @@ function headersError({ claim_headers: headers, payload_header: payload }: Route
   return undefined;
 }
 
+const NOT_FOR_TOKENS =
+  /^(?:connection|keep-alive|te|trailer|transfer-encoding|upgrade|expect|http2-settings|host|content-.*|cookie)$/;
 const NOT_FOR_CLAIMS =
   /^(?:connection|keep-alive|te|trailer|transfer-encoding|upgrade|expect|http2-settings|proxy-.*|host|content-.*|authorization|x-consumer-.*|x-credential-identifier|x-real-ip|forwarded|x-forwarded-.*)$/;
 
