@@ -226,7 +226,7 @@ test.each([
   expect((await own.call("PUT", "/token_issuers/idp", { body: { ...record, tenants } })).status).toBe(201);
   const said = `no record of token_issuers or authorization_servers has the issuer https://idp.exmaple: check how it is written`;
   const answer = await post(body, "?dry_run=1", own);
-  expect(answer.body.warnings).toEqual([{ code: "unknown_issuer", message: said }]);
+  expect(answer.body.warnings).toEqual([{ code: "unknown_issuer", key: "/apisix/token_issuers/", message: said }]);
   for (const issuer of ["https://idp.example", `https://idp.example/${tenants[0]}`]) {
     expect((await post({ issuer }, "?dry_run=1", own)).body.warnings).toEqual([]);
   }

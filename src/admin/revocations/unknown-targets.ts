@@ -51,6 +51,7 @@ async function unknownIssuers(admin: StoreSide, entries: readonly unknown[]): Pr
   }
   return [...unknown].map((issuer) => ({
     code: "unknown_issuer",
+    key: dirOf(admin.prefix, "token_issuer"),
     message: `no record of token_issuers or authorization_servers has the issuer ${issuer}: check how it is written`,
   }));
 }
