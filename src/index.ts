@@ -24,13 +24,13 @@ export {
   type PluginDefinition,
   type PluginPhases,
   type PluginSettings,
-  type ResourceFacts,
+  type ResourceInfo,
   type StateRegistry,
 } from "./plugin/plugin.ts";
 export { type Answer, bareAnswer, jsonAnswer, textAnswer } from "./plugin/plugin-answer.ts";
 export type { RequestBody } from "./plugin/plugin-body.ts";
 export type { Consumer, Credential, CredentialTable } from "./plugin/plugin-consumer.ts";
-export type { Connection, RequestHead, RequestView, RouteFacts, UpstreamFacts } from "./plugin/request-view.ts";
+export type { Connection, RequestHead, RequestView, RouteInfo, UpstreamProperties } from "./plugin/request-view.ts";
 export type { BodyFilter, ResponseView } from "./plugin/response-view.ts";
 export {
   answerHeader,

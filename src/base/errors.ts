@@ -2,7 +2,7 @@
  * Errors as data: one table of codes with what clients see (status). Each is thrown somewhere and has a line in
  * docs/errors.md; none is ever renamed. Why the gateway answers a request itself is in gateway/gateway-reasons.ts.
  */
-interface CodeFacts {
+interface CodeDefinition {
   readonly status: number;
 }
 
@@ -29,7 +29,7 @@ const CODES = {
   CERTIFICATE_MISSING: { status: 502 },
   BAD_RESPONSE: { status: 502 },
   CLIENT_ABORTED: { status: 499 },
-} as const satisfies Record<string, CodeFacts>;
+} as const satisfies Record<string, CodeDefinition>;
 
 export type ErrorCode = keyof typeof CODES;
 
@@ -66,4 +66,4 @@ export function assertNever(value: never): never {
 }
 
 /** Every code with its facts, for docs and tests. */
-export const ERROR_CODES: Readonly<Record<ErrorCode, CodeFacts>> = CODES;
+export const ERROR_CODES: Readonly<Record<ErrorCode, CodeDefinition>> = CODES;

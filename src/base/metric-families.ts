@@ -13,7 +13,7 @@ const FORGET_MS = 1_000;
 /** Between two looks at the time. */
 const STEP = 64;
 
-export interface FamilyFacts {
+export interface FamilyDefinition {
   readonly type: MetricType;
   readonly name: string;
   readonly help: string;
@@ -38,7 +38,7 @@ interface ChildEntry<Child> {
 }
 
 abstract class BoundFamily<Child> implements Family<Child> {
-  readonly facts: FamilyFacts;
+  readonly facts: FamilyDefinition;
   generation = 0;
   readonly #children = new Map<string, ChildEntry<Child>>();
   readonly #most: number;
@@ -51,7 +51,7 @@ abstract class BoundFamily<Child> implements Family<Child> {
   #isSweeping = false;
   #forgets: Timer | undefined;
 
-  constructor(facts: FamilyFacts, expiry?: Expiry) {
+  constructor(facts: FamilyDefinition, expiry?: Expiry) {
     this.facts = facts;
     this.#most = Math.max(1, Math.floor(facts.most / linesOf(facts.bounds ?? [])));
     this.#expiry = expiry !== undefined && expiry.afterMs > 0 ? expiry : undefined;
@@ -202,7 +202,7 @@ class HistogramChild implements Histogram {
 export class HistogramFamily extends BoundFamily<HistogramChild> {
   readonly #bounds: Float64Array;
 
-  constructor(facts: FamilyFacts, expiry?: Expiry) {
+  constructor(facts: FamilyDefinition, expiry?: Expiry) {
     super(facts, expiry);
     this.#bounds = Float64Array.from(facts.bounds ?? []);
   }
@@ -224,10 +224,10 @@ export class HistogramFamily extends BoundFamily<HistogramChild> {
 
 /** Numbers that are kept elsewhere. */
 export class ReadFamily {
-  readonly facts: FamilyFacts;
+  readonly facts: FamilyDefinition;
   readonly #read: () => readonly Sample[];
 
-  constructor(facts: FamilyFacts, read: () => readonly Sample[]) {
+  constructor(facts: FamilyDefinition, read: () => readonly Sample[]) {
     this.facts = facts;
     this.#read = read;
   }

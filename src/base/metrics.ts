@@ -5,7 +5,7 @@
  */
 import { Registry } from "prom-client";
 import type { Clock } from "./clock.ts";
-import { type AnyFamily, type FamilyFacts, HistogramFamily, NumberFamily, ReadFamily } from "./metric-families.ts";
+import { type AnyFamily, type FamilyDefinition, HistogramFamily, NumberFamily, ReadFamily } from "./metric-families.ts";
 import { chunksOf, keyOf, type Merge, type MetricType, Pace, pagesOf, type SeriesPage } from "./metric-pages.ts";
 
 export interface Counter {
@@ -110,7 +110,7 @@ export function openMetrics(options: MetricsOptions = {}): Metrics {
   const families = new Map<string, AnyFamily>();
   const names = new Map<string, string>();
   const full = new Map<string, number>();
-  const factsOf = (type: MetricType, name: string, help: string, labelNames: readonly string[]): FamilyFacts => ({
+  const factsOf = (type: MetricType, name: string, help: string, labelNames: readonly string[]): FamilyDefinition => ({
     ...{ type, name: shown(name), help, labelNames, most: maxSeries },
     onFull() {
       const before = full.get(name) ?? 0;

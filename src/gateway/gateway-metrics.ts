@@ -3,7 +3,7 @@
  * Promise: labels are route ids and words of this program, never anything a client sent.
  */
 import type { Counter, Family, Gauge, Histogram, Metrics, Sample } from "../base/metrics.ts";
-import type { RouteFacts } from "../plugin/request-view.ts";
+import type { RouteInfo } from "../plugin/request-view.ts";
 import type { OwnReason } from "./gateway-reasons.ts";
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
@@ -40,7 +40,7 @@ export class GatewayMetrics {
   readonly #duration: Family<Histogram>;
   readonly #upstream: Family<Histogram>;
   readonly #errors: Family<Counter>;
-  readonly #routes = new WeakMap<RouteFacts, RouteMetrics>();
+  readonly #routes = new WeakMap<RouteInfo, RouteMetrics>();
   readonly #errorChildren = new Map<OwnReason, Counter>();
   readonly unmatched: RouteMetrics;
   readonly inFlight: Gauge;
@@ -94,7 +94,7 @@ export class GatewayMetrics {
   }
 
   /** Children of a route; made when its facts are first seen, then one look-up. */
-  route(facts: RouteFacts | undefined): RouteMetrics {
+  route(facts: RouteInfo | undefined): RouteMetrics {
     if (!facts) return this.unmatched;
     let known = this.#routes.get(facts);
     if (!known) {

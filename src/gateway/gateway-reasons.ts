@@ -6,16 +6,16 @@
 import type { ErrorCode } from "../base/errors.ts";
 import type { BlockReason } from "../runtime/plugins/blocking-plugin.ts";
 
-export interface ReasonFacts {
+export interface ReasonDefinition {
   /** What the client gets; 0: the connection or stream ends without an answer. */
   readonly status: number;
   /** Who can do something about it. */
   readonly acts: "caller" | "operator" | "upstream";
 }
 
-const caller = (status: number): ReasonFacts => ({ status, acts: "caller" });
-const operator = (status: number): ReasonFacts => ({ status, acts: "operator" });
-const upstream = (status: number): ReasonFacts => ({ status, acts: "upstream" });
+const caller = (status: number): ReasonDefinition => ({ status, acts: "caller" });
+const operator = (status: number): ReasonDefinition => ({ status, acts: "operator" });
+const upstream = (status: number): ReasonDefinition => ({ status, acts: "upstream" });
 
 export const REASONS = {
   // Requests that are refused before they have a route.
@@ -82,7 +82,7 @@ export const REASONS = {
   http2_resets: caller(0),
   http2_stream: operator(0),
   listener: operator(0),
-} as const satisfies Readonly<Record<string, ReasonFacts>> & Readonly<Record<BlockReason, ReasonFacts>>;
+} as const satisfies Readonly<Record<string, ReasonDefinition>> & Readonly<Record<BlockReason, ReasonDefinition>>;
 
 export type Reason = keyof typeof REASONS;
 /** Of the table, or the code of an expected failure in lower case. */

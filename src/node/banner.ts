@@ -5,7 +5,7 @@ import { resolve } from "node:path";
 import type { Settings } from "../settings/settings.ts";
 import type { AdminKeys } from "./admin-keys.ts";
 
-interface BannerFacts {
+interface BannerInput {
   readonly version: string;
   readonly settings: Settings;
   readonly store: "etcd" | "embedded";
@@ -18,7 +18,7 @@ interface BannerFacts {
 }
 
 /** Lines for the terminal; the admin key is among them only when it was made just now. */
-export function bannerText(facts: BannerFacts): string {
+export function bannerText(facts: BannerInput): string {
   const { settings, keys } = facts;
   const lines = [`jotgate ${facts.version} is running`];
   const add = (name: string, text: string): void => void lines.push(`  ${name.padEnd(10)} ${text}`);

@@ -8,7 +8,7 @@ import { parseKey } from "../model/keys.ts";
 import { KINDS } from "../model/kinds.ts";
 import { openFields } from "../runtime/field-opener.ts";
 import type { PluginRegistry } from "../runtime/plugins/plugin-registry.ts";
-import type { ControlFacts, ControlRecord } from "../status/control-server.ts";
+import type { ControlRecord, ControlSource } from "../status/control-server.ts";
 import { runningRecord } from "./control-records.ts";
 import type { Serving } from "./serving.ts";
 
@@ -22,7 +22,7 @@ interface ControlInput {
   readonly serving: () => Serving | undefined;
 }
 
-export function controlFacts(input: ControlInput): ControlFacts {
+export function controlFacts(input: ControlInput): ControlSource {
   const { id, version, registry, prefix } = input;
   const catalog = catalogOf(registry, { compat: "default" });
   const open = openFields(input.keyring, registry, prefix);

@@ -6,9 +6,9 @@ import { parseKey } from "../model/keys.ts";
 import type { Address } from "../settings/setting-kinds.ts";
 import type { Settings } from "../settings/settings.ts";
 import type { Role } from "../settings/settings-check.ts";
-import type { ConfigFacts, ListenerFacts, NodeFacts, RecordProblem, WorkerFacts } from "../status/status-facts.ts";
+import type { ConfigStatus, ListenerInfo, NodeSource, RecordProblem, WorkerInfo } from "../status/status-facts.ts";
 import type { Store } from "../store/store.ts";
-import type { IssuerFacts } from "../token/issuer-facts.ts";
+import type { IssuerStatus } from "../token/issuer-facts.ts";
 import type { ModifyIndexes } from "./modify-indexes.ts";
 import type { DataPlane } from "./planes/data-plane.ts";
 
@@ -19,16 +19,16 @@ interface FactsInput {
   readonly settings: Settings;
   readonly store: "etcd" | "embedded";
   readonly clock: Clock;
-  readonly listeners: () => readonly ListenerFacts[];
-  readonly workers: () => readonly WorkerFacts[];
+  readonly listeners: () => readonly ListenerInfo[];
+  readonly workers: () => readonly WorkerInfo[];
   readonly draining: () => boolean;
-  readonly config: () => ConfigFacts;
+  readonly config: () => ConfigStatus;
   readonly modifyIndexes: () => ModifyIndexes;
-  readonly issuers: () => readonly IssuerFacts[];
+  readonly issuers: () => readonly IssuerStatus[];
   readonly waitApplied: (revision: bigint, waitMs: number) => Promise<boolean>;
 }
 
-export function nodeFacts(input: FactsInput): NodeFacts {
+export function nodeFacts(input: FactsInput): NodeSource {
   const { id, role, version, settings, store, clock, ...live } = input;
   const { maxStaleMs } = settings;
   const { readyProblems } = settings.status;
@@ -40,7 +40,7 @@ export function nodeFacts(input: FactsInput): NodeFacts {
 }
 
 /** Facts of the configuration that a data plane serves. */
-export function configOfPlane(plane: DataPlane, prefix: string): ConfigFacts {
+export function configOfPlane(plane: DataPlane, prefix: string): ConfigStatus {
   const facts = plane.watcher.facts();
   const problems = plane
     .problems()
@@ -61,7 +61,7 @@ export function configOfPlane(plane: DataPlane, prefix: string): ConfigFacts {
 }
 
 /** Before anything was read. */
-export const STARTING: ConfigFacts = Object.freeze({
+export const STARTING: ConfigStatus = Object.freeze({
   loaded: false,
   connected: false,
   fresh: false,
@@ -82,7 +82,7 @@ export const STARTING: ConfigFacts = Object.freeze({
 
 /** How an admin node, which holds no configuration, sees the store. */
 export interface StoreProbe {
-  config(): ConfigFacts;
+  config(): ConfigStatus;
   stop(): void;
 }
 
@@ -93,7 +93,7 @@ export function startStoreProbe(store: Store, key: string, clock: Clock): StoreP
   let head = 0n;
   let reachable = false;
   let answeredMs = clock.monotonicMs();
-  let problem: ConfigFacts["problem"];
+  let problem: ConfigStatus["problem"];
   let busy = false;
   const probe = async (): Promise<void> => {
     if (busy) return;
@@ -132,7 +132,7 @@ export function startStoreProbe(store: Store, key: string, clock: Clock): StoreP
   };
 }
 
-export function listenerFacts(name: string, address: { host: string; port: number }, tls = false): ListenerFacts {
+export function listenerFacts(name: string, address: { host: string; port: number }, tls = false): ListenerInfo {
   return { name, address: address as Address, tls };
 }
 

@@ -9,7 +9,7 @@ import type { StoredValue } from "../model/record.ts";
 import type { TokenIssuer } from "../model/token-issuer.ts";
 import type { RecordProblem } from "../status/status-facts.ts";
 import { openSealer } from "../sync/lkg/sealer.ts";
-import { type IssuerFacts, shownKeys } from "../token/issuer-facts.ts";
+import { type IssuerStatus, shownKeys } from "../token/issuer-facts.ts";
 import { type KeyFile, type KeyKeepers, openKeepers } from "../token/key-keepers.ts";
 import type { SigningKeys } from "../token/signing-keys.ts";
 import type { DataPlaneOptions } from "./planes/data-plane.ts";
@@ -24,7 +24,7 @@ export function openNodeKeys({ settings, folder, clock, log, metrics }: Parts, n
 }
 
 /** What the node tells of them. */
-export function keyFacts(keepers: KeyKeepers): readonly IssuerFacts[] {
+export function keyFacts(keepers: KeyKeepers): readonly IssuerStatus[] {
   return [...keepers.all()].map(([id, { held, set, failure }]) => ({
     ...{ id, ...shownKeys(set), source: held?.from ?? null, problem: failure ?? null },
     fetched_at: held ? Math.floor(held.fetchedAtMs / 1_000) : null,

@@ -15,8 +15,8 @@ import type { Settings } from "../settings/settings.ts";
 import type { Role } from "../settings/settings-check.ts";
 import { openControl } from "../status/control-server.ts";
 import type { StatusListener } from "../status/listener.ts";
-import type { OperatorFacts } from "../status/operator-routes.ts";
-import type { ListenerFacts, NodeFacts } from "../status/status-facts.ts";
+import type { OperatorSource } from "../status/operator-routes.ts";
+import type { ListenerInfo, NodeSource } from "../status/status-facts.ts";
 import { collectNodeMetrics, collectProcessMetrics } from "../status/status-metrics.ts";
 import { openStatus } from "../status/status-server.ts";
 import { readAdminKeys } from "./admin-keys.ts";
@@ -64,7 +64,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
     exit: process.exit,
   });
   const { version, serverHeader, pluginSettings, registry, tokenPlaces } = await makeParts(settings);
-  const listeners: ListenerFacts[] = [];
+  const listeners: ListenerInfo[] = [];
   const stops: (() => unknown)[] = [stopContaining];
   let draining = false;
 
@@ -90,7 +90,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
       waitApplied: (revision, waitMs) => serving?.waitApplied(revision, waitMs) ?? Promise.resolve(false),
     });
 
-    const operators = (): OperatorFacts => {
+    const operators = (): OperatorSource => {
       const store = source.open();
       stops.push(() => store.close());
       return operatorFacts({ id, store, settings, clock, serving: () => serving });
@@ -201,12 +201,12 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
 function openStatusListener(
   listen: Address,
   { prometheus, status }: Settings,
-  facts: NodeFacts,
+  facts: NodeSource,
   metrics: Metrics,
   {
     serving,
     operators,
-  }: { readonly serving: () => Serving | undefined; readonly operators: OperatorFacts | undefined },
+  }: { readonly serving: () => Serving | undefined; readonly operators: OperatorSource | undefined },
 ): Promise<StatusListener> {
   return openStatus({
     listen,
@@ -222,7 +222,7 @@ function openStatusListener(
 }
 
 /** What a node says of itself in the registry. */
-function reportOf(facts: NodeFacts, settings: Settings): NodeReport {
+function reportOf(facts: NodeSource, settings: Settings): NodeReport {
   const config = facts.config();
   const status = settings.status.advertise ?? facts.listeners().find(({ name }) => name === "status")?.address;
   return {

@@ -5,7 +5,7 @@ import type { Clock } from "../base/clock.ts";
 import { NodeKeyCheck } from "../cluster/node-key.ts";
 import { readExplainQuery } from "../model/explain-query.ts";
 import type { Settings } from "../settings/settings.ts";
-import type { OperatorFacts } from "../status/operator-routes.ts";
+import type { OperatorSource } from "../status/operator-routes.ts";
 import type { Store } from "../store/store.ts";
 import { keyringOf } from "./node-parts.ts";
 import type { Serving } from "./serving.ts";
@@ -18,7 +18,7 @@ interface OperatorInput {
   readonly serving: () => Serving | undefined;
 }
 
-export function operatorFacts({ id, store, settings, clock, serving }: OperatorInput): OperatorFacts {
+export function operatorFacts({ id, store, settings, clock, serving }: OperatorInput): OperatorSource {
   const keys = new NodeKeyCheck({ store, prefix: settings.prefix, keyring: keyringOf(settings), clock });
   return {
     admits: (key) => keys.admits(key),

@@ -7,9 +7,9 @@ import type { RecentRefusal, RefusalQuery } from "../gateway/log/refusals.ts";
 import type { ExplainQuery } from "../model/explain-query.ts";
 import type { Address } from "../settings/setting-kinds.ts";
 import type { HealthReport } from "../status/control-server.ts";
-import type { ConfigFacts, WorkerFacts } from "../status/status-facts.ts";
+import type { ConfigStatus, WorkerInfo } from "../status/status-facts.ts";
 import type { TableRecord } from "../sync/table.ts";
-import type { IssuerFacts } from "../token/issuer-facts.ts";
+import type { IssuerStatus } from "../token/issuer-facts.ts";
 import type { ModifyIndexes } from "./modify-indexes.ts";
 import { configOfPlane } from "./node-facts.ts";
 import { type DataPlaneOptions, openDataPlane } from "./planes/data-plane.ts";
@@ -19,9 +19,9 @@ import { serveByWorkers } from "./workers/serve-by-workers.ts";
 export interface Serving {
   readonly plain: Address | undefined;
   readonly tls: Address | undefined;
-  config(): ConfigFacts;
+  config(): ConfigStatus;
   /** Empty where the node is one process. */
-  workers(): readonly WorkerFacts[];
+  workers(): readonly WorkerInfo[];
   /** Resolves true once `revision` is applied by every worker, false after `waitMs`. */
   waitApplied(revision: bigint, waitMs: number): Promise<boolean>;
   health(): Promise<readonly HealthReport[]>;
@@ -33,7 +33,7 @@ export interface Serving {
   entries(): Iterable<[string, TableRecord]>;
   modifyIndexes(): ModifyIndexes;
   /** Issuers of tokens and the keys of each. */
-  issuers(): readonly IssuerFacts[];
+  issuers(): readonly IssuerStatus[];
   /** All metrics of the node, in Prometheus' text format, in pieces. */
   metrics(): Promise<readonly Buffer[]>;
   /** From now on answers ask clients to connect anew; new connections are still served. */

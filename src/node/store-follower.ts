@@ -15,7 +15,7 @@ import { parseKey } from "../model/keys.ts";
 import { parseRevocationKey } from "../model/revocation.ts";
 import type { Settings } from "../settings/settings.ts";
 import type { Revision, StoreSource } from "../store/store.ts";
-import { LastKnownGood, type LastKnownGoodFacts } from "../sync/lkg/last-known-good.ts";
+import { LastKnownGood, type LastKnownGoodStatus } from "../sync/lkg/last-known-good.ts";
 import { readLastKnownGood } from "../sync/lkg/lkg-reader.ts";
 import { openSealer, type Sealer } from "../sync/lkg/sealer.ts";
 import type { SavedPosition } from "../sync/sync-status.ts";
@@ -59,7 +59,7 @@ export interface Follower {
   /** Wall time of the last change of a record; undefined before the first. */
   changedAtMs(): number | undefined;
   /** How the last-known-good file is doing; undefined where another process keeps it, or none is needed. */
-  copy(): LastKnownGoodFacts | undefined;
+  copy(): LastKnownGoodStatus | undefined;
   modifyIndexes(): ModifyIndexes;
   /** Registers the node, once it can serve. */
   join(): void;

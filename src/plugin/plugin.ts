@@ -42,7 +42,7 @@ export interface PluginPhases {
 }
 
 /** Which record carries the configuration being compiled. */
-export interface ResourceFacts {
+export interface ResourceInfo {
   readonly kind: "route" | "service" | "plugin_config" | "global_rule" | "consumer" | "consumer_group";
   readonly id: string;
 }
@@ -124,7 +124,7 @@ interface PrometheusSettings {
 
 /** What a plugin is given when one configuration of it is compiled. */
 export interface CompileEnv extends NodeEnv {
-  readonly resource: ResourceFacts;
+  readonly resource: ResourceInfo;
   /** Compiles another plugin's configuration (multi-auth, workflow). Throws CONFIG_INVALID for an unknown one. */
   plugin(name: string, conf: unknown): PluginPhases;
   /** An opaque handle for `view.upstreamChoice`: an inline upstream object or an upstream id. */

@@ -22,7 +22,7 @@ export interface Connection {
 }
 
 /** What the matched route says about itself to plugins, logs and metrics. */
-export interface RouteFacts {
+export interface RouteInfo {
   readonly id: string;
   readonly name: string;
   readonly serviceId: string;
@@ -61,7 +61,7 @@ export interface RequestHead {
 }
 
 /** A place for facts of one upstream attempt; filled by the lane. */
-export interface UpstreamFacts {
+export interface UpstreamProperties {
   /** "host:port" of the last target tried. */
   node: string;
   address: string;
@@ -98,7 +98,7 @@ export class RequestView {
   clientAddress: string;
   clientPort: number;
   /** The route that matched; undefined before matching and on a 404. */
-  route: RouteFacts | undefined = undefined;
+  route: RouteInfo | undefined = undefined;
   /** Parameters captured by the path pattern. */
   uriParams: ReadonlyMap<string, string> | undefined = undefined;
   consumer: Consumer | undefined = undefined;
@@ -110,7 +110,7 @@ export class RequestView {
   reason = "";
   /** The response as far as it is known; set before header filters run. */
   response: ResponseView | undefined = undefined;
-  readonly upstream: UpstreamFacts = {
+  readonly upstream: UpstreamProperties = {
     node: "",
     address: "",
     port: 0,

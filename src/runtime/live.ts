@@ -8,7 +8,7 @@ import type { PackedRecords } from "../base/packed/packed-map.ts";
 import { dirOf, keyOf, parseKey, type RecordKey } from "../model/keys.ts";
 import type { KindName } from "../model/kinds.ts";
 import { isPlaceholder, type StoredValue } from "../model/record.ts";
-import type { NodeEnv, ResourceFacts } from "../plugin/plugin.ts";
+import type { NodeEnv, ResourceInfo } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import type { Change, KeyValue, Revision } from "../store/store.ts";
 import { openSsls, type SslListener } from "./certificates.ts";
@@ -131,7 +131,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
       else problems.set(key, "upstream", revision, problem);
     },
   };
-  const keyOfResource = ({ kind, id }: ResourceFacts): string => `${dirOf(prefix, kind)}${id}`;
+  const keyOfResource = ({ kind, id }: ResourceInfo): string => `${dirOf(prefix, kind)}${id}`;
   const upstreamById = (id: string): UpstreamChoice => upstreams.get(id)?.choose() ?? MISSING_UPSTREAM;
   const { keepRevokedMs: keepMs = 600_000 } = options;
   const revocations = openRevocations({ prefix, clock, metrics: options.metrics, keepMs });

@@ -4,7 +4,7 @@
  * Promise: no two settings share a name (checked when this file loads).
  */
 import type { TObject, TProperties, TSchema } from "typebox";
-import { programName, type SettingFacts } from "./setting.ts";
+import { programName, type SettingDefinition } from "./setting.ts";
 import { SettingsSchema } from "./settings-schema.ts";
 
 export interface SettingEntry {
@@ -12,7 +12,7 @@ export interface SettingEntry {
   readonly path: string;
   /** The path in the program's object. */
   readonly program: readonly string[];
-  readonly facts: SettingFacts;
+  readonly facts: SettingDefinition;
 }
 
 /** What one name stands for. */
@@ -75,8 +75,8 @@ function collect(tree: TObject, parent: string, program: readonly string[]): voi
   }
 }
 
-function factsOf(schema: TSchema): SettingFacts | undefined {
-  return (schema as { setting?: SettingFacts }).setting;
+function factsOf(schema: TSchema): SettingDefinition | undefined {
+  return (schema as { setting?: SettingDefinition }).setting;
 }
 
 function add(entry: SettingEntry): void {

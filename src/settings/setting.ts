@@ -6,7 +6,7 @@ import { type Static, type TObject, type TProperties, type TUnsafe, Type } from 
 import type { SettingKind } from "./setting-kinds.ts";
 
 /** What the sources and the documentation need to know of one setting. */
-export interface SettingFacts<Suffix extends string = string> {
+export interface SettingDefinition<Suffix extends string = string> {
   readonly kind: SettingKind<unknown, Suffix>;
   readonly description: string;
   /** The default as a user would write it; undefined: the setting is absent, `unset` says what that means. */
@@ -21,7 +21,9 @@ export interface SettingFacts<Suffix extends string = string> {
 }
 
 /** A leaf of the settings tree. */
-export type Setting<Value, Suffix extends string = ""> = TUnsafe<Value> & { readonly setting: SettingFacts<Suffix> };
+export type Setting<Value, Suffix extends string = ""> = TUnsafe<Value> & {
+  readonly setting: SettingDefinition<Suffix>;
+};
 
 interface SettingMore {
   readonly secret?: boolean;
@@ -64,9 +66,9 @@ export function group<Tree extends TProperties>(description: string, tree: Tree)
 
 function leaf<Value, Suffix extends string>(
   kind: SettingKind<Value, Suffix>,
-  facts: Omit<SettingFacts, "kind" | "secret" | "aliases"> & SettingMore,
+  facts: Omit<SettingDefinition, "kind" | "secret" | "aliases"> & SettingMore,
 ): Setting<Value | undefined, Suffix> & Setting<Value, Suffix> {
-  const full: SettingFacts<Suffix> = { secret: false, aliases: [], ...facts, kind };
+  const full: SettingDefinition<Suffix> = { secret: false, aliases: [], ...facts, kind };
   // True: TypeBox keeps members it does not know; the value type is that of the kind's reader.
   return Type.Unsafe<Value>({ description: facts.description, setting: full }) as never;
 }
@@ -75,7 +77,7 @@ type CamelCase<Name extends string> = Name extends `${infer Head}_${infer Tail}`
   ? `${Head}${Capitalize<CamelCase<Tail>>}`
   : Name;
 
-type ProgramName<Name extends string, Schema> = Schema extends { readonly setting: SettingFacts<infer Suffix> }
+type ProgramName<Name extends string, Schema> = Schema extends { readonly setting: SettingDefinition<infer Suffix> }
   ? `${CamelCase<Name>}${Suffix}`
   : CamelCase<Name>;
 

@@ -35,7 +35,7 @@ export interface ControlRecord {
 }
 
 /** What the Control API asks of a node. */
-export interface ControlFacts {
+export interface ControlSource {
   serverInfo(): {
     readonly id: string;
     readonly version: string;
@@ -71,7 +71,7 @@ export async function openControl(options: {
   readonly listen: Address;
   /** Host names it answers to, beside those of every machine. */
   readonly hosts?: readonly string[];
-  readonly facts: ControlFacts;
+  readonly facts: ControlSource;
 }): Promise<StatusListener> {
   const { facts } = options;
   const server = createServer({ error_msg: "404 Not Found" }, options.hosts ?? [], "control.hosts");

@@ -6,7 +6,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { refusalQuery } from "./control-server.ts";
 
-export interface OperatorFacts {
+export interface OperatorSource {
   /** Whether it is a key of the admins. Never rejects. */
   admits(key: unknown): Promise<boolean>;
   /** Body of the question; text: what is wrong with it. */
@@ -18,7 +18,7 @@ export interface OperatorFacts {
 const NODE_KEY_HEADER = "x-jotgate-node-key";
 const BODY_MAX = 262_144;
 
-export function serveOperators(server: FastifyInstance, facts: OperatorFacts): void {
+export function serveOperators(server: FastifyInstance, facts: OperatorSource): void {
   const onRequest = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> => {
     if (await facts.admits(request.headers[NODE_KEY_HEADER])) return undefined;
     return reply.code(404).header("connection", "close").send({ error_msg: "not found" });

@@ -4,7 +4,7 @@
  */
 
 import type { Address } from "../settings/setting-kinds.ts";
-import type { IssuerFacts } from "../token/issuer-facts.ts";
+import type { IssuerStatus } from "../token/issuer-facts.ts";
 
 /** A record that could not be used; its last good version goes on serving. */
 export interface RecordProblem {
@@ -18,7 +18,7 @@ export interface RecordProblem {
 }
 
 /** How far the configuration of this node is. Of several workers: the one that is furthest behind. */
-export interface ConfigFacts {
+export interface ConfigStatus {
   /** A list or the last-known-good file was applied; what readiness depends on. */
   readonly loaded: boolean;
   /** The store was heard of within seconds. */
@@ -43,10 +43,10 @@ export interface ConfigFacts {
   readonly hash: string;
   readonly problems: readonly RecordProblem[];
   /** The last-known-good file; undefined where none is kept. */
-  readonly copy?: CopyFacts | undefined;
+  readonly copy?: CopyStatus | undefined;
 }
 
-export interface CopyFacts {
+export interface CopyStatus {
   /** Wall time of what it holds; undefined before the first. */
   readonly savedAtMs: number | undefined;
   readonly savedRevision: bigint | undefined;
@@ -54,7 +54,7 @@ export interface CopyFacts {
   readonly problem: string | undefined;
 }
 
-export interface WorkerFacts {
+export interface WorkerInfo {
   readonly id: number;
   readonly pid: number;
   readonly state: "starting" | "serving" | "draining";
@@ -62,13 +62,13 @@ export interface WorkerFacts {
   readonly appliedRevision: bigint;
 }
 
-export interface ListenerFacts {
+export interface ListenerInfo {
   readonly name: string;
   readonly address: Address;
   readonly tls: boolean;
 }
 
-export interface NodeFacts {
+export interface NodeSource {
   readonly id: string;
   readonly role: "all" | "admin" | "gateway";
   readonly version: string;
@@ -80,21 +80,21 @@ export interface NodeFacts {
   readonly maxStaleMs: number | undefined;
   /** Which problems of records take readiness away. */
   readonly readyProblems: "ignore" | "blocking" | "all";
-  config(): ConfigFacts;
+  config(): ConfigStatus;
   /** Newest change of each kind of record, by APISIX's name for it; empty where no configuration is held. */
   modifyIndexes(): Readonly<Record<string, number>>;
   draining(): boolean;
   /** Empty where the node is one process. */
-  workers(): readonly WorkerFacts[];
-  listeners(): readonly ListenerFacts[];
+  workers(): readonly WorkerInfo[];
+  listeners(): readonly ListenerInfo[];
   /** Issuers of tokens whose keys this node fetches. */
-  issuers(): readonly IssuerFacts[];
+  issuers(): readonly IssuerStatus[];
   /** Resolves true once `revision` is applied by every worker, false after `waitMs`. */
   waitApplied(revision: bigint, waitMs: number): Promise<boolean>;
 }
 
 /** Why a load balancer must not send traffic here now; undefined when it may. */
-export function notReady(facts: NodeFacts): string | undefined {
+export function notReady(facts: NodeSource): string | undefined {
   if (facts.draining()) return "the node is stopping";
   const { loaded, stalenessSeconds, problem, problems } = facts.config();
   // An admin holds no configuration: it is ready when its store answers.

@@ -5,7 +5,7 @@
 import { hostname } from "node:os";
 import { collectDefaultMetrics } from "prom-client";
 import type { Metrics, Sample } from "../base/metrics.ts";
-import type { ConfigFacts, NodeFacts, RecordProblem } from "./status-facts.ts";
+import type { ConfigStatus, NodeSource, RecordProblem } from "./status-facts.ts";
 
 /** Process metrics (memory, CPU, event loop, descriptors) of this process. */
 export function collectProcessMetrics(metrics: Metrics): void {
@@ -13,8 +13,8 @@ export function collectProcessMetrics(metrics: Metrics): void {
 }
 
 /** Configuration and node metrics; in the primary process only. */
-export function collectNodeMetrics(metrics: Metrics, facts: NodeFacts): void {
-  const gauge = (name: string, help: string, read: (config: ConfigFacts) => number | undefined): void =>
+export function collectNodeMetrics(metrics: Metrics, facts: NodeSource): void {
+  const gauge = (name: string, help: string, read: (config: ConfigStatus) => number | undefined): void =>
     metrics.gaugeOf(name, help, [], () => one(read(facts.config())));
 
   gauge("jotgate_config_applied_revision", "Store revision that every worker has applied.", (config) =>
@@ -75,7 +75,7 @@ export function collectNodeMetrics(metrics: Metrics, facts: NodeFacts): void {
 }
 
 /** What dashboards made for APISIX look for. Source: docs/spec/plugins.md section 11. */
-function collectApisixMetrics(metrics: Metrics, facts: NodeFacts): void {
+function collectApisixMetrics(metrics: Metrics, facts: NodeSource): void {
   metrics.gaugeOf("apisix_node_info", "Info of APISIX node", ["hostname", "version"], () => [
     { labels: [hostname(), facts.apisixVersion], value: 1 },
   ]);
@@ -105,7 +105,7 @@ function countByKind(problems: readonly RecordProblem[]): readonly Sample[] {
   return samples(counts);
 }
 
-function countByState(facts: NodeFacts): readonly Sample[] {
+function countByState(facts: NodeSource): readonly Sample[] {
   const counts: Record<string, number> = {};
   for (const { state } of facts.workers()) counts[state] = (counts[state] ?? 0) + 1;
   return samples(counts);

@@ -3,7 +3,7 @@
  * Promise: everything that comes from configuration is escaped, and the page runs no script.
  */
 import { formatAddress } from "../settings/setting-kinds.ts";
-import { type NodeFacts, notReady } from "./status-facts.ts";
+import { type NodeSource, notReady } from "./status-facts.ts";
 
 export const CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 
@@ -14,7 +14,7 @@ h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:co
 th,td{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #dde;vertical-align:top}th{font-weight:600;width:14rem}
 .ok{color:#0a7a3d}.bad{color:#b00020}code{font-size:.9em;overflow-wrap:anywhere}`;
 
-export function statusPage(facts: NodeFacts, nowMs: number): string {
+export function statusPage(facts: NodeSource, nowMs: number): string {
   const config = facts.config();
   const reason = notReady(facts);
   const node: readonly Row[] = [
@@ -79,7 +79,7 @@ function code(text: string): string {
   return `<code>${escapeHtml(text)}</code>`;
 }
 
-function listener(one: ReturnType<NodeFacts["listeners"]>[number]): string {
+function listener(one: ReturnType<NodeSource["listeners"]>[number]): string {
   return escapeHtml(`${one.name} ${formatAddress(one.address)}${one.tls ? " (TLS)" : ""}`);
 }
 

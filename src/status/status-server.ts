@@ -9,15 +9,15 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Address } from "../settings/setting-kinds.ts";
 import type { HealthReport } from "./control-server.ts";
 import { createServer, listen, type StatusListener } from "./listener.ts";
-import { type OperatorFacts, serveOperators } from "./operator-routes.ts";
-import { type CopyFacts, type NodeFacts, notReady, type RecordProblem } from "./status-facts.ts";
+import { type OperatorSource, serveOperators } from "./operator-routes.ts";
+import { type CopyStatus, type NodeSource, notReady, type RecordProblem } from "./status-facts.ts";
 import { CONTENT_SECURITY_POLICY, statusPage } from "./status-page.ts";
 
 interface StatusOptions {
   readonly listen: Address;
   /** Host names it answers to, beside those of every machine. */
   readonly hosts?: readonly string[];
-  readonly facts: NodeFacts;
+  readonly facts: NodeSource;
   /** Health of upstream nodes, as APISIX's Control API shows it. */
   readonly health: () => Promise<readonly HealthReport[]>;
   /** All metrics of the node in Prometheus' text format, workers merged. */
@@ -27,7 +27,7 @@ interface StatusOptions {
   readonly exportUri: string;
   readonly nowMs: () => number;
   /** Absent where no requests are served. */
-  readonly operators?: OperatorFacts | undefined;
+  readonly operators?: OperatorSource | undefined;
 }
 
 /** Longest list of problems in an answer; the number of all is beside it. */
@@ -122,7 +122,7 @@ function takesGzip(accepted: string | string[] | undefined): boolean {
 }
 
 /** What `/config` says. Ages are seconds. */
-function configAnswer(facts: NodeFacts, nowMs: number): object {
+function configAnswer(facts: NodeSource, nowMs: number): object {
   const config = facts.config();
   return {
     revision: number(config.appliedRevision),
@@ -146,7 +146,7 @@ function problemAnswer(problem: RecordProblem): object {
   return { key, kind, revision: number(revision), reason, blocks };
 }
 
-function copyAnswer({ savedAtMs, savedRevision, problem }: CopyFacts): object {
+function copyAnswer({ savedAtMs, savedRevision, problem }: CopyStatus): object {
   return {
     saved: savedAtMs === undefined ? null : Math.floor(savedAtMs / 1_000),
     revision: savedRevision === undefined ? null : number(savedRevision),
@@ -155,7 +155,7 @@ function copyAnswer({ savedAtMs, savedRevision, problem }: CopyFacts): object {
 }
 
 /** What `/status` says to programs. */
-function nodeAnswer(facts: NodeFacts, nowMs: number): object {
+function nodeAnswer(facts: NodeSource, nowMs: number): object {
   const reason = notReady(facts);
   return {
     status: reason === undefined ? "ok" : "error",

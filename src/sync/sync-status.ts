@@ -39,14 +39,14 @@ export interface SyncProblem {
   readonly sinceMs: number;
 }
 
-export interface BeatFacts {
+export interface BeatStatus {
   /** The writer's clock when it wrote. */
   readonly writtenMs: number;
   /** Our clock when the watch showed it; the difference is propagation plus clock skew. */
   readonly receivedMs: number;
 }
 
-export interface SyncFacts {
+export interface SyncStatus {
   /** A list or the disk file was applied; stays true. What readiness depends on. */
   readonly loaded: boolean;
   /** Bytes came from the watch within 6 s. */
@@ -63,7 +63,7 @@ export interface SyncFacts {
   /** The last probe was answered. */
   readonly reachable: boolean;
   readonly problem: SyncProblem | undefined;
-  readonly beat: BeatFacts | undefined;
+  readonly beat: BeatStatus | undefined;
   readonly records: number;
   readonly epochs: Readonly<Record<SessionEnd, number>>;
   readonly lists: Readonly<Record<ListReason, number>>;

@@ -6,15 +6,15 @@ import { type Log, unfailing } from "../base/log.ts";
 import type { Revision } from "../store/store.ts";
 import type { StoreIdentity } from "../store/store-identity.ts";
 import {
-  type BeatFacts,
+  type BeatStatus,
   LIST_REASONS,
   type ListReason,
   type Position,
   type SavedPosition,
   SESSION_ENDS,
   type SessionEnd,
-  type SyncFacts,
   type SyncProblem,
+  type SyncStatus,
   zeroes,
 } from "./sync-status.ts";
 
@@ -33,7 +33,7 @@ export class SyncState {
   identity: StoreIdentity | undefined;
   clusterId: string | undefined;
   reachable = false;
-  beat: BeatFacts | undefined;
+  beat: BeatStatus | undefined;
   auditDifferences = 0;
   /** The store was another one; growing past what is held does not make it ours again. */
   doubted = false;
@@ -192,7 +192,7 @@ export class SyncState {
     return { applied: this.applied, identity: this.identity, clusterId: this.clusterId };
   }
 
-  facts(records: number): SyncFacts {
+  facts(records: number): SyncStatus {
     const now = this.#clock.monotonicMs();
     const staleMs = now - this.#provenMs;
     const isAway = !this.reachable || this.#problem?.code === "store-changed" || this.isFailing;

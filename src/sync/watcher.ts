@@ -8,7 +8,7 @@ import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { Revision, Store, StoreSource } from "../store/store.ts";
 import { type ControlKeys, controlKeys } from "../store/store-keys.ts";
-import type { Position, SavedPosition, SessionEnd, SyncFacts } from "./sync-status.ts";
+import type { Position, SavedPosition, SessionEnd, SyncStatus } from "./sync-status.ts";
 import type { Table } from "./table.ts";
 import { Waiters } from "./waiters.ts";
 import { type ControlChange, runSession, type SessionContext } from "./watch-session.ts";
@@ -90,7 +90,7 @@ export class Watcher {
     return this.#state.loaded;
   }
 
-  facts(): SyncFacts {
+  facts(): SyncStatus {
     return this.#state.facts(this.#options.table.size);
   }
 

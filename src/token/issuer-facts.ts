@@ -12,7 +12,7 @@ interface ShownKeys {
   readonly skipped: readonly SkippedJwk[];
 }
 
-export interface IssuerFacts extends ShownKeys {
+export interface IssuerStatus extends ShownKeys {
   readonly id: string;
   /** Seconds since 1970; null: there are no keys yet. */
   readonly fetched_at: number | null;

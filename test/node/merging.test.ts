@@ -20,16 +20,16 @@ import {
 import { METRICS } from "../../src/node/workers/protocol.ts";
 import { SharedProber } from "../../src/node/workers/shared-probe.ts";
 import type { ProbeConf } from "../../src/runtime/upstream/health/health-conf.ts";
-import type { ConfigFacts } from "../../src/status/status-facts.ts";
+import type { ConfigStatus } from "../../src/status/status-facts.ts";
 
-const FACTS: ConfigFacts = {
+const FACTS: ConfigStatus = {
   ...{ loaded: true, connected: true, fresh: true, stalenessSeconds: 1, appliedRevision: 5n, storeHeadRevision: 5n },
   ...{ reachable: true, problem: undefined, records: 3, epochs: { broken: 1 }, lists: { first: 1 } },
   ...{ auditDifferences: 0, beat: undefined, changedAtMs: 7, hash: "h", problems: [] },
 };
 const PROBLEM = { key: "/apisix/routes/1", kind: "route", revision: 4n, reason: "bad", blocks: false };
 
-function worker(applied: bigint, facts: Partial<ConfigFacts> = {}, silentSeconds = 0): WorkerConfig {
+function worker(applied: bigint, facts: Partial<ConfigStatus> = {}, silentSeconds = 0): WorkerConfig {
   return { facts: { ...FACTS, ...facts }, applied, silentSeconds };
 }
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type ControlFacts, openControl } from "../../src/status/control-server.ts";
+import { type ControlSource, openControl } from "../../src/status/control-server.ts";
 import type { StatusListener } from "../../src/status/listener.ts";
 
 const counter = { success: 2, http_failure: 0, tcp_failure: 0, timeout_failure: 0 };
@@ -16,7 +16,7 @@ const report = {
   type: "http",
   nodes: [{ ip: "127.0.0.1", port: 80, status: "healthy", counter }],
 } as const;
-const facts: ControlFacts = {
+const facts: ControlSource = {
   serverInfo: () => ({ id: "n1", version: "0.1.0", hostname: "h", boot_time: 1_700_000_000, etcd_version: "3.5.0" }),
   schemas: () => ({
     main: { route: { type: "object" } },

@@ -1,6 +1,6 @@
 import { hostname } from "node:os";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type ControlFacts, openControl } from "../../src/status/control-server.ts";
+import { type ControlSource, openControl } from "../../src/status/control-server.ts";
 import { knownHosts } from "../../src/status/known-hosts.ts";
 import type { StatusListener } from "../../src/status/listener.ts";
 import { send } from "../support/raw-request.ts";
@@ -23,7 +23,7 @@ test.each([
 
 let listener: StatusListener;
 beforeAll(async () => {
-  const facts = { serverInfo: () => ({}) } as unknown as ControlFacts; // all that is asked of it
+  const facts = { serverInfo: () => ({}) } as unknown as ControlSource; // all that is asked of it
   listener = await openControl({ listen: { host: "127.0.0.1", port: 0 }, hosts: ["control.example"], facts });
 });
 afterAll(() => listener.stop());

@@ -2,12 +2,12 @@ import { hostname } from "node:os";
 import { afterEach, describe, expect, test } from "vitest";
 import { openMetrics } from "../../src/base/metrics.ts";
 import type { StatusListener } from "../../src/status/listener.ts";
-import type { ConfigFacts, NodeFacts } from "../../src/status/status-facts.ts";
+import type { ConfigStatus, NodeSource } from "../../src/status/status-facts.ts";
 import { collectNodeMetrics, collectProcessMetrics } from "../../src/status/status-metrics.ts";
 import { openStatus } from "../../src/status/status-server.ts";
 
 const NOW_MS = 1_700_000_000_000;
-const CONFIG: ConfigFacts = {
+const CONFIG: ConfigStatus = {
   loaded: true,
   connected: true,
   fresh: true,
@@ -37,16 +37,16 @@ afterEach(async () => {
 });
 
 interface World {
-  readonly role?: NodeFacts["role"];
-  readonly config?: Partial<ConfigFacts>;
+  readonly role?: NodeSource["role"];
+  readonly config?: Partial<ConfigStatus>;
   readonly draining?: boolean;
   readonly maxStaleMs?: number;
-  readonly readyProblems?: NodeFacts["readyProblems"];
-  readonly waitApplied?: NodeFacts["waitApplied"];
+  readonly readyProblems?: NodeSource["readyProblems"];
+  readonly waitApplied?: NodeSource["waitApplied"];
 }
 
 async function start(world: World = {}) {
-  const facts: NodeFacts = {
+  const facts: NodeSource = {
     id: "node-<1>",
     role: world.role ?? "gateway",
     version: "1.2.3",
@@ -333,7 +333,7 @@ describe("what is not there", () => {
     const taken = open[0]?.address ?? { host: "127.0.0.1", port: 1 };
     const again = openStatus({
       listen: taken,
-      facts: {} as NodeFacts,
+      facts: {} as NodeSource,
       health: async () => [],
       metrics: async () => [],
       metricsType: "text/plain",

@@ -7,7 +7,7 @@ import { keyOf } from "../../model/keys.ts";
 import { KINDS } from "../../model/kinds.ts";
 import type { TokenIssuer } from "../../model/token-issuer.ts";
 import { fixedKeysOf } from "../../model/token-issuer-check.ts";
-import { type IssuerFacts, shownKeys } from "../../token/issuer-facts.ts";
+import { type IssuerStatus, shownKeys } from "../../token/issuer-facts.ts";
 import type { AdminContext, AdminRequest } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import { askAll } from "../ask-node.ts";
@@ -18,7 +18,7 @@ export const NO_SUCH_ISSUER = "no such token issuer: GET /apisix/admin/token_iss
 
 interface Seen {
   readonly id: string;
-  readonly facts: IssuerFacts | undefined;
+  readonly facts: IssuerStatus | undefined;
   readonly problem: string | null;
 }
 
@@ -52,7 +52,7 @@ async function askNodes(admin: AdminContext, id: string): Promise<readonly Seen[
   return told.map(({ id: node, answer: { status, body } }): Seen => {
     const none = (problem: string): Seen => ({ id: node, facts: undefined, problem });
     // True: nodes say it so; what is no list has no first.
-    const { list = [], error_msg: why } = (body ?? {}) as { list?: readonly IssuerFacts[]; error_msg?: string };
+    const { list = [], error_msg: why } = (body ?? {}) as { list?: readonly IssuerStatus[]; error_msg?: string };
     const [facts] = list;
     if (status !== 200) return none(why ?? `it answers ${status}`);
     return facts ? { id: node, facts, problem: null } : none("it does not have the record yet");

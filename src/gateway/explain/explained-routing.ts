@@ -3,7 +3,7 @@
  * upstream that is named where a request would be sent to it.
  */
 import type { Consumer } from "../../plugin/plugin-consumer.ts";
-import type { RequestView, RouteFacts } from "../../plugin/request-view.ts";
+import type { RequestView, RouteInfo } from "../../plugin/request-view.ts";
 import type { RouteMatch } from "../../runtime/routes/route-entry.ts";
 import type { Pipeline, RouteUnit, UpstreamChoice } from "../../runtime/routes/route-unit.ts";
 import type { Attempts, Timeouts, UpstreamPreview, UpstreamUnit } from "../../runtime/upstream/upstream-unit.ts";
@@ -62,7 +62,7 @@ export class ExplainedRouting implements Routing {
 
 class ExplainedRoute implements RouteUnit {
   readonly real: RouteUnit;
-  readonly facts: RouteFacts;
+  readonly facts: RouteInfo;
   readonly timeouts: Timeouts | undefined;
   readonly websocket: boolean;
   readonly broken: 404 | 503 | undefined;

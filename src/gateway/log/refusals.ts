@@ -7,7 +7,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { RefusalDetail } from "../../plugin/refusal-detail.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import { requestIdOf } from "../../plugin/variables/variables.ts";
-import { REASONS, type ReasonFacts } from "../gateway-reasons.ts";
+import { REASONS, type ReasonDefinition } from "../gateway-reasons.ts";
 
 export const REFUSALS_MAX = 1_000;
 const TEXT_MAX = 256;
@@ -100,7 +100,7 @@ export function refusedCall(
 
 /** A reason of the gateway's own that is the upstream's doing, or the client's leaving, refuses nobody. */
 function isRefusal(reason: string): boolean {
-  const own: ReasonFacts | undefined = Object.hasOwn(REASONS, reason)
+  const own: ReasonDefinition | undefined = Object.hasOwn(REASONS, reason)
     ? REASONS[reason as keyof typeof REASONS] // true: it has it
     : undefined;
   return own?.acts !== "upstream" && reason !== "client_aborted";

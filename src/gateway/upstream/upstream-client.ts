@@ -5,7 +5,13 @@
  */
 import { isIP } from "node:net";
 import { createSecureContext, type SecureContext } from "node:tls";
-import type { PoolFacts, Target, Timeouts, UpstreamTls, UpstreamUnit } from "../../runtime/upstream/upstream-unit.ts";
+import type {
+  PoolSettings,
+  Target,
+  Timeouts,
+  UpstreamTls,
+  UpstreamUnit,
+} from "../../runtime/upstream/upstream-unit.ts";
 import type { TimerWheel } from "../timer-wheel.ts";
 import type { WriteScheduler } from "../write-scheduler.ts";
 import type { UpstreamCall } from "./upstream-call.ts";
@@ -21,7 +27,7 @@ interface ClientLimits extends ResponseLimits {
 
 interface Bound {
   readonly pool: UpstreamPool;
-  readonly facts: PoolFacts;
+  readonly facts: PoolSettings;
   readonly address: string;
   readonly serverName: string | undefined;
   readonly isKept: boolean;

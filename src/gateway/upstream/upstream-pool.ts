@@ -3,7 +3,7 @@
  * Promise: none waits longer than `idleMs` or than the upstream said, none carries more than `requests` requests; how
  * many wait is bounded by the address, whatever names they carry (upstream-idle.ts).
  */
-import type { PoolFacts, Timeouts } from "../../runtime/upstream/upstream-unit.ts";
+import type { PoolSettings, Timeouts } from "../../runtime/upstream/upstream-unit.ts";
 import type { TimerWheel } from "../timer-wheel.ts";
 import type { WriteScheduler } from "../write-scheduler.ts";
 import type { UpstreamCall } from "./upstream-call.ts";
@@ -31,12 +31,18 @@ export class UpstreamPool implements ConnectionHome {
   /** All that wait at this address. */
   readonly resting: IdleConnections;
   readonly #context: PoolContext;
-  readonly #facts: PoolFacts;
+  readonly #facts: PoolSettings;
   readonly #options: ConnectOptions;
   readonly #idle: UpstreamConnection[] = [];
   readonly #all = new Set<UpstreamConnection>();
 
-  constructor(key: string, context: PoolContext, facts: PoolFacts, options: ConnectOptions, resting: IdleConnections) {
+  constructor(
+    key: string,
+    context: PoolContext,
+    facts: PoolSettings,
+    options: ConnectOptions,
+    resting: IdleConnections,
+  ) {
     this.key = key;
     this.resting = resting;
     this.wheel = context.wheel;

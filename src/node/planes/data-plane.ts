@@ -32,11 +32,11 @@ import { openUpstreams, type Upstreams } from "../../runtime/upstream/upstreams.
 import { openSecrets } from "../../secret/resolver.ts";
 import type { Settings } from "../../settings/settings.ts";
 import type { Revision, StoreSource } from "../../store/store.ts";
-import type { LastKnownGoodFacts } from "../../sync/lkg/last-known-good.ts";
+import type { LastKnownGoodStatus } from "../../sync/lkg/last-known-good.ts";
 import type { SavedPosition } from "../../sync/sync-status.ts";
 import type { Table } from "../../sync/table.ts";
 import type { Watcher } from "../../sync/watcher.ts";
-import type { IssuerFacts } from "../../token/issuer-facts.ts";
+import type { IssuerStatus } from "../../token/issuer-facts.ts";
 import { openIssuers } from "../../token/issuers.ts";
 import { type KeyFeed, NO_KEYS } from "../../token/key-feed.ts";
 import { openSigningKeys } from "../../token/signing-keys.ts";
@@ -89,12 +89,12 @@ export interface DataPlane {
   /** Wall time of the last change of a record; undefined before the first. */
   changedAtMs(): number | undefined;
   /** How the last-known-good file is doing. */
-  copy(): LastKnownGoodFacts | undefined;
+  copy(): LastKnownGoodStatus | undefined;
   modifyIndexes(): ModifyIndexes;
   /** What it would do with a request, at which revision; text: what is wrong with the question. */
   explain(query: ExplainQuery): Promise<Readonly<Record<string, unknown>> | string>;
   /** Of this process; a worker has none. */
-  issuers(): readonly IssuerFacts[];
+  issuers(): readonly IssuerStatus[];
   /** What is wrong with records, certificates included. */
   problems(): readonly Problem[];
   /** Stops accepting, finishes what runs within `drainMs`, writes the file, leaves the registry. */

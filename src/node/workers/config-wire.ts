@@ -2,11 +2,11 @@
  * The facts of a worker's configuration on their way to the primary, and what they say of the node as a whole.
  * Promise: a node is as far as its worker furthest behind, and as sound as its worst.
  */
-import type { ConfigFacts, RecordProblem } from "../../status/status-facts.ts";
-import { PROBLEMS_MAX, type WireFacts } from "./protocol.ts";
+import type { ConfigStatus, RecordProblem } from "../../status/status-facts.ts";
+import { PROBLEMS_MAX, type WireStatus } from "./protocol.ts";
 
 /** @param lastProblems what was sent last; an unchanged list is not sent again */
-export function writeFacts(facts: ConfigFacts, lastProblems: string): { readonly wire: WireFacts; problems: string } {
+export function writeFacts(facts: ConfigStatus, lastProblems: string): { readonly wire: WireStatus; problems: string } {
   const { appliedRevision, storeHeadRevision, problem, beat, changedAtMs, epochs, lists, ...same } = facts;
   const { length } = facts.problems;
   // Where not all can be sent, those go first that refuse requests.
@@ -15,7 +15,7 @@ export function writeFacts(facts: ConfigFacts, lastProblems: string): { readonly
     .slice(0, PROBLEMS_MAX)
     .map(({ revision, ...same }) => ({ ...same, revision: String(revision) }));
   const text = JSON.stringify(problems);
-  const wire: WireFacts = {
+  const wire: WireStatus = {
     ...same,
     applied: String(appliedRevision),
     head: String(storeHeadRevision),
@@ -34,7 +34,7 @@ function blockingFirst(one: RecordProblem, other: RecordProblem): number {
 }
 
 /** @param before the facts this worker sent last */
-export function readFacts(wire: WireFacts, before: ConfigFacts | undefined): ConfigFacts {
+export function readFacts(wire: WireStatus, before: ConfigStatus | undefined): ConfigStatus {
   const { applied, head, problem, beat, changedAtMs, problems, ...same } = wire;
   return {
     ...same,
@@ -49,14 +49,14 @@ export function readFacts(wire: WireFacts, before: ConfigFacts | undefined): Con
 
 /** Facts of one worker, and what it has applied since it sent them. */
 export interface WorkerConfig {
-  readonly facts: ConfigFacts;
+  readonly facts: ConfigStatus;
   readonly applied: bigint;
   /** Since the facts were heard. */
   readonly silentSeconds: number;
 }
 
 /** What was counted by workers that are gone. */
-export type Tally = Pick<ConfigFacts, "epochs" | "lists" | "auditDifferences">;
+export type Tally = Pick<ConfigStatus, "epochs" | "lists" | "auditDifferences">;
 
 export const NO_TALLY: Tally = Object.freeze({ epochs: {}, lists: {}, auditDifferences: 0 });
 
@@ -69,11 +69,11 @@ export function addTally(one: Tally, other: Tally): Tally {
 }
 
 /** @param workers at least one */
-export function mergeConfigs(workers: readonly WorkerConfig[], past: Tally): ConfigFacts | undefined {
+export function mergeConfigs(workers: readonly WorkerConfig[], past: Tally): ConfigStatus | undefined {
   const [first, ...others] = workers;
   if (!first) return undefined;
   const behind = others.reduce((worst, worker) => (isBehind(worker, worst) ? worker : worst), first);
-  const all = (holds: (facts: ConfigFacts) => boolean): boolean => workers.every(({ facts }) => holds(facts));
+  const all = (holds: (facts: ConfigStatus) => boolean): boolean => workers.every(({ facts }) => holds(facts));
   return {
     ...behind.facts,
     ...workers.reduce((sum, { facts }) => addTally(sum, facts), past),

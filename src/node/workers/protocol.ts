@@ -69,8 +69,8 @@ const Problem = Type.Object({
 /** Problems beyond these are in the log only. */
 export const PROBLEMS_MAX = 10_000;
 
-export type WireFacts = Static<typeof WireFacts>;
-const WireFacts = Type.Object({
+export type WireStatus = Static<typeof WireStatus>;
+const WireStatus = Type.Object({
   loaded: Type.Boolean(),
   connected: Type.Boolean(),
   fresh: Type.Boolean(),
@@ -90,7 +90,7 @@ const WireFacts = Type.Object({
   problems: Type.Union([Nothing, Type.Array(Problem, { maxItems: PROBLEMS_MAX })]),
 });
 /** Sent every second; a worker that falls silent is not well. */
-export const FACTS = tell("facts", WireFacts);
+export const FACTS = tell("facts", WireStatus);
 
 const Labels = Type.String({ maxLength: 65_536 });
 const Page = Type.Object({

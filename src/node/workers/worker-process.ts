@@ -13,7 +13,7 @@ import type { RecentRefusal, RefusalQuery } from "../../gateway/log/refusals.ts"
 import type { ExplainQuery } from "../../model/explain-query.ts";
 import type { Address } from "../../settings/setting-kinds.ts";
 import type { HealthReport } from "../../status/control-server.ts";
-import type { ConfigFacts, WorkerFacts } from "../../status/status-facts.ts";
+import type { ConfigStatus, WorkerInfo } from "../../status/status-facts.ts";
 import { readFacts } from "./config-wire.ts";
 import { readPages } from "./merged-metrics.ts";
 import { APPLIED, DRAIN, EXPLAIN, FACTS, FAILED, HEALTH, LISTENING, METRICS, REFUSALS, STOP } from "./protocol.ts";
@@ -60,11 +60,11 @@ export class WorkerProcess {
   readonly gone: Promise<WorkerEnd>;
   /** Resolves when it accepts connections; rejects when it said that it cannot, or ended before. */
   readonly listening: Promise<Listening>;
-  state: WorkerFacts["state"] = "starting";
+  state: WorkerInfo["state"] = "starting";
   /** It may answer requests, so the node has applied only what this worker has. */
   isAdmitted = false;
   applied = 0n;
-  facts: ConfigFacts | undefined;
+  facts: ConfigStatus | undefined;
   /** Monotonic times of the last facts, and of the last message of any kind. */
   factsMs = 0;
   heardMs = 0;
@@ -130,7 +130,7 @@ export class WorkerProcess {
     this.#begin();
   }
 
-  shown(): WorkerFacts {
+  shown(): WorkerInfo {
     const { id, pid, state, startedAtMs, applied } = this;
     return { id, pid, state, startedAtMs, appliedRevision: applied };
   }

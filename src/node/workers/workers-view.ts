@@ -2,7 +2,7 @@
  * What the workers together say of the node.
  */
 import type { Clock } from "../../base/clock.ts";
-import type { ConfigFacts } from "../../status/status-facts.ts";
+import type { ConfigStatus } from "../../status/status-facts.ts";
 import { STARTING } from "../node-facts.ts";
 import { addTally, mergeConfigs, NO_TALLY, type Tally } from "./config-wire.ts";
 import type { WorkerProcess } from "./worker-process.ts";
@@ -37,7 +37,7 @@ export class WorkersView {
     return least ?? 0n;
   }
 
-  config(): ConfigFacts {
+  config(): ConfigStatus {
     const now = this.#clock.monotonicMs();
     const configs = this.serving.flatMap(({ facts, applied, factsMs }) =>
       facts ? [{ facts, applied, silentSeconds: Math.max(0, now - factsMs) / 1_000 }] : [],

@@ -6,7 +6,7 @@ import { CodedError } from "../../base/errors.ts";
 import { otherReadings } from "../../base/net/path-readings.ts";
 import { HeaderList } from "../headers.ts";
 import type { RequestBody } from "../plugin-body.ts";
-import { type Connection, type RequestHead, RequestView, type RouteFacts } from "../request-view.ts";
+import { type Connection, type RequestHead, RequestView, type RouteInfo } from "../request-view.ts";
 import { ResponseView } from "../response-view.ts";
 
 /** Names to values (a list repeats the line), or flat [name, value, …] where order and spelling matter. */
@@ -22,7 +22,7 @@ export interface ViewInput {
   readonly httpVersion?: RequestHead["httpVersion"];
   readonly upgrade?: string;
   readonly startedMs?: number;
-  readonly route?: Partial<RouteFacts>;
+  readonly route?: Partial<RouteInfo>;
 }
 
 /** A request as plugins see it, Host `gateway.test` unless the headers say otherwise. */
@@ -77,7 +77,7 @@ const CONNECTION: Connection = {
   sni: undefined,
 };
 
-const ROUTE: RouteFacts = {
+const ROUTE: RouteInfo = {
   id: "r1",
   name: "",
   serviceId: "",

@@ -18,7 +18,7 @@ import type {
   Plugin,
   PluginPhases,
   PluginSettings,
-  ResourceFacts,
+  ResourceInfo,
   StateRegistry,
 } from "../plugin.ts";
 import type { Answer } from "../plugin-answer.ts";
@@ -49,7 +49,7 @@ export interface EnvInput {
   /** Plugin name → metadata record. */
   readonly metadata?: Readonly<Record<string, unknown>>;
   readonly settings?: Partial<PluginSettings>;
-  readonly resource?: ResourceFacts;
+  readonly resource?: ResourceInfo;
   readonly clock?: FakeClock;
   /** Default: nothing is revoked. */
   readonly revocations?: Revocations;

@@ -8,7 +8,7 @@ import { parseJson } from "../../base/json/json.ts";
 import { compileJsonPath } from "../../base/json/json-path.ts";
 import { repeatedMember } from "../../base/json/json-repeated.ts";
 import type { RequestView } from "../request-view.ts";
-import { type GraphqlFacts, parseGraphql } from "./graphql.ts";
+import { type GraphqlOperation, parseGraphql } from "./graphql.ts";
 import { decodeFormText, firstArg, type Variable, type VariableValue } from "./query.ts";
 
 const BODY_LIMIT_BYTES = 1024 * 1024; // APISIX's graphql.max_size; a body above it has no variables
@@ -105,7 +105,7 @@ const NOTE = "body_variables";
 class ReadBody {
   readonly text: string;
   #json: unknown = NOT_YET;
-  #graphql: GraphqlFacts | undefined | typeof NOT_YET = NOT_YET;
+  #graphql: GraphqlOperation | undefined | typeof NOT_YET = NOT_YET;
 
   constructor(text: string) {
     this.text = text;
@@ -119,7 +119,7 @@ class ReadBody {
     return this.#json;
   }
 
-  graphql(view: RequestView): GraphqlFacts | undefined {
+  graphql(view: RequestView): GraphqlOperation | undefined {
     if (this.#graphql === NOT_YET) {
       const query = this.#graphqlText(view);
       this.#graphql = typeof query === "string" ? parseGraphql(query) : undefined;

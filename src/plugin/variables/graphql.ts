@@ -2,7 +2,7 @@
  * The few facts about a GraphQL request that routing and limits ask for: operation, name, root fields.
  * Looks only at the first definition of the document, as APISIX does; does not validate it.
  */
-export interface GraphqlFacts {
+export interface GraphqlOperation {
   readonly operation: string;
   /** "" for an anonymous operation. */
   readonly name: string;
@@ -14,7 +14,7 @@ const TOKEN =
 const TOKENS_MAX = 10_000; // root fields stand long before this; beyond it is a document nobody routes by
 
 /** @returns undefined when the text is no executable GraphQL document */
-export function parseGraphql(text: string): GraphqlFacts | undefined {
+export function parseGraphql(text: string): GraphqlOperation | undefined {
   const tokens = tokensOf(text);
   if (!tokens) return undefined;
   let at = 0;

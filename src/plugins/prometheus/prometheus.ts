@@ -8,7 +8,7 @@ import type { Counter, Histogram } from "../../base/metrics.ts";
 import { Defaulted } from "../../plugin/defaulted.ts";
 import { definePlugin, type NodeEnv } from "../../plugin/plugin.ts";
 import type { Answer } from "../../plugin/plugin-answer.ts";
-import type { RequestView, RouteFacts } from "../../plugin/request-view.ts";
+import type { RequestView, RouteInfo } from "../../plugin/request-view.ts";
 import { disabledLabels, type ExtraLabels, openFamilies, type PrometheusFamilies } from "./prometheus-families.ts";
 
 const schema = Type.Object({ prefer_name: Defaulted(Type.Boolean({ default: false })) });
@@ -65,7 +65,7 @@ function sourceOf(view: RequestView): string {
 }
 
 const SERIES_MAX = 4096; // bound series per route kept here; the families themselves have their own bound
-const NO_ROUTE: RouteFacts = Object.freeze({
+const NO_ROUTE: RouteInfo = Object.freeze({
   id: "",
   name: "",
   serviceId: "",
@@ -87,7 +87,7 @@ class Books {
   #metadata: unknown;
   #families: PrometheusFamilies;
   #generation: number;
-  #byRoute = new WeakMap<RouteFacts, Map<string, Series>>();
+  #byRoute = new WeakMap<RouteInfo, Map<string, Series>>();
 
   constructor(env: NodeEnv, preferName: boolean) {
     this.#env = env;
@@ -125,7 +125,7 @@ class Books {
     this.#byRoute = new WeakMap();
   }
 
-  #bind(facts: RouteFacts, consumer: string, node: string, extra: ExtraLabels): Series {
+  #bind(facts: RouteInfo, consumer: string, node: string, extra: ExtraLabels): Series {
     const families = this.#families;
     const route = (this.#preferName && facts.name) || facts.id;
     const service = (this.#preferName && facts.serviceName) || facts.serviceId;

@@ -5,7 +5,7 @@
 import { CodedError, messageOf } from "../../base/errors.ts";
 import { withDefaults } from "../../base/schema/schema-defaults.ts";
 import type { ExplainHandler } from "../../plugin/explanation.ts";
-import type { CompileEnv, NodeEnv, PhaseHandler, Plugin, PluginPhases, ResourceFacts } from "../../plugin/plugin.ts";
+import type { CompileEnv, NodeEnv, PhaseHandler, Plugin, PluginPhases, ResourceInfo } from "../../plugin/plugin.ts";
 import { bareAnswer } from "../../plugin/plugin-answer.ts";
 import type { PipelinePlugin, UpstreamChoice } from "../routes/route-unit.ts";
 import { type BlockReason, blockingPlugin, FIRST } from "./blocking-plugin.ts";
@@ -25,11 +25,11 @@ export interface PluginHost {
    * Makes a handle for `view.upstreamChoice`. `close` gives back what an inline upstream holds.
    * @param place where it stands; an inline upstream at the same place keeps its health and balance
    */
-  upstream(choice: UpstreamInput, resource: ResourceFacts, place: string): UpstreamHandle;
+  upstream(choice: UpstreamInput, resource: ResourceInfo, place: string): UpstreamHandle;
   /** Counts changes of a plugin's metadata: what was compiled before is out of date. */
   metadataVersion(plugin: string): number;
   /** Something compiled badly after it had passed all checks. */
-  failed(resource: ResourceFacts, plugin: string, reason: string): void;
+  failed(resource: ResourceInfo, plugin: string, reason: string): void;
 }
 
 export interface UpstreamInput {
@@ -44,7 +44,7 @@ interface UpstreamHandle {
 
 export class PluginUnit implements PipelinePlugin {
   readonly plugin: Plugin;
-  readonly resource: ResourceFacts;
+  readonly resource: ResourceInfo;
   /** `_meta.priority` or the plugin's own. */
   readonly priority: number;
   /** Present in merges, so that it hides a lower layer's configuration, but never run. */
@@ -54,7 +54,7 @@ export class PluginUnit implements PipelinePlugin {
   #phases: PluginPhases | undefined;
   #metadataVersion = 0;
 
-  constructor(plugin: Plugin, conf: unknown, resource: ResourceFacts, host: PluginHost) {
+  constructor(plugin: Plugin, conf: unknown, resource: ResourceInfo, host: PluginHost) {
     const meta = metaOf(conf);
     this.plugin = plugin;
     this.priority =
@@ -139,7 +139,7 @@ const FAILED_PHASES: PluginPhases = Object.freeze({
 });
 
 /** Fills defaults and compiles; `close` of the result also gives back the upstreams it made. Throws what the plugin throws. */
-function compilePlugin(plugin: Plugin, conf: unknown, resource: ResourceFacts, host: PluginHost): PluginPhases {
+function compilePlugin(plugin: Plugin, conf: unknown, resource: ResourceInfo, host: PluginHost): PluginPhases {
   const handles: UpstreamHandle[] = [];
   const env: CompileEnv = {
     ...host.env,
@@ -176,7 +176,7 @@ export const NO_PLUGINS: PluginSet = Object.freeze([]);
  * Makes the units of a record's `plugins`, which has passed `registry.checkAll`. A plugin that is not loaded refuses
  * requests, unless it may be missing.
  */
-export function openPluginSet(plugins: unknown, resource: ResourceFacts, host: PluginHost): PluginSet {
+export function openPluginSet(plugins: unknown, resource: ResourceInfo, host: PluginHost): PluginSet {
   if (typeof plugins !== "object" || plugins === null) return NO_PLUGINS;
   const units: PluginUnit[] = [];
   for (const [name, conf] of Object.entries(plugins)) {
@@ -191,12 +191,7 @@ export function openPluginSet(plugins: unknown, resource: ResourceFacts, host: P
 }
 
 /** One unit that refuses every request of the record. @param name of what it stands for */
-export function openBlockedSet(
-  name: string,
-  reason: BlockReason,
-  resource: ResourceFacts,
-  host: PluginHost,
-): PluginSet {
+export function openBlockedSet(name: string, reason: BlockReason, resource: ResourceInfo, host: PluginHost): PluginSet {
   return [new PluginUnit(blockingPlugin(name, reason), {}, resource, host)];
 }
 

@@ -3,7 +3,7 @@
  * Promise: the object never changes what it means; when one of its records changes the route makes another.
  */
 import type { Consumer } from "../../plugin/plugin-consumer.ts";
-import type { RequestView, RouteFacts } from "../../plugin/request-view.ts";
+import type { RequestView, RouteInfo } from "../../plugin/request-view.ts";
 import { type ConsumerLayer, ConsumerUnit } from "../consumers/consumer-unit.ts";
 import { compilePipeline, mergePlugins, ranBeforeConsumer } from "../plugins/pipeline.ts";
 import type { PluginSet } from "../plugins/plugin-unit.ts";
@@ -16,7 +16,7 @@ export interface UpstreamSource {
 }
 
 interface CompiledRouteInput {
-  readonly facts: RouteFacts;
+  readonly facts: RouteInfo;
   readonly timeouts: Timeouts | undefined;
   readonly websocket: boolean;
   readonly broken: 404 | 503 | undefined;
@@ -29,7 +29,7 @@ interface CompiledRouteInput {
 const CONSUMER_PIPELINES_MAX = 1_000;
 
 export class CompiledRoute implements RouteUnit {
-  readonly facts: RouteFacts;
+  readonly facts: RouteInfo;
   readonly timeouts: Timeouts | undefined;
   readonly websocket: boolean;
   readonly broken: 404 | 503 | undefined;

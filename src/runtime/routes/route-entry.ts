@@ -1,7 +1,7 @@
 /**
  * One route as the router holds it: what it asks of a request, and, once a request has met it, everything else.
  */
-import type { RouteFacts } from "../../plugin/request-view.ts";
+import type { RouteInfo } from "../../plugin/request-view.ts";
 import type { PluginSet } from "../plugins/plugin-unit.ts";
 import type { UpstreamSlot } from "../upstream/upstream-slot.ts";
 import type { CompiledRoute } from "./compiled-route.ts";
@@ -13,7 +13,7 @@ import type { RouteConditions } from "./router.ts";
 export interface RouteMatch {
   readonly unit: RouteUnit;
   /** `unit.facts` with the patterns that matched. */
-  readonly facts: RouteFacts;
+  readonly facts: RouteInfo;
 }
 
 /** What a route is beyond its place in the router. */

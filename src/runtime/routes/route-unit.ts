@@ -4,16 +4,16 @@
  */
 
 import type { ExplainHandler } from "../../plugin/explanation.ts";
-import type { PhaseHandler, PhaseResult, Plugin, PluginPhases, ResourceFacts } from "../../plugin/plugin.ts";
+import type { PhaseHandler, PhaseResult, Plugin, PluginPhases, ResourceInfo } from "../../plugin/plugin.ts";
 import type { Consumer } from "../../plugin/plugin-consumer.ts";
-import type { RequestView, RouteFacts } from "../../plugin/request-view.ts";
+import type { RequestView, RouteInfo } from "../../plugin/request-view.ts";
 import type { ResponseView } from "../../plugin/response-view.ts";
 import type { Timeouts, UpstreamUnit } from "../upstream/upstream-unit.ts";
 
 /** One plugin of a pipeline, and the record whose configuration it runs under. */
 export interface PipelinePlugin {
   readonly plugin: Plugin;
-  readonly resource: ResourceFacts;
+  readonly resource: ResourceInfo;
   /** Whether a handler of a pipeline is this plugin's; false once its record was replaced. */
   owns(handler: PhaseHandler): boolean;
   /** Stands in for its rewrite phase where a request is explained. */
@@ -42,7 +42,7 @@ export type UpstreamChoice =
   | { readonly kind: "uncertified" }; // no client certificate under client_cert_id: 502
 
 export interface RouteUnit {
-  readonly facts: RouteFacts;
+  readonly facts: RouteInfo;
   /** Route's own timeout, over the upstream's. */
   readonly timeouts: Timeouts | undefined;
   readonly websocket: boolean;

@@ -29,7 +29,7 @@ import {
   readTimeouts,
   readTls,
 } from "./upstream-settings.ts";
-import type { Attempts, PoolFacts, Timeouts, UpstreamPreview, UpstreamTls, UpstreamUnit } from "./upstream-unit.ts";
+import type { Attempts, PoolSettings, Timeouts, UpstreamPreview, UpstreamTls, UpstreamUnit } from "./upstream-unit.ts";
 
 /** Which record carries the upstream. */
 export interface UpstreamIds {
@@ -83,7 +83,7 @@ export class LiveUpstream implements UpstreamUnit {
   readonly passHost: "pass" | "node" | "rewrite";
   readonly upstreamHost: string;
   readonly timeouts: Timeouts;
-  readonly pool: PoolFacts;
+  readonly pool: PoolSettings;
   readonly tls: UpstreamTls | undefined;
   readonly #env: UnitEnv;
   readonly #retries: RetryRules;

@@ -8,7 +8,7 @@ import { pairMismatch } from "../../model/ssl-check.ts";
 import type { RetryRules } from "./attempts.ts";
 import type { Scheme } from "./target-list.ts";
 import type { TlsRecord, UpstreamRecord } from "./upstream-record.ts";
-import type { PoolFacts, Timeouts, UpstreamTls } from "./upstream-unit.ts";
+import type { PoolSettings, Timeouts, UpstreamTls } from "./upstream-unit.ts";
 
 /** PEM texts of a certificate and its key. */
 export interface CertificatePair {
@@ -53,7 +53,7 @@ export function readPool(
   keepalive: UpstreamRecord["keepalive_pool"],
   scheme: Scheme,
   tls: UpstreamTls | undefined,
-): PoolFacts {
+): PoolSettings {
   const size = keepalive?.size ?? 320;
   const idleMs = (keepalive?.idle_timeout ?? 60) * 1000;
   const requests = keepalive?.requests ?? 1000;

@@ -24,7 +24,7 @@ export interface Timeouts {
 }
 
 /** Connections that may be shared are shared under `key`; it covers scheme, TLS identity and keep-alive limits. */
-export interface PoolFacts {
+export interface PoolSettings {
   readonly key: string;
   readonly size: number;
   readonly idleMs: number;
@@ -72,7 +72,7 @@ export interface UpstreamUnit {
   readonly passHost: "pass" | "node" | "rewrite";
   readonly upstreamHost: string;
   readonly timeouts: Timeouts;
-  readonly pool: PoolFacts;
+  readonly pool: PoolSettings;
   readonly tls: UpstreamTls | undefined;
   /** Begins the attempts of one request. @returns undefined when the upstream has no usable node at all (503) */
   start(view: RequestView): Attempts | undefined;

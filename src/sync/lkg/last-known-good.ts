@@ -37,7 +37,7 @@ interface LastKnownGoodOptions {
   readonly sealer?: Sealer | undefined;
 }
 
-export interface LastKnownGoodFacts {
+export interface LastKnownGoodStatus {
   /** Wall time of the last commit, ours or the one read at start. */
   readonly savedAtMs: number | undefined;
   readonly savedRevision: bigint | undefined;
@@ -151,7 +151,7 @@ export class LastKnownGood {
     return isCurrent && (this.#position?.()?.applied ?? -1n) >= revision;
   }
 
-  facts(): LastKnownGoodFacts {
+  facts(): LastKnownGoodStatus {
     return { savedAtMs: this.#saved?.savedAtMs, savedRevision: this.#saved?.applied, problem: this.#problem };
   }
 

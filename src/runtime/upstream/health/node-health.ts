@@ -52,7 +52,7 @@ interface Signal {
   readonly threshold: number;
 }
 
-interface HealthFacts {
+interface NodeHealthInput {
   readonly spec: TargetSpec;
   readonly conf: HealthConf;
   /** The same in every worker of this node. */
@@ -68,7 +68,7 @@ interface HealthFacts {
 
 export class NodeHealth {
   readonly #env: HealthEnv;
-  readonly #facts: HealthFacts;
+  readonly #facts: NodeHealthInput;
   readonly #state: HealthState;
   readonly #others: SiblingTopic | undefined;
   readonly #listeners = new Set<() => void>();
@@ -81,7 +81,7 @@ export class NodeHealth {
   #probing = false;
   #turn = 0;
 
-  constructor(env: HealthEnv, facts: HealthFacts) {
+  constructor(env: HealthEnv, facts: NodeHealthInput) {
     this.#env = env;
     this.#facts = facts;
     this.#state = new HealthState(facts.former);
