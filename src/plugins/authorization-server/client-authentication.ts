@@ -1,26 +1,18 @@
 /**
- * Who asks for a token: `client_secret_basic` and `client_secret_post`, never two ways at once.
- * Promise: an unknown client, a wrong secret and another method than the registered one are answered alike, and after the
- * same comparisons. Source: docs/spec/tokens.md sections 7.1 and 7.2.
+ * Who asks for a token, by one of the methods of client-methods.ts, never by two at once.
+ * Promise: an unknown client, a wrong proof and another method than the registered one are answered alike, and after the
+ * same work. Source: docs/spec/tokens.md sections 7.1 and 7.2.
  */
 import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { Credential, CredentialTable } from "../../plugin/plugin-consumer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
-import { isSecret } from "../oauth2-client/client-secrets.ts";
 import type { ClientData } from "../oauth2-client/oauth2-client.ts";
+import { type Claimed, methodFor } from "./client-methods.ts";
 import type { FailureLimits } from "./failure-limits.ts";
 import { invalidClient, invalidRequest, unavailable } from "./oauth-answers.ts";
 import type { TokenForm } from "./token-request.ts";
 
 export type Client = Credential<ClientData>;
-type Method = ClientData["method"];
-
-/** What a request says of its client. */
-interface Claimed {
-  readonly method: Method | "none" | "unreadable";
-  readonly id: string;
-  readonly secret: string;
-}
 
 export interface Authentication {
   readonly table: CredentialTable<ClientData>;
@@ -36,34 +28,26 @@ const CLIENT_ID = /^[A-Za-z0-9._~-]{1,128}$/;
 const NOBODY = "";
 
 /** @returns the answer that refuses it */
-export function authenticate(
-  view: RequestView,
-  form: TokenForm,
-  env: Authentication,
-): Client | Answer | Promise<Client | Answer> {
+export async function authenticate(view: RequestView, form: TokenForm, env: Authentication): Promise<Client | Answer> {
   const claimed = claimedBy(view, form);
   if (typeof claimed === "string") return invalidRequest(claimed);
   const id = CLIENT_ID.test(claimed.id) ? claimed.id : NOBODY; // so that keys of limits stay short
   const wait = env.limits.refusedFor(id, view.clientAddress);
   if (wait > 0) {
-    env.counted(claimed.method, "limited");
+    env.counted(methodFor(claimed.way, undefined)?.[0] ?? "none", "limited");
     return unavailable(429, wait, "client_limited");
   }
-  const pending = env.table.get(id) === undefined ? env.table.resolvePending() : undefined;
-  const judge = (): Client | Answer => judged(view, claimed, env.table.get(id), env);
-  return pending === undefined ? judge() : pending.then(judge, judge);
-}
-
-function judged(view: RequestView, claimed: Claimed, found: Client | undefined, env: Authentication): Client | Answer {
-  const client = found?.data;
-  const isRight = isSecret(claimed.secret, client?.secrets ?? [], env.nowSeconds);
-  const isServed = client !== undefined && (client.servers?.has(env.server) ?? true);
-  if (found && isRight && isServed && client.method === claimed.method) {
-    env.counted(claimed.method, "ok");
-    return found;
-  }
-  env.counted(claimed.method, "failed");
-  env.limits.failed(CLIENT_ID.test(claimed.id) ? claimed.id : NOBODY, view.clientAddress);
+  if (env.table.get(id) === undefined) await env.table.resolvePending();
+  const found = env.table.get(id);
+  const isServed = found?.data.servers?.has(env.server) ?? true;
+  const [name, method] = methodFor(claimed.way, found?.data) ?? [];
+  const isRegistered = found?.data.method === name && isServed;
+  const proof = { view, claimed, nowSeconds: env.nowSeconds };
+  const isProven = (await method?.proves(proof, isRegistered ? found?.data : undefined)) ?? false;
+  const isClient = found !== undefined && isRegistered && isProven && env.table.get(id) === found;
+  env.counted(name ?? "none", isClient ? "ok" : "failed");
+  if (isClient) return found;
+  env.limits.failed(id, view.clientAddress);
   return invalidClient(view.header("authorization") === undefined ? undefined : env.issuer);
 }
 
@@ -74,18 +58,18 @@ function claimedBy(view: RequestView, form: TokenForm): Claimed | string {
   const secret = form.get("client_secret");
   if (form.get("client_assertion") !== undefined || form.get("client_assertion_type") !== undefined) {
     if (header !== undefined || secret !== undefined) return TWO_WAYS;
-    return { method: "unreadable", id: id ?? NOBODY, secret: NOBODY };
+    return { way: "unreadable", id: id ?? NOBODY, secret: NOBODY };
   }
   if (header === undefined) {
-    if (secret === undefined) return { method: "none", id: id ?? NOBODY, secret: NOBODY };
+    if (secret === undefined) return { way: "bare", id: id ?? NOBODY, secret: NOBODY };
     if (id === undefined) return "client_id is missing";
-    return { method: "client_secret_post", id, secret };
+    return { way: "post", id, secret };
   }
   if (secret !== undefined) return TWO_WAYS;
   const basic = readBasic(header);
-  if (basic === undefined) return { method: "unreadable", id: id ?? NOBODY, secret: NOBODY };
+  if (basic === undefined) return { way: "unreadable", id: id ?? NOBODY, secret: NOBODY };
   if (id !== undefined && id !== basic.id) return "client_id is another than that of the Authorization header";
-  return { method: "client_secret_basic", ...basic };
+  return { way: "basic", ...basic };
 }
 
 const TWO_WAYS = "The client authenticates in two ways at once";

@@ -13,6 +13,7 @@ import { Defaulted } from "../../plugin/defaulted.ts";
 
 export const SECRETS_MAX = 4;
 export const AUTH_METHODS = ["client_secret_basic", "client_secret_post"] as const;
+export type AuthMethod = (typeof AUTH_METHODS)[number];
 export const CLIENT_CREDENTIALS = "client_credentials";
 
 const Scopes = (description: string) =>
@@ -39,7 +40,7 @@ export const ClientConf = Type.Object(
       Type.Array(Type.String({ minLength: 1, maxLength: 64 }), { minItems: 1, maxItems: 32, uniqueItems: true }),
     ),
     token_endpoint_auth_method: Defaulted(
-      Type.Unsafe<(typeof AUTH_METHODS)[number]>({ type: "string", enum: AUTH_METHODS, default: AUTH_METHODS[0] }),
+      Type.Unsafe<AuthMethod>({ type: "string", enum: AUTH_METHODS, default: AUTH_METHODS[0] }),
     ),
     /** Written, never stored but as a reference. */
     client_secret: Type.Optional(Type.String({ minLength: 1, maxLength: 1_024 })),

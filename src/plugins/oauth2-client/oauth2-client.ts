@@ -5,7 +5,7 @@
 import { Type } from "typebox";
 import type { KeyPairAlgorithm } from "../../base/jose/algorithms.ts";
 import { definePlugin } from "../../plugin/plugin.ts";
-import { type AUTH_METHODS, ClientConf, clientError, scopesOf } from "./client-schema.ts";
+import { type AuthMethod, ClientConf, clientError, scopesOf } from "./client-schema.ts";
 import {
   completeSecrets,
   digestOf,
@@ -17,7 +17,7 @@ import {
 
 /** A client ready to be served. */
 export interface ClientData {
-  readonly method: (typeof AUTH_METHODS)[number];
+  readonly method: AuthMethod;
   readonly secrets: readonly KnownSecret[];
   /** undefined: all. */
   readonly servers: ReadonlySet<string> | undefined;
