@@ -12,8 +12,7 @@ import type { ClientConnection } from "./client-connection.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import { failureAnswer, type OwnAnswer, PLUGIN_FAILED } from "./gateway-pages.ts";
 import { isOwnReason } from "./gateway-reasons.ts";
-import type { AuthRefusal } from "./log/access-log.ts";
-import { refusedCall } from "./log/refusals.ts";
+import { isRefusal, refusedCall } from "./log/refusals.ts";
 
 /** The pipelines of one request. */
 interface Ran {
@@ -37,12 +36,18 @@ export function recordOutcome(
   upstream.endMs = endMs;
   runLog(context, view, global.log);
   runLog(context, view, pipeline.log);
-  const refused = status < 400 ? undefined : noteRefused(context, view, status, ownerOf(last, global, pipeline));
+  const isRefused = isRefusal(status, view.reason);
+  const plugin = isRefused && !isOwnReason(view.reason) ? ownerOf(last, global, pipeline)?.plugin : undefined;
+  // What one plugin noted says nothing of another's refusal behind it.
+  const isOfCaller = plugin?.credential !== undefined || plugin?.authenticates === true;
+  const known = isOfCaller ? refusalDetailOf(view) : undefined;
+  const refused = isRefused ? refusedCall(view, status, plugin?.name, known, context.clock) : undefined;
   try {
-    context.accessLog?.request(view, status, refused);
+    context.accessLog?.request(view, status, isOfCaller ? refused : undefined);
   } catch (error) {
     logCrash(context, view, error, "a line of the access log failed");
   }
+  if (refused) context.refusals.add(refused, view);
   const metrics = context.metrics.route(view.route);
   metrics.count(status);
   metrics.duration.observe((endMs - view.startedMs) / 1000);
@@ -68,23 +73,6 @@ export function recordRefusal(
     status,
     reason,
   });
-}
-
-/** @returns what was kept, with whether the plugin says who calls; undefined when it was no refusal */
-function noteRefused(
-  context: GatewayContext,
-  view: RequestView,
-  status: number,
-  owner: PipelinePlugin | undefined,
-): AuthRefusal | undefined {
-  const plugin = isOwnReason(view.reason) ? undefined : owner?.plugin;
-  // What one plugin noted says nothing of another's refusal behind it.
-  const isOfCaller = plugin?.credential !== undefined || plugin?.authenticates === true;
-  const known = isOfCaller ? refusalDetailOf(view) : undefined;
-  const refused = refusedCall(view, status, plugin?.name, known, context.clock);
-  if (refused === undefined) return undefined;
-  context.refusals.add(refused);
-  return isOfCaller ? refused : undefined;
 }
 
 function ownerOf(handler: PhaseHandler | undefined, global: Pipeline, pipeline: Pipeline): PipelinePlugin | undefined {

@@ -23,12 +23,12 @@ interface RefusedRequest {
 }
 
 /** Why a caller was not let in. */
-export interface AuthRefusal {
-  readonly plugin?: string;
+interface AuthRefusal {
+  readonly plugin?: string | undefined;
   readonly reason: string;
-  readonly issuer?: string;
-  readonly kid?: string;
-  readonly detail?: string;
+  readonly issuer?: string | undefined;
+  readonly kid?: string | undefined;
+  readonly detail?: string | undefined;
 }
 
 interface AccessLogOptions {

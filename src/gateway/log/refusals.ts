@@ -6,30 +6,31 @@
 import type { Clock } from "../../base/clock.ts";
 import type { RefusalDetail } from "../../plugin/refusal-detail.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
-import { requestIdOf } from "../../plugin/variables/variables.ts";
+import { knownRequestId } from "../../plugin/variables/variables.ts";
 import { REASONS, type ReasonDefinition } from "../gateway-reasons.ts";
 
 export const REFUSALS_MAX = 1_000;
 const TEXT_MAX = 256;
 
-/** One refused call, as it is shown. Absent members are not known. */
+/** One refused call, as it is shown. Undefined members are not known. */
 export interface RecentRefusal {
   /** Seconds since 1970, with fractions. */
   readonly time: number;
-  readonly request_id?: string;
+  /** Only where somebody was told: the client, the upstream, a log. Put in when all of them could have made one. */
+  request_id?: string | undefined;
   readonly client: string;
-  readonly method?: string;
-  readonly route?: string;
+  readonly method?: string | undefined;
+  readonly route?: string | undefined;
   readonly status: number;
   readonly reason: string;
-  /** Whose answer it was; absent: the gateway's own. */
-  readonly plugin?: string;
-  readonly consumer?: string;
-  readonly credential?: string;
+  /** Whose answer it was; undefined: the gateway's own. */
+  readonly plugin?: string | undefined;
+  readonly consumer?: string | undefined;
+  readonly credential?: string | undefined;
   /** Id of the issuer's record. */
-  readonly issuer?: string;
-  readonly kid?: string;
-  readonly detail?: string;
+  readonly issuer?: string | undefined;
+  readonly kid?: string | undefined;
+  readonly detail?: string | undefined;
 }
 
 /** Which refusals are asked for; a member that is absent asks nothing. */
@@ -49,7 +50,9 @@ export class RecentRefusals {
     this.#max = max;
   }
 
-  add(refused: RecentRefusal): void {
+  /** @param view of the request, when all that could make its id had their turn */
+  add(refused: RecentRefusal, view?: RequestView): void {
+    if (view) refused.request_id = short(knownRequestId(view));
     this.#kept[this.#at] = refused;
     this.#at = (this.#at + 1) % this.#max;
   }
@@ -68,7 +71,7 @@ function answers(one: RecentRefusal, { request_id: id, consumer, reason }: Refus
 }
 
 /**
- * What is kept of an exchange; undefined when it was no refusal.
+ * What is kept of an exchange, without the request's id.
  * @param plugin whose answer it was @param known what it noted
  */
 export function refusedCall(
@@ -77,35 +80,33 @@ export function refusedCall(
   plugin: string | undefined,
   known: RefusalDetail | undefined,
   clock: Clock,
-): RecentRefusal | undefined {
-  const { reason } = view;
-  if (status < 400 || reason === "" || !isRefusal(reason)) return undefined;
-  const route = view.route?.id;
-  const consumer = view.consumer?.username ?? known?.consumer;
-  const credential = view.credentialId ?? known?.credential;
+): RecentRefusal {
   return {
     time: clock.nowMs() / 1_000,
-    request_id: short(requestIdOf(view)),
-    ...{ client: view.clientAddress, method: short(view.head.method) },
-    ...(route !== undefined && { route }),
-    ...{ status, reason },
-    ...(plugin !== undefined && { plugin }),
-    ...(consumer !== undefined && { consumer }),
-    ...(credential !== undefined && { credential }),
-    ...(known?.issuer !== undefined && { issuer: known.issuer }),
-    ...(known?.kid !== undefined && { kid: short(known.kid) }),
-    ...(known?.detail !== undefined && { detail: short(known.detail) }),
+    request_id: undefined,
+    client: view.clientAddress,
+    method: short(view.head.method),
+    route: view.route?.id,
+    status,
+    reason: view.reason,
+    plugin,
+    consumer: view.consumer?.username ?? known?.consumer,
+    credential: view.credentialId ?? known?.credential,
+    issuer: known?.issuer,
+    kid: short(known?.kid),
+    detail: short(known?.detail),
   };
 }
 
-/** A reason of the gateway's own that is the upstream's doing, or the client's leaving, refuses nobody. */
-function isRefusal(reason: string): boolean {
+/** Whether an answer of the gateway itself says no: one that is the upstream's doing, or the client's leaving, does not. */
+export function isRefusal(status: number, reason: string): boolean {
+  if (status < 400 || reason === "" || reason === "client_aborted") return false;
   const own: ReasonDefinition | undefined = Object.hasOwn(REASONS, reason)
     ? REASONS[reason as keyof typeof REASONS] // true: it has it
     : undefined;
-  return own?.acts !== "upstream" && reason !== "client_aborted";
+  return own?.acts !== "upstream";
 }
 
-function short(text: string): string {
-  return text.length <= TEXT_MAX ? text : text.slice(0, TEXT_MAX);
+function short<T extends string | undefined>(text: T): T | string {
+  return text === undefined || text.length <= TEXT_MAX ? text : text.slice(0, TEXT_MAX);
 }

@@ -30,11 +30,17 @@ export function compileVariable(name: string, clock: Clock = systemClock): Varia
   return NOTHING;
 }
 
+/** The id by which a request is known, if anybody was told one. */
+export function knownRequestId(view: RequestView): string | undefined {
+  const known = view.note("request_id");
+  return typeof known === "string" ? known : undefined;
+}
+
 /** Gives every request that has none an id of 32 hex digits; a plugin may set the note `request_id` before. */
 export function requestIdOf(view: RequestView): string {
-  const known = view.note("request_id");
-  if (typeof known === "string") return known;
-  const made = randomUUID().replaceAll("-", ""); // Node draws its bytes for many at once; every refusal needs an id
+  const known = knownRequestId(view);
+  if (known !== undefined) return known;
+  const made = randomUUID().replaceAll("-", ""); // Node draws its bytes for many at once
   view.setNote("request_id", made);
   return made;
 }
