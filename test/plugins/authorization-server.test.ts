@@ -7,6 +7,7 @@ import { KEY_PAIR_ALGORITHMS, type KeyPairAlgorithm } from "../../src/base/jose/
 import { makeKeyPem, readKeyPair } from "../../src/base/jose/key-pair.ts";
 import type { AuthorizationServer } from "../../src/model/authorization-server-record.ts";
 import type { Answer } from "../../src/plugin/plugin-answer.ts";
+import type { Siblings } from "../../src/plugin/siblings.ts";
 import {
   answerHeader,
   bodyText,
@@ -44,9 +45,10 @@ interface WorldInput {
   readonly server?: Partial<AuthorizationServer>;
   readonly client?: Readonly<Record<string, unknown>>;
   readonly algorithm?: KeyPairAlgorithm;
+  readonly siblings?: Siblings;
 }
 
-async function open({ server, client, algorithm = "ES256" }: WorldInput = {}): Promise<World> {
+async function open({ server, client, algorithm = "ES256", siblings }: WorldInput = {}): Promise<World> {
   const clock = new FakeClock(NOW * 1_000);
   const keys = openSigningKeys(clock);
   const record = { issuer: ISSUER, algorithms: [algorithm], ...server };
@@ -62,6 +64,7 @@ async function open({ server, client, algorithm = "ES256" }: WorldInput = {}): P
       clock,
       servers: keys,
       revocations: revocations.live,
+      ...(siblings && { siblings }),
     },
     consumers: [{ username: "shop", credentials: [{ id: "c1", auth: { "oauth2-client": { ...conf, ...client } } }] }],
   });
@@ -250,6 +253,20 @@ test("ten failures of a client from an address shut that pair out for a minute, 
   expect((await token(GRANT)).status).toBe(200);
   const labels = { method: "client_secret_basic", outcome: "limited" };
   expect(await metricValue(env, "jotgate_client_authentication_total", labels)).toBe(2);
+});
+
+test("the processes of a node count failures together", async () => {
+  const heard: ((message: unknown) => void)[] = [];
+  const siblings: Siblings = {
+    join(_topic, hear) {
+      heard.push(hear);
+      const others = (): readonly ((message: unknown) => void)[] => heard.filter((one) => one !== hear);
+      return { tell: (message) => others().forEach((tell) => void tell(message)), leave: () => undefined };
+    },
+  };
+  const [one, other] = [await open({ siblings }), await open({ siblings })];
+  for (let n = 0; n < 10; n++) await (n % 2 ? one : other).token(GRANT, basic("batch", "wrong"));
+  expect([(await one.token(GRANT)).status, (await other.token(GRANT)).status]).toEqual([429, 429]);
 });
 
 test("a client that was deleted gets no token any more", async () => {

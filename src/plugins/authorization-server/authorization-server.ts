@@ -8,6 +8,7 @@ import { type CompileEnv, definePlugin, type PhaseResult, type PluginPhases } fr
 import { type Answer, bareAnswer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { AuthorizationServer } from "../../plugin/signers.ts";
+import { openClientAuthentication } from "./client-authentication.ts";
 import { unavailable } from "./oauth-answers.ts";
 import { JWKS_PATH, jwksAnswer, metadataAnswer, TOKEN_PATH } from "./server-documents.ts";
 import { openTokenEndpoint } from "./token-endpoint.ts";
@@ -46,7 +47,7 @@ interface Endpoint {
 
 function compileConf(conf: Conf, env: CompileEnv): PluginPhases {
   const serves = new Set<string>(conf.endpoints);
-  const token = openTokenEndpoint(env);
+  const token = openTokenEndpoint(env, openClientAuthentication(env));
   let server: AuthorizationServer | undefined;
   let paths: ReadonlyMap<string, Endpoint> = new Map();
 

@@ -3,52 +3,73 @@
  * Promise: an unknown client, a wrong proof and another method than the registered one are answered alike, and after the
  * same work. Source: docs/spec/tokens.md sections 7.1 and 7.2.
  */
+import type { NodeEnv } from "../../plugin/plugin.ts";
 import type { Answer } from "../../plugin/plugin-answer.ts";
-import type { Credential, CredentialTable } from "../../plugin/plugin-consumer.ts";
+import type { Credential } from "../../plugin/plugin-consumer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
+import type { AuthorizationServer } from "../../plugin/signers.ts";
 import type { ClientData } from "../oauth2-client/oauth2-client.ts";
 import { type Claimed, methodFor } from "./client-methods.ts";
-import type { FailureLimits } from "./failure-limits.ts";
+import { type FailureLimits, openFailureLimits } from "./failure-limits.ts";
 import { invalidClient, invalidRequest, unavailable } from "./oauth-answers.ts";
 import type { TokenForm } from "./token-request.ts";
 
 export type Client = Credential<ClientData>;
 
-export interface Authentication {
-  readonly table: CredentialTable<ClientData>;
-  readonly limits: FailureLimits;
-  /** Id of the authorization server. */
-  readonly server: string;
-  readonly issuer: string;
-  readonly nowSeconds: number;
-  counted(method: string, outcome: "ok" | "failed" | "limited"): void;
-}
+/** @returns the answer that refuses it */
+export type AuthenticateClient = (
+  view: RequestView,
+  form: TokenForm,
+  server: AuthorizationServer,
+) => Promise<Client | Answer>;
 
 const CLIENT_ID = /^[A-Za-z0-9._~-]{1,128}$/;
 const NOBODY = "";
 
-/** @returns the answer that refuses it */
-export async function authenticate(view: RequestView, form: TokenForm, env: Authentication): Promise<Client | Answer> {
-  const claimed = claimedBy(view, form);
-  if (typeof claimed === "string") return invalidRequest(claimed);
-  const id = CLIENT_ID.test(claimed.id) ? claimed.id : NOBODY; // so that keys of limits stay short
-  const wait = env.limits.refusedFor(id, view.clientAddress);
-  if (wait > 0) {
-    env.counted(methodFor(claimed.way, undefined)?.[0] ?? "none", "limited");
-    return unavailable(429, wait, "client_limited");
-  }
-  if (env.table.get(id) === undefined) await env.table.resolvePending();
-  const found = env.table.get(id);
-  const isServed = found?.data.servers?.has(env.server) ?? true;
-  const [name, method] = methodFor(claimed.way, found?.data) ?? [];
-  const isRegistered = found?.data.method === name && isServed;
-  const proof = { view, claimed, nowSeconds: env.nowSeconds };
-  const isProven = (await method?.proves(proof, isRegistered ? found?.data : undefined)) ?? false;
-  const isClient = found !== undefined && isRegistered && isProven && env.table.get(id) === found;
-  env.counted(name ?? "none", isClient ? "ok" : "failed");
-  if (isClient) return found;
-  env.limits.failed(id, view.clientAddress);
-  return invalidClient(view.header("authorization") === undefined ? undefined : env.issuer);
+export function openClientAuthentication(env: NodeEnv): AuthenticateClient {
+  const { clock } = env;
+  const limits = limitsOf(env);
+  const table = env.credentials<ClientData>("oauth2-client");
+  const clients = env.metrics.counter("jotgate_client_authentication_total", "Clients at token endpoints", [
+    ...["method", "outcome"],
+  ]);
+  const counted = (method: string, outcome: "ok" | "failed" | "limited"): void => clients.child(method, outcome).inc();
+
+  return async (view, form, server) => {
+    const claimed = claimedBy(view, form);
+    if (typeof claimed === "string") return invalidRequest(claimed);
+    const id = CLIENT_ID.test(claimed.id) ? claimed.id : NOBODY; // so that keys of limits stay short
+    const wait = limits.refusedFor(id, view.clientAddress);
+    if (wait > 0) {
+      counted(methodFor(claimed.way, undefined)?.[0] ?? "none", "limited");
+      return unavailable(429, wait, "client_limited");
+    }
+    if (table.get(id) === undefined) await table.resolvePending();
+    const found = table.get(id);
+    const isServed = found?.data.servers?.has(server.id) ?? true;
+    const [name, method] = methodFor(claimed.way, found?.data) ?? [];
+    const isRegistered = found?.data.method === name && isServed;
+    const proof = { view, claimed, nowSeconds: clock.nowMs() / 1_000 };
+    const isProven = (await method?.proves(proof, isRegistered ? found?.data : undefined)) ?? false;
+    const isClient = found !== undefined && isRegistered && isProven && table.get(id) === found;
+    counted(name ?? "none", isClient ? "ok" : "failed");
+    if (isClient) {
+      view.consumer = found.consumer;
+      view.credentialId = found.credentialId;
+      return found;
+    }
+    limits.failed(id, view.clientAddress);
+    return invalidClient(view.header("authorization") === undefined ? undefined : server.terms.issuer);
+  };
+}
+
+// Keyed by what lives as long as the process's node: all routes count together, nodes of one process do not.
+const limitsByNode = new WeakMap<NodeEnv["states"], FailureLimits>();
+
+function limitsOf({ states, clock, siblings }: NodeEnv): FailureLimits {
+  const known = limitsByNode.get(states) ?? openFailureLimits(clock, siblings);
+  limitsByNode.set(states, known);
+  return known;
 }
 
 /** @returns text: what two readers could understand differently */

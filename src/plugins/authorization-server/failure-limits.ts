@@ -1,9 +1,11 @@
 /**
  * Who failed to authenticate too often: one client id from one address, or one address whatever it claims to be.
- * Promise: bounded memory whatever is tried; an address that guesses one client's secret shuts out nobody else.
+ * Promise: bounded memory whatever is tried; an address that guesses one client's secret shuts out nobody else; the
+ * processes of a node count together.
  * Source: docs/spec/tokens.md section 7.1.
  */
 import type { Clock } from "../../base/clock.ts";
+import type { Siblings } from "../../plugin/siblings.ts";
 import { type Ending, ExpiringMap } from "../shared/expiring-map.ts";
 
 const WINDOW_MS = 60_000;
@@ -21,7 +23,9 @@ export interface FailureLimits {
   failed(client: string, address: string): void;
 }
 
-export function openFailureLimits(clock: Clock): FailureLimits {
+const TOPIC = "oauth2-client failures";
+
+export function openFailureLimits(clock: Clock, siblings: Siblings | undefined): FailureLimits {
   const byClient = new ExpiringMap<Failures>(ENTRIES);
   const byAddress = new ExpiringMap<Failures>(ENTRIES);
   const note = (map: ExpiringMap<Failures>, key: string, now: number): void => {
@@ -29,6 +33,16 @@ export function openFailureLimits(clock: Clock): FailureLimits {
     if (known) known.count++;
     else map.set(key, { count: 1, endMs: now + WINDOW_MS }, now);
   };
+  const count = (client: string, address: string): void => {
+    const now = clock.monotonicMs();
+    note(byClient, `${address} ${client}`, now);
+    note(byAddress, address, now);
+  };
+  const others = siblings?.join(TOPIC, (message) => {
+    if (!Array.isArray(message)) return;
+    const [client, address] = message as readonly unknown[];
+    if (typeof client === "string" && typeof address === "string") count(client, address);
+  });
   return {
     refusedFor(client, address) {
       const now = clock.monotonicMs();
@@ -41,9 +55,8 @@ export function openFailureLimits(clock: Clock): FailureLimits {
       return end === 0 ? 0 : Math.max(1, Math.ceil((end - now) / 1_000));
     },
     failed(client, address) {
-      const now = clock.monotonicMs();
-      note(byClient, `${address} ${client}`, now);
-      note(byAddress, address, now);
+      count(client, address);
+      others?.tell([client, address]);
     },
   };
 }

@@ -1,10 +1,16 @@
 /**
- * Reads the form of a token request (RFC 6749 section 3.2): each parameter once, an empty one is none.
+ * Reads the form of a request of a client (RFC 6749 section 3.2): each parameter once, an empty one is none.
  * Promise: what two readers could understand differently is refused, with a text that holds nothing of what was sent.
  */
 import { isUtf8 } from "node:buffer";
+import { isCodedError } from "../../base/errors.ts";
+import type { Answer } from "../../plugin/plugin-answer.ts";
+import type { RequestView } from "../../plugin/request-view.ts";
+import { errorAnswer, invalidRequest } from "./oauth-answers.ts";
 
-export const FORM_MAX_BYTES = 32 * 1_024;
+const FORM_MAX_BYTES = 32 * 1_024;
+const TOO_LARGE = errorAnswer(413, "invalid_request", "The body is above 32 KiB", [], "request_too_large");
+const NO_FORM = invalidRequest("Content-Type is not application/x-www-form-urlencoded");
 const FORM_TYPE = "application/x-www-form-urlencoded";
 const SEVERAL_MAX = 8;
 
@@ -15,13 +21,33 @@ export interface TokenForm {
   readonly audiences: readonly string[];
 }
 
+/** @returns the answer that refuses it */
+export async function formOf(view: RequestView): Promise<TokenForm | Answer> {
+  if (!isForm(view.header("content-type"))) return NO_FORM;
+  const body = await readBody(view);
+  if (body === undefined) return TOO_LARGE;
+  const form = readForm(body);
+  return typeof form === "string" ? invalidRequest(form) : form;
+}
+
+/** @returns undefined when it is too large */
+async function readBody(view: RequestView): Promise<Buffer | undefined> {
+  if ((view.body.length ?? 0) > FORM_MAX_BYTES) return undefined;
+  try {
+    return await view.body.read(FORM_MAX_BYTES);
+  } catch (error) {
+    if (isCodedError(error, "REQUEST_TOO_LARGE")) return undefined;
+    throw error;
+  }
+}
+
 /** Whether a Content-Type says that the body is a form; parameters of it mean nothing here. */
-export function isForm(contentType: string | undefined): boolean {
+function isForm(contentType: string | undefined): boolean {
   return contentType?.split(";", 1)[0]?.trim().toLowerCase() === FORM_TYPE;
 }
 
 /** @returns text: what is wrong, as `error_description` may say it */
-export function readForm(bytes: Buffer): TokenForm | string {
+function readForm(bytes: Buffer): TokenForm | string {
   if (!isUtf8(bytes)) return "The body is no UTF-8";
   const single = new Map<string, string>();
   const several = { resource: [] as string[], audience: [] as string[] };

@@ -1,0 +1,102 @@
+/**
+ * Signs an access token (RFC 9068) of what was granted.
+ * Promise: its registered claims are the server's, and none is older than a revocation that covers it.
+ * Source: docs/spec/tokens.md section 7.1.
+ */
+import { randomBytes } from "node:crypto";
+import { sleep } from "../../base/clock.ts";
+import type { NodeEnv } from "../../plugin/plugin.ts";
+import { type Answer, textAnswer } from "../../plugin/plugin-answer.ts";
+import type { AuthorizationServer, SigningNow } from "../../plugin/signers.ts";
+import type { Client } from "./client-authentication.ts";
+import type { Granted } from "./client-grant.ts";
+import { JSON_TYPE, NO_STORE, unavailable } from "./oauth-answers.ts";
+
+/** What becomes a token. */
+interface TokenContent {
+  readonly client: Client;
+  readonly granted: Granted;
+  /** `sub` */
+  readonly subject: string;
+}
+
+/** RSA signatures under way: a fifth of a second of one thread. */
+const SIGNING_MAX = 512;
+
+export function openTokenIssue(env: NodeEnv): (content: TokenContent, server: AuthorizationServer) => Promise<Answer> {
+  let underWay = 0;
+  return async (content, server) => {
+    const algorithm = content.client.data.algorithm ?? server.terms.algorithms[0] ?? "ES256";
+    const key = server.signer(algorithm);
+    if (key === undefined) return unavailable(503, 1, "signing_key_missing");
+    if (underWay >= SIGNING_MAX) return unavailable(503, 1, "signing_busy");
+    underWay++;
+    try {
+      const issued = await dateFor(env, content, server, key);
+      if (issued === undefined) return unavailable(503, 1, "client_revoked");
+      const input = `${key.header}.${encode(claimsOf(content, server, issued))}`;
+      const made = key.sign(input);
+      const signature = Buffer.isBuffer(made) ? made : await made;
+      return tokenAnswer(`${input}.${signature.toString("base64url")}`, content);
+    } finally {
+      underWay--;
+    }
+  };
+}
+
+/**
+ * The second that the token is dated: now, or the next one from which on a revocation does not cover it.
+ * @returns undefined when that is too far away
+ */
+async function dateFor(
+  { clock, revocations }: NodeEnv,
+  { client, subject }: TokenContent,
+  server: AuthorizationServer,
+  { kid }: SigningNow,
+): Promise<number | undefined> {
+  const now = Math.floor(clock.nowMs() / 1_000);
+  if (revocations.generation === 0) return now;
+  const { issuer } = server.terms;
+  const found = revocations.find(
+    {
+      ...{ consumer: client.consumer.username, client: client.key, issuer, subject, keyId: kid },
+      ...{ issuedAt: now, expires: undefined, id: undefined, checked: 0, fingerprint: undefined },
+    },
+    undefined,
+  );
+  if (found === undefined) return now;
+  const from = found.type === "token" ? undefined : found.issuedBefore;
+  const waitMs = from === undefined ? Number.POSITIVE_INFINITY : from * 1_000 - clock.nowMs();
+  if (from === undefined || waitMs > 1_000) return undefined;
+  await sleep(clock, Math.max(0, waitMs));
+  return from;
+}
+
+const ID_BYTES = 16;
+
+function claimsOf({ client, granted, subject }: TokenContent, server: AuthorizationServer, issued: number): object {
+  const [audience] = granted.audiences;
+  return {
+    iss: server.terms.issuer,
+    sub: subject,
+    aud: granted.audiences.length === 1 ? audience : granted.audiences,
+    client_id: client.key,
+    iat: issued,
+    exp: issued + granted.lifetimeSeconds,
+    jti: randomBytes(ID_BYTES).toString("base64url"),
+    ...(granted.scope !== "" && { scope: granted.scope }),
+    ...client.data.claims,
+  };
+}
+
+function tokenAnswer(token: string, { granted: { scope, lifetimeSeconds } }: TokenContent): Answer {
+  const body = {
+    ...{ access_token: token, token_type: "Bearer", expires_in: lifetimeSeconds },
+    ...(scope !== "" && { scope }),
+  };
+  return textAnswer(200, JSON.stringify(body), "token_issued", [...JSON_TYPE, ...NO_STORE]);
+}
+
+function encode(value: object): string {
+  return Buffer.from(JSON.stringify(value), "utf8").toString("base64url");
+}
