@@ -3,17 +3,19 @@
  * so that a fleet that moves here from APISIX keeps its keys on the same nodes.
  * Promise: removing a node moves only its own keys. Cost: built once, O(log n) per key.
  */
-import { crc32 } from "node:zlib";
+import { crc32, crc32Chain } from "../../../base/crc32.ts";
 import { effectiveWeight, type Weighted, weightStep } from "./balancer.ts";
 
 const POINTS_PER_WEIGHT = 160;
 // Beyond this, weights are scaled down: sorting more points would block the loop for tens of milliseconds.
 const MAX_POINTS = 65_536;
-const OWNER_SPAN = 2 ** 20;
 
 interface RingNode extends Weighted {
   readonly id: string;
 }
+
+/** Hash and owner of each point. */
+type Points = [hashes: Uint32Array<ArrayBuffer>, owners: Uint32Array<ArrayBuffer>];
 
 export class Ring {
   readonly #nodes: readonly RingNode[];
@@ -50,15 +52,24 @@ export class Ring {
   }
 
   #build(): void {
-    const points = placePoints(this.#nodes, pointCounts(this.#nodes));
-    points.sort();
-    this.#hashes = new Uint32Array(points.length);
-    this.#owners = new Uint32Array(points.length);
-    for (const [at, point] of points.entries()) {
-      this.#hashes[at] = Math.floor(point / OWNER_SPAN);
-      this.#owners[at] = point % OWNER_SPAN;
-    }
+    const placed = placePoints(this.#nodes, pointCounts(this.#nodes));
+    [this.#hashes, this.#owners] = sortedBy(16, sortedBy(0, placed));
   }
+}
+
+/** The points in the order of 16 bits of their hashes; equal ones keep theirs. Twice, low bits first, sorts by the hash. */
+function sortedBy(shift: number, [hashes, owners]: Points): Points {
+  const starts = new Uint32Array(0x1_00_01);
+  for (let at = 0; at < hashes.length; at++) (starts[(((hashes[at] as number) >>> shift) & 0xffff) + 1] as number)++;
+  for (let digit = 1; digit < starts.length; digit++) (starts[digit] as number) += starts[digit - 1] as number;
+  const [toHashes, toOwners] = [new Uint32Array(hashes.length), new Uint32Array(hashes.length)];
+  for (let at = 0; at < hashes.length; at++) {
+    const hash = hashes[at] as number;
+    const to = (starts[(hash >>> shift) & 0xffff] as number)++;
+    toHashes[to] = hash;
+    toOwners[to] = owners[at] as number;
+  }
+  return [toHashes, toOwners];
 }
 
 function pointCounts(nodes: readonly RingNode[]): readonly number[] {
@@ -69,20 +80,16 @@ function pointCounts(nodes: readonly RingNode[]): readonly number[] {
   return units.map((unit) => Math.max(1, Math.round(unit * POINTS_PER_WEIGHT * scale)));
 }
 
-/** Points as hash * OWNER_SPAN + owner, which a double holds exactly and sorts by hash. */
-function placePoints(nodes: readonly RingNode[], counts: readonly number[]): Float64Array {
-  const points = new Float64Array(counts.reduce((sum, count) => sum + count, 0));
-  const before = Buffer.alloc(4);
+function placePoints(nodes: readonly RingNode[], counts: readonly number[]): Points {
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  const [hashes, owners] = [new Uint32Array(total), new Uint32Array(total)];
   let at = 0;
   for (const [owner, node] of nodes.entries()) {
     // Each point's hash is fed to the next: that chain is what makes the places those of OpenResty.
-    const base = crc32(node.id.replaceAll(":", "\0"));
-    let hash = 0;
-    for (let left = counts[owner] as number; left > 0; left--) {
-      before.writeUInt32LE(hash);
-      hash = crc32(before, base);
-      points[at++] = hash * OWNER_SPAN + owner;
-    }
+    const end = at + (counts[owner] as number);
+    crc32Chain(crc32(node.id.replaceAll(":", "\0")), hashes.subarray(at, end));
+    owners.fill(owner, at, end);
+    at = end;
   }
-  return points;
+  return [hashes, owners];
 }
