@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { systemClock } from "../src/base/clock.ts";
-import { fingerprintOfText, readFingerprint } from "../src/base/jose/fingerprint.ts";
+import { fingerprintOfText, readFingerprint } from "../src/base/jose/token.ts";
 import { openMetrics } from "../src/base/metrics.ts";
 import { encodeBatch, hourDir, hourOf } from "../src/model/revocation.ts";
 import { openRevocations } from "../src/runtime/revocation/live-revocations.ts";

@@ -10,11 +10,11 @@ export type { Counter, Family, Gauge, Histogram, Metrics } from "./base/metrics.
 export { compilePattern, type Pattern, patternError } from "./base/regex.ts";
 export { checkExpression } from "./model/expression.ts";
 export { attachConsumer, openRefusals, type Refusals } from "./plugin/caller-identity.ts";
-export { Defaulted } from "./plugin/defaulted.ts";
 export { HeaderList } from "./plugin/headers.ts";
 export {
   type CompileEnv,
   type CredentialDefinition,
+  Defaulted,
   definePlugin,
   type InternalApi,
   type NodeEnv,
@@ -28,9 +28,15 @@ export {
   type StateRegistry,
 } from "./plugin/plugin.ts";
 export { type Answer, bareAnswer, jsonAnswer, textAnswer } from "./plugin/plugin-answer.ts";
-export type { RequestBody } from "./plugin/plugin-body.ts";
 export type { Consumer, Credential, CredentialTable } from "./plugin/plugin-consumer.ts";
-export type { Connection, RequestHead, RequestView, RouteInfo, UpstreamProperties } from "./plugin/request-view.ts";
+export type {
+  Connection,
+  RequestBody,
+  RequestHead,
+  RequestView,
+  RouteInfo,
+  UpstreamProperties,
+} from "./plugin/request-view.ts";
 export type { BodyFilter, ResponseView } from "./plugin/response-view.ts";
 export {
   answerHeader,

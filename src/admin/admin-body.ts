@@ -3,8 +3,7 @@
  * Source: docs/spec/admin-api.md section 3.
  */
 import type { IncomingMessage } from "node:http";
-import { type JsonResult, parseJson } from "../base/json/json.ts";
-import { repeatedMember } from "../base/json/json-repeated.ts";
+import { type JsonResult, parseJson, repeatedMember } from "../base/json/json.ts";
 import { type AdminAnswer, refuse } from "./admin-response.ts";
 import type { Body } from "./write/write.ts";
 

@@ -3,8 +3,8 @@
  * Promise: nothing here throws, whatever plugins do.
  */
 import { type ErrorCode, isCodedError, messageOf } from "../base/errors.ts";
+import { refusalDetailOf } from "../plugin/explanation.ts";
 import type { PhaseHandler } from "../plugin/plugin.ts";
-import { refusalDetailOf } from "../plugin/refusal-detail.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { requestIdOf } from "../plugin/variables/variables.ts";
 import type { Pipeline, PipelinePlugin } from "../runtime/routes/route-unit.ts";

@@ -6,7 +6,7 @@
  *   P/token_revocations/epochs/{name}                   {"v":1,"t":…,"type":"consumer","value":"shop","issued_before":…,"until":…}
  */
 import { createHash } from "node:crypto";
-import { FINGERPRINT_BYTES, type Fingerprint, readFingerprint, writeFingerprint } from "../base/jose/fingerprint.ts";
+import { FINGERPRINT_BYTES, type Fingerprint, readFingerprint, writeFingerprint } from "../base/jose/token.ts";
 
 export const RULE_TYPES = ["consumer", "client", "subject", "kid", "issuer"] as const;
 export type RuleType = (typeof RULE_TYPES)[number];

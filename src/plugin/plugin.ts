@@ -2,7 +2,7 @@
  * The plugin contract: a plugin is one file that describes its configuration and compiles it, when configuration
  * changes, into plain functions that run per request. It never knows which lane carries the request.
  */
-import type { Static, TSchema } from "typebox";
+import { type Static, type TSchema, Type } from "typebox";
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
@@ -13,9 +13,7 @@ import type { Consumer, CredentialTable } from "./plugin-consumer.ts";
 import type { RequestView } from "./request-view.ts";
 import type { ResponseView } from "./response-view.ts";
 import type { Revocations } from "./revocations.ts";
-import type { Siblings } from "./siblings.ts";
-import type { AuthorizationServers } from "./signers.ts";
-import type { Tokens } from "./tokens.ts";
+import type { AuthorizationServers, Tokens } from "./tokens.ts";
 import type { Variable } from "./variables/query.ts";
 
 export type PhaseResult = Answer | undefined | Promise<Answer | undefined>;
@@ -261,4 +259,25 @@ export function definePlugin<S extends TSchema, C extends TSchema = TSchema, Dat
   if (!/^[a-z][a-z0-9-]{0,63}$/.test(definition.name)) throw new TypeError(`not a plugin name: ${definition.name}`);
   // True by the registry's promise: conf is checked against `schema` before compile or check is called.
   return Object.freeze(definition) as unknown as Plugin;
+}
+
+/** Marks a schema with a `default`: optional on the wire, always present to who reads it with the defaults filled in. */
+export function Defaulted<S extends TSchema>(schema: S): S {
+  // True: whoever reads the static type reads it after withDefaults has filled the member.
+  return Type.Optional(schema) as unknown as S;
+}
+
+/**
+ * The other worker processes of this node: what one tells on a topic each other one hears once, soon and in order.
+ * For counts that must be a node's and not a worker's. Where a node is one process there are none.
+ */
+export interface Siblings {
+  /** @param hear told what another worker said; it is JSON and may be anything */
+  join(topic: string, hear: (message: unknown) => void): SiblingTopic;
+}
+
+export interface SiblingTopic {
+  /** Never waits and never throws; when far too much is told at once, the rest is lost. */
+  tell(message: unknown): void;
+  leave(): void;
 }

@@ -3,7 +3,7 @@
  */
 
 import type { HeaderList } from "./headers.ts";
-import { bytesOf } from "./plugin-body.ts";
+import { bytesOf } from "./request-view.ts";
 
 export class ResponseView {
   status: number;

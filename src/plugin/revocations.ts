@@ -2,7 +2,7 @@
  * What plugins ask about tokens that were ended before their time. Revocation is checked on every use of a token,
  * remembered or new; between two changes of the revocations that is one comparison of numbers.
  */
-import { type Fingerprint, fingerprintOfId, fingerprintOfText } from "../base/jose/fingerprint.ts";
+import { type Fingerprint, fingerprintOfId, fingerprintOfText } from "../base/jose/token.ts";
 import type { RuleType } from "../model/revocation.ts";
 
 /** What ended a token: itself, or the strictest rule that covers it. */

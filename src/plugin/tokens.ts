@@ -1,11 +1,11 @@
 /**
- * What plugins ask about issuers of tokens: whose token it claims to be, what that issuer's record demands, and which
- * keys verify it. Nothing here awaits but `wanted`, which a plugin calls after a miss only.
- * Promise: keys are of that issuer alone, of the right type for their algorithm, and never from a token's header.
- * Source: docs/spec/tokens.md sections 2 and 3.
+ * What plugins ask about issuers of tokens: those of others with the keys that verify, and those that are us, with what their
+ * records say, the key that signs now and the keys that are published. Nothing of the second part awaits.
+ * Source: docs/spec/tokens.md section 5.
  */
-import type { KeyPairAlgorithm, Verifier } from "../base/jose/algorithms.ts";
+import type { KeyPairAlgorithm, Signer, Verifier } from "../base/jose/algorithms.ts";
 import type { Claims } from "../base/jose/token.ts";
+import type { ServerTerms } from "../model/authorization-server-record.ts";
 
 /** Ids of records that a configuration trusts. */
 export interface IssuerIds {
@@ -97,3 +97,39 @@ export interface TokenIssuer {
 const NONE: TokenIssuers = Object.freeze({ find: () => undefined });
 /** A node without issuers. */
 export const NO_TOKENS: Tokens = Object.freeze({ issuers: () => NONE });
+
+/** All authorization servers that this process knows. The object lives as long as the node. */
+export interface AuthorizationServers {
+  /** As of now; undefined: there is no such record. Cost: one Map look-up. */
+  get(id: string): AuthorizationServer | undefined;
+}
+
+/** One record, compiled: a changed record is another object. */
+export interface AuthorizationServer {
+  readonly id: string;
+  readonly terms: ServerTerms;
+  /** `aud` of tokens whose client names none. */
+  readonly defaultAudience: string | undefined;
+  /** undefined: any. */
+  readonly scopesSupported: readonly string[] | undefined;
+  /** The key that signs at this second; undefined: there is none that could. */
+  signer(algorithm: KeyPairAlgorithm): SigningNow | undefined;
+  /** The JWK Set of this second: keys that will sign, sign, or have signed. The same object until it changes. */
+  published(): PublishedKeys;
+}
+
+export interface SigningNow extends Signer {
+  readonly kid: string;
+  readonly algorithm: KeyPairAlgorithm;
+  /** `{"alg","typ":"at+jwt","kid"}` in base64url. */
+  readonly header: string;
+}
+
+export interface PublishedKeys {
+  /** JSON, without private members. */
+  readonly body: Buffer;
+  /** With its quotation marks. */
+  readonly etag: string;
+}
+
+export const NO_SERVERS: AuthorizationServers = Object.freeze({ get: () => undefined });

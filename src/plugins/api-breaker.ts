@@ -4,8 +4,7 @@
  * Source: APISIX 3.18 api-breaker.
  */
 import { type Static, Type } from "typebox";
-import { Defaulted } from "../plugin/defaulted.ts";
-import { type CompileEnv, definePlugin } from "../plugin/plugin.ts";
+import { type CompileEnv, Defaulted, definePlugin } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { type Ending, ExpiringMap } from "./shared/expiring-map.ts";
 import { scopeOf } from "./shared/schema-parts.ts";

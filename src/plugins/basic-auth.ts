@@ -6,8 +6,7 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { Type } from "typebox";
 import { attachConsumer, openRefusals } from "../plugin/caller-identity.ts";
-import { Defaulted } from "../plugin/defaulted.ts";
-import { definePlugin } from "../plugin/plugin.ts";
+import { Defaulted, definePlugin } from "../plugin/plugin.ts";
 import type { Credential } from "../plugin/plugin-consumer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { AnonymousConsumer, Realm } from "./shared/schema-parts.ts";

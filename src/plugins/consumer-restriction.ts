@@ -4,8 +4,7 @@
  */
 import { Type } from "typebox";
 import { Method } from "../model/shared-schema.ts";
-import { Defaulted } from "../plugin/defaulted.ts";
-import { definePlugin } from "../plugin/plugin.ts";
+import { Defaulted, definePlugin } from "../plugin/plugin.ts";
 import { jsonAnswer } from "../plugin/plugin-answer.ts";
 import { compileVariable } from "../plugin/variables/variables.ts";
 import { Words } from "./shared/schema-parts.ts";

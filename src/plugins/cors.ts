@@ -4,9 +4,8 @@
  * Source: docs/spec/plugins.md section 7, APISIX 3.18 (a single origin that does not match sends nothing, as its tests say).
  */
 import { Type } from "typebox";
-import { Defaulted } from "../plugin/defaulted.ts";
 import type { HeaderList } from "../plugin/headers.ts";
-import { definePlugin, type NodeEnv } from "../plugin/plugin.ts";
+import { Defaulted, definePlugin, type NodeEnv } from "../plugin/plugin.ts";
 import { bareAnswer } from "../plugin/plugin-answer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import type { ResponseView } from "../plugin/response-view.ts";

@@ -5,8 +5,7 @@
 import { Type } from "typebox";
 import { compileIpSet, ipListError } from "../base/net/ip.ts";
 import { Ip } from "../model/shared-schema.ts";
-import { Defaulted } from "../plugin/defaulted.ts";
-import { definePlugin } from "../plugin/plugin.ts";
+import { Defaulted, definePlugin } from "../plugin/plugin.ts";
 import { jsonAnswer } from "../plugin/plugin-answer.ts";
 
 const schema = Type.Object(

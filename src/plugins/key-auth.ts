@@ -5,8 +5,7 @@
  */
 import { Type } from "typebox";
 import { attachConsumer, openRefusals } from "../plugin/caller-identity.ts";
-import { Defaulted } from "../plugin/defaulted.ts";
-import { definePlugin } from "../plugin/plugin.ts";
+import { Defaulted, definePlugin } from "../plugin/plugin.ts";
 import type { Answer } from "../plugin/plugin-answer.ts";
 import type { Credential } from "../plugin/plugin-consumer.ts";
 import type { RequestView } from "../plugin/request-view.ts";

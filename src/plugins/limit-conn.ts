@@ -6,8 +6,7 @@
 import { type Static, Type } from "typebox";
 import { sleep } from "../base/clock.ts";
 import type { Admission } from "../plugin/counters.ts";
-import { Defaulted } from "../plugin/defaulted.ts";
-import { type CompileEnv, definePlugin } from "../plugin/plugin.ts";
+import { type CompileEnv, Defaulted, definePlugin } from "../plugin/plugin.ts";
 import type { Answer } from "../plugin/plugin-answer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { afterBody } from "../plugin/variables/body-variables.ts";

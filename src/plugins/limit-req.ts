@@ -5,8 +5,7 @@
 import { Type } from "typebox";
 import { sleep } from "../base/clock.ts";
 import type { BucketUse } from "../plugin/counters.ts";
-import { Defaulted } from "../plugin/defaulted.ts";
-import { definePlugin } from "../plugin/plugin.ts";
+import { Defaulted, definePlugin } from "../plugin/plugin.ts";
 import type { Answer } from "../plugin/plugin-answer.ts";
 import { afterBody } from "../plugin/variables/body-variables.ts";
 import { compileLimitAnswers } from "./limits/limit-answers.ts";

@@ -4,11 +4,16 @@
  * Source: APISIX 3.18 real-ip.
  */
 import { type Static, Type } from "typebox";
-import { type ForwardedAddress, forwardedAddress, readAddress } from "../base/net/forwarded-address.ts";
-import { compileIpSet, type IpSet, ipListError } from "../base/net/ip.ts";
+import {
+  compileIpSet,
+  type ForwardedAddress,
+  forwardedAddress,
+  type IpSet,
+  ipListError,
+  readAddress,
+} from "../base/net/ip.ts";
 import { Ip } from "../model/shared-schema.ts";
-import { Defaulted } from "../plugin/defaulted.ts";
-import { definePlugin } from "../plugin/plugin.ts";
+import { Defaulted, definePlugin } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { compileVariable } from "../plugin/variables/variables.ts";
 

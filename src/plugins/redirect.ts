@@ -7,8 +7,7 @@
 import { type Static, Type } from "typebox";
 import { escapeIllegal, escapePath } from "../base/net/path.ts";
 import { compilePattern, patternError } from "../base/regex.ts";
-import { Defaulted } from "../plugin/defaulted.ts";
-import { definePlugin } from "../plugin/plugin.ts";
+import { Defaulted, definePlugin } from "../plugin/plugin.ts";
 import { type Answer, bareAnswer } from "../plugin/plugin-answer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { afterBody } from "../plugin/variables/body-variables.ts";

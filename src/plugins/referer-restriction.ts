@@ -4,8 +4,7 @@
  */
 import { Type } from "typebox";
 import { Host } from "../model/shared-schema.ts";
-import { Defaulted } from "../plugin/defaulted.ts";
-import { definePlugin } from "../plugin/plugin.ts";
+import { Defaulted, definePlugin } from "../plugin/plugin.ts";
 import { jsonAnswer } from "../plugin/plugin-answer.ts";
 
 const schema = Type.Object(

@@ -6,9 +6,8 @@
 import { type Static, Type } from "typebox";
 import { isCodedError } from "../base/errors.ts";
 import { parseJson } from "../base/json/json.ts";
-import { Defaulted } from "../plugin/defaulted.ts";
 import type { HeaderList } from "../plugin/headers.ts";
-import { definePlugin } from "../plugin/plugin.ts";
+import { Defaulted, definePlugin } from "../plugin/plugin.ts";
 import { type Answer, bareAnswer, textAnswer } from "../plugin/plugin-answer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { compileUserSchema, userSchemaError } from "./shared/user-schema.ts";

@@ -10,8 +10,7 @@ import { CodedError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { compilePattern, type Pattern, patternError } from "../base/regex.ts";
 import { checkExpression } from "../model/expression.ts";
-import { Defaulted } from "../plugin/defaulted.ts";
-import { definePlugin } from "../plugin/plugin.ts";
+import { Defaulted, definePlugin } from "../plugin/plugin.ts";
 import { afterBody, readsBody } from "../plugin/variables/body-variables.ts";
 import { compileCondition } from "../plugin/variables/condition.ts";
 import {

@@ -3,8 +3,7 @@
  * Source: APISIX 3.18 ua-restriction.
  */
 import { Type } from "typebox";
-import { Defaulted } from "../plugin/defaulted.ts";
-import { definePlugin } from "../plugin/plugin.ts";
+import { Defaulted, definePlugin } from "../plugin/plugin.ts";
 import { jsonAnswer } from "../plugin/plugin-answer.ts";
 import { compileAnyPattern, patternListError } from "./shared/pattern-list.ts";
 

@@ -4,8 +4,7 @@
  * Source: APISIX 3.18 uri-blocker.
  */
 import { Type } from "typebox";
-import { Defaulted } from "../plugin/defaulted.ts";
-import { definePlugin } from "../plugin/plugin.ts";
+import { Defaulted, definePlugin } from "../plugin/plugin.ts";
 import { bareAnswer, jsonAnswer } from "../plugin/plugin-answer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { compileVariable } from "../plugin/variables/variables.ts";

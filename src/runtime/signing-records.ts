@@ -6,7 +6,7 @@ import { messageOf } from "../base/errors.ts";
 import type { AuthorizationServer } from "../model/authorization-server-record.ts";
 import type { StoredValue } from "../model/record.ts";
 import type { SigningKey } from "../model/signing-key.ts";
-import type { AuthorizationServers } from "../plugin/signers.ts";
+import type { AuthorizationServers } from "../plugin/tokens.ts";
 import { referencesIn, type SecretUsers, withSecrets } from "./plugins/secret-source.ts";
 
 /** What keeps authorization servers and their keys; floors of one height do not meet. */

@@ -9,7 +9,7 @@ import { type KeyPairAlgorithm, keyPairSigner, keyPairVerifier } from "../base/j
 import { type PublicJwkMembers, readKeyPair } from "../base/jose/key-pair.ts";
 import { type AuthorizationServer as ServerRecord, termsOf } from "../model/authorization-server-record.ts";
 import { type KeyRoles, type KeyTimes, rolesAt, type SigningKey, timesOf } from "../model/signing-key.ts";
-import type { AuthorizationServer, AuthorizationServers, PublishedKeys, SigningNow } from "../plugin/signers.ts";
+import type { AuthorizationServer, AuthorizationServers, PublishedKeys, SigningNow } from "../plugin/tokens.ts";
 import { OwnIssuer, type OwnKey } from "./own-issuer.ts";
 
 export interface SigningKeys extends AuthorizationServers {

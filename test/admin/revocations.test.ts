@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { tidyRevocations } from "../../src/admin/revocations/revocation-keeper.ts";
 import { FakeClock, systemClock } from "../../src/base/clock.ts";
-import { fingerprintOfText } from "../../src/base/jose/fingerprint.ts";
+import { fingerprintOfText } from "../../src/base/jose/token.ts";
 import { openMetrics } from "../../src/base/metrics.ts";
 import { hourOf, revocationsDir } from "../../src/model/revocation.ts";
 import { openRevocations } from "../../src/runtime/revocation/live-revocations.ts";

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { repeatedMember } from "../../src/base/json/json-repeated.ts";
+import { repeatedMember } from "../../src/base/json/json.ts";
 
 test.each([
   ['{"a":1,"a":2}', "a"],

@@ -4,7 +4,7 @@ import { Channel, type Pipe } from "../../src/base/channel.ts";
 import { FakeClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { openSiblings, SiblingRelay } from "../../src/node/workers/worker-siblings.ts";
-import type { Siblings } from "../../src/plugin/siblings.ts";
+import type { Siblings } from "../../src/plugin/plugin.ts";
 import { makeEnv } from "../../src/plugin/testkit/testkit.ts";
 import { makeResponse, makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { apiBreaker } from "../../src/plugins/api-breaker.ts";

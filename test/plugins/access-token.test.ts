@@ -1,6 +1,6 @@
 /** access-token as an operator sees it: what passes, what is answered, who the caller is, what goes upstream. */
 import { describe, expect, test } from "vitest";
-import { refusalDetailOf } from "../../src/plugin/refusal-detail.ts";
+import { refusalDetailOf } from "../../src/plugin/explanation.ts";
 import { makeEnv, runPhases } from "../../src/plugin/testkit/testkit.ts";
 import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { accessToken } from "../../src/plugins/access-token/access-token.ts";

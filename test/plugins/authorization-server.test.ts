@@ -6,8 +6,8 @@ import { FakeClock } from "../../src/base/clock.ts";
 import { KEY_PAIR_ALGORITHMS, type KeyPairAlgorithm } from "../../src/base/jose/algorithms.ts";
 import { makeKeyPem, readKeyPair } from "../../src/base/jose/key-pair.ts";
 import type { AuthorizationServer } from "../../src/model/authorization-server-record.ts";
+import type { Siblings } from "../../src/plugin/plugin.ts";
 import type { Answer } from "../../src/plugin/plugin-answer.ts";
-import type { Siblings } from "../../src/plugin/siblings.ts";
 import {
   answerHeader,
   bodyText,

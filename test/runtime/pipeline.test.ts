@@ -1,7 +1,6 @@
 import { Type } from "typebox";
 import { describe, expect, test } from "vitest";
-import { Defaulted } from "../../src/plugin/defaulted.ts";
-import { definePlugin, type PhaseHandler, type PluginPhases } from "../../src/plugin/plugin.ts";
+import { Defaulted, definePlugin, type PhaseHandler, type PluginPhases } from "../../src/plugin/plugin.ts";
 import { type Answer, jsonAnswer, textAnswer } from "../../src/plugin/plugin-answer.ts";
 import { makeEnv } from "../../src/plugin/testkit/testkit.ts";
 import { makeResponse, makeView } from "../../src/plugin/testkit/testkit-view.ts";

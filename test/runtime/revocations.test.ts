@@ -5,12 +5,7 @@ import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { FakeClock } from "../../src/base/clock.ts";
-import {
-  type Fingerprint,
-  fingerprintOfId,
-  fingerprintOfText,
-  readFingerprint,
-} from "../../src/base/jose/fingerprint.ts";
+import { type Fingerprint, fingerprintOfId, fingerprintOfText, readFingerprint } from "../../src/base/jose/token.ts";
 import { openMetrics } from "../../src/base/metrics.ts";
 import { encodeBatch, hourDir, RULE_TYPES, type RuleType } from "../../src/model/revocation.ts";
 import { type RevocableToken, revocationOf } from "../../src/plugin/revocations.ts";

@@ -1,7 +1,6 @@
 /** Upstreams on a hand-moved clock, with a scripted DNS and a scripted prober: what sockets would say, said by the test. */
 import type { Clock } from "../../src/base/clock.ts";
-import type { StateRegistry } from "../../src/plugin/plugin.ts";
-import type { Siblings } from "../../src/plugin/siblings.ts";
+import type { Siblings, StateRegistry } from "../../src/plugin/plugin.ts";
 import { makeEnv, metricValue } from "../../src/plugin/testkit/testkit.ts";
 import { makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
 import type { UpstreamIds } from "../../src/runtime/upstream/compiled-upstream.ts";

@@ -2,7 +2,7 @@
  * The real revocations of a process, filled as the store would fill them.
  */
 import type { Clock } from "../../src/base/clock.ts";
-import { fingerprintOfText } from "../../src/base/jose/fingerprint.ts";
+import { fingerprintOfText } from "../../src/base/jose/token.ts";
 import { openMetrics } from "../../src/base/metrics.ts";
 import {
   encodeBatch,

@@ -3,8 +3,13 @@
  * Promise: all of it is understood or nothing is done; a token is read, and nothing of it goes further than its
  * fingerprint and its end; no text of an error holds a part of one.
  */
-import { type Fingerprint, fingerprintOfId, fingerprintOfText } from "../../base/jose/fingerprint.ts";
-import { type Claims, openTokenParser } from "../../base/jose/token.ts";
+import {
+  type Claims,
+  type Fingerprint,
+  fingerprintOfId,
+  fingerprintOfText,
+  openTokenParser,
+} from "../../base/jose/token.ts";
 import {
   endOfHour,
   HOUR_UNKNOWN,

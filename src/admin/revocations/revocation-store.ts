@@ -1,7 +1,7 @@
 /**
  * Reads revocations from the store: counts by the names of batches, rules, and whether one fingerprint is there.
  */
-import type { Fingerprint } from "../../base/jose/fingerprint.ts";
+import type { Fingerprint } from "../../base/jose/token.ts";
 import {
   decodeBatch,
   decodeRule,

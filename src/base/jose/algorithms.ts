@@ -73,7 +73,7 @@ const METHODS: Readonly<Record<KeyPairAlgorithm, Method>> = {
   ES512: { hash: "sha512", types: ["ec"], curve: "secp521r1", signatureBytes: 132 },
   EdDSA: { hash: null, types: ["ed25519", "ed448"] },
 };
-const RSA_LEAST_BITS = 2048;
+export const RSA_LEAST_BITS = 2_048;
 
 export function isHmac(algorithm: Algorithm): algorithm is HmacAlgorithm {
   return algorithm.startsWith("HS");

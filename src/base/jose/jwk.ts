@@ -4,7 +4,7 @@
  * are named with the reason, never with their members. Sources: RFC 7517, docs/spec/tokens.md section 3 number 4.
  */
 import { createPublicKey, type JsonWebKey, type KeyObject } from "node:crypto";
-import { KEY_PAIR_ALGORITHMS, type KeyPairAlgorithm } from "./algorithms.ts";
+import { KEY_PAIR_ALGORITHMS, type KeyPairAlgorithm, RSA_LEAST_BITS } from "./algorithms.ts";
 import { parseObject } from "./token.ts";
 
 export interface PublicJwk {
@@ -32,7 +32,6 @@ type Members = Readonly<Record<string, unknown>>;
 type AcceptedAlgorithms = ReadonlySet<string>;
 
 const JWK_SET_KEYS_MAX = 1_000;
-const RSA_LEAST_BITS = 2_048;
 const KID_MAX_CHARS = 1_024;
 const PRIVATE_MEMBERS = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"] as const;
 const PUBLIC_MEMBERS = { RSA: ["n", "e"], EC: ["crv", "x", "y"], OKP: ["crv", "x"] } as const;

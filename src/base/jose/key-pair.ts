@@ -6,7 +6,7 @@
 import { createHash, createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
 import { promisify } from "node:util";
 import { CodedError } from "../errors.ts";
-import { type KeyPairAlgorithm, privateKey } from "./algorithms.ts";
+import { type KeyPairAlgorithm, privateKey, RSA_LEAST_BITS } from "./algorithms.ts";
 
 export type PublicJwkMembers = Readonly<Record<string, string>>;
 
@@ -19,7 +19,6 @@ export interface KeyPair {
 }
 
 const RSA_BITS = 3_072;
-const RSA_LEAST_BITS = 2_048;
 const CURVES: Readonly<Record<string, string>> = { ES256: "P-256", ES384: "P-384", ES512: "P-521" };
 /** In the order of RFC 7638. */
 const MEMBERS: Readonly<Record<string, readonly string[]>> = {

@@ -4,8 +4,7 @@
  * at most the asked-for bytes are held in memory.
  */
 import { CodedError } from "../../base/errors.ts";
-import type { RequestBody } from "../../plugin/plugin-body.ts";
-import { bytesOf } from "../../plugin/plugin-body.ts";
+import { bytesOf, type RequestBody } from "../../plugin/request-view.ts";
 import type { BodyMemory } from "./body-memory.ts";
 
 /** The lane's side: where bytes come from. It calls `push`, `finish` and `fail` of the body. */

@@ -3,7 +3,7 @@
  * Promise: both lanes come through here, so both refuse the same requests; host and path are read in one way only.
  * Sources: RFC 9112 section 3.2, docs/spec/proxy.md section 1, docs/compatibility.md.
  */
-import { forwardedAddress } from "../../base/net/forwarded-address.ts";
+import { forwardedAddress } from "../../base/net/ip.ts";
 import { normalisePath, splitTarget } from "../../base/net/path.ts";
 import { HeaderList } from "../../plugin/headers.ts";
 import { RequestView } from "../../plugin/request-view.ts";

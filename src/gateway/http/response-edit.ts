@@ -3,7 +3,7 @@
  */
 
 import type { HeaderList } from "../../plugin/headers.ts";
-import { bytesOf } from "../../plugin/plugin-body.ts";
+import { bytesOf } from "../../plugin/request-view.ts";
 import type { ResponseView } from "../../plugin/response-view.ts";
 import type { DropCounter } from "../upstream/upstream-head.ts";
 import {

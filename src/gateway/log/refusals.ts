@@ -4,7 +4,7 @@
  * more that is not an upstream's fault. Source: docs/spec/tokens.md section 12.
  */
 import type { Clock } from "../../base/clock.ts";
-import type { RefusalDetail } from "../../plugin/refusal-detail.ts";
+import type { RefusalDetail } from "../../plugin/explanation.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import { knownRequestId } from "../../plugin/variables/variables.ts";
 import { REASONS, type ReasonDefinition } from "../gateway-reasons.ts";

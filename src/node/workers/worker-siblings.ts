@@ -4,7 +4,7 @@
  */
 import type { Channel } from "../../base/channel.ts";
 import type { Clock } from "../../base/clock.ts";
-import type { Siblings } from "../../plugin/siblings.ts";
+import type { Siblings } from "../../plugin/plugin.ts";
 import { HEARD, SAID_MAX, type Said, TOLD } from "./shared-messages.ts";
 
 const TOGETHER_MS = 5;

@@ -5,8 +5,14 @@
  * Promise: whatever the token, nothing throws; the first step that fails decides; nothing before the key costs more than a
  * few microseconds. Source: docs/spec/tokens.md section 4.
  */
-import { compileClaim, type ReadClaim } from "../../base/jose/claim-name.ts";
-import { type Claims, freezeClaims, type ParsedToken, type ParseToken } from "../../base/jose/token.ts";
+import {
+  type Claims,
+  compileClaim,
+  freezeClaims,
+  type ParsedToken,
+  type ParseToken,
+  type ReadClaim,
+} from "../../base/jose/token.ts";
 import { type Revocations, revocationOf } from "../revocations.ts";
 import type { TokenIssuer, TokenIssuers, VerifyKey } from "../tokens.ts";
 import {

@@ -2,8 +2,7 @@
  * An access token whose signature was good: what every later use of it is judged from.
  * Promise: its claims are frozen; it holds only while the key that verified it is current.
  */
-import type { Fingerprint } from "../../base/jose/fingerprint.ts";
-import type { Claims } from "../../base/jose/token.ts";
+import type { Claims, Fingerprint } from "../../base/jose/token.ts";
 import type { RevocableToken } from "../revocations.ts";
 import type { TokenIssuer, VerifyKey } from "../tokens.ts";
 

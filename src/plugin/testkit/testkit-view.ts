@@ -5,8 +5,7 @@
 import { CodedError } from "../../base/errors.ts";
 import { otherReadings } from "../../base/net/path-readings.ts";
 import { HeaderList } from "../headers.ts";
-import type { RequestBody } from "../plugin-body.ts";
-import { type Connection, type RequestHead, RequestView, type RouteInfo } from "../request-view.ts";
+import { type Connection, type RequestBody, type RequestHead, RequestView, type RouteInfo } from "../request-view.ts";
 import { ResponseView } from "../response-view.ts";
 
 /** Names to values (a list repeats the line), or flat [name, value, …] where order and spelling matter. */

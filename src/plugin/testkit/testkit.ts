@@ -3,7 +3,6 @@
  * Promise: what a plugin sees here is what the pipeline gives it: configuration is checked, then completed with
  * defaults; a changed consumer's credentials are no longer `current`. Time is a FakeClock, metrics are real.
  */
-
 import { FakeClock } from "../../base/clock.ts";
 import { CodedError } from "../../base/errors.ts";
 import type { Fields, Log } from "../../base/log.ts";
@@ -19,15 +18,14 @@ import type {
   PluginPhases,
   PluginSettings,
   ResourceInfo,
+  Siblings,
   StateRegistry,
 } from "../plugin.ts";
 import type { Answer } from "../plugin-answer.ts";
 import type { Consumer, Credential, CredentialTable } from "../plugin-consumer.ts";
 import type { RequestView } from "../request-view.ts";
 import { NO_REVOCATIONS, type Revocations } from "../revocations.ts";
-import type { Siblings } from "../siblings.ts";
-import { type AuthorizationServers, NO_SERVERS } from "../signers.ts";
-import { NO_TOKENS, type Tokens } from "../tokens.ts";
+import { type AuthorizationServers, NO_SERVERS, NO_TOKENS, type Tokens } from "../tokens.ts";
 import { shownVariable, TokenPlaces } from "../variables/token-places.ts";
 import { compileVariable } from "../variables/variables.ts";
 

@@ -4,9 +4,8 @@
  * most once per request and kind, and still goes upstream.
  */
 import { CodedError } from "../../base/errors.ts";
-import { parseJson } from "../../base/json/json.ts";
+import { parseJson, repeatedMember } from "../../base/json/json.ts";
 import { compileJsonPath } from "../../base/json/json-path.ts";
-import { repeatedMember } from "../../base/json/json-repeated.ts";
 import type { RequestView } from "../request-view.ts";
 import { type GraphqlOperation, parseGraphql } from "./graphql.ts";
 import { decodeFormText, firstArg, type Variable, type VariableValue } from "./query.ts";

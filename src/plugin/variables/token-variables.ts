@@ -2,7 +2,7 @@
  * Variables of the access token that a request was let in with: `token_sub`, `token_claim_<name>` and their like.
  * Undefined where there is none, and while none was accepted.
  */
-import { compileClaim } from "../../base/jose/claim-name.ts";
+import { compileClaim } from "../../base/jose/token.ts";
 import { tokenScopes } from "../judge/judge.ts";
 import { AccessToken } from "../judge/judged-token.ts";
 import type { RequestView } from "../request-view.ts";

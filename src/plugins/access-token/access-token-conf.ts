@@ -4,10 +4,9 @@
  * Source: docs/spec/tokens.md section 4.
  */
 import { type Static, Type } from "typebox";
-import { claimNameError, compileClaim, type ReadClaim } from "../../base/jose/claim-name.ts";
-import type { Claims } from "../../base/jose/token.ts";
+import { type Claims, claimNameError, compileClaim, type ReadClaim } from "../../base/jose/token.ts";
 import { checkExpression, compileExpression } from "../../model/expression.ts";
-import { Defaulted } from "../../plugin/defaulted.ts";
+import { Defaulted } from "../../plugin/plugin.ts";
 import { isHeaderName } from "../shared/header-operations.ts";
 import { foldHeaderName } from "../shared/header-spellings.ts";
 import { AnonymousConsumer, Realm, Words } from "../shared/schema-parts.ts";

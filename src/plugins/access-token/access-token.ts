@@ -3,15 +3,14 @@
  * The judgement is plugin/judge/judge.ts; here it gets its configuration, and what follows from it happens.
  * Promise: routes with the same configuration share one compiled authentication. Source: docs/spec/tokens.md section 4.
  */
-import { compileClaim } from "../../base/jose/claim-name.ts";
+import { compileClaim } from "../../base/jose/token.ts";
 import { attachConsumer, openRefusals } from "../../plugin/caller-identity.ts";
-import type { ExplainHandler } from "../../plugin/explanation.ts";
+import { type ExplainHandler, noteRefusal, type RefusalDetail } from "../../plugin/explanation.ts";
 import { consumerClaimOf, type Refused, type TokenPolicy, tokenScopes } from "../../plugin/judge/judge.ts";
 import type { TokenRefusal } from "../../plugin/judge/judge-steps.ts";
 import type { AccessToken, Caller } from "../../plugin/judge/judged-token.ts";
 import { type CompileEnv, definePlugin, type PhaseHandler, type Plugin } from "../../plugin/plugin.ts";
 import type { Consumer, CredentialTable } from "../../plugin/plugin-consumer.ts";
-import { noteRefusal, type RefusalDetail } from "../../plugin/refusal-detail.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import { ACCESS_TOKEN_NOTE } from "../../plugin/variables/token-variables.ts";
 import type { ClientData } from "../oauth2-client/oauth2-client.ts";

@@ -2,8 +2,7 @@
  * Claims as headers for the upstream.
  * Promise: a value that cannot stand in a header is left out, never cut, escaped or an error.
  */
-import { compileClaim } from "../../base/jose/claim-name.ts";
-import type { Claims } from "../../base/jose/token.ts";
+import { type Claims, compileClaim } from "../../base/jose/token.ts";
 import { isHeaderValue } from "../../plugin/caller-identity.ts";
 
 /** Flat [name, value, …]. */

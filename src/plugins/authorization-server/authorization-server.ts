@@ -3,11 +3,10 @@
  * Plugins of higher priority on the same route run first. Source: docs/spec/tokens.md section 6.
  */
 import { type Static, Type } from "typebox";
-import { Defaulted } from "../../plugin/defaulted.ts";
-import { type CompileEnv, definePlugin, type PhaseResult, type PluginPhases } from "../../plugin/plugin.ts";
+import { type CompileEnv, Defaulted, definePlugin, type PhaseResult, type PluginPhases } from "../../plugin/plugin.ts";
 import { type Answer, bareAnswer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
-import type { AuthorizationServer } from "../../plugin/signers.ts";
+import type { AuthorizationServer } from "../../plugin/tokens.ts";
 import { openClientAuthentication } from "./client-authentication.ts";
 import { unavailable } from "./oauth-answers.ts";
 import { JWKS_PATH, jwksAnswer, metadataAnswer, TOKEN_PATH } from "./server-documents.ts";

@@ -7,7 +7,7 @@ import type { NodeEnv } from "../../plugin/plugin.ts";
 import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { Credential } from "../../plugin/plugin-consumer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
-import type { AuthorizationServer } from "../../plugin/signers.ts";
+import type { AuthorizationServer } from "../../plugin/tokens.ts";
 import type { ClientData } from "../oauth2-client/oauth2-client.ts";
 import { type Claimed, methodFor } from "./client-methods.ts";
 import { type FailureLimits, openFailureLimits } from "./failure-limits.ts";

@@ -3,7 +3,7 @@
  * Pure. Sources: RFC 8707, RFC 9068, docs/spec/tokens.md section 7.1.
  */
 import type { Answer } from "../../plugin/plugin-answer.ts";
-import type { AuthorizationServer } from "../../plugin/signers.ts";
+import type { AuthorizationServer } from "../../plugin/tokens.ts";
 import type { ClientData } from "../oauth2-client/oauth2-client.ts";
 import { errorAnswer } from "./oauth-answers.ts";
 import type { TokenForm } from "./token-request.ts";

@@ -5,7 +5,7 @@
  * Source: docs/spec/tokens.md section 7.1.
  */
 import type { Clock } from "../../base/clock.ts";
-import type { Siblings } from "../../plugin/siblings.ts";
+import type { Siblings } from "../../plugin/plugin.ts";
 import { type Ending, ExpiringMap } from "../shared/expiring-map.ts";
 
 const WINDOW_MS = 60_000;

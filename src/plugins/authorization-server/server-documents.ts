@@ -4,7 +4,7 @@
  */
 import { type Answer, bareAnswer, textAnswer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
-import type { AuthorizationServer, PublishedKeys } from "../../plugin/signers.ts";
+import type { AuthorizationServer, PublishedKeys } from "../../plugin/tokens.ts";
 import { AUTH_METHODS, CLIENT_CREDENTIALS } from "../oauth2-client/client-schema.ts";
 
 export const TOKEN_PATH = "/oauth2/token";

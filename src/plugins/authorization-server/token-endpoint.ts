@@ -5,7 +5,7 @@
 import type { NodeEnv } from "../../plugin/plugin.ts";
 import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
-import type { AuthorizationServer } from "../../plugin/signers.ts";
+import type { AuthorizationServer } from "../../plugin/tokens.ts";
 import { CLIENT_CREDENTIALS } from "../oauth2-client/client-schema.ts";
 import type { AuthenticateClient } from "./client-authentication.ts";
 import { grantOf } from "./client-grant.ts";

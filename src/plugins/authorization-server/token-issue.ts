@@ -7,7 +7,7 @@ import { randomBytes } from "node:crypto";
 import { sleep } from "../../base/clock.ts";
 import type { NodeEnv } from "../../plugin/plugin.ts";
 import { type Answer, textAnswer } from "../../plugin/plugin-answer.ts";
-import type { AuthorizationServer, SigningNow } from "../../plugin/signers.ts";
+import type { AuthorizationServer, SigningNow } from "../../plugin/tokens.ts";
 import type { Client } from "./client-authentication.ts";
 import type { Granted } from "./client-grant.ts";
 import { JSON_TYPE, NO_STORE, unavailable } from "./oauth-answers.ts";

@@ -7,8 +7,7 @@ import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from "no
 import { Type } from "typebox";
 import { isCodedError } from "../../base/errors.ts";
 import { attachConsumer, openRefusals } from "../../plugin/caller-identity.ts";
-import { Defaulted } from "../../plugin/defaulted.ts";
-import { definePlugin } from "../../plugin/plugin.ts";
+import { Defaulted, definePlugin } from "../../plugin/plugin.ts";
 import { type Answer, jsonAnswer } from "../../plugin/plugin-answer.ts";
 import type { Credential } from "../../plugin/plugin-consumer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";

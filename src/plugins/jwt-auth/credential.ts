@@ -25,8 +25,7 @@ import {
 import { isSealed, looksLegacy } from "../../base/keyring.ts";
 import { openLimitedWarn, type Warn } from "../../base/log.ts";
 import { isReference } from "../../base/reference.ts";
-import { Defaulted } from "../../plugin/defaulted.ts";
-import type { CredentialDefinition, NodeEnv, WriteContext } from "../../plugin/plugin.ts";
+import { type CredentialDefinition, Defaulted, type NodeEnv, type WriteContext } from "../../plugin/plugin.ts";
 import { rotateKey } from "./rotate-key.ts";
 
 /** A key of which the caller may still hold tokens; the same algorithm as the current one. */

@@ -5,9 +5,8 @@
  */
 import { type Static, Type } from "typebox";
 import { openRefusals } from "../../plugin/caller-identity.ts";
-import { Defaulted } from "../../plugin/defaulted.ts";
 import type { ExplainHandler } from "../../plugin/explanation.ts";
-import { type CompileEnv, definePlugin, type PhaseHandler, type Plugin } from "../../plugin/plugin.ts";
+import { type CompileEnv, Defaulted, definePlugin, type PhaseHandler, type Plugin } from "../../plugin/plugin.ts";
 import { holdTokens } from "../shared/token-cache.ts";
 import { type AuthenticationParts, compileAuthentication } from "./authenticate.ts";
 import { compileClaimRules } from "./claims.ts";

@@ -2,8 +2,7 @@
  * A token of a consumer, verified: each consumer is its own issuer, so the text identifies the token, and only rules of
  * consumers revoke it.
  */
-import type { Fingerprint } from "../../base/jose/fingerprint.ts";
-import type { Claims } from "../../base/jose/token.ts";
+import type { Claims, Fingerprint } from "../../base/jose/token.ts";
 import type { Credential, CredentialTable } from "../../plugin/plugin-consumer.ts";
 import type { RevocableToken } from "../../plugin/revocations.ts";
 import type { Remembered } from "../shared/token-cache.ts";

@@ -4,8 +4,7 @@
  */
 import { Type } from "typebox";
 import type { WindowUse } from "../../plugin/counters.ts";
-import { Defaulted } from "../../plugin/defaulted.ts";
-import type { NodeEnv } from "../../plugin/plugin.ts";
+import { Defaulted, type NodeEnv } from "../../plugin/plugin.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { ResponseView } from "../../plugin/response-view.ts";
 import { isHeaderName } from "../shared/header-operations.ts";

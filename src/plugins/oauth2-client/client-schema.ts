@@ -9,7 +9,7 @@ import {
   SCOPE_TOKEN,
   SigningAlgorithm,
 } from "../../model/authorization-server-record.ts";
-import { Defaulted } from "../../plugin/defaulted.ts";
+import { Defaulted } from "../../plugin/plugin.ts";
 
 export const SECRETS_MAX = 4;
 export const AUTH_METHODS = ["client_secret_basic", "client_secret_post"] as const;

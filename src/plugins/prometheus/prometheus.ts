@@ -5,8 +5,7 @@
  */
 import { Type } from "typebox";
 import type { Counter, Histogram } from "../../base/metrics.ts";
-import { Defaulted } from "../../plugin/defaulted.ts";
-import { definePlugin, type NodeEnv } from "../../plugin/plugin.ts";
+import { Defaulted, definePlugin, type NodeEnv } from "../../plugin/plugin.ts";
 import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { RequestView, RouteInfo } from "../../plugin/request-view.ts";
 import { disabledLabels, type ExtraLabels, openFamilies, type PrometheusFamilies } from "./prometheus-families.ts";

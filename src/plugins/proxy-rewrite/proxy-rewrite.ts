@@ -5,8 +5,7 @@
  */
 import { type Static, Type } from "typebox";
 import { compilePattern, patternError } from "../../base/regex.ts";
-import { Defaulted } from "../../plugin/defaulted.ts";
-import { type CompileEnv, definePlugin } from "../../plugin/plugin.ts";
+import { type CompileEnv, Defaulted, definePlugin } from "../../plugin/plugin.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import { afterBody } from "../../plugin/variables/body-variables.ts";
 import {

@@ -3,8 +3,7 @@
  * Source: docs/spec/plugins.md section 10, APISIX 3.18.
  */
 import { Type } from "typebox";
-import { Defaulted } from "../../plugin/defaulted.ts";
-import { definePlugin } from "../../plugin/plugin.ts";
+import { Defaulted, definePlugin } from "../../plugin/plugin.ts";
 import { headerError } from "../shared/header-operations.ts";
 import { Words } from "../shared/schema-parts.ts";
 import { makeKsuid, makeNanoid, makeRangeId, makeUuid, makeUuidV7 } from "./request-id-forms.ts";

@@ -2,11 +2,9 @@
  * Pieces of configuration schemas that several plugins share.
  * Shapes, limits and defaults are those of APISIX 3.18; refusals are worded by base/schema/schema.ts.
  */
-
 import { createHash } from "node:crypto";
 import { Type } from "typebox";
-import { Defaulted } from "../../plugin/defaulted.ts";
-import type { CompileEnv } from "../../plugin/plugin.ts";
+import { type CompileEnv, Defaulted } from "../../plugin/plugin.ts";
 
 /** One of some words. */
 export function Words<const W extends string>(words: readonly W[], options: Readonly<Record<string, unknown>> = {}) {

@@ -3,7 +3,7 @@
  * Promise: an insertion moves at most one segment's entries (under a millisecond), however many there are; a look-up
  * costs two reads of memory on average; a fingerprint is there once, with the latest time it was given.
  */
-import type { Fingerprint } from "../../base/jose/fingerprint.ts";
+import type { Fingerprint } from "../../base/jose/token.ts";
 
 /** Words of a slot: four of the fingerprint, then `until`; a slot whose `until` is 0 is free. */
 const SLOT = 5;

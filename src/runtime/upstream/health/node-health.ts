@@ -8,7 +8,7 @@ import { assertNever } from "../../../base/errors.ts";
 import type { Limiter } from "../../../base/limiter.ts";
 import type { Log } from "../../../base/log.ts";
 import type { Counter, Family } from "../../../base/metrics.ts";
-import type { Siblings, SiblingTopic } from "../../../plugin/siblings.ts";
+import type { Siblings, SiblingTopic } from "../../../plugin/plugin.ts";
 import type { HeldName } from "../dns/dns.ts";
 import type { TargetSpec } from "../target-list.ts";
 import type { AttemptOutcome, UpstreamTls } from "../upstream-unit.ts";
