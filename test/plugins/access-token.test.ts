@@ -389,13 +389,13 @@ describe("a configuration is refused that", () => {
     },
     {
       says: "wants proofs",
-      conf: { ...ROUTE, dpop: "required" },
-      want: 'dpop: "required" is not supported yet; "optional" refuses tokens that are bound to a key or certificate',
+      conf: { ...ROUTE, dpop: "required", header: "X-Token" },
+      want: 'dpop: "required" needs header: "authorization": proofs come with the scheme DPoP',
     },
     {
       says: "wants certificates",
       conf: { ...ROUTE, mtls: "required" },
-      want: 'mtls: "required" is not supported yet; "optional" refuses tokens that are bound to a key or certificate',
+      want: 'mtls: "required" is not supported yet; "optional" refuses tokens that are bound to a certificate',
     },
     {
       says: "serves metadata",

@@ -1,7 +1,7 @@
 /** The endpoints of an issuer that is us, as docs/spec/tokens.md sections 6 and 7 print them; jose is the second opinion. */
 import { createHash } from "node:crypto";
 import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from "jose";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { FakeClock } from "../../src/base/clock.ts";
 import { KEY_PAIR_ALGORITHMS, type KeyPairAlgorithm } from "../../src/base/jose/algorithms.ts";
 import { makeKeyPem, readKeyPair } from "../../src/base/jose/key-pair.ts";
@@ -24,6 +24,7 @@ import { oauth2Client } from "../../src/plugins/oauth2-client/oauth2-client.ts";
 import { openIssuers } from "../../src/token/issuers.ts";
 import { NO_KEYS } from "../../src/token/key-feed.ts";
 import { openSigningKeys, type SigningKeys } from "../../src/token/signing-keys.ts";
+import { dpopKey, type ProofParts, proofFor } from "../support/dpop.ts";
 import { openTestRevocations, type TestRevocations } from "../support/revocations.ts";
 
 const NOW = 1_700_000_000;
@@ -293,6 +294,7 @@ test("the metadata is the same at both places, and names what the route serves",
   expect(answerHeader(oidc, "access-control-allow-origin")).toBe("*");
   expect(json(oidc)).toEqual({
     issuer: `${ISSUER}/tenant`,
+    dpop_signing_alg_values_supported: ["ES256", "EdDSA", "RS256", "PS256"],
     token_endpoint: `${ISSUER}/tenant/oauth2/token`,
     jwks_uri: `${ISSUER}/tenant/.well-known/jwks.json`,
     grant_types_supported: ["client_credentials"],
@@ -411,4 +413,55 @@ test("a key that signs beyond its time is a problem of its server, and so is non
   expect((await token(GRANT)).status).toBe(200);
   keys.setKey(`main/${kid}`, undefined);
   expect(keys.problems()).toEqual([{ id: "main", message: "no key signs ES256: tokens are refused" }]);
+});
+
+describe("DPoP at the token endpoint", () => {
+  const url = `${ISSUER}/oauth2/token`;
+  const proof = (parts?: ProofParts) => proofFor({ method: "POST", url, now: NOW }, parts);
+  const asking = (world: World, ...proofs: readonly string[]) =>
+    world.ask({
+      ...{ method: "POST", target: "/oauth2/token", body: GRANT },
+      headers: { "content-type": FORM, ...basic("batch", SECRET), DPoP: proofs },
+    });
+
+  test("binds the token to the key, which opens the API with it and without it does not", async () => {
+    const world = await open();
+    const answer = await asking(world, proof());
+    expect(json(answer)).toMatchObject({ token_type: "DPoP", expires_in: 3_600 });
+    expect(payloadOf(answer)["cnf"]).toEqual({ jkt: dpopKey().jkt });
+    const document = json(await world.ask({ target: "/.well-known/oauth-authorization-server" }));
+    expect(document["dpop_signing_alg_values_supported"]).toEqual(["ES256", "EdDSA", "RS256", "PS256"]);
+    expect(await metricValue(world.env, "jotgate_dpop_total", { outcome: "ok" })).toBe(1);
+  });
+
+  test("a proof for the URL that the caller used is as good", async () => {
+    const seen = proofFor({ method: "POST", url: "http://gateway.test/oauth2/token", now: NOW });
+    expect((await asking(await open(), seen)).status).toBe(200);
+  });
+
+  test.each([
+    { says: "another method", proofs: [proofFor({ method: "GET", url, now: NOW })] },
+    {
+      says: "another server",
+      proofs: [proofFor({ method: "POST", url: "https://other.example/oauth2/token", now: NOW })],
+    },
+    { says: "another endpoint", proofs: [proofFor({ method: "POST", url: `${ISSUER}/oauth2/revoke`, now: NOW })] },
+    { says: "two proofs", proofs: [proof(), proof()] },
+    { says: "an old one", proofs: [proof({ claims: { iat: NOW - 61 } })] },
+    { says: "nonsense", proofs: ["x"] },
+    { says: "an empty line", proofs: [""] },
+  ])("$says is refused, for a client without proofs too", async ({ proofs }) => {
+    const answer = await asking(await open(), ...proofs);
+    expect([answer.status, answer.reason, json(answer)["error"]]).toEqual([400, "proof_invalid", "invalid_dpop_proof"]);
+  });
+
+  test("a proof serves once, and a client of bound tokens gets no other", async () => {
+    const world = await open({ client: { dpop_bound_access_tokens: true } });
+    const one = proof();
+    expect((await asking(world, one)).status).toBe(200);
+    const again = await asking(world, one);
+    expect([again.status, again.reason, json(again)["error"]]).toEqual([400, "proof_replayed", "invalid_dpop_proof"]);
+    const bare = await world.token(GRANT);
+    expect([bare.status, bare.reason, json(bare)["error"]]).toEqual([400, "proof_missing", "invalid_dpop_proof"]);
+  });
 });

@@ -3,7 +3,7 @@
  * Promise: only asymmetric public keys of sound size come out, each with algorithms that fit its type and curve; others
  * are named with the reason, never with their members. Sources: RFC 7517, docs/spec/tokens.md section 3 number 4.
  */
-import { createPublicKey, type JsonWebKey, type KeyObject } from "node:crypto";
+import { createPublicKey, hash, type JsonWebKey, type KeyObject } from "node:crypto";
 import { KEY_PAIR_ALGORITHMS, type KeyPairAlgorithm, RSA_LEAST_BITS } from "./algorithms.ts";
 import { parseObject } from "./token.ts";
 
@@ -91,7 +91,8 @@ export function pemKeyOf(pem: string, accepted: AcceptedAlgorithms): PublicJwk |
   }
 }
 
-function readJwk(jwk: Members, accepted: AcceptedAlgorithms): PublicJwk | string {
+/** One key. @returns text: why it cannot be used */
+export function readJwk(jwk: Members, accepted: AcceptedAlgorithms): PublicJwk | string {
   const { kty, kid, use, key_ops: operations, alg, crv } = jwk;
   if (kty === "oct") return "a symmetric key";
   if (kty !== "RSA" && kty !== "EC" && kty !== "OKP") return "kty is not RSA, EC or OKP";
@@ -113,6 +114,24 @@ function readJwk(jwk: Members, accepted: AcceptedAlgorithms): PublicJwk | string
     return kty === "EC" ? "no point of its curve" : "its members are no key";
   }
   return madeKey(kid, kty, fittingOf(kty, BY_CURVE[curve]), alg, key, accepted);
+}
+
+/** In the order of RFC 7638. */
+const THUMBPRINT_MEMBERS: Readonly<Record<string, readonly string[]>> = {
+  RSA: ["e", "kty", "n"],
+  EC: ["crv", "kty", "x", "y"],
+  OKP: ["crv", "kty", "x"],
+};
+
+/** The members of its type alone, in the order of RFC 7638: none of them is private. */
+export function publicMembersOf(jwk: Members): Readonly<Record<string, string>> {
+  const names = THUMBPRINT_MEMBERS[String(jwk["kty"])] ?? [];
+  return Object.fromEntries(names.map((name) => [name, String(jwk[name])]));
+}
+
+/** RFC 7638 with SHA-256, 43 characters; of the members as they are written. */
+export function thumbprintOf(jwk: Members): string {
+  return hash("sha256", JSON.stringify(publicMembersOf(jwk)), "base64url");
 }
 
 /** What type and curve allow. */

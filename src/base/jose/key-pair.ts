@@ -3,10 +3,11 @@
  * Promise: a public JWK holds the members of its type and nothing else, so that no private member is ever published; the
  * kid is the thumbprint of RFC 7638 (SHA-256).
  */
-import { createHash, createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
+import { createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
 import { promisify } from "node:util";
 import { CodedError } from "../errors.ts";
 import { type KeyPairAlgorithm, privateKey, RSA_LEAST_BITS } from "./algorithms.ts";
+import { publicMembersOf, thumbprintOf } from "./jwk.ts";
 
 export type PublicJwkMembers = Readonly<Record<string, string>>;
 
@@ -20,12 +21,6 @@ export interface KeyPair {
 
 const RSA_BITS = 3_072;
 const CURVES: Readonly<Record<string, string>> = { ES256: "P-256", ES384: "P-384", ES512: "P-521" };
-/** In the order of RFC 7638. */
-const MEMBERS: Readonly<Record<string, readonly string[]>> = {
-  RSA: ["e", "kty", "n"],
-  EC: ["crv", "kty", "x", "y"],
-  OKP: ["crv", "kty", "x"],
-};
 
 const generate = promisify(generateKeyPair);
 
@@ -49,11 +44,8 @@ export function readKeyPair(algorithm: KeyPairAlgorithm, pem: string): KeyPair {
     throw new CodedError("RECORD_INVALID", {
       message: `private_key has ${bits} bits, RSA needs at least ${RSA_LEAST_BITS}`,
     });
-  const exported = createPublicKey(key).export({ format: "jwk" });
-  const members = (MEMBERS[exported.kty ?? ""] ?? []).map((name) => [name, String(exported[name])] as const);
-  const thumbprint = createHash("sha256")
-    .update(JSON.stringify(Object.fromEntries(members)))
-    .digest("base64url");
-  const publicJwk = { ...Object.fromEntries(members), kid: thumbprint, alg: algorithm, use: "sig" };
+  const exported = createPublicKey(key).export({ format: "jwk" }) as Readonly<Record<string, unknown>>;
+  const thumbprint = thumbprintOf(exported);
+  const publicJwk = { ...publicMembersOf(exported), kid: thumbprint, alg: algorithm, use: "sig" };
   return { kid: thumbprint, key, publicJwk: Object.freeze(publicJwk) };
 }

@@ -36,13 +36,39 @@ export interface ParsedToken {
 /** @returns undefined for a text that is no well-formed token. */
 export type ParseToken = (text: string) => ParsedToken | undefined;
 
-interface Header extends Pick<ParsedToken, "algorithm" | "type" | "keyId"> {
-  readonly acceptable: boolean;
+type Header = Pick<ParsedToken, "algorithm" | "type" | "keyId">;
+
+/** A compact JWS whose header `readHeader` took. */
+interface CompactJws<Made> {
+  readonly header: Made;
+  readonly payload: Claims;
+  readonly signingInput: string;
+  readonly signature: Buffer;
 }
 
 /** A parser that remembers the headers it has read lately. Cost: about 2 µs for a token of 200 characters. */
 export function openTokenParser(): ParseToken {
-  const headers = new LRUCache<string, Header>({ max: HEADERS_KEPT });
+  const read = openCompactReader(HEADERS_KEPT, HEADER_KEPT_MAX_CHARS, readTokenHeader);
+  return (text) => {
+    const jws = read(text);
+    if (jws === undefined) return undefined;
+    const { algorithm, type, keyId } = jws.header;
+    const { payload, signingInput, signature } = jws;
+    return { algorithm, type, keyId, payload, signingInput, signature };
+  };
+}
+
+/**
+ * Reads compact JWS of one kind, and remembers what was made of their headers.
+ * @param kept how many headers, of at most `keptChars` characters each
+ * @param readHeader undefined: refuse it @returns undefined for a text that is no well-formed one
+ */
+export function openCompactReader<Made>(
+  kept: number,
+  keptChars: number,
+  readHeader: (members: Claims) => Made | undefined,
+): (text: string) => CompactJws<Made> | undefined {
+  const headers = new LRUCache<string, { readonly made: Made | undefined }>({ max: kept });
   return (text) => {
     if (text.length === 0 || text.length > TOKEN_MAX_CHARS) return undefined;
     const first = text.indexOf(".");
@@ -52,16 +78,16 @@ export function openTokenParser(): ParseToken {
     const headerText = text.slice(0, first);
     let header = headers.get(headerText);
     if (!header) {
-      header = readHeader(headerText);
-      if (headerText.length <= HEADER_KEPT_MAX_CHARS) headers.set(ownCopy(headerText), header);
+      const members = readMembers(headerText);
+      header = { made: members && readHeader(members) };
+      if (headerText.length <= keptChars) headers.set(ownCopy(headerText), header);
     }
-    if (!header.acceptable) return undefined;
+    if (header.made === undefined) return undefined;
     const payloadBytes = decodePart(text.slice(first + 1, second));
     const payload = payloadBytes && parseObject(payloadBytes);
     if (!payload) return undefined;
     const signature = decodePart(text.slice(second + 1)) ?? NO_SIGNATURE;
-    const { algorithm, type, keyId } = header;
-    return { algorithm, type, keyId, payload, signingInput: text.slice(0, second), signature };
+    return { header: header.made, payload, signingInput: text.slice(0, second), signature };
   };
 }
 
@@ -79,22 +105,24 @@ function decodePart(part: string): Buffer | undefined {
   return bytes.length > 0 && bytes.toString("base64url") === part ? bytes : undefined;
 }
 
-const REFUSED: Header = Object.freeze({ algorithm: undefined, type: undefined, keyId: undefined, acceptable: false });
-
-function readHeader(part: string): Header {
+/** The members of a header that asks for nothing unknown. */
+function readMembers(part: string): Claims | undefined {
   const bytes = decodePart(part);
   const header = bytes && parseObject(bytes);
-  if (!header) return REFUSED;
+  if (!header) return undefined;
   // No extension is understood here, so every critical one is unknown (RFC 7515 section 4.1.11, RFC 7797).
-  if (Object.hasOwn(header, "crit") || Object.hasOwn(header, "zip")) return REFUSED;
-  if (Object.hasOwn(header, "b64") && header["b64"] !== true) return REFUSED;
-  const own = (name: string): unknown => (Object.hasOwn(header, name) ? header[name] : undefined);
+  if (Object.hasOwn(header, "crit") || Object.hasOwn(header, "zip")) return undefined;
+  return Object.hasOwn(header, "b64") && header["b64"] !== true ? undefined : header;
+}
+
+/** `alg`, `typ` and `kid` of a header's members. */
+export function readTokenHeader(members: Claims): Header {
+  const own = (name: string): unknown => (Object.hasOwn(members, name) ? members[name] : undefined);
   const [algorithm, type = ""] = [own("alg"), own("typ")];
   return Object.freeze({
     algorithm: typeof algorithm === "string" ? algorithm : undefined,
     type: typeof type === "string" ? type.toLowerCase().replace(/^application\//, "") : undefined,
     keyId: own("kid"),
-    acceptable: true,
   });
 }
 

@@ -1,6 +1,6 @@
 /**
  * The single questions about an access token, each a function of claims, rules and time.
- * Source: docs/spec/tokens.md section 4, steps 5, 6, 10 and 12.
+ * Source: docs/spec/tokens.md section 4, steps 5, 6 and 12.
  */
 import type { Claims } from "../../base/jose/token.ts";
 import { UNTIL_MAX } from "../../model/revocation.ts";
@@ -26,6 +26,9 @@ export const TOKEN_OUTCOMES = [
   "revoked",
   "client_gone",
   "proof_missing",
+  "proof_invalid",
+  "proof_replayed",
+  "proof_unchecked",
   "certificate_missing",
   "certificate_mismatch",
   "insufficient_scope",
@@ -94,17 +97,6 @@ export function scopesRefusal(
   if (scopes === undefined) return "missing_claim";
   for (const scope of required) if (!scopes.has(scope)) return "insufficient_scope";
   return any.length === 0 || any.some((scope) => scopes.has(scope)) ? undefined : "insufficient_scope";
-}
-
-/**
- * Proofs of possession are not verified yet, so a token that is bound to a key or a certificate is refused: whoever
- * shows it may have stolen it. @param asProof it came with the scheme DPoP
- */
-export function proofRefusal(claims: Claims, asProof: boolean): TokenRefusal | undefined {
-  const cnf = Object.hasOwn(claims, "cnf") ? claims["cnf"] : undefined;
-  if (cnf === undefined) return asProof ? "proof_missing" : undefined;
-  const isCertificate = typeof cnf === "object" && cnf !== null && Object.hasOwn(cnf, "x5t#S256");
-  return isCertificate && !Object.hasOwn(cnf, "jkt") ? "certificate_missing" : "proof_missing";
 }
 
 function isTexts(value: unknown): value is readonly string[] {

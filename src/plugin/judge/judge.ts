@@ -13,17 +13,13 @@ import {
   type ParseToken,
   type ReadClaim,
 } from "../../base/jose/token.ts";
+import type { RequestView } from "../request-view.ts";
 import { type Revocations, revocationOf } from "../revocations.ts";
 import type { TokenIssuer, TokenIssuers, VerifyKey } from "../tokens.ts";
-import {
-  audienceRefusal,
-  proofRefusal,
-  scopesIn,
-  scopesRefusal,
-  type TokenRefusal,
-  timesRefusal,
-} from "./judge-steps.ts";
+import type { DpopProof, JudgeProof } from "./dpop-proof.ts";
+import { audienceRefusal, scopesIn, scopesRefusal, type TokenRefusal, timesRefusal } from "./judge-steps.ts";
 import { AccessToken, type Caller } from "./judged-token.ts";
+import { judgePossession } from "./possession.ts";
 
 /** What one configuration demands of a token; made when it is compiled, the same object for all its requests. */
 export interface TokenPolicy<Who extends Caller = Caller> {
@@ -39,6 +35,10 @@ export interface TokenPolicy<Who extends Caller = Caller> {
   /** What the caller is looked up by; null: the token does not say; undefined: nobody is looked up. */
   identityOf(token: AccessToken): string | null | undefined;
   callerOf(identity: string): Who | undefined;
+  /** Tokens that are not bound to a DPoP key are refused. */
+  readonly needsProof?: boolean;
+  /** Tokens that are not bound to a client certificate are refused. */
+  readonly needsCertificate?: boolean;
   /** A verified caller that is nobody's consumer may pass. */
   readonly strangers: boolean;
 }
@@ -47,6 +47,8 @@ export interface TokenPolicy<Who extends Caller = Caller> {
 export interface Court {
   readonly parse: ParseToken;
   readonly revocations: Revocations;
+  /** undefined: nobody can prove anything here. */
+  readonly judgeProof?: JudgeProof | undefined;
   /** Observes how long a signature took, in seconds. */
   readonly took?: ((algorithm: string, seconds: number) => void) | undefined;
   nowMs(): number;
@@ -58,6 +60,8 @@ export interface Presented {
   readonly text: string;
   /** With the scheme DPoP: a proof belongs to it. */
   readonly asProof: boolean;
+  /** The request that brings it, with what it proves; undefined: nothing. */
+  readonly view?: RequestView | undefined;
 }
 
 export interface Accepted<Who> {
@@ -65,6 +69,8 @@ export interface Accepted<Who> {
   readonly token: AccessToken;
   /** undefined: a stranger who may pass. */
   readonly caller: Who | undefined;
+  /** The proof that came with it: nobody has asked yet whether it was shown before. */
+  readonly proof: DpopProof | undefined;
 }
 
 export interface Refused {
@@ -135,7 +141,7 @@ export function judgeToken<Who extends Caller>(
   // Explained are the later steps also where no key is known to have signed it.
   const token = new AccessToken(issuer, key ?? UNKNOWN_KEY, freezeClaims(claims));
   const caller = judgeUse(token, presented, policy, court, course);
-  return course.why === undefined ? { ok: true, token, caller } : refuse(key && token);
+  return course.why === undefined ? { ok: true, token, caller, proof: course.proof } : refuse(key && token);
 }
 
 /**
@@ -159,7 +165,7 @@ export function judgeAgain<Who extends Caller>(
   }
   const caller = course.why === undefined ? judgeUse(token, presented, policy, court, course) : undefined;
   return course.why === undefined
-    ? { ok: true, token, caller }
+    ? { ok: true, token, caller, proof: course.proof }
     : { ok: false, why: course.why, issuer: from, keyId: token.key.kid, token };
 }
 
@@ -178,7 +184,9 @@ function judgeUse<Who extends Caller>(
   const revocation = revocationOf(token, presented.text, court.revocations);
   if (!course.goesOn("revoked", revocation ? "revoked" : undefined, course.writes ? { by: revocation } : undefined))
     return undefined;
-  if (!course.goesOn("proof", proofRefusal(token.claims, presented.asProof))) return undefined;
+  const shown = judgePossession(token, presented, policy, court);
+  course.proof = shown.proof;
+  if (!course.goesOn("proof", shown.why, course.writes ? shown.facts : undefined)) return undefined;
   if (!isKnown) {
     const rulesHold = policy.rules === undefined || policy.rules(token.claims);
     if (!course.goesOn("rules", rulesHold ? undefined : "claim_rule")) return undefined;
@@ -282,6 +290,7 @@ type Facts = Readonly<Record<string, unknown>>;
 class Course {
   /** Of the first step that failed. */
   why: TokenRefusal | undefined = undefined;
+  proof: DpopProof | undefined = undefined;
   /** Facts are of use only then. */
   readonly writes: boolean;
   readonly #steps: JudgedStep[] | undefined;

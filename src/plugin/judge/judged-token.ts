@@ -11,6 +11,14 @@ export interface Caller {
   readonly consumer: { readonly username: string };
 }
 
+/** What a token is bound to (RFC 7800); a member that is not text is "", which nothing fits. */
+interface Binding {
+  /** `jkt`: thumbprint of a DPoP key. */
+  readonly key: string | undefined;
+  /** `x5t#S256`: SHA-256 of a client certificate. */
+  readonly certificate: string | undefined;
+}
+
 export class AccessToken implements RevocableToken {
   readonly from: TokenIssuer;
   readonly key: VerifyKey;
@@ -18,6 +26,8 @@ export class AccessToken implements RevocableToken {
   /** NumericDate; the claims `exp` and `nbf`, which were numbers. */
   readonly exp: number;
   readonly nbf: number | undefined;
+  /** undefined: whoever has it may use it. */
+  readonly binding: Binding | undefined;
   /** The configuration that accepted it last: what depends on configuration and claims alone needs no second look. */
   policy: object | undefined = undefined;
   /** What that configuration looks its caller up by; see `TokenPolicy.identityOf`. */
@@ -35,6 +45,7 @@ export class AccessToken implements RevocableToken {
     this.claims = claims;
     this.exp = claims["exp"] as number; // as is said above
     this.nbf = claims["nbf"] as number | undefined;
+    this.binding = bindingIn(claims);
   }
 
   holds(): boolean {
@@ -72,6 +83,17 @@ export class AccessToken implements RevocableToken {
   get expires(): number {
     return this.exp;
   }
+}
+
+function bindingIn(claims: Claims): Binding | undefined {
+  const cnf = Object.hasOwn(claims, "cnf") ? claims["cnf"] : undefined;
+  if (cnf === undefined) return undefined;
+  const own = (name: string): string | undefined => {
+    if (typeof cnf !== "object" || cnf === null || !Object.hasOwn(cnf, name)) return undefined;
+    const value = (cnf as Claims)[name];
+    return typeof value === "string" ? value : "";
+  };
+  return { key: own("jkt"), certificate: own("x5t#S256") };
 }
 
 function textIn(claims: Claims, name: string): string | undefined {

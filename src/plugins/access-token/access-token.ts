@@ -15,6 +15,7 @@ import type { RequestView } from "../../plugin/request-view.ts";
 import { ACCESS_TOKEN_NOTE } from "../../plugin/variables/token-variables.ts";
 import type { ClientData } from "../oauth2-client/oauth2-client.ts";
 import { type BearerParts, compileBearer } from "../shared/bearer.ts";
+import type { Proofs } from "../shared/dpop-proofs.ts";
 import { explainBearer } from "../shared/explain-bearer.ts";
 import { compileRemoval } from "../shared/header-spellings.ts";
 import { courtOf } from "../shared/token-court.ts";
@@ -63,15 +64,16 @@ interface Authentication {
 }
 
 function openAuthentication(conf: RouteConf, env: CompileEnv): Authentication {
-  const { court, cache, release } = courtOf(env);
+  const { court, cache, proofs, release } = courtOf(env);
   const challenge = {
+    ...{ needsProof: conf.dpop === "required" },
     realm: conf.realm,
     scopes: [...conf.required_scopes, ...conf.any_scopes],
     resource: conf.resource,
   };
   const answerTo = compileAnswers(challenge);
   const { authenticationFailed } = openRefusals(env, {
-    challenge: challengeOf(challenge),
+    challenge: challengeOf(challenge, conf.dpop === "required" ? "DPoP" : "Bearer"),
     anonymousConsumer: conf.anonymous_consumer,
   });
   const places = { header: conf.header, query: conf.query, cookie: conf.cookie };
@@ -85,7 +87,10 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): Authentication {
   const clients = env.credentials<ClientData>("oauth2-client");
   const policy = policyOf(conf, env);
 
-  const partsWith = (count: ReturnType<typeof openTokenCount>): BearerParts<KnownCaller> => ({
+  const partsWith = (
+    count: ReturnType<typeof openTokenCount>,
+    countProof: Proofs["count"],
+  ): BearerParts<KnownCaller> => ({
     take(view) {
       removeSent?.(view.headers);
       return take(view);
@@ -93,25 +98,28 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): Authentication {
     policy,
     court,
     cache,
+    proofs,
     pending: () =>
       (conf.consumer_by === "credential" ? table.resolvePending() : undefined) ??
       (conf.authorization_servers === undefined ? undefined : clients.resolvePending()),
-    accept(view, { text }, { token, caller }) {
+    accept(view, presented, { token, caller }) {
       if (caller) attachConsumer(view, caller.consumer, caller.credentialId);
       if (linesOf) {
         token.kept ??= linesOf(token.claims);
         appendAll(view, token.kept as readonly string[]); // of this policy: another one empties it
       }
-      if (payloadHeader !== undefined) view.headers.append(payloadHeader, text.split(".", 2)[1] ?? "");
+      if (payloadHeader !== undefined) view.headers.append(payloadHeader, presented.text.split(".", 2)[1] ?? "");
       hide?.(view);
       view.setNote(ACCESS_TOKEN_NOTE, token);
       view.setNote("access_token_payload", token.claims);
       count("ok");
+      if (presented.asProof) countProof("ok");
       return undefined;
     },
     refuse(view, refused) {
       const { why } = refused;
       count(why);
+      countProof(why);
       noteRefusal(view, refusalDetail(refused, policy));
       const answer = answerTo(why);
       if (answer.status !== 401) return answer;
@@ -124,12 +132,14 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): Authentication {
     },
   });
   return {
-    rewrite: compileBearer(partsWith(openTokenCount(env.metrics))),
+    rewrite: compileBearer(partsWith(openTokenCount(env.metrics), (outcome) => proofs.count(outcome))),
     distrust: removeSent && ((view) => removeSent(view.headers)),
-    explain: explainBearer(partsWith(() => undefined)),
+    explain: explainBearer(partsWith(NOT_COUNTED, NOT_COUNTED)),
     close: release,
   };
 }
+
+const NOT_COUNTED = (): void => {};
 
 /** For the operator; a kid that is not the issuer's is a stranger's text. */
 function refusalDetail({ why, issuer, keyId, token }: Refused, policy: TokenPolicy): RefusalDetail {
@@ -162,6 +172,7 @@ function policyOf(conf: RouteConf, env: CompileEnv): TokenPolicy<KnownCaller> {
     requiredScopes: conf.required_scopes,
     anyScopes: conf.any_scopes,
     rules: conf.claim_rules === undefined ? undefined : compileClaimRules(conf.claim_rules),
+    needsProof: conf.dpop === "required",
     strangers: conf.consumer_optional,
     identityOf(token) {
       if (token.from.kind === "authorization_server") return ownIdentity(token);

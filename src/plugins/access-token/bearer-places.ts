@@ -29,13 +29,14 @@ export function compileTake({ header, query, cookie }: BearerPlaces): TakePresen
   };
 }
 
-/** Takes the token out of what goes upstream. */
+/** Takes the token, and the proof that came with it, out of what goes upstream. */
 export function compileHide({ header, query, cookie }: BearerPlaces): (view: RequestView) => void {
   const readHeader = headerReader(header);
   const lower = header.toLowerCase();
   return (view) => {
     // A password in the same header is not ours to hide.
     if (readHeader(view) !== undefined) view.headers.remove(lower);
+    view.headers.remove("dpop");
     if (query !== undefined) view.query = removeArgument(view.query, query);
     if (cookie !== undefined) removeCookie(view.headers, cookie);
   };
@@ -43,31 +44,32 @@ export function compileHide({ header, query, cookie }: BearerPlaces): (view: Req
 
 function headerReader(header: string): (view: RequestView) => Found {
   const lower = header.toLowerCase();
-  const read = lower === "authorization" ? withScheme : bare;
+  const isScheme = lower === "authorization";
   return (view) => {
     const values = view.headers.getAll(lower);
     if (values.length > 1) return "ambiguous";
-    return values[0] === undefined ? undefined : read(values[0]);
+    if (values[0] === undefined) return undefined;
+    return isScheme ? withScheme(values[0], view) : bare(values[0], view);
   };
 }
 
-function withScheme(value: string): Presented | undefined {
-  if (value.startsWith("Bearer ")) return { text: value.slice(7), asProof: false };
+function withScheme(value: string, view: RequestView): Presented | undefined {
+  if (value.startsWith("Bearer ")) return bare(value.slice(7), view);
   const scheme = /^(bearer|dpop)(?: +|$)/i.exec(value);
   if (!scheme) return undefined;
-  return { text: value.slice(scheme[0].length), asProof: scheme[1]?.toLowerCase() === "dpop" };
+  return { text: value.slice(scheme[0].length), asProof: scheme[1]?.toLowerCase() === "dpop", view };
 }
 
-function bare(value: string): Presented {
-  return { text: value, asProof: false };
+function bare(text: string, view: RequestView): Presented {
+  return { text, asProof: false, view };
 }
 
 function readArgument(view: RequestView, name: string | undefined): Found {
   const found = name === undefined ? undefined : findArgument(view.query, name);
-  return found && (found.repeated ? "ambiguous" : bare(found.value));
+  return found && (found.repeated ? "ambiguous" : bare(found.value, view));
 }
 
 function readCookie(view: RequestView, name: string | undefined): Found {
   const found = name === undefined ? undefined : findCookie(view.headers, name);
-  return found && (found.conflicting ? "ambiguous" : bare(found.value));
+  return found && (found.conflicting ? "ambiguous" : bare(found.value, view));
 }

@@ -15,6 +15,7 @@ type OAuthError =
   | "unsupported_grant_type"
   | "invalid_scope"
   | "invalid_target"
+  | "invalid_dpop_proof"
   | "temporarily_unavailable";
 
 /** @param reason stable word for logs and metrics; default: the error */

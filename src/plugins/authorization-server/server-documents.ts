@@ -2,6 +2,7 @@
  * What an authorization server publishes: its metadata and its keys, made when they change, never per request.
  * Sources: RFC 8414, OpenID Connect Discovery 1.0, RFC 7517, docs/spec/tokens.md section 6.
  */
+import { DPOP_ALGORITHMS } from "../../plugin/judge/dpop-proof.ts";
 import { type Answer, bareAnswer, textAnswer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { AuthorizationServer, PublishedKeys } from "../../plugin/tokens.ts";
@@ -22,6 +23,7 @@ export function metadataAnswer({ terms, scopesSupported }: AuthorizationServer, 
     grant_types_supported: [CLIENT_CREDENTIALS],
     response_types_supported: [],
     token_endpoint_auth_methods_supported: AUTH_METHODS,
+    dpop_signing_alg_values_supported: DPOP_ALGORITHMS,
     ...(scopesSupported !== undefined && { scopes_supported: scopesSupported }),
     id_token_signing_alg_values_supported: algorithms, // for readers that insist
     subject_types_supported: ["public"],

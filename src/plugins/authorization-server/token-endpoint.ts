@@ -1,5 +1,5 @@
 /**
- * The token endpoint: method, type, parameters, client, grant, target, scope, signature, in this order.
+ * The token endpoint: method, type, parameters, client, grant, target, scope, proof, signature, in this order.
  * Sources: RFC 6749, docs/spec/tokens.md section 7.1.
  */
 import type { NodeEnv } from "../../plugin/plugin.ts";
@@ -10,6 +10,7 @@ import { CLIENT_CREDENTIALS } from "../oauth2-client/client-schema.ts";
 import type { AuthenticateClient } from "./client-authentication.ts";
 import { grantOf } from "./client-grant.ts";
 import { errorAnswer, invalidRequest } from "./oauth-answers.ts";
+import { openTokenBinding } from "./token-binding.ts";
 import { openTokenIssue } from "./token-issue.ts";
 import { formOf } from "./token-request.ts";
 
@@ -21,6 +22,7 @@ const NOT_ITS_GRANT = errorAnswer(400, "unauthorized_client", "The client may no
 
 export function openTokenEndpoint(env: NodeEnv, authenticate: AuthenticateClient): EndpointHandler {
   const issue = openTokenIssue(env);
+  const bind = openTokenBinding(env);
   const tokens = env.metrics.counter("jotgate_token_endpoint_total", "Answers of token endpoints", [
     ...["grant", "outcome"],
   ]);
@@ -36,7 +38,9 @@ export function openTokenEndpoint(env: NodeEnv, authenticate: AuthenticateClient
     if (!client.data.grants.has(grant)) return NOT_ITS_GRANT;
     const granted = grantOf(form, client.data, server);
     if ("status" in granted) return granted;
-    return issue({ client, granted, subject: client.key }, server);
+    const binding = await bind(view, client.data, server);
+    if ("status" in binding) return binding;
+    return issue({ client, granted, subject: client.key, binding }, server);
   };
 
   return async (view, server) => {

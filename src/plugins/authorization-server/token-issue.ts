@@ -11,6 +11,7 @@ import type { AuthorizationServer, SigningNow } from "../../plugin/tokens.ts";
 import type { Client } from "./client-authentication.ts";
 import type { Granted } from "./client-grant.ts";
 import { JSON_TYPE, NO_STORE, unavailable } from "./oauth-answers.ts";
+import { NOT_BOUND, type TokenBinding } from "./token-binding.ts";
 
 /** What becomes a token. */
 interface TokenContent {
@@ -18,6 +19,7 @@ interface TokenContent {
   readonly granted: Granted;
   /** `sub` */
   readonly subject: string;
+  readonly binding: TokenBinding;
 }
 
 /** RSA signatures under way: a fifth of a second of one thread. */
@@ -74,7 +76,11 @@ async function dateFor(
 
 const ID_BYTES = 16;
 
-function claimsOf({ client, granted, subject }: TokenContent, server: AuthorizationServer, issued: number): object {
+function claimsOf(
+  { client, granted, subject, binding }: TokenContent,
+  server: AuthorizationServer,
+  issued: number,
+): object {
   const [audience] = granted.audiences;
   return {
     iss: server.terms.issuer,
@@ -85,13 +91,15 @@ function claimsOf({ client, granted, subject }: TokenContent, server: Authorizat
     exp: issued + granted.lifetimeSeconds,
     jti: randomBytes(ID_BYTES).toString("base64url"),
     ...(granted.scope !== "" && { scope: granted.scope }),
+    ...(binding !== NOT_BOUND && { cnf: binding }),
     ...client.data.claims,
   };
 }
 
-function tokenAnswer(token: string, { granted: { scope, lifetimeSeconds } }: TokenContent): Answer {
+function tokenAnswer(token: string, { granted: { scope, lifetimeSeconds }, binding }: TokenContent): Answer {
+  const type = binding.jkt === undefined ? "Bearer" : "DPoP";
   const body = {
-    ...{ access_token: token, token_type: "Bearer", expires_in: lifetimeSeconds },
+    ...{ access_token: token, token_type: type, expires_in: lifetimeSeconds },
     ...(scope !== "" && { scope }),
   };
   return textAnswer(200, JSON.stringify(body), "token_issued", [...JSON_TYPE, ...NO_STORE]);

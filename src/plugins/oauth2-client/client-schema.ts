@@ -55,6 +55,7 @@ export const ClientConf = Type.Object(
     audiences: Type.Optional(Type.Array(Audience, { minItems: 1, maxItems: 100, uniqueItems: true })),
     access_token_lifetime: Type.Optional(Type.Integer({ minimum: 1, maximum: LIFETIME_MAX_SECONDS })),
     access_token_signing_alg: Type.Optional(SigningAlgorithm),
+    dpop_bound_access_tokens: Type.Optional(Type.Boolean()),
     claims: Type.Optional(
       Type.Record(Type.String({ minLength: 1, maxLength: 256 }), Type.Unknown(), { maxProperties: 64 }),
     ),

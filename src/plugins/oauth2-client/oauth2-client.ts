@@ -30,6 +30,8 @@ export interface ClientData {
   readonly lifetimeSeconds: number | undefined;
   readonly algorithm: KeyPairAlgorithm | undefined;
   readonly claims: Readonly<Record<string, unknown>>;
+  /** Only tokens that are bound to a DPoP key. */
+  readonly needsProof: boolean;
 }
 
 export const oauth2Client = definePlugin({
@@ -71,5 +73,6 @@ function compileClient(conf: ClientConf): ClientData {
     lifetimeSeconds: conf.access_token_lifetime,
     algorithm: conf.access_token_signing_alg,
     claims: conf.claims ?? {},
+    needsProof: conf.dpop_bound_access_tokens ?? false,
   });
 }

@@ -17,6 +17,7 @@ import type { AccessToken, Caller } from "../../plugin/judge/judged-token.ts";
 import type { PhaseHandler, PhaseResult } from "../../plugin/plugin.ts";
 import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
+import type { Proofs, ProofUse } from "./dpop-proofs.ts";
 import { ACCESS_TOKEN, type TokenCache } from "./token-cache.ts";
 
 /** The token; text: why there is none that could be judged. */
@@ -27,6 +28,7 @@ export interface BearerParts<Who extends Caller> {
   readonly policy: TokenPolicy<Who>;
   readonly court: Court;
   readonly cache: TokenCache;
+  readonly proofs: Proofs;
   /** Callers that are still being looked up; undefined: nobody that could be waited for. */
   pending(): Promise<void> | undefined;
   /** What follows from the token; an answer ends the request all the same. */
@@ -49,7 +51,7 @@ export function compileBearer<Who extends Caller>(parts: BearerParts<Who>): Phas
     const judged = judgeToken(presented, policy, court);
     if (judged.ok) {
       cache.remember(presented.text, ACCESS_TOKEN, judged.token);
-      return parts.accept(view, presented, judged);
+      return acceptOnce(view, presented, judged);
     }
     const wait = waitFor(judged, waited);
     if (wait === undefined) return parts.refuse(view, judged);
@@ -57,6 +59,18 @@ export function compileBearer<Who extends Caller>(parts: BearerParts<Who>): Phas
     const again = () => judge(view, presented, next);
     // What cannot be found out leaves the key or the caller unknown.
     return wait.then(again, again);
+  };
+
+  /** Whoever shows a proof a second time is refused; it is remembered last, when nothing else is wrong. */
+  const acceptOnce = (view: RequestView, presented: Presented, judged: Accepted<Who>): PhaseResult => {
+    if (judged.proof === undefined) return parts.accept(view, presented, judged);
+    const settle = (fresh: ProofUse): Answer | undefined => {
+      if (fresh === "first") return parts.accept(view, presented, judged);
+      const { token } = judged;
+      return parts.refuse(view, { ok: false, why: `proof_${fresh}`, issuer: token.from, keyId: token.key.kid, token });
+    };
+    const fresh = parts.proofs.isFirst(judged.proof);
+    return fresh instanceof Promise ? fresh.then(settle) : settle(fresh);
   };
 
   const waitFor = ({ why, issuer, keyId }: Refused, waited: Waited): Promise<void> | undefined => {
@@ -82,7 +96,7 @@ export function compileBearer<Who extends Caller>(parts: BearerParts<Who>): Phas
     const known = cache.get<AccessToken>(presented.text, ACCESS_TOKEN);
     const judged = known && judgeAgain(known, presented, policy, court);
     if (judged === undefined) return judge(view, presented, NOT_YET);
-    if (judged.ok) return parts.accept(view, presented, judged);
+    if (judged.ok) return acceptOnce(view, presented, judged);
     if (isCallerUnknown(judged.why) && parts.pending() !== undefined) return judge(view, presented, NOT_YET);
     return parts.refuse(view, judged);
   };

@@ -13,15 +13,17 @@ export function explainBearer<Who extends Caller>(parts: BearerParts<Who>): Expl
   const { take, policy, accept, refuse } = parts;
   return (view, { token, nowMs, steps }) => {
     const taken = take(view);
-    const presented = token === undefined ? taken : { text: token, asProof: false };
+    const asProof = typeof taken !== "string" && taken.asProof;
+    const presented = token === undefined ? taken : { text: token, asProof, view };
     const isThere = typeof presented !== "string";
     steps.push({ step: "token", ok: isThere, ...(isThere && { characters: presented.text.length }) });
     if (!isThere) return refuse(view, { ok: false, why: presented });
     const judge = () => {
       const judged: JudgedStep[] = [];
       // Without `took`: nothing is measured.
-      const { parse, revocations, monotonicMs } = parts.court;
-      const verdict = judgeToken(presented, policy, { parse, revocations, monotonicMs, nowMs: () => nowMs }, judged);
+      const { parse, revocations, judgeProof, monotonicMs } = parts.court;
+      const court = { parse, revocations, judgeProof, monotonicMs, nowMs: () => nowMs };
+      const verdict = judgeToken(presented, policy, court, judged);
       const isVouched = judged.some(({ step, ok }) => step === "signature" && ok);
       steps.push(...judged.map((one) => (isVouched ? one : withoutText(one))));
       return verdict.ok ? accept(view, presented, verdict) : refuse(view, verdict);
