@@ -1,8 +1,9 @@
 /**
  * What `jotgate help`, `jotgate help settings` and `jotgate version` print.
  */
+
+import { readVersion } from "../settings/instance.ts";
 import { flagOf, SETTING_ENTRIES } from "../settings/setting-names.ts";
-import { readVersion } from "../settings/version.ts";
 
 export function helpText(): string {
   return `Jotgate ${readVersion()}: a JWT API gateway cluster that speaks Apache APISIX's Admin API.

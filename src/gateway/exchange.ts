@@ -12,7 +12,7 @@ import type { RequestView } from "../plugin/request-view.ts";
 import { ResponseView } from "../plugin/response-view.ts";
 import { loadBodyVariables } from "../plugin/variables/body-variables.ts";
 import { EMPTY_PIPELINE } from "../runtime/plugins/pipeline.ts";
-import type { Pipeline, RouteUnit } from "../runtime/routes/route-unit.ts";
+import type { Pipeline, RouteUnit } from "../runtime/routes/compiled-route.ts";
 import { crashAnswer, recordOutcome } from "./exchange-end.ts";
 import { Forwarding } from "./forwarding.ts";
 import type { GatewayContext } from "./gateway-context.ts";

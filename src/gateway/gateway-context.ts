@@ -3,8 +3,8 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { RequestView } from "../plugin/request-view.ts";
+import type { Pipeline, RouteUnit } from "../runtime/routes/compiled-route.ts";
 import type { RouteMatch } from "../runtime/routes/route-entry.ts";
-import type { Pipeline, RouteUnit } from "../runtime/routes/route-unit.ts";
 import type { Tried } from "../runtime/routes/router.ts";
 import type { GatewayMetrics } from "./gateway-metrics.ts";
 import type { GatewaySettings } from "./gateway-settings.ts";

@@ -3,7 +3,7 @@
  */
 import type { RequestView } from "../plugin/request-view.ts";
 import type { ResponseView } from "../plugin/response-view.ts";
-import type { Pipeline, RouteUnit } from "../runtime/routes/route-unit.ts";
+import type { Pipeline, RouteUnit } from "../runtime/routes/compiled-route.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import type { OwnAnswer } from "./gateway-pages.ts";
 import type { OwnReason } from "./gateway-reasons.ts";

@@ -15,8 +15,8 @@ import { openPluginRegistry, type PluginRegistry } from "../runtime/plugins/plug
 import type { PluginHost } from "../runtime/plugins/plugin-unit.ts";
 import type { JudgeEnv } from "../runtime/record-verdict.ts";
 import { upstreamError } from "../runtime/upstream/upstream-record.ts";
+import { readVersion } from "../settings/instance.ts";
 import { processEnvironment, type Settings } from "../settings/settings.ts";
-import { readVersion } from "../settings/version.ts";
 import { tlsOptions } from "./gateway-options.ts";
 
 interface NodeParts {

@@ -5,17 +5,15 @@
 import { type AuthorizationServer, authorizationServerError } from "../model/authorization-server-record.ts";
 import type { RecordKey } from "../model/keys.ts";
 import { KINDS, type KindName, tolerantValidator } from "../model/kinds.ts";
-import { readRecord, type StoredValue } from "../model/record.ts";
-import type { SigningKey } from "../model/signing-key.ts";
-import { signingKeyError } from "../model/signing-key-check.ts";
+import { readRecord, type StoredValue, wrongKind } from "../model/record.ts";
+import { type SigningKey, signingKeyError } from "../model/signing-key.ts";
 import type { TokenIssuer } from "../model/token-issuer.ts";
 import { tokenIssuerError } from "../model/token-issuer-check.ts";
-import { wrongKind } from "../model/wrong-kind.ts";
 import { nextTurn } from "../store/store-follow.ts";
 import { isForeignCredential } from "./plugins/blocking-plugin.ts";
 import { metaOf, type PluginRegistry } from "./plugins/plugin-registry.ts";
 import type { PluginHost } from "./plugins/plugin-unit.ts";
-import { routeError, serviceError } from "./routes/route-record.ts";
+import { routeError, serviceError } from "./routes/route-entry.ts";
 
 /** @returns why the record is refused */
 export function recordError(key: RecordKey, value: StoredValue, registry: PluginRegistry): string | undefined {

@@ -5,8 +5,7 @@
  */
 import { isIP } from "node:net";
 import { SWITCH_WORDS } from "./setting-kinds.ts";
-import { FLAG_NAMES, type SettingName, VARIABLE_NAMES, VARIABLE_PREFIX } from "./setting-names.ts";
-import { didYouMean } from "./suggest.ts";
+import { didYouMean, FLAG_NAMES, type SettingName, VARIABLE_NAMES, VARIABLE_PREFIX } from "./setting-names.ts";
 
 /** A setting as one source gives it. */
 export interface Given extends SettingName {

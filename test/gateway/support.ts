@@ -10,7 +10,7 @@ import { type GatewayServer, openGatewayServer } from "../../src/gateway/gateway
 import type { GatewaySettings } from "../../src/gateway/gateway-settings.ts";
 import type { PluginPhases } from "../../src/plugin/plugin.ts";
 import type { RequestView } from "../../src/plugin/request-view.ts";
-import type { Pipeline, RouteUnit, UpstreamChoice } from "../../src/runtime/routes/route-unit.ts";
+import type { Pipeline, RouteUnit, UpstreamChoice } from "../../src/runtime/routes/compiled-route.ts";
 import type {
   AttemptOutcome,
   Attempts,

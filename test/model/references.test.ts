@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { pluginReferencesOf, referencesOf } from "../../src/model/references.ts";
-import { luaScript, routeAfterPlugins, routeBeforeSchema } from "../../src/model/route-check.ts";
+import { luaScript, routeAfterPlugins, routeBeforeSchema } from "../../src/model/route.ts";
 
 test.each([
   {

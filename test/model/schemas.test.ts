@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { KINDS, type KindName, secretSchema, strictValidator } from "../../src/model/kinds.ts";
 import { readRecord } from "../../src/model/record.ts";
 import { checkSsl } from "../../src/model/ssl-check.ts";
-import { checkUpstream } from "../../src/model/upstream-check.ts";
+import { checkUpstream } from "../../src/model/upstream.ts";
 import { CERTIFICATE, PRIVATE_KEY } from "../support/certificates.ts";
 
 const nodes = { "127.0.0.1:1980": 1 };

@@ -4,7 +4,7 @@ import { openKeyring } from "../../src/base/keyring.ts";
 import { KINDS } from "../../src/model/kinds.ts";
 import { controlFacts } from "../../src/node/control-facts.ts";
 import type { Serving } from "../../src/node/serving.ts";
-import { limitCount } from "../../src/plugins/limit-count/limit-count.ts";
+import { limitCount } from "../../src/plugins/limit-count.ts";
 import { multiAuth } from "../../src/plugins/multi-auth.ts";
 import { declaredMembersOf, pluginFieldsOf } from "../../src/runtime/field-opener.ts";
 import { openPluginRegistry } from "../../src/runtime/plugins/plugin-registry.ts";

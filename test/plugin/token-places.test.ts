@@ -8,7 +8,7 @@ import type { CompileEnv, Plugin } from "../../src/plugin/plugin.ts";
 import { hideTokens, observeTokenPlaces, TokenPlaces } from "../../src/plugin/variables/token-places.ts";
 import { jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
 import { keyAuth } from "../../src/plugins/key-auth.ts";
-import { mocking } from "../../src/plugins/mocking/mocking.ts";
+import { mocking } from "../../src/plugins/mocking.ts";
 import { openStates } from "../../src/runtime/shared-states.ts";
 import { slack } from "../support/long-run.ts";
 

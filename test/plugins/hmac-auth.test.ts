@@ -2,7 +2,7 @@ import { createHash, createHmac } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { answerHeader, bodyText, makeEnv, runPhases } from "../../src/plugin/testkit/testkit.ts";
 import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
-import { hmacAuth } from "../../src/plugins/hmac-auth/hmac-auth.ts";
+import { hmacAuth } from "../../src/plugins/hmac-auth.ts";
 
 const CONSUMERS = [
   { username: "jack", auth: { "hmac-auth": { key_id: "jack-id", secret_key: "jack-secret" } } },

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { PluginPhases } from "../../src/plugin/plugin.ts";
 import { bodyText, makeEnv } from "../../src/plugin/testkit/testkit.ts";
 import { makeResponse, makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
-import { limitCount } from "../../src/plugins/limit-count/limit-count.ts";
+import { limitCount } from "../../src/plugins/limit-count.ts";
 
 async function call(phases: PluginPhases, input: ViewInput = {}) {
   const view = makeView(input);

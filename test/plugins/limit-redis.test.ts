@@ -5,7 +5,7 @@ import type { PluginPhases } from "../../src/plugin/plugin.ts";
 import { bodyText, makeEnv, type TestEnv } from "../../src/plugin/testkit/testkit.ts";
 import { makeResponse, makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { limitConn } from "../../src/plugins/limit-conn.ts";
-import { limitCount } from "../../src/plugins/limit-count/limit-count.ts";
+import { limitCount } from "../../src/plugins/limit-count.ts";
 import { limitReq } from "../../src/plugins/limit-req.ts";
 import { slack } from "../support/long-run.ts";
 import { freePort } from "../support/ports.ts";

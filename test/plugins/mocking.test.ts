@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { answerHeader, bodyText, makeEnv, runPhases } from "../../src/plugin/testkit/testkit.ts";
 import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
-import { mocking } from "../../src/plugins/mocking/mocking.ts";
+import { mocking } from "../../src/plugins/mocking.ts";
 
 const env = makeEnv();
 const run = (conf: object, target = "/") => runPhases(env.compile(mocking, conf), makeView({ target }));

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { makeEnv, runPhases } from "../../src/plugin/testkit/testkit.ts";
 import { makeResponse, makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { compileVariable } from "../../src/plugin/variables/variables.ts";
-import { requestId } from "../../src/plugins/request-id/request-id.ts";
+import { requestId } from "../../src/plugins/request-id.ts";
 
 async function exchange(conf: object, sent: Record<string, string> = {}, upstream: Record<string, string> = {}) {
   const phases = makeEnv().compile(requestId, conf);

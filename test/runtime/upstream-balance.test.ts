@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { Ring } from "../../src/runtime/upstream/balance/ring.ts";
+import { Ring } from "../../src/runtime/upstream/balance/chash.ts";
 import { begin, failover, next, OK, openBench, serve, tally } from "./upstream-fixture.ts";
 
 const A = "127.0.0.1:1980";

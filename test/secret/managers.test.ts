@@ -11,9 +11,9 @@ import { FakeClock, systemClock } from "../../src/base/clock.ts";
 import { isCodedError, messageOf } from "../../src/base/errors.ts";
 import { type GuardedExchange, openExchange } from "../../src/base/net/guarded-exchange.ts";
 import { METADATA_ADDRESSES } from "../../src/base/net/ip.ts";
+import { authorizationOf } from "../../src/secret/managers/aws.ts";
 import type { ManagerTools, SecretManager } from "../../src/secret/managers/reading.ts";
 import { openManager } from "../../src/secret/managers/secret-manager.ts";
-import { authorizationOf } from "../../src/secret/managers/sigv4.ts";
 import { openSecretServer, type SecretServer, sendJson } from "../support/secret-server.ts";
 
 let server: SecretServer;

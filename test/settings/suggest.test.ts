@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { didYouMean, suggest } from "../../src/settings/suggest.ts";
+import { didYouMean, suggest } from "../../src/settings/setting-names.ts";
 
 const known = ["admin-key", "admin-listen", "etcd", "prefix"];
 

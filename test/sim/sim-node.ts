@@ -8,7 +8,7 @@ import { openMetrics } from "../../src/base/metrics.ts";
 import { Registration } from "../../src/cluster/registry.ts";
 import { parseKey } from "../../src/model/keys.ts";
 import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
-import { mocking } from "../../src/plugins/mocking/mocking.ts";
+import { mocking } from "../../src/plugins/mocking.ts";
 import { type LiveConfiguration, openLive } from "../../src/runtime/live.ts";
 import { openPluginRegistry } from "../../src/runtime/plugins/plugin-registry.ts";
 import { openStates } from "../../src/runtime/shared-states.ts";

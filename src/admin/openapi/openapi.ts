@@ -4,7 +4,7 @@
  */
 
 import { KINDS } from "../../model/kinds.ts";
-import { readVersion } from "../../settings/version.ts";
+import { readVersion } from "../../settings/instance.ts";
 import type { AdminAnswer } from "../admin-response.ts";
 import type { PluginCatalog } from "../plugin-catalog.ts";
 import type { AdminRoute } from "../routes/admin-route.ts";

@@ -10,7 +10,7 @@ import {
   readRoute,
   readService,
   type ServiceRecord,
-} from "../../runtime/routes/route-record.ts";
+} from "../../runtime/routes/route-entry.ts";
 import type { RouterMode } from "../../runtime/routes/router.ts";
 import { literalOf } from "../../runtime/routes/uri-pattern.ts";
 import { type Members, own, ownMembers } from "../read/stored-record.ts";

@@ -4,7 +4,7 @@
  */
 import { isIPv6 } from "node:net";
 import { isReference, parseReference } from "../../base/reference.ts";
-import { didYouMean } from "../../settings/suggest.ts";
+import { didYouMean } from "../../settings/setting-names.ts";
 import type { ReadSide, RecordChange, RuleSide } from "../admin-context.ts";
 import { type Members, own, ownMembers } from "../read/stored-record.ts";
 import { certificateFaults } from "./warn-certificate.ts";

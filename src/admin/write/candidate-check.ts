@@ -6,9 +6,9 @@ import { isSealed } from "../../base/keyring.ts";
 import { isReference } from "../../base/reference.ts";
 import { KINDS, type Kind, type KindName, secretSchema, strictValidator } from "../../model/kinds.ts";
 import { inlineUpstreamsOf } from "../../model/references.ts";
-import { luaScript, routeAfterPlugins, routeBeforeSchema } from "../../model/route-check.ts";
+import { luaScript, routeAfterPlugins, routeBeforeSchema } from "../../model/route.ts";
 import { checkSsl, type DecryptKey, pairError, privateKeyError } from "../../model/ssl-check.ts";
-import { checkUpstream } from "../../model/upstream-check.ts";
+import { checkUpstream } from "../../model/upstream.ts";
 import type { PluginCatalog } from "../plugin-catalog.ts";
 import { type Members, own, ownMembers } from "../read/stored-record.ts";
 

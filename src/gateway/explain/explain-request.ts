@@ -10,7 +10,7 @@ import { openMetrics } from "../../base/metrics.ts";
 import type { ExplainQuery } from "../../model/explain-query.ts";
 import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
-import type { RouteUnit } from "../../runtime/routes/route-unit.ts";
+import type { RouteUnit } from "../../runtime/routes/compiled-route.ts";
 import type { Tried } from "../../runtime/routes/router.ts";
 import { ClientConnection, type HostGuard } from "../client-connection.ts";
 import { Exchange } from "../exchange.ts";

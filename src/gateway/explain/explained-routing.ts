@@ -4,8 +4,8 @@
  */
 import type { Consumer } from "../../plugin/plugin-consumer.ts";
 import type { RequestView, RouteInfo } from "../../plugin/request-view.ts";
+import type { Pipeline, RouteUnit, UpstreamChoice } from "../../runtime/routes/compiled-route.ts";
 import type { RouteMatch } from "../../runtime/routes/route-entry.ts";
-import type { Pipeline, RouteUnit, UpstreamChoice } from "../../runtime/routes/route-unit.ts";
 import type { Attempts, Timeouts, UpstreamPreview, UpstreamUnit } from "../../runtime/upstream/upstream-unit.ts";
 import type { Routing } from "../gateway-context.ts";
 import type { Trace } from "./trace.ts";

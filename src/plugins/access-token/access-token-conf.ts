@@ -7,8 +7,7 @@ import { type Static, Type } from "typebox";
 import { type Claims, claimNameError, compileClaim, type ReadClaim } from "../../base/jose/token.ts";
 import { checkExpression, compileExpression } from "../../model/expression.ts";
 import { Defaulted } from "../../plugin/plugin.ts";
-import { isHeaderName } from "../shared/header-operations.ts";
-import { foldHeaderName } from "../shared/header-spellings.ts";
+import { foldHeaderName, isHeaderName } from "../shared/header-operations.ts";
 import { AnonymousConsumer, Realm, Words } from "../shared/schema-parts.ts";
 
 const Ids = Type.Array(Type.String({ pattern: "^[a-zA-Z0-9-_.]{1,64}$" }), {

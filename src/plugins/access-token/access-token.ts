@@ -17,7 +17,7 @@ import type { ClientData } from "../oauth2-client/oauth2-client.ts";
 import { type BearerParts, compileBearer } from "../shared/bearer.ts";
 import type { Proofs } from "../shared/dpop-proofs.ts";
 import { explainBearer } from "../shared/explain-bearer.ts";
-import { compileRemoval } from "../shared/header-spellings.ts";
+import { compileRemoval } from "../shared/header-operations.ts";
 import { courtOf } from "../shared/token-court.ts";
 import { ConsumerConf, compileClaimRules, RouteConf, routeConfError } from "./access-token-conf.ts";
 import { challengeOf, compileAnswers, openTokenCount } from "./bearer-answers.ts";

@@ -7,7 +7,7 @@ import { messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { Admission, BucketUse, Counters, WindowUse } from "../../plugin/counters.ts";
 import type { NodeEnv } from "../../plugin/plugin.ts";
-import { makeUuid } from "../request-id/request-id-forms.ts";
+import { makeUuid } from "../request-id.ts";
 import { slide } from "./local-counters.ts";
 import { holdRedis, type RedisClient, type RedisConf, redisScript } from "./redis.ts";
 

@@ -7,12 +7,11 @@ import { withDefaults } from "../../base/schema/schema-defaults.ts";
 import type { ExplainHandler } from "../../plugin/explanation.ts";
 import type { CompileEnv, NodeEnv, PhaseHandler, Plugin, PluginPhases, ResourceInfo } from "../../plugin/plugin.ts";
 import { bareAnswer } from "../../plugin/plugin-answer.ts";
-import type { PipelinePlugin, UpstreamChoice } from "../routes/route-unit.ts";
+import type { PipelinePlugin, UpstreamChoice } from "../routes/compiled-route.ts";
 import { type BlockReason, blockingPlugin, FIRST } from "./blocking-plugin.ts";
 import { applyMeta } from "./plugin-meta.ts";
 import { metaOf, type PluginRegistry } from "./plugin-registry.ts";
-import { openSecretPhases } from "./secret-phases.ts";
-import { referencesIn, type SecretUsers } from "./secret-source.ts";
+import { openSecretPhases, referencesIn, type SecretUsers } from "./secret-source.ts";
 
 /** What units need of the node; one object for all of them. */
 export interface PluginHost {

@@ -15,8 +15,7 @@ import {
   replacePluginSet,
 } from "../plugins/plugin-unit.ts";
 import type { Problems } from "../problems.ts";
-import type { CompiledRoute } from "./compiled-route.ts";
-import type { Pipeline } from "./route-unit.ts";
+import type { CompiledRoute, Pipeline } from "./compiled-route.ts";
 
 export interface GlobalRules {
   readonly count: number;

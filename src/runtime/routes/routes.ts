@@ -17,10 +17,18 @@ import {
   replacePluginSet,
 } from "../plugins/plugin-unit.ts";
 import { NO_UPSTREAM, UpstreamSlot, type UpstreamSlotHost } from "../upstream/upstream-slot.ts";
-import { CompiledRoute, type UpstreamSource } from "./compiled-route.ts";
-import { LiveRoute, type RouteContent, type RouteMatch, type RoutePattern } from "./route-entry.ts";
-import { type MethodSets, type RouteRecord, readRoute, readService, type ServiceRecord } from "./route-record.ts";
-import type { RouteUnit, UpstreamChoice } from "./route-unit.ts";
+import { CompiledRoute, type RouteUnit, type UpstreamChoice, type UpstreamSource } from "./compiled-route.ts";
+import {
+  LiveRoute,
+  type MethodSets,
+  type RouteContent,
+  type RouteMatch,
+  type RoutePattern,
+  type RouteRecord,
+  readRoute,
+  readService,
+  type ServiceRecord,
+} from "./route-entry.ts";
 import { openRouter, type RouterMode, type Tried } from "./router.ts";
 
 interface RoutesInput {

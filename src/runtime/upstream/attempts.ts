@@ -6,8 +6,7 @@
 import { type Clock, sleep } from "../../base/clock.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { Balancer, Choice } from "./balance/balancer.ts";
-import type { UpstreamNode } from "./upstream-node.ts";
-import type { AttemptOutcome, Attempts, Target } from "./upstream-unit.ts";
+import type { AttemptOutcome, Attempts, Target, UpstreamNode } from "./upstream-unit.ts";
 
 /** How an upstream chooses at this moment; a request keeps the plan it began with. */
 export interface BalancePlan {

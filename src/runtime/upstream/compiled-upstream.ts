@@ -18,7 +18,6 @@ import { type HealthConf, readChecks } from "./health/health-conf.ts";
 import type { HealthCounter, HealthState, HealthStatus } from "./health/health-state.ts";
 import { type HealthEnv, NodeHealth } from "./health/node-health.ts";
 import { readScheme, readTargets, refuseDenied, type Scheme, type TargetSpec } from "./target-list.ts";
-import { UpstreamNode } from "./upstream-node.ts";
 import type { UpstreamRecord } from "./upstream-record.ts";
 import {
   type CertificatePair,
@@ -29,7 +28,15 @@ import {
   readTimeouts,
   readTls,
 } from "./upstream-settings.ts";
-import type { Attempts, PoolSettings, Timeouts, UpstreamPreview, UpstreamTls, UpstreamUnit } from "./upstream-unit.ts";
+import {
+  type Attempts,
+  type PoolSettings,
+  type Timeouts,
+  UpstreamNode,
+  type UpstreamPreview,
+  type UpstreamTls,
+  type UpstreamUnit,
+} from "./upstream-unit.ts";
 
 /** Which record carries the upstream. */
 export interface UpstreamIds {

@@ -2,10 +2,11 @@
  * AWS Secrets Manager: `$secret://aws/<id>/<name>[/<member of its JSON>]`; names may hold slashes.
  * Source: docs/spec/secrets.md section 4.
  */
+
+import { createHash, createHmac } from "node:crypto";
 import { messageOf } from "../../base/errors.ts";
 import type { AwsSecret } from "../../model/secret.ts";
 import { foundIn, isRecord, type ManagerTools, parseDocument, type Reading, type SecretManager } from "./reading.ts";
-import { amzDate, authorizationOf } from "./sigv4.ts";
 
 /** A longer name is tried as it is, and with this many cuts at most. */
 const CUTS_MAX = 8;
@@ -62,4 +63,59 @@ export function openAws(conf: AwsSecret, tools: ManagerTools): SecretManager {
       }
     },
   };
+}
+
+/**
+ * AWS Signature Version 4, as much of it as a POST to one AWS service needs.
+ * Source: docs.aws.amazon.com "Create a signed AWS API request"; tested with AWS's published example.
+ */
+interface AwsIdentity {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  readonly region: string;
+  readonly service: string;
+}
+
+interface AwsRequest {
+  readonly method: string;
+  /** Absolute path, escaped. */
+  readonly path: string;
+  /** All headers to sign, `host` and `x-amz-date` among them; names in lower case. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+/** `20150830T123600Z`. */
+function amzDate(nowMs: number): string {
+  return `${new Date(nowMs).toISOString().slice(0, 19).replace(/[-:]/g, "")}Z`;
+}
+
+/** The value of the Authorization header. */
+export function authorizationOf(request: AwsRequest, identity: AwsIdentity): string {
+  const names = Object.keys(request.headers).sort();
+  const signedNames = names.join(";");
+  const canonical = [
+    request.method,
+    request.path,
+    "",
+    ...names.map((name) => `${name}:${(request.headers[name] ?? "").trim().replace(/ +/g, " ")}`),
+    "",
+    signedNames,
+    sha256(request.body),
+  ].join("\n");
+  const date = request.headers["x-amz-date"] ?? "";
+  const scope = [date.slice(0, 8), identity.region, identity.service, "aws4_request"];
+  const text = ["AWS4-HMAC-SHA256", date, scope.join("/"), sha256(canonical)].join("\n");
+  const key = scope.reduce((secret: string | Buffer, part) => hmac(secret, part), `AWS4${identity.secretAccessKey}`);
+  const credential = `${identity.accessKeyId}/${scope.join("/")}`;
+  const signature = hmac(key, text).toString("hex");
+  return `AWS4-HMAC-SHA256 Credential=${credential}, SignedHeaders=${signedNames}, Signature=${signature}`;
+}
+
+function sha256(text: string): string {
+  return createHash("sha256").update(text, "utf8").digest("hex");
+}
+
+function hmac(key: string | Buffer, text: string): Buffer {
+  return createHmac("sha256", key).update(text, "utf8").digest();
 }

@@ -8,8 +8,8 @@ import { CodedError } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { Change, LeaseId, Revision, Txn, TxnResult } from "../store.ts";
 import { EmbeddedData } from "./embedded-data.ts";
-import { storageError } from "./embedded-errors.ts";
 import { applyOperations, applyTxn, type TxnWritten } from "./embedded-txn.ts";
+import { storageError } from "./lmdb.ts";
 
 /** History kept for readers that were away, whichever is less. */
 const KEEP_REVISIONS = 10_000n;

@@ -9,13 +9,12 @@ import { CodedError } from "../../../base/errors.ts";
 import { BALANCERS } from "../../../model/upstream.ts";
 import type { BalancePlan } from "../attempts.ts";
 import { byPriority, type TargetSpec, withWeight } from "../target-list.ts";
-import type { UpstreamNode } from "../upstream-node.ts";
 import type { UpstreamRecord } from "../upstream-record.ts";
+import type { UpstreamNode } from "../upstream-unit.ts";
 import type { Balancer, NodeLoad } from "./balancer.ts";
-import { ConsistentHash, compileHashKey } from "./chash.ts";
+import { ConsistentHash, compileHashKey, Ring } from "./chash.ts";
 import { LatencyAverage, PowerOfTwo } from "./ewma.ts";
 import { ActiveTries, LeastConnections } from "./least-conn.ts";
-import { Ring } from "./ring.ts";
 import { newPosition, RoundRobin } from "./round-robin.ts";
 
 interface PlanEnv {

@@ -4,19 +4,20 @@
  * Source: docs/spec/plugins.md section 6, APISIX 3.18. `sync_interval` is accepted: redis is asked for each request.
  */
 import { type Static, Type } from "typebox";
-import type { WindowCounters, WindowUse } from "../../plugin/counters.ts";
-import { type CompileEnv, Defaulted, definePlugin } from "../../plugin/plugin.ts";
-import type { Answer } from "../../plugin/plugin-answer.ts";
-import type { RequestView } from "../../plugin/request-view.ts";
-import { afterBody } from "../../plugin/variables/body-variables.ts";
-import { compileLimitAnswers } from "../limits/limit-answers.ts";
-import { compileLimitKey, compileNumber, compileRuleKey } from "../limits/limit-key.ts";
-import { backendRules, POLICIES } from "../limits/limit-schema.ts";
-import { nodeCounters } from "../limits/local-counters.ts";
-import type { RedisConf } from "../limits/redis.ts";
-import { openRedisCounters } from "../limits/redis-counters.ts";
-import { canonicalText, confHash, NumberOrTemplate, RejectedMessage, scopeOf, Words } from "../shared/schema-parts.ts";
-import { compileQuotaHeaders, limitCountMetadata } from "./limit-count-headers.ts";
+import type { WindowCounters, WindowUse } from "../plugin/counters.ts";
+import { type CompileEnv, Defaulted, definePlugin, type NodeEnv } from "../plugin/plugin.ts";
+import type { Answer } from "../plugin/plugin-answer.ts";
+import type { RequestView } from "../plugin/request-view.ts";
+import type { ResponseView } from "../plugin/response-view.ts";
+import { afterBody } from "../plugin/variables/body-variables.ts";
+import { compileLimitAnswers } from "./limits/limit-answers.ts";
+import { compileLimitKey, compileNumber, compileRuleKey } from "./limits/limit-key.ts";
+import { backendRules, POLICIES } from "./limits/limit-schema.ts";
+import { nodeCounters } from "./limits/local-counters.ts";
+import type { RedisConf } from "./limits/redis.ts";
+import { openRedisCounters } from "./limits/redis-counters.ts";
+import { isHeaderName } from "./shared/header-operations.ts";
+import { canonicalText, confHash, NumberOrTemplate, RejectedMessage, scopeOf, Words } from "./shared/schema-parts.ts";
 
 const WindowRuleConf = Type.Object({
   count: NumberOrTemplate(1),
@@ -48,6 +49,18 @@ const schema = Type.Object(
   },
 );
 type Conf = Static<typeof schema>;
+
+const NAMES = {
+  limit_header: "X-RateLimit-Limit",
+  remaining_header: "X-RateLimit-Remaining",
+  reset_header: "X-RateLimit-Reset",
+} as const;
+
+const limitCountMetadata = Type.Object({
+  limit_header: Defaulted(Type.String({ default: NAMES.limit_header })),
+  remaining_header: Defaulted(Type.String({ default: NAMES.remaining_header })),
+  reset_header: Defaulted(Type.String({ default: NAMES.reset_header })),
+});
 
 export const limitCount = definePlugin({
   name: "limit-count",
@@ -183,4 +196,57 @@ function hitRule(rule: CompiledRule, view: RequestView, windows: WindowCounters)
   const window = rule.windowOf(view);
   if (limit === undefined || window === undefined) return "unreadable";
   return { limit, use: windows.hit(key, { limit, windowMs: window * 1000, sliding: rule.sliding }, 1) };
+}
+
+/**
+ * The X-RateLimit-* headers of limit-count, whose names the plugin's metadata may change.
+ * They go out with refused and accepted requests alike.
+ */
+
+type Names = Readonly<Record<keyof typeof NAMES, string>>;
+
+interface Quota {
+  readonly prefix: string | undefined;
+  readonly limit: number;
+  readonly use: WindowUse;
+}
+
+interface QuotaHeaders {
+  /** Remembers what a rule said, to be written with the response. */
+  note(view: RequestView, prefix: string | undefined, limit: number, use: WindowUse): void;
+  write(view: RequestView, response: ResponseView): void;
+}
+
+/** @param name one per limit, so that two of them do not mix up their notes */
+function compileQuotaHeaders(name: string, env: NodeEnv): QuotaHeaders {
+  return {
+    note(view, prefix, limit, use) {
+      const quota: Quota = { prefix, limit, use };
+      const before = view.note(name);
+      if (Array.isArray(before)) before.push(quota);
+      else view.setNote(name, [quota]);
+    },
+    write(view, response) {
+      const quotas = view.note(name);
+      if (!Array.isArray(quotas)) return;
+      // True: metadata is checked against limitCountMetadata, with defaults filled.
+      const names = (env.metadata("limit-count") as Names | undefined) ?? NAMES;
+      for (const quota of quotas) writeQuota(quota as Quota, names, response);
+    },
+  };
+}
+
+function writeQuota({ prefix, limit, use }: Quota, names: Names, { headers }: ResponseView): void {
+  const write = (base: string, value: number): void => {
+    const name = prefixed(base, prefix);
+    if (isHeaderName(name)) headers.set(name, String(value)); // the metadata may say anything
+  };
+  write(names.limit_header, limit);
+  write(names.remaining_header, use.allowed ? use.remaining : 0);
+  write(names.reset_header, Math.floor(use.resetMs / 10) / 100);
+}
+
+/** `X-RateLimit-Limit` of rule `1` is `X-1-RateLimit-Limit`. */
+function prefixed(header: string, prefix: string | undefined): string {
+  return prefix === undefined ? header : header.replace("RateLimit-", `${prefix}-RateLimit-`);
 }

@@ -3,16 +3,16 @@
  * Promise: signatures are compared in constant time; the key fixes nothing but the secret, the route the algorithms.
  * Source: docs/spec/plugins.md section 4, APISIX 3.18 (not the older X-HMAC-* scheme).
  */
-import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from "node:crypto";
+import { createHash, createHmac, createSecretKey, type KeyObject, timingSafeEqual } from "node:crypto";
 import { Type } from "typebox";
-import { isCodedError } from "../../base/errors.ts";
-import { attachConsumer, openRefusals } from "../../plugin/caller-identity.ts";
-import { Defaulted, definePlugin } from "../../plugin/plugin.ts";
-import { type Answer, jsonAnswer } from "../../plugin/plugin-answer.ts";
-import type { Credential } from "../../plugin/plugin-consumer.ts";
-import type { RequestView } from "../../plugin/request-view.ts";
-import { AnonymousConsumer, Realm, Words } from "../shared/schema-parts.ts";
-import { digestMatches, parseHttpDate, parseSignature, type Signature, signingText } from "./hmac-signature.ts";
+import { isCodedError } from "../base/errors.ts";
+import { attachConsumer, openRefusals } from "../plugin/caller-identity.ts";
+import type { HeaderList } from "../plugin/headers.ts";
+import { Defaulted, definePlugin } from "../plugin/plugin.ts";
+import { type Answer, jsonAnswer } from "../plugin/plugin-answer.ts";
+import type { Credential } from "../plugin/plugin-consumer.ts";
+import type { RequestView } from "../plugin/request-view.ts";
+import { AnonymousConsumer, Realm, Words } from "./shared/schema-parts.ts";
 
 const ALGORITHMS = ["hmac-sha1", "hmac-sha256", "hmac-sha512"] as const;
 
@@ -160,4 +160,64 @@ function tooLarge(bodyBytes: number | undefined, limitBytes: number): Answer {
   const size = bodyBytes ?? `over ${limitBytes}`;
   const message = `request size ${size} is greater than the maximum size ${limitBytes} allowed`;
   return jsonAnswer(413, { message }, "body_too_large");
+}
+
+/**
+ * The text formats of hmac-auth: the Authorization header, the signing text, the Digest header, HTTP dates.
+ * Promise: nothing throws, whatever was sent. Source: docs/spec/plugins.md section 4.
+ */
+export interface Signature {
+  readonly keyId: string;
+  readonly algorithm: string;
+  /** Names in the order they were signed, spelled as sent. */
+  readonly headers: readonly string[];
+  /** Base64. */
+  readonly value: string;
+}
+
+/** @returns undefined when keyId, algorithm or signature is missing, or a field stands there twice */
+function parseSignature(header: string): Signature | undefined {
+  const fields = new Map<string, string>();
+  for (const field of header.slice("Signature".length).split(",")) {
+    const match = /^\s*(\w+)="([^"]*)"\s*$/.exec(field);
+    if (!match) continue;
+    const [, name = "", value = ""] = match;
+    if (fields.has(name)) return undefined;
+    fields.set(name, value);
+  }
+  const keyId = fields.get("keyId");
+  const algorithm = fields.get("algorithm");
+  const value = fields.get("signature");
+  if (!keyId || !algorithm || !value) return undefined;
+  return { keyId, algorithm, value, headers: (fields.get("headers") ?? "").split(" ").filter((name) => name !== "") };
+}
+
+/**
+ * The lines a client signs: key id, then one line per named header that was sent, each ended by a newline.
+ * @param requestTarget what `@request-target` stands for
+ */
+function signingText(signature: Signature, headers: HeaderList, requestTarget: string): string {
+  let text = `${signature.keyId}\n`;
+  for (const name of signature.headers) {
+    const value = headers.get(name.toLowerCase());
+    if (value !== undefined) text += `${name}: ${value}\n`;
+    else if (name === "@request-target") text += `${requestTarget}\n`;
+  }
+  return text;
+}
+
+/** Whether `Digest: SHA-256=<base64>` is that of the body. */
+function digestMatches(header: string, body: Buffer): boolean {
+  const wanted = Buffer.from(`SHA-256=${createHash("sha256").update(body).digest("base64")}`);
+  const given = Buffer.from(header);
+  return given.length === wanted.length && timingSafeEqual(given, wanted);
+}
+
+/** @returns seconds since 1970 of a date like `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7) */
+function parseHttpDate(text: string | undefined): number | undefined {
+  if (text === undefined || !/^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/.test(text)) {
+    return undefined;
+  }
+  const ms = Date.parse(text);
+  return Number.isNaN(ms) ? undefined : ms / 1000;
 }
