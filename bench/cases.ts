@@ -12,6 +12,7 @@ import {
   FASTIFY_JWT,
   GENERAL,
   HAPROXY,
+  HAPROXY_404,
   HAPROXY_JWT,
   jotgate,
   LOAD_CORE,
@@ -32,7 +33,7 @@ const OURS = [FAST, GENERAL];
 const runsOf = (name: string, kinds: readonly ServerKind[], prepare: Run["prepare"], extra: Extra = {}): Run[] =>
   kinds.map((kind) => ({ case: name, kind, expect: OK, prepare, ...extra }));
 
-const pathRuns = (name: string, kinds: readonly ServerKind[], path: string, extra: Extra = {}): Run[] =>
+export const pathRuns = (name: string, kinds: readonly ServerKind[], path: string, extra: Extra = {}): Run[] =>
   runsOf(
     name,
     kinds,
@@ -43,7 +44,7 @@ const pathRuns = (name: string, kinds: readonly ServerKind[], path: string, extr
     extra,
   );
 
-const jwtRuns = (
+export const jwtRuns = (
   name: string,
   kinds: readonly ServerKind[],
   count: number,
@@ -83,8 +84,13 @@ const FIVE_PLUGINS = {
   "proxy-rewrite": { headers: { set: { "X-Bench": "1" } } },
 };
 
-const SIGN = "/apisix/plugin/jwt/sign?key=bench";
-const signRuns = (name: string, kinds: readonly ServerKind[], ownPaths: readonly string[], extra: Extra = {}): Run[] =>
+export const SIGN = "/apisix/plugin/jwt/sign?key=bench";
+export const signRuns = (
+  name: string,
+  kinds: readonly ServerKind[],
+  ownPaths: readonly string[],
+  extra: Extra = {},
+): Run[] =>
   runsOf(
     name,
     kinds,
@@ -112,15 +118,33 @@ const badRuns = runsOf(
   { expect: { status: 401 } },
 );
 
-const missingRuns = runsOf(
-  "404",
-  [FAST, GENERAL],
-  async (server, upstream, folder) => {
-    await plainRoute(server, upstream);
-    return requestsFile(folder, "none", ["/nothing/here"]);
-  },
-  { expect: { status: 404 } },
-);
+export const missingRuns = (kinds: readonly ServerKind[]): Run[] =>
+  runsOf(
+    "404",
+    kinds,
+    async (server, upstream, folder) => {
+      await plainRoute(server, upstream);
+      return requestsFile(folder, "none", ["/nothing/here"]);
+    },
+    { expect: { status: 404 } },
+  );
+
+/** A machine client: the same ten lines each time, one of many paths. */
+export const linesRuns = (name: string, kinds: readonly ServerKind[], extra: Extra = {}): Run[] =>
+  runsOf(
+    name,
+    kinds,
+    async (server, upstream, folder) => {
+      const [token = ""] = await jwtRoute(server, upstream, 1);
+      const paths = Array.from({ length: 500 }, (_, n) => `/jwt/items/${n}?page=${n % 7}`);
+      return requestsFile(
+        folder,
+        "lines",
+        paths.map((path) => `${path}\tBearer ${token}\tlines`),
+      );
+    },
+    extra,
+  );
 
 const fiveRuns = (name: string, plugins: Readonly<Record<string, unknown>>): Run[] =>
   runsOf(name, [FAST, GENERAL], async (server, upstream, folder) => {
@@ -173,7 +197,7 @@ export const SERIES: readonly Series[] = [
     ...signRuns("sign", [FASTIFY_JWT, GENERAL], [SIGN]),
     ...signRuns("sign new payloads", [FAST], PAYLOADS),
   ]),
-  series("refusals", [...missingRuns, ...badRuns]),
+  series("refusals", [...missingRuns([HAPROXY_404, FAST, GENERAL]), ...badRuns]),
   series("plugins", [...fiveRuns("no plugins", {}), ...fiveRuns("five plugins", FIVE_PLUGINS)]),
   series("bodies", [
     ...pathRuns("response 1 KiB", [NGINX, ...OURS], "/plain/1k", { answerBytes: 1_024 }),

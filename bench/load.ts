@@ -28,6 +28,8 @@ export interface Burst {
 export interface Measured {
   readonly requests: number;
   readonly cpuMicrosPerRequest: number;
+  /** Of it outside of the kernel. */
+  readonly userMicrosPerRequest: number;
   readonly requestsPerSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
@@ -56,6 +58,7 @@ export async function measure(burst: Burst): Promise<Measured> {
   return {
     requests,
     cpuMicrosPerRequest: (after.cpuMicros - before.cpuMicros) / requests,
+    userMicrosPerRequest: (after.userMicros - before.userMicros) / requests,
     requestsPerSecond: requests / (number(2) / 1e6),
     p50Ms: number(3) / 1_000,
     p99Ms: number(4) / 1_000,
@@ -80,6 +83,7 @@ export async function measureAtRate(burst: Burst, rate: number, status: number):
   return {
     requests: result.requests,
     cpuMicrosPerRequest: (after.cpuMicros - before.cpuMicros) / result.requests,
+    userMicrosPerRequest: (after.userMicros - before.userMicros) / result.requests,
     requestsPerSecond: result.requestsPerSecond,
     p50Ms: result.p50Ms,
     p99Ms: result.p99Ms,

@@ -8,6 +8,8 @@ export interface Options {
   /** The same for every server, before the first measured round. */
   readonly warmSeconds: number;
   readonly quick: boolean;
+  /** A commit to compare with, in the main cases and nothing else; undefined: peers and aims. */
+  readonly against: string | undefined;
   /** Parts of names of cases, lower case; empty: all. */
   readonly only: readonly string[];
   /** Of the files in bench/results. */
@@ -15,8 +17,9 @@ export interface Options {
   readonly list: boolean;
 }
 
-export const USAGE = `npm run bench -- [--quick] [--only CASE[,CASE]] [--rounds 3] [--seconds 3] [--warm 4] [--name latest] [--list]
+export const USAGE = `npm run bench -- [--quick] [--against REV] [--only CASE[,CASE]] [--rounds 3] [--seconds 3] [--warm 4] [--name latest] [--list]
   --quick   the main cases in under 3 minutes: 2 rounds of 2 s; written to bench/results/try.quick.*
+  --against whether this is slower than that commit: its build and this one take turns in the main cases, 3 minutes
   --only    cases whose name contains one of these words; --list names all
   --name    results go to bench/results/NAME.{json,md,svg}`;
 
@@ -30,24 +33,27 @@ export function readOptions(args: readonly string[]): Options {
       continue;
     }
     const value = args[++at];
-    if (!["--only", "--rounds", "--seconds", "--warm", "--name"].includes(flag) || value === undefined) {
+    if (!["--against", "--only", "--rounds", "--seconds", "--warm", "--name"].includes(flag) || value === undefined) {
       throw new Error(`what is ${flag}?\n${USAGE}`);
     }
     given.set(flag, value);
   }
   const quick = given.has("--quick");
+  const against = given.get("--against");
+  const short = quick || against !== undefined;
   const only = (given.get("--only") ?? "")
     .toLowerCase()
     .split(",")
     .map((word) => word.trim())
     .filter((word) => word !== "");
   return {
-    rounds: positive(given, "--rounds", quick ? 2 : 3),
-    seconds: positive(given, "--seconds", quick ? 2 : 3),
-    warmSeconds: positive(given, "--warm", quick ? 2 : 4),
-    quick,
+    rounds: positive(given, "--rounds", against !== undefined ? 7 : quick ? 2 : 3),
+    seconds: positive(given, "--seconds", against !== undefined ? 1 : quick ? 2 : 3),
+    warmSeconds: positive(given, "--warm", short ? 2 : 4),
+    quick: quick && against === undefined,
+    against,
     only,
-    name: given.get("--name") ?? nameFor(quick, only),
+    name: given.get("--name") ?? (against === undefined ? nameFor(quick, only) : "try.against"),
     list: given.has("--list"),
   };
 }

@@ -1,6 +1,7 @@
 /**
  * Files of requests, as both load generators read them: a line is PATH, PATH <tab> AUTHORIZATION, or
- * PATH <tab> <tab> chunked, an upload in chunks on a connection that closes behind it (wrk only).
+ * PATH <tab> <tab> chunked, an upload in chunks on a connection that closes behind it, or PATH <tab> AUTHORIZATION
+ * <tab> lines, with ten header lines (both wrk only).
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

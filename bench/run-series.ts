@@ -66,7 +66,7 @@ export async function runSeries(series: Series, setting: Setting): Promise<Serie
     for (const one of up) await attempt(one, () => warm(one, options.warmSeconds));
     const rate = await paceOf(series, up, say);
     for (let round = 1; round <= options.rounds; round++) {
-      for (const one of up) {
+      for (const one of shuffled(up)) {
         if (one.wrong !== undefined) continue;
         await attempt(one, () => oneRound(one, options, rate, setting.upstream));
         say(`  ${label(one)} ${round}/${options.rounds}: ${one.wrong ?? shortly(one.rounds.at(-1))}`);
@@ -84,6 +84,16 @@ export async function runSeries(series: Series, setting: Setting): Promise<Serie
     await Promise.all(up.map(({ server }) => server.stop()));
     await opened.stop();
   }
+}
+
+/** Who comes after whom differs from round to round, so that nobody always follows the same neighbour. */
+function shuffled<T>(list: readonly T[]): T[] {
+  const mixed = [...list];
+  for (let last = mixed.length - 1; last > 0; last--) {
+    const at = Math.floor(Math.random() * (last + 1));
+    [mixed[last], mixed[at]] = [mixed[at] as T, mixed[last] as T]; // true: both are in the list
+  }
+  return mixed;
 }
 
 const label = (one: Up): string => `${one.run.case.padEnd(30)} ${one.name.padEnd(26)}`;

@@ -8,11 +8,13 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { ADMIN_SIZES, type AdminCosts, measureAdmin } from "./admin.ts";
+import { buildOther, type OtherBuild, seriesAgainst } from "./against.ts";
 import { computeAims } from "./aims.ts";
 import { SERIES } from "./cases.ts";
 import { etcdMissing } from "./etcd.ts";
 import { machine } from "./machine.ts";
 import { isWanted, type Options, readOptions } from "./options.ts";
+import { compare, comparisonLine } from "./pairs.ts";
 import { type Results, writeResults } from "./report.ts";
 import type { Row } from "./rows.ts";
 import { runSeries, type Setting } from "./run-series.ts";
@@ -134,14 +136,25 @@ async function runAdmin(folder: string): Promise<void> {
 }
 
 const wanted = (name: string): boolean => isWanted(name, options.only);
-const chosen = SERIES.filter((one) => one.cases.some(wanted) && (!options.quick || one.quick));
-const withAdmin = wanted(ADMIN_CASE) && !options.quick;
+const folder = mkdtempSync(join(tmpdir(), "jotgate-bench-"));
+let other: OtherBuild | undefined;
+try {
+  if (options.against !== undefined) {
+    say(`building ${options.against}`);
+    other = buildOther(options.against, folder);
+  }
+} catch (error) {
+  console.log(error instanceof Error ? error.message : String(error));
+  process.exit(2);
+}
+const all = other ? seriesAgainst(other.kind) : SERIES;
+const chosen = all.filter((one) => one.cases.some(wanted) && (!options.quick || one.quick));
+const withAdmin = wanted(ADMIN_CASE) && !options.quick && !other;
 const parts = chosen.length + Number(withAdmin);
 if (parts === 0) {
   console.log(`no case is named like ${options.only.join(", ")}; --list names all`);
   process.exit(2);
 }
-const folder = mkdtempSync(join(tmpdir(), "jotgate-bench-"));
 const upstream = await startUpstream(join(folder, "upstream"));
 try {
   for (const [at, one] of chosen.entries()) {
@@ -156,9 +169,18 @@ try {
   }
 } finally {
   await upstream.stop();
+  other?.stop();
   rmSync(folder, { recursive: true, force: true });
 }
-for (const one of computeAims(rows, tables)) {
+if (other) {
+  say(`CPU per request of this build over that of ${other.kind.name}, median and quartiles of rounds side by side:`);
+  for (const now of rows) {
+    const then = rows.find((row) => row.case === now.case && row.server === other?.kind.name);
+    const compared = now !== then && then ? compare(now, then) : undefined;
+    if (compared) say(comparisonLine(compared));
+  }
+}
+for (const one of other ? [] : computeAims(rows, tables)) {
   const { measured, reached } = one;
   if (measured !== undefined)
     say(`${reached ? "reached    " : "NOT reached"} ${one.case}: ${one.aim}: ${measured.toFixed(3)} ${one.unit}`);

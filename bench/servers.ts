@@ -224,20 +224,33 @@ function nodePeer(name: string, script: string, module: string): ServerKind {
   };
 }
 
-const missingBuild = (name: string) => (): string | undefined =>
-  existsSync(join(ROOT, "dist/cli/main.js")) ? undefined : `${name}: not built`;
+const missingBuild =
+  (name: string, root = ROOT) =>
+  (): string | undefined =>
+    existsSync(join(root, "dist/cli/main.js")) ? undefined : `${name}: not built`;
 
 /** Ours: `jotgate start` on the embedded store, metrics on. */
 export function jotgate(name: string, extra: readonly string[], cores = SERVER_CORE): ServerKind {
+  return jotgateAt(ROOT, process.execPath, name, extra, cores);
+}
+
+/** The same from another checkout, or on another Node. */
+export function jotgateAt(
+  root: string,
+  node: string,
+  name: string,
+  extra: readonly string[],
+  cores = SERVER_CORE,
+): ServerKind {
   return {
     name,
-    missing: missingBuild(name),
+    missing: () => (existsSync(node) ? missingBuild(name, root)() : `${name}: its Node is not installed`),
     async start(_upstream, folder) {
       const [gateway, admin, status, control] = await Promise.all([freePort(), freePort(), freePort(), freePort()]);
-      const args = [join(ROOT, "bin/jotgate.mjs"), "start", "--gateway-listen", `127.0.0.1:${gateway}`];
+      const args = [join(root, "bin/jotgate.mjs"), "start", "--gateway-listen", `127.0.0.1:${gateway}`];
       args.push("--admin-listen", `127.0.0.1:${admin}`, "--status-listen", `127.0.0.1:${status}`);
       args.push("--control-listen", `127.0.0.1:${control}`, "--data-dir", join(folder, "data"), ...extra);
-      const server = await launch(name, cores, process.execPath, args, gateway, { JOTGATE_ADMIN_KEY: ADMIN_KEY });
+      const server = await launch(name, cores, node, args, gateway, { JOTGATE_ADMIN_KEY: ADMIN_KEY });
       return { ...server, admin: `http://127.0.0.1:${admin}`, status: `http://127.0.0.1:${status}` };
     },
   };
@@ -307,6 +320,7 @@ export const NGINX_EQUAL = nginx(
   "proxy_set_header X-Request-Id $request_id; proxy_set_header X-Real-IP $remote_addr; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header Host $http_host; add_header X-Request-Id $request_id;",
 );
 export const HAPROXY = haproxy("haproxy", "");
+export const HAPROXY_404 = haproxy("haproxy", "http-request deny deny_status 404 unless { path_beg /plain/ }");
 export const HAPROXY_JWT = haproxy(
   "haproxy jwt_verify",
   `http-request deny deny_status 401 unless { http_auth_bearer,jwt_verify(HS256,"${SECRET}") 1 }
@@ -318,3 +332,10 @@ export const FASTIFY_JWT = nodePeer("fastify + jwt + http-proxy", "fastify-jwt.m
 export const EXPRESS_GATEWAY = nodePeer("express-gateway", "express-gateway.mjs", "express-gateway");
 export const FAST = jotgate("jotgate, fast lane", ["--workers", "1"]);
 export const GENERAL = jotgate("jotgate, general lane", ["--workers", "1", "--fast-lane", "off"]);
+/** Of the npm package `node`, where somebody has put it: `npm install --prefix bench/peers --no-save node@26`. */
+export const FAST_NEWEST = jotgateAt(
+  ROOT,
+  join(ROOT, "bench/peers/node_modules/node/bin/node"),
+  "jotgate, newest Node",
+  ["--workers", "1"],
+);

@@ -1,5 +1,6 @@
 -- Sends the requests listed in a file in turn. Each line is PATH, PATH <tab> AUTHORIZATION, or PATH <tab> <tab> chunked:
--- an upload in chunks, on a connection that closes behind it. See request-lines.ts.
+-- an upload in chunks, on a connection that closes behind it; PATH <tab> AUTHORIZATION <tab> lines: with ten header lines.
+-- See request-lines.ts.
 -- Usage: wrk -s requests.lua URL -- FILE METHOD BODY_BYTES SKIP, which begins after so many lines.
 local texts, n, at = {}, 0, 0
 
@@ -11,6 +12,16 @@ function init(args)
     local path, token, how = string.match(line, "^([^\t]*)\t?([^\t]*)\t?([^\t]*)$")
     local headers = {}
     if token ~= "" then headers["Authorization"] = token end
+    if how == "lines" then
+      headers["User-Agent"] = "machine-client/4.2 (linux; x64)"
+      headers["Accept"] = "application/json"
+      headers["Accept-Encoding"] = "gzip, deflate"
+      headers["Accept-Language"] = "en-GB,en;q=0.7"
+      headers["Cache-Control"] = "no-cache"
+      headers["Content-Type"] = "application/json; charset=utf-8"
+      headers["X-Request-Source"] = "warehouse-7"
+      headers["X-Api-Version"] = "2026-11-01"
+    end
     if how == "chunked" then
       headers["Transfer-Encoding"] = "chunked"
       headers["Connection"] = "close"

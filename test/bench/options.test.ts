@@ -12,6 +12,11 @@ describe("the command line of the benchmark", () => {
     { says: "only takes several names", args: ["--only", "Plain, 404"], want: { only: ["plain", "404"] } },
     { says: "the results of all are not overwritten by some", args: ["--only", "404"], want: { name: "try.only" } },
     { says: "nor by quick ones", args: ["--quick"], want: { name: "try.quick" } },
+    {
+      says: "a comparison with another commit has its own cases, many short rounds",
+      args: ["--quick", "--against", "main"],
+      want: { against: "main", quick: false, rounds: 7, seconds: 1, name: "try.against" },
+    },
     { says: "unless told so", args: ["--only", "404", "--name", "latest"], want: { name: "latest" } },
   ])("$says", ({ args, want }) => {
     expect(readOptions(args)).toMatchObject(want);

@@ -7,6 +7,7 @@ import type { Row } from "../../bench/rows.ts";
 export const measured = (given: Partial<Measured> = {}): Measured => ({
   requests: 1_000,
   cpuMicrosPerRequest: 10,
+  userMicrosPerRequest: 6,
   requestsPerSecond: 50_000,
   p50Ms: 1,
   p99Ms: 2,
