@@ -22,6 +22,7 @@ import type { FieldCodec } from "./sealing/field-codec.ts";
 import { plainCodec } from "./sealing/field-codec.ts";
 import { openStoreNews } from "./store-news.ts";
 import { storeIdentityKey } from "./store-paths.ts";
+import { keepUsage } from "./usage/usage-keeper.ts";
 import { openKeyQueue } from "./write/key-queue.ts";
 import { openReferenceGuard } from "./write/reference-guard.ts";
 import { openUniqueIndex } from "./write/unique-index.ts";
@@ -51,6 +52,8 @@ export interface AdminOptions extends ListenerOptions {
   readonly historyEntries?: number;
   /** Default: 1,000,000 tokens, 10 minutes. */
   readonly revocations?: Partial<RevocationLimits>;
+  /** How often what nodes have used is put together; default: it is not. */
+  readonly usageEveryMs?: number | undefined;
   /** What admins show to nodes; default: one that is stored as it is. */
   readonly nodeKey?: NodeKeyring;
   /** What `?wait=all` waits by; started and stopped by its owner. Default: nobody can wait. */
@@ -87,6 +90,7 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
   const preparation = await keepPreparing(admin);
   const stopTidying = keepRevocations(admin);
   const stopRotating = keepKeys(admin);
+  const stopUsage = keepUsage(admin, options.usageEveryMs);
   const bound = app.server.address();
   let closing: Promise<void> | undefined;
   return {
@@ -97,6 +101,7 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
       closing ??= app.close().then(async () => {
         await stopTidying();
         await stopRotating();
+        await stopUsage();
         await admin.history.idle();
       });
       return closing;

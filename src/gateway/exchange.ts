@@ -155,6 +155,9 @@ export class Exchange implements Life {
     const { consumer } = this.view;
     if (!consumer || !this.route || consumer === this.#merged) return NOTHING;
     this.#merged = consumer;
+    const { uses } = this.context;
+    const used = this.view.identifiedBy ?? consumer;
+    if (used.usedIn !== uses.hour) uses.caller(used, consumer, this.view.credentialId);
     if (this.context.freshness.isTooOld) return this.answerSelf(CONFIGURATION_STALE);
     const merged = this.route.pipelineFor(consumer, isLast);
     if (merged === "group_missing") return this.answerSelf(GROUP_MISSING);

@@ -3,6 +3,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { RequestView } from "../plugin/request-view.ts";
+import type { Uses } from "../plugin/uses.ts";
 import type { Pipeline, RouteUnit } from "../runtime/routes/compiled-route.ts";
 import type { RouteMatch } from "../runtime/routes/route-entry.ts";
 import type { Tried } from "../runtime/routes/router.ts";
@@ -48,6 +49,8 @@ export interface GatewayContext {
   readonly accessLog: AccessLog | undefined;
   /** The last of them. */
   readonly refusals: RecentRefusals;
+  /** Who called is noted here. */
+  readonly uses: Uses;
   readonly wheel: TimerWheel;
   /** Of the bodies of all lanes. */
   readonly bodies: BodyMemory;

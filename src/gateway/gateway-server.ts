@@ -5,6 +5,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
 import type { ExplainQuery } from "../model/explain-query.ts";
+import { NO_USES, type Uses } from "../plugin/uses.ts";
 import type { HostGuard } from "./client-connection.ts";
 import { explain } from "./explain/explain-request.ts";
 import { openFastLane } from "./fast/fast-lane.ts";
@@ -41,6 +42,8 @@ interface GatewayOptions {
   readonly plainGuard?: HostGuard | undefined;
   /** Absent: no TLS listener. */
   readonly tls?: TlsListenOptions | undefined;
+  /** Where uses of credentials are noted; default: nowhere. */
+  readonly uses?: Uses;
   /** What differs from the defaults. */
   readonly settings?: Partial<GatewaySettings>;
   /** Absent: none is written. Whoever opened it closes it, after the server. */
@@ -87,10 +90,23 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
   const writes = new WriteScheduler();
   const client = new UpstreamClient(wheel, writes, limits);
   const errors = new ErrorLog(log, clock);
-  const { accessLog } = options;
+  const { accessLog, uses = NO_USES } = options;
   const freshness = options.freshness ?? { isTooOld: false, isLoaded: true };
   const refusals = new RecentRefusals();
-  const parts = { refusals, routing, settings, metrics, clock, errors, accessLog, wheel, writes, client, freshness };
+  const parts = {
+    refusals,
+    routing,
+    settings,
+    metrics,
+    clock,
+    errors,
+    accessLog,
+    wheel,
+    writes,
+    client,
+    freshness,
+    uses,
+  };
   const context = { ...parts, bodies: new BodyMemory(settings.bodiesBytes), draining: false };
   const known = new KnownConnections(settings, options.plainGuard);
   const general = openGeneralLane(context, (socket) => known.factsOf(socket));

@@ -10,9 +10,11 @@ import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
 import { Acknowledger, type RecordRefusal } from "../cluster/acknowledge.ts";
 import { nodesInBeat } from "../cluster/beat.ts";
+import { HandIn } from "../cluster/hand-in.ts";
 import { type NodeReport, Registration } from "../cluster/registry.ts";
 import { parseKey } from "../model/keys.ts";
 import { parseRevocationKey } from "../model/revocation.ts";
+import type { Use } from "../model/usage.ts";
 import type { Settings } from "../settings/settings.ts";
 import type { Revision, StoreSource } from "../store/store.ts";
 import { LastKnownGood, type LastKnownGoodStatus } from "../sync/lkg/last-known-good.ts";
@@ -47,6 +49,8 @@ export interface FollowOptions {
   readonly onApplied?: ((revision: Revision) => void) | undefined;
   /** How a worker begins: fills the table from its primary; resolves undefined when the file is as new. */
   readonly inherit?: ((table: Table) => Promise<SavedPosition | undefined>) | undefined;
+  /** What this process has used since it was asked last; default: nothing, workers tell. */
+  readonly takeUses?: (() => readonly Use[]) | undefined;
   /** Where series of records that are deleted are forgotten. */
   readonly series: Pick<Metrics, "forget">;
   readonly clock: Clock;
@@ -61,6 +65,8 @@ export interface Follower {
   /** How the last-known-good file is doing; undefined where another process keeps it, or none is needed. */
   copy(): LastKnownGoodStatus | undefined;
   modifyIndexes(): ModifyIndexes;
+  /** What another process of this node has used. */
+  noteUses(uses: readonly Use[]): void;
   /** Registers the node, once it can serve. */
   join(): void;
   /** Takes the registration back, so that nobody waits for this node any more. */
@@ -117,9 +123,14 @@ export async function followStore(options: FollowOptions): Promise<Follower> {
     changedAtMs: () => changedAtMs,
     copy: () => copy?.facts(),
     modifyIndexes,
-    join: () => duties?.registration.start(),
+    noteUses: (uses) => duties?.handIn?.add(uses),
+    join() {
+      duties?.registration.start();
+      duties?.handIn?.start();
+    },
     leave: async () => duties?.registration.stop(),
     async stop() {
+      await duties?.handIn?.stop();
       await duties?.acknowledger.stop();
       await watcher.stop();
       await copy?.stop();
@@ -143,7 +154,12 @@ function takeDuties(membership: Membership, options: FollowOptions, copy: LastKn
     ...{ store, prefix, id, log, lease, settled, state: report },
     refusals: options.refusals,
   });
-  return { store, registration, acknowledger };
+  const everyMs = settings.usage.intervalMs;
+  const handIn =
+    everyMs === undefined
+      ? undefined
+      : new HandIn({ store, prefix, id, everyMs, take: options.takeUses ?? (() => []), clock, log });
+  return { store, registration, acknowledger, handIn };
 }
 
 /** Reads a file that another process writes. What is wrong with it, that process says. */

@@ -7,13 +7,22 @@
 
 import type { NodeEnv } from "./plugin.ts";
 import { type Answer, jsonAnswer } from "./plugin-answer.ts";
-import type { Consumer } from "./plugin-consumer.ts";
+import type { Consumer, Credential } from "./plugin-consumer.ts";
 import type { RequestView } from "./request-view.ts";
 
-/** Makes the caller that consumer: in the view, and for the upstream. @param credentialId undefined for the consumer's own */
-export function attachConsumer(view: RequestView, consumer: Consumer, credentialId: string | undefined): void {
+/**
+ * Makes the caller that consumer: in the view, and for the upstream.
+ * @param credentialId undefined for the consumer's own @param by what was found in a table of credentials, if anything was
+ */
+export function attachConsumer(
+  view: RequestView,
+  consumer: Consumer,
+  credentialId: string | undefined,
+  by?: Credential,
+): void {
   view.consumer = consumer;
   view.credentialId = credentialId;
+  view.identifiedBy = by;
   put(view, "X-Consumer-Username", "x-consumer-username", consumer.username);
   put(view, "X-Credential-Identifier", "x-credential-identifier", credentialId);
   put(view, "X-Consumer-Custom-ID", "x-consumer-custom-id", consumer.customId);

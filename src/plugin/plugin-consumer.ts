@@ -2,7 +2,9 @@
  * Consumers and their credentials as the data plane holds them: compiled once, looked up per request.
  * Identity matters: a credential that was changed or removed is another object, and the old one is no longer `current`.
  */
-export interface Consumer {
+import type { Used } from "./uses.ts";
+
+export interface Consumer extends Partial<Used> {
   readonly username: string;
   readonly groupId: string | undefined;
   /** Label `custom_id`, sent as X-Consumer-Custom-ID. */
@@ -11,7 +13,7 @@ export interface Consumer {
 }
 
 /** One credential of one plugin, ready to verify with. `data` is what the plugin's `compileCredential` returned. */
-export interface Credential<Data = unknown> {
+export interface Credential<Data = unknown> extends Used {
   readonly consumer: Consumer;
   /** undefined when it stands in the consumer record itself. */
   readonly credentialId: string | undefined;

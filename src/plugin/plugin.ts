@@ -14,6 +14,7 @@ import type { RequestView } from "./request-view.ts";
 import type { ResponseView } from "./response-view.ts";
 import type { Revocations } from "./revocations.ts";
 import type { AuthorizationServers, Tokens } from "./tokens.ts";
+import type { Uses } from "./uses.ts";
 import type { Variable } from "./variables/query.ts";
 
 export type PhaseResult = Answer | undefined | Promise<Answer | undefined>;
@@ -74,6 +75,8 @@ export interface NodeEnv {
   readonly tokens: Tokens;
   /** Issuers that are us; the same object every time. */
   readonly servers: AuthorizationServers;
+  /** Where the last use of credentials and keys is noted; the same object every time. */
+  readonly uses: Uses;
   /** Settings that plugins may read. */
   readonly settings: PluginSettings;
   /** All credentials of a plugin; the same object every time. */

@@ -4,7 +4,7 @@
  * `upstreamPath` and `upstreamHost` go upstream, nothing else does.
  */
 import type { HeaderList } from "./headers.ts";
-import type { Consumer } from "./plugin-consumer.ts";
+import type { Consumer, Credential } from "./plugin-consumer.ts";
 import type { ResponseView } from "./response-view.ts";
 
 /** Facts of the client's connection; one object serves all its requests. */
@@ -102,6 +102,8 @@ export class RequestView {
   consumer: Consumer | undefined = undefined;
   /** Id of the credential that authenticated; undefined when the consumer itself did. */
   credentialId: string | undefined = undefined;
+  /** That credential, or the consumer's own; undefined where the plugin does not say which it was. */
+  identifiedBy: Credential | undefined = undefined;
   /** An upstream chosen by a plugin (traffic-split); opaque handle made by CompileEnv.upstream. */
   upstreamChoice: unknown = undefined;
   /** The answer of whichever phase ended the request; undefined when the upstream answers. */

@@ -6,6 +6,7 @@
 import type { KeyPairAlgorithm, Signer, Verifier } from "../base/jose/algorithms.ts";
 import type { Claims } from "../base/jose/token.ts";
 import type { ServerTerms } from "../model/authorization-server-record.ts";
+import type { Used } from "./uses.ts";
 
 /** Ids of records that a configuration trusts. */
 export interface IssuerIds {
@@ -43,7 +44,7 @@ export type KeysMissing =
   | "keys_too_old";
 
 /** A public key bound to one algorithm. */
-export interface VerifyKey extends Verifier {
+export interface VerifyKey extends Verifier, Used {
   /** undefined: the issuer gives it no name. */
   readonly kid: string | undefined;
   readonly algorithm: KeyPairAlgorithm;

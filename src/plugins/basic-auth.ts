@@ -62,7 +62,7 @@ export const basicAuth = definePlugin({
       const right = matches(found?.data.digest ?? NO_DIGEST, login.digests);
       if (!found || !right) return fail(view, wrong);
       if (conf.hide_credentials) view.headers.remove("authorization");
-      attachConsumer(view, found.consumer, found.credentialId);
+      attachConsumer(view, found.consumer, found.credentialId, found);
       return undefined;
     };
     const fail = (view: RequestView, answer: typeof missing) => {

@@ -113,7 +113,7 @@ export const hmacAuth = definePlugin({
     };
     const accept = (view: RequestView, found: Credential<KeyObject>): undefined => {
       hide(view);
-      attachConsumer(view, found.consumer, found.credentialId);
+      attachConsumer(view, found.consumer, found.credentialId, found);
       return undefined;
     };
     const checkBody = async (view: RequestView, found: Credential<KeyObject>): Promise<Answer | undefined> => {

@@ -58,7 +58,7 @@ export const keyAuth = definePlugin({
         if (fromHeader) view.headers.remove(header);
         else view.query = removeArgument(view.query, conf.query);
       }
-      attachConsumer(view, found.consumer, found.credentialId);
+      attachConsumer(view, found.consumer, found.credentialId, found);
       return undefined;
     };
     return {

@@ -40,6 +40,7 @@ import {
   type UpstreamSlotHost,
 } from "./upstream/upstream-slot.ts";
 import type { Upstreams } from "./upstream/upstreams.ts";
+import { NO_USED_LOG, openUsedLog, type UsedLog } from "./used-log.ts";
 
 export interface LiveOptions extends EnvironmentParts {
   /** Without a trailing slash; default `/apisix`. */
@@ -55,6 +56,8 @@ export interface LiveOptions extends EnvironmentParts {
   readonly servers?: ServerSink | undefined;
   /** How long a revoked token is remembered after its end; default 10 minutes. */
   readonly keepRevokedMs?: number;
+  /** Whether uses of credentials and keys are noted; default: no. */
+  readonly notesUses?: boolean;
   /** Plugins that are left out where they are not loaded; any other then refuses requests. Default: none. */
   readonly mayBeMissing?: ReadonlySet<string>;
   /** Opens the encrypted members of a record; throws what is then the record's problem. */
@@ -72,6 +75,8 @@ export interface LiveConfiguration {
   readonly revision: Revision;
   readonly env: NodeEnv;
   readonly revocations: Pick<LiveRevocations, "ruleCount" | "tokenCount">;
+  /** What was used; whoever hands it in takes it. */
+  readonly uses: UsedLog;
   /** Whether `loadBodyVariables` must run before `match`. */
   readonly needsBody: boolean;
   /** How many records of each kind are served. */
@@ -134,7 +139,16 @@ export function openLive(options: LiveOptions): LiveConfiguration {
   const upstreamById = (id: string): UpstreamChoice => upstreams.get(id)?.choose() ?? MISSING_UPSTREAM;
   const { keepRevokedMs: keepMs = 600_000 } = options;
   const revocations = openRevocations({ prefix, clock, metrics: options.metrics, keepMs });
-  const node = openPluginEnvironment({ ...options, tokens: options.issuers }, registry, revocations, () => consumers);
+  const uses = options.notesUses
+    ? openUsedLog(clock, (consumer, id) => consumers.createdOf(consumer, id))
+    : NO_USED_LOG;
+  const node = openPluginEnvironment(
+    { ...options, tokens: options.issuers },
+    registry,
+    revocations,
+    uses,
+    () => consumers,
+  );
   const host: PluginHost = {
     registry,
     env: node.env,
@@ -243,6 +257,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     },
     env: node.env,
     revocations,
+    uses,
     get needsBody() {
       return routes.needsBody;
     },
@@ -317,6 +332,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
       for (const slot of upstreams.values()) slot.close();
       secrets.close();
       revocations.close();
+      uses.close();
     },
   };
 }

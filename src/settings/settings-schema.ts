@@ -300,6 +300,13 @@ export const SettingsSchema = Type.Object({
       "How long after its `exp` a revoked token is remembered; at least the longest `lifetime_grace_period` of a consumer.",
     ),
   }),
+  usage: group("When credentials, and keys of issuers, were used last.", {
+    interval: switchable(
+      duration,
+      "1h",
+      "How often nodes write what was used and admins put it together; off: nothing is noted. Give all of them the same.",
+    ),
+  }),
   upstreams: group("Bounds on upstream nodes.", {
     deny_addresses: setting(
       listOf(ipRange),

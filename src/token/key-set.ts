@@ -60,5 +60,5 @@ function liveKey(jwk: PublicJwk, algorithm: KeyPairAlgorithm, known: ReadonlyMap
   const before = known.get(identity);
   if (before?.current) return before;
   const { verify } = keyPairVerifier(algorithm, jwk.key);
-  return { identity, kid: jwk.kid, algorithm, verify, current: true };
+  return { identity, kid: jwk.kid, algorithm, verify, current: true, usedIn: 0 };
 }

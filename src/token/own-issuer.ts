@@ -65,6 +65,7 @@ export class OwnIssuer implements TokenIssuer {
       kid: key.kid,
       algorithm: key.algorithm,
       verify: key.verifier.verify,
+      usedIn: 0,
       get current() {
         return isCurrent();
       },

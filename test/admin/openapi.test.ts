@@ -321,6 +321,8 @@ describe("real answers are as described", () => {
     await call("PUT", "/plugin_configs", { id: "named", plugins: {} });
     await call("PUT", "/global_rules", { id: "named", plugins: {} });
     await call("PUT", "/consumers/jack/credentials", { id: "named", plugins: {} });
+    await call("GET", "/usage?unused_since=1h");
+    expect((await call("GET", "/consumers/jack/credentials/named?usage=1")).body.usage.last_used).toBeNull();
     await call("GET", "/plugins/list");
     await call("GET", "/plugins?all=true");
     await call("GET", "/plugins/cors");

@@ -31,7 +31,7 @@ export function componentSchemas(catalog: PluginCatalog): Json {
     };
     schemas[`${title}Entry`] = {
       type: "object",
-      properties: { ...answer, ...indexes },
+      properties: { ...answer, ...indexes, ...(kind.name === "credential" && { usage: USED_LAST }) },
       required: ["key", "value", "createdIndex", "modifiedIndex"],
       additionalProperties: false,
     };
@@ -74,6 +74,20 @@ export function listOf(item: Json, more: Json = {}): Json {
     additionalProperties: false,
   };
 }
+
+/** When something was used last. */
+export const LAST_USE: Json = {
+  last_used: { type: ["integer", "null"], description: "Seconds since 1970, the begin of that hour; null: never." },
+  nodes: { type: "array", items: { type: "string" } },
+};
+
+/** Beside a credential that is read with `?usage=1`. */
+const USED_LAST: Json = {
+  type: "object",
+  properties: { ...LAST_USE, resolution: { type: "integer" } },
+  required: ["last_used", "resolution", "nodes"],
+  additionalProperties: false,
+};
 
 /** What a write that waited says in addition. */
 export const APPLIED: Json = {

@@ -68,6 +68,7 @@ const FAMILIES: Readonly<Record<string, string>> = {
   explain: "What a gateway node would do.",
   refusals: "Calls that gateway nodes refused.",
   revocations: "Tokens that are ended before their time.",
+  usage: "What was used when.",
   "openapi.json": "This description.",
 };
 

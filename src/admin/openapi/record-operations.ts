@@ -5,6 +5,7 @@ import type { Kind } from "../../model/kinds.ts";
 import { type Json, ref, titleOf } from "./openapi-schemas.ts";
 import { answer, anyOf, CONDITIONS, FAULTS, json, query, WARNED, WRITE_PARAMETERS } from "./operation.ts";
 
+const USED: Json = { parameters: [query("usage", "Say beside it when it was used last.", { enum: ["1"] })] };
 const TTL = query("ttl", "Seconds that the record lives.", { type: "number", exclusiveMinimum: 0 });
 const LIST_PARAMETERS: readonly Json[] = [
   query("page", "Counted from 1.", { type: "integer" }),
@@ -62,7 +63,13 @@ export function operationsOf(kind: Kind, all: string, one: string): ReadonlyMap<
       `GET ${all}`,
       operation("list", { parameters: LIST_PARAMETERS, responses: { ...ok(`${title}List`), "404": MISSING } }),
     ],
-    [`GET ${one}`, operation("get", { responses: { ...ok(`${title}Entry`), "404": MISSING } })],
+    [
+      `GET ${one}`,
+      operation("get", {
+        ...(kind.name === "credential" && USED),
+        responses: { ...ok(`${title}Entry`), "404": MISSING },
+      }),
+    ],
     [`PUT ${one}`, operation("put", { parameters: [TTL, ...write], ...body, responses: written(title, true) })],
     [
       `DELETE ${one}`,

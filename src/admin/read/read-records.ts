@@ -10,6 +10,7 @@ import { prefixRange } from "../../store/store.ts";
 import type { AdminRequest, ReadSide, RuleSide, StoreSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND } from "../admin-response.ts";
 import { type ResourceTarget, recordId } from "../resource-path.ts";
+import { usageOf } from "../usage/usage-read.ts";
 import { etagOf } from "../write/write-options.ts";
 import { type ListQuery, listQueryOf, type RecordFilter } from "./list-query.ts";
 import { readable, readableText } from "./masking.ts";
@@ -21,7 +22,11 @@ export async function getRecords(admin: ReadSide, request: AdminRequest, target:
   const record = await readStored(admin.store, keyOf(admin.prefix, target.kind.name, id));
   if (!record) return KEY_NOT_FOUND;
   const headers = { ETag: etagOf(record.modRevision) };
-  return { status: 200, body: entryOf(admin, request, target, id, record), headers };
+  const entry = entryOf(admin, request, target, id, record);
+  if (target.kind.name !== "credential" || request.args.get("usage") !== "1")
+    return { status: 200, body: entry, headers };
+  const usage = await usageOf(admin, record.key.slice(admin.prefix.length + 1), record.createRevision);
+  return { status: 200, body: { ...entry, usage }, headers };
 }
 
 function entryOf(

@@ -15,6 +15,7 @@ import { recordRoutes } from "./record-routes.ts";
 import { REVOCATION_ROUTES } from "./revocation-routes.ts";
 import { ROTATE_ROUTES } from "./rotate-routes.ts";
 import { schemaRoutes } from "./schema-routes.ts";
+import { USAGE_ROUTES } from "./usage-routes.ts";
 
 interface AdminRouteOptions {
   /** Off: stream routes are refused as APISIX refuses them without a stream proxy. */
@@ -37,6 +38,7 @@ export function adminRoutes(options: AdminRouteOptions): readonly AdminRoute[] {
     ...REVOCATION_ROUTES,
     ...ROTATE_ROUTES,
     ...ISSUER_ROUTES,
+    ...USAGE_ROUTES,
     get("/openapi.json", readOperation("getOpenApi", "Read this description.", { type: "object" }), ({ catalog }) =>
       describeApi(catalog, described),
     ),

@@ -10,6 +10,7 @@ import { openMetrics } from "../../base/metrics.ts";
 import type { ExplainQuery } from "../../model/explain-query.ts";
 import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
+import { NO_USES } from "../../plugin/uses.ts";
 import type { RouteUnit } from "../../runtime/routes/compiled-route.ts";
 import type { Tried } from "../../runtime/routes/router.ts";
 import { ClientConnection, type HostGuard } from "../client-connection.ts";
@@ -98,6 +99,7 @@ function dryContext(
     errors: new ErrorLog(silentLog, real.clock),
     accessLog: undefined,
     refusals: new RecentRefusals(1),
+    uses: NO_USES,
   };
 }
 

@@ -81,6 +81,7 @@ export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminP
       withinMs: PROBE_MS,
     }),
     historyEntries: settings.history.entries,
+    usageEveryMs: settings.usage.intervalMs,
     revocations: { maxTokens: settings.tokens.maxRevocations, keepMs: settings.tokens.keepRevokedMs },
     ...(tls ? { tls } : {}),
   });

@@ -156,6 +156,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     tokenPlaces: options.tokenPlaces,
     mayBeMissing: new Set(settings.pluginsMayBeMissing),
     keepRevokedMs: settings.tokens.keepRevokedMs,
+    notesUses: settings.usage.intervalMs !== undefined,
     decrypt: openFields(keyringOf(settings), registry, prefix),
   });
 
@@ -172,6 +173,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     consumer: live,
     refusals: () => [...live.refusals(), ...(certificates?.refusals() ?? [])],
     series: metrics,
+    takeUses: () => live.uses.take(Number.POSITIVE_INFINITY),
     onApplied: options.shared?.onApplied,
     inherit: options.shared?.inherit,
   });
@@ -185,6 +187,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     plainGuard,
     tls: tls.listen && certificates ? { listen: tls.listen, certificates, fallbackSni: tls.fallbackSni } : undefined,
     accessLog,
+    uses: live.uses,
     settings: gatewaySettings(settings, options.serverHeader),
     metrics,
     clock,

@@ -6,6 +6,7 @@ import { type Static, type TSchema, type TUnsafe, Type } from "typebox";
 import { type Call, reader, type Tell } from "../../base/channel.ts";
 import { REFUSALS_MAX, type RecentRefusal, type RefusalQuery } from "../../gateway/log/refusals.ts";
 import type { ExplainQuery } from "../../model/explain-query.ts";
+import type { Use } from "../../model/usage.ts";
 import type { HealthReport } from "../../status/control-server.ts";
 
 function tell<S extends TSchema>(name: string, body: S): Tell<Static<S>> {
@@ -150,6 +151,18 @@ export const EXPLAIN = call(
   Type.Unsafe<ExplainQuery>(Type.Object({})),
   Type.Union([Type.String(), Type.Unsafe<Readonly<Record<string, unknown>>>(Type.Object({}))]),
 );
+
+export const USES_TOLD_MAX = 10_000;
+const Uses = Type.Unsafe<readonly Use[]>({
+  type: "array",
+  maxItems: USES_TOLD_MAX,
+  items: Type.Object({
+    name: Type.String({ maxLength: 1_024 }),
+    ...{ created: Type.Integer({ minimum: 0 }), hour: Type.Integer({ minimum: 0 }) },
+  }),
+});
+/** What was used for the first time in an hour, within the last second. */
+export const USED = tell("used", Uses);
 
 /** From now on answers ask clients to connect anew. */
 export const DRAIN = tell("drain", Nothing);

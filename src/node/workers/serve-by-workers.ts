@@ -21,7 +21,7 @@ import type { Serving, ServingOptions } from "../serving.ts";
 import { type Follower, followStore } from "../store-follower.ts";
 import { WorkerAdmission } from "./admission.ts";
 import { MergedMetrics, mergeHealth } from "./merged-metrics.ts";
-import { BEGIN, MAY_LISTEN } from "./protocol.ts";
+import { BEGIN, MAY_LISTEN, USED } from "./protocol.ts";
 import { openRecordJudge } from "./record-judge.ts";
 import { SharedCounters } from "./shared-counters.ts";
 import { serveKeys, tellKeys } from "./shared-keys.ts";
@@ -72,6 +72,7 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
     worker.channel.onCall(COUNT, (ops) => counters.count(worker, ops));
     worker.channel.onTell(RELEASE, ({ scope }) => counters.release(worker, scope));
     worker.channel.onCall(PROBE, ({ target, conf }) => prober.ask(worker, target, conf));
+    worker.channel.onTell(USED, (uses) => follower?.noteUses(uses));
     serveKeys(worker.channel, keepers);
     worker.channel.onCall(BEGIN, async (hello) => {
       if (hello.version !== version) {

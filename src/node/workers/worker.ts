@@ -39,6 +39,8 @@ import {
   METRICS,
   REFUSALS,
   STOP,
+  USED,
+  USES_TOLD_MAX,
 } from "./protocol.ts";
 import { AskedKeys } from "./shared-keys.ts";
 import { askedProbe } from "./shared-probe.ts";
@@ -126,6 +128,7 @@ function answer(channel: Channel, plane: DataPlane, metrics: Metrics): void {
   channel.onTell(DRAIN, () => plane.server.beginDrain());
   channel.onCall(STOP, async ({ drainMs, quietMs }) => {
     await plane.close(drainMs, quietMs);
+    tellUses(channel, plane);
     return null;
   });
 }
@@ -160,6 +163,7 @@ class News {
       this.#tellApplied();
       return;
     }
+    tellUses(this.#channel, this.plane);
     const { wire, problems } = writeFacts(configOfPlane(this.plane, this.#prefix), this.#problems);
     this.#problems = problems;
     this.#channel.tell(FACTS, wire);
@@ -167,6 +171,14 @@ class News {
 
   #tellApplied(): void {
     this.#channel.tell(APPLIED, { revision: String(this.#revision), hash: this.plane?.table.hash() ?? "" });
+  }
+}
+
+function tellUses(channel: Channel, plane: DataPlane): void {
+  for (;;) {
+    const uses = plane.live.uses.take(USES_TOLD_MAX);
+    if (uses.length > 0) channel.tell(USED, uses);
+    if (uses.length < USES_TOLD_MAX) return;
   }
 }
 

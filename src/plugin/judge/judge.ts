@@ -281,6 +281,7 @@ const UNKNOWN_KEY: VerifyKey = Object.freeze({
   kid: undefined,
   algorithm: "ES256",
   current: false,
+  usedIn: 0,
   verify: () => false,
 });
 

@@ -140,5 +140,5 @@ class MadeIssuer implements FakeIssuer {
 function madeKey(from: FakeKey): MadeKey {
   const key = from.key.type === "private" ? createPublicKey(from.key) : from.key;
   const { verify } = keyPairVerifier(from.algorithm, key);
-  return { from, kid: from.kid, algorithm: from.algorithm, current: true, verify };
+  return { from, kid: from.kid, algorithm: from.algorithm, current: true, usedIn: 0, verify };
 }

@@ -26,6 +26,7 @@ import type { Consumer, Credential, CredentialTable } from "../plugin-consumer.t
 import type { RequestView } from "../request-view.ts";
 import { NO_REVOCATIONS, type Revocations } from "../revocations.ts";
 import { type AuthorizationServers, NO_SERVERS, NO_TOKENS, type Tokens } from "../tokens.ts";
+import { NO_USES, type Uses } from "../uses.ts";
 import { shownVariable, TokenPlaces } from "../variables/token-places.ts";
 import { compileVariable } from "../variables/variables.ts";
 
@@ -55,6 +56,8 @@ export interface EnvInput {
   readonly tokens?: Tokens;
   /** Default: no authorization servers. */
   readonly servers?: AuthorizationServers;
+  /** Default: nothing is noted. */
+  readonly uses?: Uses;
 }
 
 interface LogLine {
@@ -130,6 +133,7 @@ export function makeEnv(input: EnvInput = {}): TestEnv {
     revocations: input.revocations ?? NO_REVOCATIONS,
     tokens: input.tokens ?? NO_TOKENS,
     servers: input.servers ?? NO_SERVERS,
+    uses: input.uses ?? NO_USES,
     resource: input.resource ?? { kind: "route", id: "r1" },
     // True: the plugin's own compile made the data; a test asks under the plugin's own name.
     credentials: <Data>(plugin: string) => tableOf(plugin) as CredentialTable<unknown> as CredentialTable<Data>,
@@ -160,6 +164,7 @@ export function makeEnv(input: EnvInput = {}): TestEnv {
         groupId: made.groupId,
         customId: labels["custom_id"],
         labels,
+        usedIn: 0,
       });
       consumers.set(made.username, consumer);
       addCredentials(consumer, undefined, made.auth ?? {});
@@ -240,7 +245,7 @@ class TestTable implements CredentialTable {
   }
 
   add(consumer: Consumer, credentialId: string | undefined, key: string, data: unknown): void {
-    const credential: TestCredential = { consumer, credentialId, key, data, current: true };
+    const credential: TestCredential = { consumer, credentialId, key, data, current: true, usedIn: 0 };
     this.#byKey.set(key, credential);
     this.#all.add(credential);
   }

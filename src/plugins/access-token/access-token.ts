@@ -10,8 +10,9 @@ import { consumerClaimOf, type Refused, type TokenPolicy, tokenScopes } from "..
 import type { TokenRefusal } from "../../plugin/judge/judge-steps.ts";
 import type { AccessToken, Caller } from "../../plugin/judge/judged-token.ts";
 import { type CompileEnv, definePlugin, type PhaseHandler, type Plugin } from "../../plugin/plugin.ts";
-import type { Consumer, CredentialTable } from "../../plugin/plugin-consumer.ts";
+import type { Consumer, Credential, CredentialTable } from "../../plugin/plugin-consumer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
+import { NO_USES, type Uses } from "../../plugin/uses.ts";
 import { ACCESS_TOKEN_NOTE } from "../../plugin/variables/token-variables.ts";
 import type { ClientData } from "../oauth2-client/oauth2-client.ts";
 import { type BearerParts, compileBearer } from "../shared/bearer.ts";
@@ -51,9 +52,11 @@ export const accessToken: Plugin = definePlugin({
 });
 
 /** Who calls: a credential, or a consumer itself. */
-interface KnownCaller extends Caller {
+type KnownCaller = Caller & (Credential | OwnCaller);
+interface OwnCaller {
   readonly consumer: Consumer;
-  readonly credentialId: string | undefined;
+  readonly credentialId: undefined;
+  readonly usedIn?: undefined;
 }
 
 interface Authentication {
@@ -90,6 +93,7 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): Authentication {
   const partsWith = (
     count: ReturnType<typeof openTokenCount>,
     countProof: Proofs["count"],
+    uses: Uses,
   ): BearerParts<KnownCaller> => ({
     take(view) {
       removeSent?.(view.headers);
@@ -103,7 +107,9 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): Authentication {
       (conf.consumer_by === "credential" ? table.resolvePending() : undefined) ??
       (conf.authorization_servers === undefined ? undefined : clients.resolvePending()),
     accept(view, presented, { token, caller }) {
-      if (caller) attachConsumer(view, caller.consumer, caller.credentialId);
+      if (caller)
+        attachConsumer(view, caller.consumer, caller.credentialId, caller.usedIn === undefined ? undefined : caller);
+      if (token.key.usedIn !== uses.hour) uses.key(token.from, token.key);
       if (linesOf) {
         token.kept ??= linesOf(token.claims);
         appendAll(view, token.kept as readonly string[]); // of this policy: another one empties it
@@ -132,9 +138,9 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): Authentication {
     },
   });
   return {
-    rewrite: compileBearer(partsWith(openTokenCount(env.metrics), (outcome) => proofs.count(outcome))),
+    rewrite: compileBearer(partsWith(openTokenCount(env.metrics), (outcome) => proofs.count(outcome), env.uses)),
     distrust: removeSent && ((view) => removeSent(view.headers)),
-    explain: explainBearer(partsWith(NOT_COUNTED, NOT_COUNTED)),
+    explain: explainBearer(partsWith(NOT_COUNTED, NOT_COUNTED, NO_USES)),
     close: release,
   };
 }

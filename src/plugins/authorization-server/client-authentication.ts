@@ -56,6 +56,7 @@ export function openClientAuthentication(env: NodeEnv): AuthenticateClient {
     if (isClient) {
       view.consumer = found.consumer;
       view.credentialId = found.credentialId;
+      if (found.usedIn !== env.uses.hour) env.uses.caller(found, found.consumer, found.credentialId);
       return found;
     }
     limits.failed(id, view.clientAddress);

@@ -57,7 +57,7 @@ export function compileAuthentication(parts: AuthenticationParts): PhaseHandler 
     const failure = checkClaims(payload, rules, nowSeconds, credential.data.graceSeconds);
     if (failure !== undefined) return failure;
     if (revocationOf(verified, token, revocations)) return "revoked";
-    attachConsumer(view, credential.consumer, credential.credentialId);
+    attachConsumer(view, credential.consumer, credential.credentialId, credential);
     if (parts.storeInCtx) view.setNote("jwt_auth_payload", payload);
     outcomes.count("ok");
     return undefined;

@@ -33,16 +33,26 @@ export class ConsumerUnit implements Consumer {
   readonly customId: string | undefined;
   readonly labels: Readonly<Record<string, string>>;
   readonly plugins: PluginSet;
+  /** Create revision of its record. */
+  readonly created: number;
+  usedIn = 0;
   handles: Handles;
   readonly #groups: ReadonlyMap<string, ConsumerGroup>;
   /** The group `#layer` was made with. */
   #madeWith: ConsumerGroup | undefined;
   #layer: ConsumerLayer | undefined;
 
-  constructor(username: string, value: StoredValue, plugins: PluginSet, groups: ReadonlyMap<string, ConsumerGroup>) {
+  constructor(
+    username: string,
+    value: StoredValue,
+    plugins: PluginSet,
+    groups: ReadonlyMap<string, ConsumerGroup>,
+    created: number,
+  ) {
     const labels = value["labels"] as Readonly<Record<string, string>> | undefined; // by the schema
     const groupId = value["group_id"];
     this.username = username;
+    this.created = created;
     this.groupId = groupId === undefined ? undefined : String(groupId);
     this.labels = labels ?? NO_LABELS;
     this.customId = labels?.["custom_id"];

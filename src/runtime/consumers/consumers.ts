@@ -98,6 +98,12 @@ export class Consumers {
     return this.#customIds.find(customId);
   }
 
+  /** Create revision of the record of an active consumer, or of a credential of it; undefined: there is none. */
+  createdOf(username: string, id: string | undefined): number | undefined {
+    if (id === undefined) return this.#active.get(username)?.created;
+    return this.#credentials.get(username)?.get(id)?.record.order;
+  }
+
   /** The same object every time. */
   table(plugin: string): PluginCredentials {
     let found = this.#tables.get(plugin);
@@ -200,7 +206,7 @@ export class Consumers {
   #activateConsumer(username: string, value: StoredValue, record: CredentialRecord): void {
     const { auth, others } = this.#readPlugins(value["plugins"]);
     const plugins = openPluginSet(others, { kind: "consumer", id: username }, this.#input.host);
-    const consumer = new ConsumerUnit(username, value, plugins, this.#groups);
+    const consumer = new ConsumerUnit(username, value, plugins, this.#groups, record.order);
     this.#removeConsumer(username, consumer);
     this.#active.set(username, consumer);
     this.#customIds.add(consumer);

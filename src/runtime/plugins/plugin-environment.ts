@@ -11,6 +11,7 @@ import type { InternalApi, NodeEnv, PluginSettings, Siblings, StateRegistry } fr
 import type { CredentialTable } from "../../plugin/plugin-consumer.ts";
 import type { Revocations } from "../../plugin/revocations.ts";
 import { type AuthorizationServers, NO_SERVERS, NO_TOKENS, type Tokens } from "../../plugin/tokens.ts";
+import type { Uses } from "../../plugin/uses.ts";
 import { shownVariable, TokenPlaces } from "../../plugin/variables/token-places.ts";
 import { compileVariable } from "../../plugin/variables/variables.ts";
 import type { Consumers } from "../consumers/consumers.ts";
@@ -48,6 +49,7 @@ export function openPluginEnvironment(
   parts: EnvironmentParts,
   registry: PluginRegistry,
   revocations: Revocations,
+  uses: Uses,
   consumers: () => Consumers,
 ): PluginEnvironment {
   const metadata = new Map<string, unknown>();
@@ -64,6 +66,7 @@ export function openPluginEnvironment(
     siblings: parts.siblings,
     settings: parts.settings,
     revocations,
+    uses,
     tokens: parts.tokens ?? NO_TOKENS,
     servers: parts.servers ?? NO_SERVERS,
     // True: what the plugin's own compile made is asked for by the plugin under its own name.
