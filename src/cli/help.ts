@@ -16,6 +16,7 @@ Usage: jotgate <command> [--setting value ...]
   gateway        one gateway node of a cluster; needs --etcd http://host:2379
   check FILE     say whether a settings file is valid, and for which commands
   reload         let the running node of this data folder replace its workers
+  validate PATH  say whether files of configuration are valid (docs/operations/files.md)
   explain URL    ask an admin what a node would do with a call, and why (docs/explain.md)
   version        print versions
   help           this text; \`jotgate help settings\` lists every setting

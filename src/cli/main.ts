@@ -25,6 +25,8 @@ const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
   ["check", check],
   ["reload", (args, io) => withSettings(args, io, (settings) => reload(settings, io))],
   ["explain", explainCommand],
+  // Loaded when asked for: they know all plugins.
+  ["validate", async (args, io) => (await import("./validate-command.ts")).validateCommand(args, io)],
   ["version", version],
   ["help", help],
 ]);

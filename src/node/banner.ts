@@ -8,7 +8,7 @@ import type { AdminKeys } from "./admin-keys.ts";
 interface BannerInput {
   readonly version: string;
   readonly settings: Settings;
-  readonly store: "etcd" | "embedded";
+  readonly store: "etcd" | "embedded" | "file";
   readonly keys: AdminKeys | undefined;
   readonly gateway: { readonly host: string; readonly port: number } | undefined;
   /** Named where there is no plain one. */
@@ -26,7 +26,8 @@ export function bannerText(facts: BannerInput): string {
   else if (facts.gatewayTls) add("gateway", url(facts.gatewayTls).replace("http:", "https:"));
   if (facts.admin) add("admin", `${url(facts.admin)}/apisix/admin`);
   if (facts.status) add("status", `${url(facts.status)}/status (metrics at /metrics)`);
-  if (facts.store === "embedded") add("data", resolve(settings.dataDir));
+  if (facts.store === "file") add("file", `${resolve(settings.file ?? "")} (followed; no Admin API)`);
+  else if (facts.store === "embedded") add("data", resolve(settings.dataDir));
   else add("etcd", (settings.etcd.hosts ?? []).join(", "));
   if (!facts.admin) return lines.join("\n");
   if (keys?.generated !== undefined)

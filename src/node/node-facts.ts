@@ -17,7 +17,7 @@ interface FactsInput {
   readonly role: Role;
   readonly version: string;
   readonly settings: Settings;
-  readonly store: "etcd" | "embedded";
+  readonly store: "etcd" | "embedded" | "file";
   readonly clock: Clock;
   readonly listeners: () => readonly ListenerInfo[];
   readonly workers: () => readonly WorkerInfo[];

@@ -2,6 +2,9 @@
  * What every process of a node makes of its settings in the same way.
  */
 
+import { catalogOf } from "../admin/plugin-catalog.ts";
+import { keyringCodec } from "../admin/sealing/keyring-codec.ts";
+import type { CheckEnv } from "../admin/write/candidate-check.ts";
 import { type Keyring, openKeyring } from "../base/keyring.ts";
 import { compileIpSet } from "../base/net/ip.ts";
 import { makeStringsFast } from "../base/v8-tuning.ts";
@@ -10,7 +13,7 @@ import type { PluginSettings } from "../plugin/plugin.ts";
 import { observeTokenPlaces, TokenPlaces } from "../plugin/variables/token-places.ts";
 import { PLUGINS } from "../plugins/index.ts";
 import { loadOwnPlugins } from "../plugins/own/own-plugins.ts";
-import { openFields } from "../runtime/field-opener.ts";
+import { openFields, pluginFieldsOf } from "../runtime/field-opener.ts";
 import { openPluginRegistry, type PluginRegistry } from "../runtime/plugins/plugin-registry.ts";
 import type { PluginHost } from "../runtime/plugins/plugin-unit.ts";
 import type { JudgeEnv } from "../runtime/record-verdict.ts";
@@ -75,4 +78,12 @@ export function judgeEnvOf(settings: Settings, registry: PluginRegistry): JudgeE
     decrypt: openFields(keyringOf(settings), registry, settings.prefix),
     mayBeMissing: (plugin) => optional.has(plugin),
   };
+}
+
+/** What judges records as this node's Admin API would. */
+export function checkEnvOf(settings: Settings, registry: PluginRegistry): CheckEnv {
+  const catalog = catalogOf(registry, { compat: settings.compat }, judgeEnvOf(settings, registry));
+  const keyring = keyringOf(settings);
+  const codec = keyring && keyringCodec(keyring, pluginFieldsOf(registry), settings.prefix, catalog.declared);
+  return { catalog, openKey: codec?.openKey ?? (() => undefined) };
 }

@@ -25,7 +25,7 @@ import { controlFacts } from "./control-facts.ts";
 import { containLateErrors } from "./late-errors.ts";
 import { listenerFacts, nodeFacts, STARTING, type StoreProbe, startStoreProbe } from "./node-facts.ts";
 import { openNodeMetrics } from "./node-metrics.ts";
-import { keyringOf, makeParts } from "./node-parts.ts";
+import { checkEnvOf, keyringOf, makeParts } from "./node-parts.ts";
 import { operatorFacts } from "./operator-facts.ts";
 import { type AdminPlane, openAdminPlane } from "./planes/admin-plane.ts";
 import { openServing, type Serving } from "./serving.ts";
@@ -48,7 +48,7 @@ interface StartedNode {
 }
 
 /** How long a node that turned unready waits for load balancers to notice before it stops accepting. */
-const UNREADY_MS = { etcd: 1_000, embedded: 200 } as const; // balancers probe every half second or so
+const UNREADY_MS = { etcd: 1_000, file: 1_000, embedded: 200 } as const; // balancers probe every half second or so
 
 /** @throws CodedError SETTINGS_INVALID, STORE_UNAVAILABLE; the system's error when an address is taken */
 export async function startNode(options: StartOptions): Promise<StartedNode> {
@@ -73,10 +73,11 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
   };
 
   try {
-    const opened = await openSource(settings, clock, log);
+    const opened = await openSource(settings, clock, log, () => checkEnvOf(settings, registry));
     stops.push(() => opened.close());
     const { source } = opened;
-    const keys = role === "gateway" ? undefined : readAdminKeys(settings, source.kind === "embedded");
+    const hasAdmin = role !== "gateway" && source.kind !== "file";
+    const keys = !hasAdmin ? undefined : readAdminKeys(settings, source.kind === "embedded");
     let serving: Serving | undefined;
     let probe: StoreProbe | undefined;
     const facts = nodeFacts({

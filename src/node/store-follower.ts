@@ -91,19 +91,23 @@ export async function followStore(options: FollowOptions): Promise<Follower> {
     },
   });
   const modifyIndexes = trackModifyIndexes(table, prefix);
-  mkdirSync(options.folder, { recursive: true, mode: 0o700 });
+  if (source.kind !== "file") mkdirSync(options.folder, { recursive: true, mode: 0o700 });
+  else makeIfPossible(options.folder);
   const { keyring } = settings.encryption;
   const sealer = keyring.length > 0 ? openSealer(keyring, "last-known-good") : undefined;
   const file = join(options.folder, "last-known-good");
   // The embedded store is on this very disk: a copy beside it could only be older.
-  const copied = source.kind === "etcd";
+  const copied = source.kind !== "embedded";
   const copy =
     copied && membership !== undefined ? new LastKnownGood({ file, prefix, table, clock, log, sealer }) : undefined;
   const restore = async (): Promise<SavedPosition | undefined> =>
     (await options.inherit?.(table)) ?? (await readCopy(file, prefix, sealer, table, clock));
-  const restored = copied ? await (copy?.restore() ?? restore()) : undefined;
+  const saved = copied ? await (copy?.restore() ?? restore()) : undefined;
+  // Revisions of a file are this machine's time, which may go back: it is compared whole.
+  const restored = saved && source.kind === "file" ? { ...saved, applied: 0n } : saved;
 
-  const duties = membership && takeDuties(membership, options, copy);
+  const isShared = source.kind !== "file"; // nobody else sees a registry in a file
+  const duties = membership && isShared ? takeDuties(membership, options, copy) : undefined;
   let nodes = 1;
   const watcher = new Watcher({
     ...{ source, table, prefix, clock, log, restored },
@@ -137,6 +141,15 @@ export async function followStore(options: FollowOptions): Promise<Follower> {
       await duties?.store.close();
     },
   };
+}
+
+/** A container may have no folder to write to; the file is its configuration all the same. */
+function makeIfPossible(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+  } catch {
+    // The last-known-good file, which cannot be written then, says so on /config.
+  }
 }
 
 function takeDuties(membership: Membership, options: FollowOptions, copy: LastKnownGood | undefined) {

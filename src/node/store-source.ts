@@ -1,19 +1,22 @@
 /**
- * Opens the store that the settings name: etcd, or the embedded one of `jotgate start`.
+ * Opens the store that the settings name: etcd, a file, or the embedded one of `jotgate start`.
  */
 
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createSecureContext } from "node:tls";
+import { judgeFiles } from "../admin/preview/judge-files.ts";
+import type { CheckEnv } from "../admin/write/candidate-check.ts";
 import type { Clock } from "../base/clock.ts";
 import { CodedError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { pairMismatch } from "../model/ssl-check.ts";
-import type { Settings } from "../settings/settings.ts";
+import { processEnvironment, type Settings } from "../settings/settings.ts";
 import { openEmbeddedSource } from "../store/embedded/embedded.ts";
 import { openEtcdSource } from "../store/etcd/etcd.ts";
 import type { EtcdTls } from "../store/etcd/etcd-client.ts";
+import { openFileSource } from "../store/file/file-source.ts";
 import type { StoreSource } from "../store/store.ts";
 
 interface OpenedSource {
@@ -21,8 +24,23 @@ interface OpenedSource {
   close(): Promise<void>;
 }
 
-export async function openSource(settings: Settings, clock: Clock, log: Log): Promise<OpenedSource> {
-  const { etcd } = settings;
+/** @param checks what judges the records of a file */
+export async function openSource(
+  settings: Settings,
+  clock: Clock,
+  log: Log,
+  checks: () => CheckEnv,
+): Promise<OpenedSource> {
+  const { etcd, file: path, passphrase, prefix } = settings;
+  if (path !== undefined) {
+    const env = checks();
+    const rules = { isWhole: true, mayBeMasked: false };
+    const source = openFileSource({
+      ...{ path, prefix, passphrase, clock, environment: processEnvironment() },
+      judge: (records, places) => judgeFiles(env, records, places, rules),
+    });
+    return { source, close: async () => source.close() };
+  }
   if (etcd.hosts === undefined) {
     const source = await openEmbeddedSource({ folder: join(settings.dataDir, "store"), clock, log });
     return { source, close: () => source.close() };

@@ -32,6 +32,9 @@ export function checkSettings(settings: Settings): readonly string[] {
   if (admin.tls.clientCa !== undefined && admin.tls.cert === undefined) {
     problems.push("admin.tls.client_ca needs admin.tls.cert and admin.tls.key as well");
   }
+  if (etcd.hosts !== undefined && settings.file !== undefined) {
+    problems.push("file and etcd.hosts: the configuration comes from one of them, take the other away");
+  }
   if (etcd.hosts === undefined) {
     for (const name of ["user", "ca", "cert"] as const) {
       if (etcd[name] !== undefined) problems.push(`etcd.${name} has no effect without etcd.hosts (--etcd)`);
@@ -57,6 +60,9 @@ export function checkSettings(settings: Settings): readonly string[] {
 /** What a process needs to play its role. @returns one sentence per problem */
 export function checkRole(role: Role, settings: Settings): readonly string[] {
   const { etcd, admin } = settings;
+  if (role !== "all" && settings.file !== undefined) {
+    return [`jotgate ${role} knows no file: only jotgate start --file serves from one`];
+  }
   if (role !== "all" && etcd.hosts === undefined) {
     return [`jotgate ${role} needs --etcd (or JOTGATE_ETCD); only jotgate start runs on the embedded store`];
   }

@@ -120,6 +120,17 @@ const PASSIVE_PLUGINS = [
 
 export const SettingsSchema = Type.Object({
   etcd,
+  file: optional(
+    path,
+    "the configuration is in a store",
+    "File or folder that the whole configuration comes from (docs/operations/standalone.md); `jotgate start` then has no store and no Admin API.",
+  ),
+  passphrase: optional(
+    text("12 to 1024 characters", /^.{12,1024}$/),
+    "nothing that is sealed under one can be read",
+    "Passphrase of secrets that `jotgate dump --with-secrets` sealed, and of backups.",
+    { secret: true },
+  ),
   prefix: setting(
     storePrefix,
     "/apisix",

@@ -75,7 +75,7 @@ export interface NodeSource {
   /** What tools made for APISIX are told: of `server_header` where that says APISIX, else `version`. */
   readonly apisixVersion: string;
   readonly startedAtMs: number;
-  readonly store: "etcd" | "embedded";
+  readonly store: "etcd" | "embedded" | "file";
   /** Traffic is refused and readiness lost beyond this age; undefined: never. */
   readonly maxStaleMs: number | undefined;
   /** Which problems of records take readiness away. */

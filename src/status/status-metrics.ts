@@ -30,6 +30,13 @@ export function collectNodeMetrics(metrics: Metrics, facts: NodeSource): void {
   gauge("jotgate_config_apply_ok", "0 while a change is known and cannot be applied.", ({ problem }) =>
     Number(problem?.code !== "apply-failed"),
   );
+  if (facts.store === "file") {
+    gauge(
+      "jotgate_config_file_ok",
+      "0 while the file is not as it should be, and the last good one serves.",
+      ({ problem }) => Number(problem?.code !== "file-invalid"),
+    );
+  }
   gauge("jotgate_config_connected", "1 when the store was heard of within seconds.", (config) =>
     Number(config.connected),
   );

@@ -49,7 +49,10 @@ export async function openStatus(options: StatusOptions): Promise<StatusListener
 
   const ready = async (_request: unknown, reply: FastifyReply): Promise<object> => {
     const reason = notReady(facts);
-    if (reason === undefined) return { status: "ok" };
+    // What a file says wrong is no reason to take a node out that serves the one before.
+    const { problem } = facts.config();
+    const said = problem?.code === "file-invalid" ? { problem: problem.text } : {};
+    if (reason === undefined) return { status: "ok", ...said };
     void reply.code(503);
     return { status: "error", error: reason };
   };

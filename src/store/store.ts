@@ -121,7 +121,7 @@ export interface WatchSink {
  * Calls are never retried behind the caller's back.
  */
 export interface Store {
-  readonly kind: "etcd" | "embedded";
+  readonly kind: "etcd" | "embedded" | "file";
   get(key: string, signal?: AbortSignal): Promise<GetResult>;
   list(range: KeyRange, options?: ListOptions): AsyncIterable<ListPage>;
   txn(txn: Txn): Promise<TxnResult>;
@@ -142,7 +142,7 @@ export interface Store {
  * so that any doubt is answered by closing it and opening the next.
  */
 export interface StoreSource {
-  readonly kind: "etcd" | "embedded";
+  readonly kind: "etcd" | "embedded" | "file";
   /** For long-lived users (the admin): all members. */
   open(): Store;
   /** For one session: member `turn` modulo their number. */

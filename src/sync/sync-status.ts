@@ -29,6 +29,7 @@ export type ListReason = (typeof LIST_REASONS)[number];
 export interface SyncProblem {
   readonly code:
     | "store-unreachable"
+    | "file-invalid"
     | "store-refused"
     | "store-changed"
     | "store-empty"

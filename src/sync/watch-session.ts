@@ -53,6 +53,11 @@ export async function runSession(store: Store, context: SessionContext, signal: 
     if (signal.aborted) return "stopped";
     if (!isCodedError(thrown)) throw thrown; // a consumer's own error
     if (thrown.code === "STORE_COMPACTED") return "compacted";
+    if (thrown.code === "CONFIG_INVALID") {
+      state.reachable = true; // the file is there, what it says is wrong
+      state.report("file-invalid", thrown.message);
+      return "refused";
+    }
     state.reachable = thrown.code === "STORE_DENIED";
     state.report(thrown.code === "STORE_DENIED" ? "store-refused" : "store-unreachable", thrown.message);
     return thrown.code === "STORE_DENIED" ? "refused" : "unreachable";

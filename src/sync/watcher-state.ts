@@ -195,7 +195,8 @@ export class SyncState {
   facts(records: number): SyncStatus {
     const now = this.#clock.monotonicMs();
     const staleMs = now - this.#provenMs;
-    const isAway = !this.reachable || this.#problem?.code === "store-changed" || this.isFailing;
+    const code = this.#problem?.code;
+    const isAway = !this.reachable || code === "store-changed" || code === "file-invalid" || this.isFailing;
     return {
       loaded: this.loaded,
       connected: this.#heard && now - this.#lastByteMs < CONNECTED_MS,

@@ -73,13 +73,18 @@ function itemError(env: CheckEnv, kind: Kind, item: unknown): string | undefined
   if (!isMembers(item)) return `invalid configuration: wrong type: expected object, got ${luaType(item)}`;
   const id = String(identifierOf(item));
   const actual = kind.name === "consumer" && id.includes("/credentials/") ? KINDS.credential : kind;
+  return recordWriteError(env, actual, id, item);
+}
+
+/** Why a write would be refused, as far as that needs no other record. @param id as keys have it */
+export function recordWriteError(env: CheckEnv, kind: Kind, id: string, item: Members): string | undefined {
   if (kind.name === "secret" && !id.includes("/")) return `invalid secret id: ${id}`;
   // A plugin's own metadata schema knows no id.
   const checked =
     kind.id === "plugin" ? Object.fromEntries(Object.entries(item).filter(([name]) => name !== "id")) : item;
-  const prepared = prepareConsumer(env.catalog, actual, checked, undefined, 0);
+  const prepared = prepareConsumer(env.catalog, kind, checked, undefined, 0);
   if (typeof prepared === "string") return prepared;
-  return shapeError(env, actual, id, prepared.value) ?? contentError(env, actual, prepared.value);
+  return shapeError(env, kind, id, prepared.value) ?? contentError(env, kind, prepared.value);
 }
 
 function identifierOf(item: unknown): string | number {

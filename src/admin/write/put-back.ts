@@ -73,7 +73,8 @@ function itemOf(list: unknown, at: number): unknown {
   return Array.isArray(list) ? list[at] : undefined;
 }
 
-function holdsMask(value: unknown): boolean {
+/** Whether the mask of secrets stands anywhere in it. */
+export function holdsMask(value: unknown): boolean {
   if (typeof value === "string") return value.includes(MASK);
   return typeof value === "object" && value !== null && Object.values(value).some(holdsMask);
 }

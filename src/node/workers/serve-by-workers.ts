@@ -65,7 +65,7 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
   const answer = (worker: WorkerProcess): void => {
     void worker.gone.then(siblings.add(worker.channel));
     view.add(worker);
-    if (source.kind === "embedded") {
+    if (source.kind !== "etcd") {
       const unserve = serveStore(worker.channel, source);
       void worker.gone.then(unserve);
     }

@@ -20,7 +20,7 @@ import type { Watcher } from "../../sync/watcher.ts";
 import { containLateErrors } from "../late-errors.ts";
 import { configOfPlane } from "../node-facts.ts";
 import { openNodeMetrics } from "../node-metrics.ts";
-import { makeParts } from "../node-parts.ts";
+import { checkEnvOf, makeParts } from "../node-parts.ts";
 import { type DataPlane, openDataPlane } from "../planes/data-plane.ts";
 import { openSource } from "../store-source.ts";
 import { writeFacts } from "./config-wire.ts";
@@ -87,11 +87,14 @@ async function serve(
   countLogLines(metrics, sink);
   containLateErrors({ ...{ modules: settings.plugins, log, sink, metrics, clock }, exit: process.exit });
   const news = new News(channel, clock, settings.prefix);
-  // Only one process can open the embedded store: the primary has.
-  const source = store === "embedded" ? openIpcSource(channel) : (await openSource(settings, clock, log)).source;
+  // Only one process can open the embedded store, and one reads the file: the primary does.
+  const local = store === "embedded" || store === "file";
+  const parts = await makeParts(settings);
+  const checks = () => checkEnvOf(settings, parts.registry);
+  const source = local ? openIpcSource(channel, store) : (await openSource(settings, clock, log, checks)).source;
   const plane = await openDataPlane({
     ...{ settings, source, folder, metrics, clock, log },
-    ...(await makeParts(settings)),
+    ...parts,
     shared: {
       counters: openLeasedCounters(channel, clock),
       siblings: openSiblings(channel, clock),

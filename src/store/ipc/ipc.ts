@@ -43,9 +43,10 @@ interface Open {
 }
 
 /** All stores of this process share the channel. */
-export function openIpcSource(channel: Channel): StoreSource {
+export function openIpcSource(channel: Channel, kind: StoreSource["kind"] = "embedded"): StoreSource {
   const line = new Line(channel);
-  return { kind: "embedded", open: () => new IpcStore(line), openMember: () => new IpcStore(line) };
+  const open = (): Store => new IpcStore(line, kind);
+  return { kind, open, openMember: open };
 }
 
 class Line {
@@ -116,11 +117,12 @@ class Line {
 }
 
 class IpcStore implements Store {
-  readonly kind = "embedded";
+  readonly kind: Store["kind"];
   readonly #line: Line;
   readonly #closing = new AbortController();
 
-  constructor(line: Line) {
+  constructor(line: Line, kind: Store["kind"]) {
+    this.kind = kind;
     this.#line = line;
   }
 
