@@ -101,7 +101,7 @@ export async function startOnTable(
   { prefix, routes, consumers }: Table,
   { etcd, store, upstream, folder }: Place,
   say: (text: string) => void = (text) => console.log(text),
-): Promise<{ server: Server; facts: TableFacts }> {
+): Promise<{ server: Server & { readonly status: string }; facts: TableFacts }> {
   say(`  writing ${routes} routes and ${consumers} consumers to etcd`);
   await fill(store, routes, (n) => routeAt(prefix, n, upstream));
   await fill(store, consumers, (n) => consumerAt(prefix, n));

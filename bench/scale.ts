@@ -14,7 +14,7 @@ import { etcdMissing, openStore, startEtcd } from "./etcd.ts";
 import { machine } from "./machine.ts";
 import { tableLines } from "./report.ts";
 import { ROOT, SECRET, startUpstream } from "./servers.ts";
-import type { TableFacts } from "./table-facts.ts";
+import { deletionTurn, type TableFacts } from "./table-facts.ts";
 import { signer } from "./tokens.ts";
 
 const option = (name: string, fallback: number): number => {
@@ -37,6 +37,7 @@ const [etcd, upstream] = [await startEtcd(folder), await startUpstream(join(fold
 const store = openStore(etcd);
 try {
   const facts: TableFacts[] = [];
+  const deletions: string[] = [];
   for (const one of [SMALL_TABLE, table]) {
     const own = mkdtempSync(join(folder, "gateway-"));
     const { server, facts: found } = await startOnTable(one, { etcd, store, upstream: upstream.url, folder: own });
@@ -45,6 +46,8 @@ try {
     const exp = Math.floor(Date.now() / 1_000) + 600;
     const token = signer("HS256", `k${one.consumers - 1}`, SECRET).token({ exp });
     await arrived(server, `/many/${one.routes - 1}/x`, 200, token);
+    const { deleted, ms } = await deletionTurn(server.status, store, one.prefix);
+    deletions.push(`${deleted} consumers deleted in one revision: longest turn ${ms.toFixed(1)} ms.`);
     await server.stop();
     console.log(`  ${JSON.stringify(found)}`);
   }
@@ -55,6 +58,8 @@ try {
     ...tableLines(facts),
     "",
     `Resident bytes per record beyond the smaller table: ${perRecord}.`,
+    "",
+    ...deletions,
   ].join("\n");
   console.log(text);
   writeFileSync(join(ROOT, "bench/results/scale.md"), `${text}\n`);

@@ -88,3 +88,25 @@ export async function changeCpuMs(server: Server, store: Store, route: (n: numbe
   if (config.revision < Number(revision)) throw new Error(`revision ${config.revision}, not ${revision}, is applied`);
   return (after - before - resting) / CHANGES / 1_000;
 }
+
+/**
+ * Deletes every consumer whose name begins with c1 or c2 in one revision: of 100,000 these are 22,222.
+ * @returns how many they were, and the longest turn of the gateway's loop until it had applied that
+ */
+export async function deletionTurn(
+  status: string,
+  store: Store,
+  prefix: string,
+): Promise<{ deleted: number; ms: number }> {
+  const range = { start: `${prefix}/consumers/c1`, end: `${prefix}/consumers/c3` };
+  await longestTurnMs(status); // what was before does not count
+  const { revision, results } = await store.txn({ compare: [], then: [{ op: "deleteRange", range }] });
+  const [result] = results;
+  const applied = async (): Promise<void> => {
+    for (let at = 0; at < Number(revision); await delay(ASK_MS)) {
+      at = ((await (await fetch(`${status}/config`)).json()) as { revision: number }).revision;
+    }
+  };
+  const { start, longest } = await turnsUntil(status, applied());
+  return { deleted: result?.op === "deleteRange" ? result.deleted : 0, ms: Math.max(start, longest) };
+}

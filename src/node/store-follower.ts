@@ -85,8 +85,11 @@ export async function followStore(options: FollowOptions): Promise<Follower> {
     consumer: {
       apply(batch, taken) {
         changedAtMs = clock.nowMs();
-        for (const { key, kv } of batch.changes) if (kv === undefined) forgetSeries(options.series, prefix, key);
         return consumer.apply(batch, taken);
+      },
+      forget(key, record) {
+        forgetSeries(options.series, prefix, key);
+        consumer.forget?.(key, record);
       },
     },
   });

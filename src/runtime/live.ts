@@ -4,7 +4,7 @@
  * cost of a change follows the change. Source: docs/spec/etcd-layout.md section 4.
  */
 import { messageOf } from "../base/errors.ts";
-import type { PackedRecords } from "../base/packed/packed-map.ts";
+import type { PackedRecord, PackedRecords } from "../base/packed/packed-map.ts";
 import { dirOf, keyOf, parseKey, type RecordKey } from "../model/keys.ts";
 import type { KindName } from "../model/kinds.ts";
 import { isPlaceholder, type StoredValue } from "../model/record.ts";
@@ -83,11 +83,14 @@ export interface LiveConfiguration {
   readonly counts: Readonly<Partial<Record<KindName, number>>>;
   readonly problemCount: number;
   /**
-   * Takes a batch in one turn.
-   * @param table of every key the newest value that was not refused; this batch is in it once `apply` has returned
+   * Takes a batch in one turn: no request sees a part of it.
+   * @param table of every key the newest value that was not refused: without what this batch deletes, and with what it
+   *   puts once `apply` has returned
    * @returns store keys whose new value was not taken; undefined when all were
    */
   apply(batch: LiveBatch, table: PackedRecords): readonly string[] | undefined;
+  /** The bytes of a deleted record go. @param taken what was taken of it, if anything was */
+  forget(storeKey: string, taken: PackedRecord | undefined): void;
   /**
    * The route for a request; sets `view.uriParams`, not `view.route`.
    * @param path other than `view.path` only under match_uri_encoded_slash
@@ -313,6 +316,10 @@ export function openLive(options: LiveOptions): LiveConfiguration {
       }
       taken.end();
       return refused.length === 0 ? undefined : refused;
+    },
+    forget(storeKey, record) {
+      const key = parseKey(prefix, storeKey);
+      if (record && (key?.kind === "consumer" || key?.kind === "credential")) consumers.forget(key.id, record.value);
     },
     match: (view, path) => routes.match(view, path),
     tried: (view, path) => routes.tried(view, path),

@@ -34,8 +34,11 @@ export interface Problems {
   list(): readonly Problem[];
   /** The newest ones by which a record was not taken, or refuses requests; mended ones too. */
   refusals(): readonly Problem[];
-  /** @param blocks default: false */
-  set(key: string, topic: ProblemTopic, revision: bigint, reason: string, blocks?: boolean): void;
+  /**
+   * @param reason a function where it may change without a change of this record
+   * @param blocks default: false
+   */
+  set(key: string, topic: ProblemTopic, revision: bigint, reason: string | (() => string), blocks?: boolean): void;
   clear(key: string, topic: ProblemTopic): void;
   /** Forgets all problems of a record, but for one topic. */
   clearAll(key: string, except?: ProblemTopic): void;
@@ -84,7 +87,17 @@ export function openProblems(log: Log, clock: Clock): Problems {
     refusals: () => refusals,
     list: () => [...byKey.keys()].sort().flatMap((key) => [...(byKey.get(key)?.values() ?? [])]),
     set(key, topic, revision, reason, blocks = false) {
-      const problem = { key, revision, reason: shownReason(reason), blocks };
+      const problem =
+        typeof reason === "string"
+          ? { key, revision, reason: shownReason(reason), blocks }
+          : {
+              key,
+              revision,
+              get reason() {
+                return shownReason(reason());
+              },
+              blocks,
+            };
       if (blocks || topic === "record" || topic === "upstream") {
         if (refusals.length >= REFUSALS_MAX) refusals.shift();
         refusals.push(problem);

@@ -123,6 +123,50 @@ test("the credentials of one consumer are not searched one by one, and are all f
   expect([dormant.consumerCount, dormant.credentialCount]).toEqual([0, 0]);
 });
 
+test("credentials deleted in one revision are found by nobody in that very turn, whoever takes their keys over", async () => {
+  const world = openWorld();
+  const count = 5_000; // more than a slice
+  const consumers = Array.from({ length: count }, (_, n) => [
+    `consumers/c${n}`,
+    { plugins: { key: { key: `k${n}` } } },
+  ]);
+  world.put(Object.fromEntries(consumers));
+  for (let n = 0; n < count; n += 10) answer(world, `k${n}`); // one in ten is awake
+  const gone = Object.fromEntries(consumers.map(([name]) => [name, undefined]));
+  world.put({ ...gone, "consumers/heir": { plugins: { key: { key: "k4999" } } } });
+  const found = consumers.filter((_, n) => n < count - 1 && world.live.env.credentials("key").get(`k${n}`));
+  expect(found).toEqual([]);
+  expect(world.live.env.consumer("c4998")).toBeUndefined();
+  expect(answer(world, "k4999")).toEqual(["heir", undefined, true]);
+  world.put({ "consumers/c4998": { plugins: { key: { key: "k4998" } } } }); // its own key, before the rest is cleared
+  expect(world.problemsOf("consumers/c4998")).toEqual([]);
+  await vi.waitFor(() => expect(world.live.counts.consumer).toBe(2), { timeout: 60_000 });
+  expect(answer(world, "k4998")).toEqual(["c4998", undefined, true]);
+});
+
+test("thousands with one key or custom_id are taken in and out one by one, the earliest is found", () => {
+  const world = openWorld();
+  const count = 3_000;
+  const same = { labels: { custom_id: "same" }, plugins: { key: { key: "same" } } };
+  for (let n = 0; n < count; n++) world.put({ [`consumers/c${n}`]: same });
+  expect(world.live.problemCount).toBe(count - 1);
+  for (let n = 0; n < count; n += 2) world.put({ [`consumers/c${n}`]: undefined });
+  expect(answer(world, "same")).toEqual(["c1", undefined, true]);
+  expect(world.problemsOf("consumers/c2999")).toEqual(["its key key is already used by /apisix/consumers/c1"]);
+  expect([world.live.problemCount, answer(world, "label same")]).toEqual([count / 2 - 1, undefined]);
+  world.put(Object.fromEntries(Array.from({ length: count - 2 }, (_, n) => [`consumers/c${n}`, undefined])));
+  expect([answer(world, "same"), answer(world, "label same")]).toEqual([["c2999", undefined, true], "c2999"]);
+  expect([world.live.problemCount, world.live.counts.consumer]).toEqual([0, 1]);
+});
+
+test("a placeholder where nothing was taken can be replaced and deleted", () => {
+  const world = openWorld();
+  world.put({ "consumers/a": "init_dir", "consumers/b": "init_dir", "consumers/b/credentials/c": "init_dir" });
+  expect(world.put({ "consumers/a": { plugins: { key: { key: "one" } } } })).toBeUndefined();
+  expect(world.put({ "consumers/b": undefined, "consumers/b/credentials/c": undefined })).toBeUndefined();
+  expect(answer(world, "one")).toEqual(["a", undefined, true]);
+});
+
 test("two keys or names with one hash are told apart", () => {
   const [one, two] = collision(DIR, "c");
   const { dormant, put } = openDormant();

@@ -101,6 +101,7 @@ export function openWorld(options: WorldOptions = {}): World {
         refused = live.apply(batch, taken);
         return refused;
       },
+      forget: (key, record) => live.forget(key, record),
     },
   });
   bench.script.certificate = (id) => live.clientCertificate(id);

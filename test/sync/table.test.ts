@@ -1,5 +1,6 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { FakeClock, systemClock } from "../../src/base/clock.ts";
+import type { PackedRecords } from "../../src/base/packed/packed-map.ts";
 import type { Change, KeyValue, Revision } from "../../src/store/store.ts";
 import { type RecordBatch, type RestoredRecord, Table } from "../../src/sync/table.ts";
 import { contentsOf, openTable } from "../support/stores.ts";
@@ -160,6 +161,47 @@ test("the last good value of a refused record is kept until a good one or a dele
   table.apply(5n, [put("a", 5n, "bad")]);
   table.apply(6n, [remove("a")]);
   expect(table.lastGood("a")).toBeUndefined();
+});
+
+test("what one revision deletes is seen by nobody from then on, and its bytes go in slices or before its key comes back", async () => {
+  const count = 5_000; // more than a slice
+  const keys = Array.from({ length: count }, (_, i) => `k${i}`);
+  const forgotten: (readonly [string, string | undefined])[] = [];
+  let seen = 0;
+  let open: PackedRecords | undefined;
+  const table = new Table({
+    clock: new FakeClock(),
+    consumer: {
+      apply(batch, taken) {
+        open = taken;
+        for (const { key, kv } of batch.changes) if (kv === undefined && taken.get(key) !== undefined) seen++;
+        return batch.changes.filter(({ kv }) => kv?.value.toString() === "bad").map(({ key }) => key);
+      },
+      forget: (key, taken) => void forgotten.push([key, taken?.value.toString()]),
+    },
+  });
+  table.apply(1n, [put("stays", 1n), ...keys.map((key) => put(key, 1n, `of ${key}`))]);
+  table.apply(2n, [put("k4999", 2n, "bad"), put("k4998", 2n, "init_dir"), put("fresh", 2n, "bad")]);
+  const left = new Table({ clock: new FakeClock(), consumer: { apply: () => undefined } });
+  left.apply(1n, [put("stays", 1n)]);
+
+  table.apply(3n, [...keys, "fresh", "never there"].map(remove));
+  expect(forgotten.length).toBeLessThan(count); // so that some are still there
+  expect([seen, table.size, [...table.keys()], [...table.entries()].length]).toEqual([0, 1, ["stays"], 1]);
+  expect([table.get("k4999"), table.lastGood("k4999"), open?.get("k4997"), [...table.served()].length]).toEqual([
+    ...[undefined, undefined, undefined, 1],
+  ]);
+  expect(table.hash()).toBe(left.hash());
+
+  table.apply(4n, [put("k4999", 4n, "again"), put("k4998", 4n, "bad")]);
+  expect(forgotten).toContainEqual(["k4999", "of k4999"]); // what was taken, before the new value
+  expect(table.lastGood("k4998")).toBeUndefined();
+  await vi.waitFor(() => expect(forgotten).toHaveLength(count + 1), { timeout: 60_000 });
+  expect(new Map(forgotten).size).toBe(count + 1);
+  expect([new Map(forgotten).get("fresh"), new Map(forgotten).get("k4998")]).toEqual([undefined, undefined]);
+  expect(table.size).toBe(3);
+  left.apply(4n, [put("k4999", 4n, "again"), put("k4998", 4n, "bad")]);
+  expect(table.hash()).toBe(left.hash());
 });
 
 test("a restored record that was refused comes with its last good value first", async () => {

@@ -123,9 +123,9 @@ export class Consumers {
     this.#activateConsumer(username, value, credentialRecord(record));
   }
 
+  /** What is dormant is not held any more, and so found by nobody; so for credentials below. */
   deleteConsumer(username: string): void {
-    if (this.#isActive(username)) this.#removeConsumer(username, undefined);
-    else this.#dormant.take(username);
+    this.#removeConsumer(username, undefined);
   }
 
   putCredential(username: string, id: string, value: StoredValue, record: ConsumerRecord): void {
@@ -138,8 +138,12 @@ export class Consumers {
   }
 
   deleteCredential(username: string, id: string): void {
-    if (this.#isActive(username)) this.#removeCredential(username, id);
-    else this.#dormant.take(credentialId(username, id));
+    this.#removeCredential(username, id);
+  }
+
+  /** @param id of a deleted record, as `RecordKey.id` has it @param bytes what was taken of it */
+  forget(id: string, bytes: Buffer): void {
+    this.#dormant.forget(id, bytes);
   }
 
   putGroup(id: string, value: StoredValue): void {

@@ -114,23 +114,29 @@ export class PluginCredentials implements CredentialTable, SecretTable {
       return;
     }
     const all = Array.isArray(found) ? found : [found];
-    all.push(unit);
-    all.sort((a, b) => a.record.order - b.record.order || (a.record.key < b.record.key ? -1 : 1));
+    const [owner] = all;
+    all.splice(placeOf(unit, all), 0, unit);
     this.#byKey.set(unit.key, all);
-    this.#settle(all);
+    if (owner === undefined || all[0] === owner) this.#setAside(unit, all);
+    else {
+      this.#setAside(owner, all);
+      this.#found(unit);
+    }
   }
 
   extract(unit: CredentialUnit): void {
     const { problems } = this.host;
+    const wasFound = unit.current;
     unit.current = false;
     if (unit.state === "unusable") problems.clear(unit.record.key, `plugin ${this.plugin}`);
     const found = this.#byKey.get(unit.key);
     if (found === unit) this.#byKey.delete(unit.key);
     if (!Array.isArray(found)) return;
     problems.clear(unit.record.key, `duplicate ${this.plugin}`);
-    const rest = found.filter((other) => other !== unit);
-    this.#byKey.set(unit.key, rest.length === 1 ? (rest[0] as CredentialUnit) : rest);
-    this.#settle(rest);
+    found.splice(placeOf(unit, found), 1);
+    const [owner] = found;
+    if (owner !== undefined && found.length === 1) this.#byKey.set(unit.key, owner);
+    if (owner !== undefined && wasFound) this.#found(owner);
   }
 
   /** A unit without references leaves for good. */
@@ -148,16 +154,17 @@ export class PluginCredentials implements CredentialTable, SecretTable {
     this.#pending.delete(secret);
   }
 
-  /** The first is found; the others are listed. */
-  #settle(all: readonly CredentialUnit[]): void {
-    const { problems } = this.host;
-    const topic = `duplicate ${this.plugin}` as const;
-    for (const [at, unit] of all.entries()) {
-      const { key, modRevision } = unit.record;
-      unit.current = at === 0;
-      if (at === 0) problems.clear(key, topic);
-      else problems.set(key, topic, modRevision, `its ${this.plugin} key is already used by ${all[0]?.record.key}`);
-    }
+  #found(unit: CredentialUnit): void {
+    unit.current = true;
+    this.host.problems.clear(unit.record.key, `duplicate ${this.plugin}`);
+  }
+
+  /** An earlier one has its key. @param all the first is that one, whoever it is by the time somebody reads this */
+  #setAside(unit: CredentialUnit, all: readonly CredentialUnit[]): void {
+    const { key, modRevision } = unit.record;
+    unit.current = false;
+    const reason = (): string => `its ${this.plugin} key is already used by ${all[0]?.record.key}`;
+    this.host.problems.set(key, `duplicate ${this.plugin}`, modRevision, reason);
   }
 
   #activate(key: string): CredentialUnit | CredentialUnit[] | undefined {
@@ -184,6 +191,19 @@ export class PluginCredentials implements CredentialTable, SecretTable {
     };
     await Promise.all(Array.from({ length: RESOLVING_AT_ONCE }, work));
   }
+}
+
+/** Where a credential stands, or belongs, among those of its key: thousands may have the same one. */
+function placeOf({ record }: CredentialUnit, all: readonly CredentialUnit[]): number {
+  let low = 0;
+  let high = all.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const other = (all[middle] as CredentialUnit).record;
+    if (other.order < record.order || (other.order === record.order && other.key < record.key)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** A credential without references is its own handle. */

@@ -17,22 +17,28 @@ export function customIdKeys({ username, labels }: StoredValue): readonly Plugin
 }
 
 export class CustomIds {
-  readonly #byId = new Map<string, Consumer | readonly Consumer[]>();
+  /** A set where several have it. */
+  readonly #byId = new Map<string, Consumer | Set<Consumer>>();
 
   add(consumer: Consumer): void {
     const { customId } = consumer;
     if (customId === undefined) return;
     const before = this.#byId.get(customId);
-    this.#byId.set(customId, before === undefined ? consumer : [...listOf(before), consumer]);
+    if (before instanceof Set) before.add(consumer);
+    else this.#byId.set(customId, before === undefined ? consumer : new Set([before, consumer]));
   }
 
   remove(consumer: Consumer): void {
     const { customId } = consumer;
     const before = customId === undefined ? undefined : this.#byId.get(customId);
     if (customId === undefined || before === undefined) return;
-    const left = listOf(before).filter((one) => one !== consumer);
-    if (left.length === 0) this.#byId.delete(customId);
-    else this.#byId.set(customId, left.length === 1 ? (left[0] as Consumer) : left);
+    if (!(before instanceof Set)) {
+      if (before === consumer) this.#byId.delete(customId);
+      return;
+    }
+    before.delete(consumer);
+    const [first] = before;
+    if (first !== undefined && before.size === 1) this.#byId.set(customId, first);
   }
 
   has(customId: string): boolean {
@@ -41,14 +47,6 @@ export class CustomIds {
 
   find(customId: string): Consumer | undefined {
     const found = this.#byId.get(customId);
-    return isList(found) ? undefined : found;
+    return found instanceof Set ? undefined : found;
   }
-}
-
-function listOf(found: Consumer | readonly Consumer[]): readonly Consumer[] {
-  return isList(found) ? found : [found];
-}
-
-function isList(found: Consumer | readonly Consumer[] | undefined): found is readonly Consumer[] {
-  return Array.isArray(found);
 }

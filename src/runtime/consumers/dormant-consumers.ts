@@ -80,16 +80,15 @@ export class DormantConsumers {
   take(id: string): DormantRecord | undefined {
     const storeKey = this.#host.dir + id;
     const found = this.#read(storeKey);
-    if (found === undefined) return undefined;
-    const hash = hashOf(storeKey);
-    const removed = found.keys.map(([plugin, key]) => this.#keys.get(plugin)?.remove(hashOf(key), hash) === true);
-    if (found.keys.length === 0) removed.push(this.#keyless.remove(hash, hash));
-    if (!removed.includes(true)) return undefined;
-    const owner = ownerOf(id);
-    if (owner === id) this.#consumerCount--;
-    else this.#credentials.remove(partOf(hashOf(owner), hash), hash);
+    if (found === undefined || !this.#remove(id, found.keys)) return undefined;
     const { modRevision, createRevision } = found.record;
     return { storeKey, id, value: found.value, modRevision, createRevision };
+  }
+
+  /** The bytes of a deleted record go. Until then nobody finds it, since it is not held any more. */
+  forget(id: string, bytes: Buffer): void {
+    const { dir, read, keysIn } = this.#host;
+    this.#remove(id, keysIn(read(dir + id, bytes)));
   }
 
   /** Takes a consumer and its credentials out, as far as they are here; the consumer first. */
@@ -109,6 +108,18 @@ export class DormantConsumers {
       }
     }
     return undefined;
+  }
+
+  /** @returns whether it was here */
+  #remove(id: string, keys: readonly PluginKey[]): boolean {
+    const hash = hashOf(this.#host.dir + id);
+    const removed = keys.map(([plugin, key]) => this.#keys.get(plugin)?.remove(hashOf(key), hash) === true);
+    if (keys.length === 0) removed.push(this.#keyless.remove(hash, hash));
+    if (!removed.includes(true)) return false;
+    const owner = ownerOf(id);
+    if (owner === id) this.#consumerCount--;
+    else this.#credentials.remove(partOf(hashOf(owner), hash), hash);
+    return true;
   }
 
   #credentialsOf(username: string): readonly string[] {
