@@ -2,6 +2,7 @@
  * What plugins ask about tokens that were ended before their time. Revocation is checked on every use of a token,
  * remembered or new; between two changes of the revocations that is one comparison of numbers.
  */
+import { CodedError } from "../base/errors.ts";
 import { type Fingerprint, fingerprintOfId, fingerprintOfText } from "../base/jose/token.ts";
 import type { RuleType } from "../model/revocation.ts";
 
@@ -41,12 +42,18 @@ export interface Revocations {
   coversConsumer(username: string): boolean;
   /** @param fingerprint of the token; undefined when there are none to compare with */
   find(token: RevocableToken, fingerprint: Fingerprint | undefined): Revocation | undefined;
+  /**
+   * Ends one token for good, on all nodes: it is in the store, and refused by this process, when this resolves.
+   * @throws CodedError STORE_*; STORE_FULL too where as many tokens are revoked as may be
+   */
+  end(token: Fingerprint, expires: number): Promise<void>;
 }
 
 export const NO_REVOCATIONS: Revocations = Object.freeze({
   ...{ generation: 0, hasTokens: false },
   find: () => undefined,
   coversConsumer: () => false,
+  end: () => Promise.reject(new CodedError("STORE_UNAVAILABLE", { message: "this node has no store" })),
 });
 
 /**
@@ -61,6 +68,7 @@ export function revocationOf(token: RevocableToken, text: string, revocations: R
   return found;
 }
 
-function fingerprintOfToken({ issuer, id }: RevocableToken, text: string): Fingerprint {
+/** As its revocation names it. */
+export function fingerprintOfToken({ issuer, id }: RevocableToken, text: string): Fingerprint {
   return issuer !== undefined && id !== undefined ? fingerprintOfId(issuer, id) : fingerprintOfText(text);
 }

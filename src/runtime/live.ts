@@ -3,14 +3,15 @@
  * Promise: a batch is applied in one turn; a record that cannot be taken keeps its last good unit and is listed; the
  * cost of a change follows the change. Source: docs/spec/etcd-layout.md section 4.
  */
-import { messageOf } from "../base/errors.ts";
+import { isCodedError, messageOf } from "../base/errors.ts";
 import type { PackedRecord, PackedRecords } from "../base/packed/packed-map.ts";
 import { dirOf, keyOf, parseKey, type RecordKey } from "../model/keys.ts";
 import type { KindName } from "../model/kinds.ts";
 import { isPlaceholder, type StoredValue } from "../model/record.ts";
+import { revocationsDir } from "../model/revocation.ts";
 import type { NodeEnv, ResourceInfo } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
-import type { Change, KeyValue, Revision } from "../store/store.ts";
+import type { Change, KeyValue, Revision, Store } from "../store/store.ts";
 import { openSsls, type SslListener } from "./certificates.ts";
 import { openClientCertificates } from "./client-certificates.ts";
 import { Consumers } from "./consumers/consumers.ts";
@@ -24,6 +25,7 @@ import { openProblems, type Problem } from "./problems.ts";
 import { missingPlugins } from "./record-checks.ts";
 import { type JudgeEnv, openRecord, verdictOn } from "./record-verdict.ts";
 import { type LiveRevocations, openRevocations } from "./revocation/live-revocations.ts";
+import { openTokenEndings } from "./revocation/token-endings.ts";
 import { CompiledRoute, type Pipeline, type RouteUnit, type UpstreamChoice } from "./routes/compiled-route.ts";
 import { openGlobalRules } from "./routes/global-rules.ts";
 import type { RouteMatch } from "./routes/route-entry.ts";
@@ -58,6 +60,8 @@ export interface LiveOptions extends EnvironmentParts {
   readonly keepRevokedMs?: number;
   /** Whether uses of credentials and keys are noted; default: no. */
   readonly notesUses?: boolean;
+  /** Where clients' revocations are written, and how many tokens may be revoked; default: they are not. */
+  readonly revoking?: { readonly store: () => Store; readonly most: number } | undefined;
   /** Plugins that are left out where they are not loaded; any other then refuses requests. Default: none. */
   readonly mayBeMissing?: ReadonlySet<string>;
   /** Opens the encrypted members of a record; throws what is then the record's problem. */
@@ -141,7 +145,20 @@ export function openLive(options: LiveOptions): LiveConfiguration {
   const keyOfResource = ({ kind, id }: ResourceInfo): string => `${dirOf(prefix, kind)}${id}`;
   const upstreamById = (id: string): UpstreamChoice => upstreams.get(id)?.choose() ?? MISSING_UPSTREAM;
   const { keepRevokedMs: keepMs = 600_000 } = options;
-  const revocations = openRevocations({ prefix, clock, metrics: options.metrics, keepMs });
+  const endings =
+    options.revoking &&
+    openTokenEndings({
+      ...{ ...options.revoking, prefix, clock },
+      count: () => revocations.tokenCount,
+      written: (key, batch) => void revocations.apply(key, batch),
+      settled(error) {
+        if (error === undefined) problems.clear(revocationsDir(prefix), "revocation");
+        else if (isCodedError(error, "STORE_DENIED"))
+          problems.set(revocationsDir(prefix), "revocation", revision, `${messageOf(error)}: ${REVOKING_CURE}`);
+      },
+    });
+  const { metrics } = options;
+  const revocations: LiveRevocations = openRevocations({ prefix, clock, metrics, keepMs, end: endings?.end });
   const uses = options.notesUses
     ? openUsedLog(clock, (consumer, id) => consumers.createdOf(consumer, id))
     : NO_USED_LOG;
@@ -344,5 +361,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
   };
 }
 
+const REVOKING_CURE =
+  "clients cannot revoke tokens here (503): give the etcd user of this node readwrite on this directory";
 const BLOCKS = "; nothing older serves, so requests in its scope are answered 503 until it is repaired or deleted";
 const CLOSES = "; nothing older serves, so its names are closed until it is repaired or deleted";

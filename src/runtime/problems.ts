@@ -22,6 +22,7 @@ type ProblemTopic =
   | "upstream"
   | "client certificate"
   | "signing key"
+  | "revocation"
   | `duplicate ${string}`
   | `repeated ${string}`
   | `secret ${string}`

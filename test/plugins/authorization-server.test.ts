@@ -2,96 +2,32 @@
 import { createHash } from "node:crypto";
 import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from "jose";
 import { describe, expect, test } from "vitest";
-import { FakeClock } from "../../src/base/clock.ts";
-import { KEY_PAIR_ALGORITHMS, type KeyPairAlgorithm } from "../../src/base/jose/algorithms.ts";
+import { KEY_PAIR_ALGORITHMS } from "../../src/base/jose/algorithms.ts";
 import { makeKeyPem, readKeyPair } from "../../src/base/jose/key-pair.ts";
-import type { AuthorizationServer } from "../../src/model/authorization-server-record.ts";
 import type { Siblings } from "../../src/plugin/plugin.ts";
 import type { Answer } from "../../src/plugin/plugin-answer.ts";
-import {
-  answerHeader,
-  bodyText,
-  makeEnv,
-  metricValue,
-  runPhases,
-  type TestEnv,
-} from "../../src/plugin/testkit/testkit.ts";
-import { makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
-import type { Tokens } from "../../src/plugin/tokens.ts";
+import { answerHeader, bodyText, metricValue, runPhases } from "../../src/plugin/testkit/testkit.ts";
+import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { accessToken } from "../../src/plugins/access-token/access-token.ts";
-import { authorizationServer } from "../../src/plugins/authorization-server/authorization-server.ts";
-import { oauth2Client } from "../../src/plugins/oauth2-client/oauth2-client.ts";
-import { openIssuers } from "../../src/token/issuers.ts";
-import { NO_KEYS } from "../../src/token/key-feed.ts";
-import { openSigningKeys, type SigningKeys } from "../../src/token/signing-keys.ts";
+import {
+  AUDIENCES,
+  basic,
+  FORM,
+  GRANT,
+  ISSUER,
+  json,
+  NOW,
+  openWorld,
+  pems,
+  SECRET,
+  type World,
+} from "../support/authorization-server.ts";
 import { dpopKey, type ProofParts, proofFor } from "../support/dpop.ts";
-import { openTestRevocations, type TestRevocations } from "../support/revocations.ts";
-
-const NOW = 1_700_000_000;
-const ISSUER = "https://auth.example";
-const SECRET = "a-secret-of-more-than-32-characters-x";
-const pems = new Map<KeyPairAlgorithm, Promise<string>>();
-
-interface World {
-  readonly env: TestEnv;
-  readonly clock: FakeClock;
-  readonly keys: SigningKeys;
-  readonly revocations: TestRevocations;
-  ask(input: ViewInput): Promise<Answer>;
-  /** POSTs a form to the token endpoint. */
-  token(form: string, headers?: Record<string, string>): Promise<Answer>;
-}
-
-interface WorldInput {
-  readonly server?: Partial<AuthorizationServer>;
-  readonly client?: Readonly<Record<string, unknown>>;
-  readonly algorithm?: KeyPairAlgorithm;
-  readonly siblings?: Siblings;
-}
-
-async function open({ server, client, algorithm = "ES256", siblings }: WorldInput = {}): Promise<World> {
-  const clock = new FakeClock(NOW * 1_000);
-  const keys = openSigningKeys(clock);
-  const record = { issuer: ISSUER, algorithms: [algorithm], ...server };
-  keys.setServer("main", record);
-  const pem = await (pems.get(algorithm) ?? makeKeyPem(algorithm));
-  pems.set(algorithm, Promise.resolve(pem));
-  keys.setKey(`main/${readKeyPair(algorithm, pem).kid}`, { algorithm, private_key: pem, publish_at: NOW });
-  const conf = { client_id: "batch", client_secret: SECRET, scope: "orders.read orders.write", audiences: AUDIENCES };
-  const revocations = openTestRevocations(clock);
-  const env = makeEnv({
-    ...{
-      plugins: [authorizationServer, oauth2Client, accessToken],
-      clock,
-      servers: keys,
-      revocations: revocations.live,
-      ...(siblings && { siblings }),
-    },
-    consumers: [{ username: "shop", credentials: [{ id: "c1", auth: { "oauth2-client": { ...conf, ...client } } }] }],
-  });
-  const phases = env.compile(authorizationServer, { id: "main" });
-  const ask = async (input: ViewInput): Promise<Answer> => {
-    const answer = await runPhases(phases, makeView(input));
-    if (!answer) throw new Error("the request went on");
-    return answer;
-  };
-  const token = (body: string, headers: Record<string, string> = basic("batch", SECRET)) =>
-    ask({ method: "POST", target: "/oauth2/token", headers: { "content-type": FORM, ...headers }, body });
-  return { env, clock, keys, revocations, ask, token };
-}
-
-const AUDIENCES = ["https://api.example", "https://other.example"];
-const FORM = "application/x-www-form-urlencoded";
-const GRANT = "grant_type=client_credentials";
-const basic = (id: string, secret: string) => ({
-  authorization: `Basic ${Buffer.from(`${id}:${secret}`).toString("base64")}`,
-});
-const json = (answer: Answer): Record<string, unknown> => JSON.parse(bodyText(answer));
 
 test.each(KEY_PAIR_ALGORITHMS)(
   "a token signed with %s is one of RFC 9068, and good by the published keys",
   async (algorithm) => {
-    const { ask, token } = await open({ algorithm });
+    const { ask, token } = await openWorld({ algorithm });
     const answer = await token(`${GRANT}&scope=orders.read`);
     expect(answer.status).toBe(200);
     expect(answerHeader(answer, "cache-control")).toBe("no-store");
@@ -119,24 +55,24 @@ const payloadOf = (answer: Answer): Record<string, unknown> =>
   JSON.parse(Buffer.from(String(json(answer)["access_token"]).split(".")[1] ?? "", "base64url").toString());
 
 test("without a scope all that the client may have is granted, or its default", async () => {
-  const all = await open();
+  const all = await openWorld();
   expect(json(await all.token(GRANT))["scope"]).toBe("orders.read orders.write");
-  const some = await open({ client: { default_scope: "orders.read" } });
+  const some = await openWorld({ client: { default_scope: "orders.read" } });
   expect(json(await some.token(GRANT))["scope"]).toBe("orders.read");
-  const none = await open({ client: { scope: "" } });
+  const none = await openWorld({ client: { scope: "" } });
   expect(json(await none.token(GRANT))).not.toHaveProperty("scope");
 });
 
 test("resource and audience choose among those of the client, and several become a list", async () => {
-  const { token } = await open();
+  const { token } = await openWorld();
   const both = await token(`${GRANT}&resource=https%3A%2F%2Fother.example&audience=https%3A%2F%2Fapi.example`);
   expect(payloadOf(both)["aud"]).toEqual(["https://other.example", "https://api.example"]);
-  const server = await open({ server: { default_audience: "urn:all" }, client: { audiences: undefined } });
+  const server = await openWorld({ server: { default_audience: "urn:all" }, client: { audiences: undefined } });
   expect(payloadOf(await server.token(GRANT))["aud"]).toBe("urn:all");
 });
 
 test("lifetime, algorithm and claims are the client's within what the server allows", async () => {
-  const { token } = await open({
+  const { token } = await openWorld({
     server: { max_access_token_lifetime: 7_200 },
     client: { access_token_lifetime: 80_000, claims: { tenant: "t1", roles: ["a"] } },
   });
@@ -148,7 +84,7 @@ const AUTH_FAILED = '{"error":"invalid_client","error_description":"Client authe
 const post = (id: string, secret: string) => `${GRANT}&client_id=${id}&client_secret=${secret}`;
 
 test("an unknown client, a wrong secret and another method than registered are answered with one text", async () => {
-  const { token } = await open();
+  const { token } = await openWorld();
   for (const headers of [
     basic("batch", "wrong"),
     basic("nobody", SECRET),
@@ -167,14 +103,14 @@ test("an unknown client, a wrong secret and another method than registered are a
 });
 
 test("client_secret_post serves clients that are registered for it, and no others", async () => {
-  const { token } = await open({ client: { token_endpoint_auth_method: "client_secret_post" } });
+  const { token } = await openWorld({ client: { token_endpoint_auth_method: "client_secret_post" } });
   expect((await token(post("batch", SECRET), {})).status).toBe(200);
   expect((await token(GRANT)).status).toBe(401);
 });
 
 test("both parts of Basic are form-encoded", async () => {
   const secret = "p%+: ü and more than sixteen";
-  const { token } = await open({ client: { client_secret: secret } });
+  const { token } = await openWorld({ client: { client_secret: secret } });
   const encoded = new URLSearchParams({ s: secret }).toString().slice(2);
   expect((await token(GRANT, basic("batch", encoded))).status).toBe(200);
   expect((await token(GRANT, basic("batch", "%zz"))).status).toBe(401);
@@ -182,7 +118,7 @@ test("both parts of Basic are form-encoded", async () => {
 
 test("secrets end by themselves, and several are good at once", async () => {
   const of = (secret: string) => `sha256:${createHash("sha256").update(secret).digest("base64url")}`;
-  const { token, clock } = await open({
+  const { token, clock } = await openWorld({
     client: {
       client_secret: undefined,
       client_secrets: [{ hash: of("new") }, { hash: of("old"), not_after: NOW + 10 }],
@@ -195,9 +131,9 @@ test("secrets end by themselves, and several are good at once", async () => {
 });
 
 test("a client of other servers is unknown here, and one without the grant may not use it", async () => {
-  const other = await open({ client: { authorization_servers: ["second"] } });
+  const other = await openWorld({ client: { authorization_servers: ["second"] } });
   expect(bodyText(await other.token(GRANT))).toBe(AUTH_FAILED);
-  const none = await open({ client: { grant_types: [] } });
+  const none = await openWorld({ client: { grant_types: [] } });
   expect([(await none.token(GRANT)).status, json(await none.token(GRANT))["error"]]).toEqual([
     400,
     "unauthorized_client",
@@ -223,14 +159,14 @@ test.each([
   ["", "invalid_request"],
   ["grant_type=password", "unsupported_grant_type"],
 ])("%s is answered 400 %s", async (body, error) => {
-  const { token } = await open();
+  const { token } = await openWorld();
   const answer = await token(body);
   expect([answer.status, json(answer)["error"]]).toEqual([400, error]);
   expect(answerHeader(answer, "content-type")).toBe("application/json");
 });
 
 test("another type than a form is 400, a body above 32 KiB 413, and the query counts for nothing", async () => {
-  const { ask, token } = await open();
+  const { ask, token } = await openWorld();
   const json = await token("{}", { ...basic("batch", SECRET), "content-type": "application/json" });
   expect(json.status).toBe(400);
   expect((await token(`${GRANT}&x=${"a".repeat(40_000)}`)).status).toBe(413);
@@ -239,7 +175,7 @@ test("another type than a form is 400, a body above 32 KiB 413, and the query co
 });
 
 test("ten failures of a client from an address shut that pair out for a minute, and nobody else", async () => {
-  const { token, ask, clock, env } = await open();
+  const { token, ask, clock, env } = await openWorld();
   for (let n = 0; n < 10; n++) expect((await token(GRANT, basic("batch", "wrong"))).status).toBe(401);
   const limited = await token(GRANT);
   expect([limited.status, bodyText(limited)]).toEqual([429, '{"error":"temporarily_unavailable"}']);
@@ -265,19 +201,19 @@ test("the processes of a node count failures together", async () => {
       return { tell: (message) => others().forEach((tell) => void tell(message)), leave: () => undefined };
     },
   };
-  const [one, other] = [await open({ siblings }), await open({ siblings })];
+  const [one, other] = [await openWorld({ siblings }), await openWorld({ siblings })];
   for (let n = 0; n < 10; n++) await (n % 2 ? one : other).token(GRANT, basic("batch", "wrong"));
   expect([(await one.token(GRANT)).status, (await other.token(GRANT)).status]).toEqual([429, 429]);
 });
 
 test("a client that was deleted gets no token any more", async () => {
-  const { env, token } = await open();
+  const { env, token } = await openWorld();
   env.removeConsumer("shop");
   expect((await token(GRANT)).status).toBe(401);
 });
 
 test("a token is never older than a revocation of its client: the answer waits for that second", async () => {
-  const { token, revocations, clock } = await open();
+  const { token, revocations, clock } = await openWorld();
   clock.advance(400);
   revocations.rule({ type: "client", value: "batch", issuedBefore: NOW + 1 });
   const answer = token(GRANT);
@@ -287,7 +223,7 @@ test("a token is never older than a revocation of its client: the answer waits f
 });
 
 test("the metadata is the same at both places, and names what the route serves", async () => {
-  const { ask } = await open({ server: { issuer: `${ISSUER}/tenant`, scopes_supported: ["orders.read"] } });
+  const { ask } = await openWorld({ server: { issuer: `${ISSUER}/tenant`, scopes_supported: ["orders.read"] } });
   const oidc = await ask({ target: "/tenant/.well-known/openid-configuration" });
   const oauth = await ask({ target: "/.well-known/oauth-authorization-server/tenant" });
   expect(bodyText(oidc)).toBe(bodyText(oauth));
@@ -297,6 +233,10 @@ test("the metadata is the same at both places, and names what the route serves",
     dpop_signing_alg_values_supported: ["ES256", "EdDSA", "RS256", "PS256"],
     token_endpoint: `${ISSUER}/tenant/oauth2/token`,
     jwks_uri: `${ISSUER}/tenant/.well-known/jwks.json`,
+    introspection_endpoint: `${ISSUER}/tenant/oauth2/introspect`,
+    introspection_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
+    revocation_endpoint: `${ISSUER}/tenant/oauth2/revoke`,
+    revocation_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
     grant_types_supported: ["client_credentials"],
     response_types_supported: [],
     token_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
@@ -307,7 +247,7 @@ test("the metadata is the same at both places, and names what the route serves",
 });
 
 test("other paths are 404, and other methods 405 with Allow", async () => {
-  const { ask } = await open();
+  const { ask } = await openWorld();
   expect((await ask({ target: "/oauth2/other" })).status).toBe(404);
   const get = await ask({ target: "/oauth2/token" });
   expect([get.status, answerHeader(get, "allow")]).toEqual([405, "POST"]);
@@ -316,7 +256,7 @@ test("other paths are 404, and other methods 405 with Allow", async () => {
 });
 
 test("keys are asked for again only when they have changed", async () => {
-  const { ask, keys } = await open();
+  const { ask, keys } = await openWorld();
   const first = await ask({ target: "/.well-known/jwks.json" });
   const etag = answerHeader(first, "etag") ?? "";
   const again = () => ask({ target: "/.well-known/jwks.json", headers: { "if-none-match": `W/${etag}` } });
@@ -329,7 +269,7 @@ test("keys are asked for again only when they have changed", async () => {
 });
 
 test("without a record or without a key the answer is 503", async () => {
-  const { keys, token } = await open({ client: { access_token_signing_alg: "RS256" } });
+  const { keys, token } = await openWorld({ client: { access_token_signing_alg: "RS256" } });
   const missing = await token(GRANT);
   expect([missing.status, bodyText(missing)]).toEqual([503, '{"error":"temporarily_unavailable"}']);
   expect(answerHeader(missing, "retry-after")).toBe("1");
@@ -338,9 +278,8 @@ test("without a record or without a key the answer is 503", async () => {
 });
 
 /** A route that takes the tokens of the world's server. */
-function verifierOf({ env, clock, keys }: World, conf: object = {}) {
-  const tokens = openIssuers(NO_KEYS, clock, keys);
-  const phases = makeEnvAgain(env, tokens).compile(accessToken, {
+function verifierOf({ env }: World, conf: object = {}) {
+  const phases = env.compile(accessToken, {
     ...{ authorization_servers: ["main"], audiences: AUDIENCES, ...conf },
   });
   return async (token: unknown) => {
@@ -350,11 +289,8 @@ function verifierOf({ env, clock, keys }: World, conf: object = {}) {
   };
 }
 
-const makeEnvAgain = (env: TestEnv, tokens: Tokens): TestEnv =>
-  Object.defineProperty(env, "tokens", { value: tokens, configurable: true });
-
 test("a route that names the server takes its tokens, and the caller is the client's consumer", async () => {
-  const world = await open();
+  const world = await openWorld();
   const verify = verifierOf(world);
   const { access_token: token } = json(await world.token(GRANT));
   expect(await verify(token)).toBe("shop");
@@ -367,7 +303,7 @@ test("a route that names the server takes its tokens, and the caller is the clie
 
 test("a key that was revoked, a server that went, and a rule on the client end remembered tokens at once", async () => {
   for (const end of ["key", "server", "client"] as const) {
-    const world = await open();
+    const world = await openWorld();
     const verify = verifierOf(world);
     const { access_token: token } = json(await world.token(GRANT));
     expect(await verify(token)).toBe("shop");
@@ -382,7 +318,7 @@ test("a key that was revoked, a server that went, and a rule on the client end r
 });
 
 test("tokens verify through a rotation by time, on the very second, and until the last has ended", async () => {
-  const world = await open();
+  const world = await openWorld();
   const verify = verifierOf(world);
   const first = (await pems.get("ES256")) ?? "";
   const times = { publish_at: NOW, sign_until: NOW + 1_000, verify_until: NOW + 5_000 };
@@ -401,7 +337,7 @@ test("tokens verify through a rotation by time, on the very second, and until th
 });
 
 test("a key that signs beyond its time is a problem of its server, and so is none at all", async () => {
-  const { keys, clock, token } = await open();
+  const { keys, clock, token } = await openWorld();
   const pem = (await pems.get("ES256")) ?? "";
   const { kid } = readKeyPair("ES256", pem);
   keys.setKey(`main/${kid}`, { algorithm: "ES256", private_key: pem, publish_at: NOW, sign_until: NOW + 10 });
@@ -425,7 +361,7 @@ describe("DPoP at the token endpoint", () => {
     });
 
   test("binds the token to the key, which opens the API with it and without it does not", async () => {
-    const world = await open();
+    const world = await openWorld();
     const answer = await asking(world, proof());
     expect(json(answer)).toMatchObject({ token_type: "DPoP", expires_in: 3_600 });
     expect(payloadOf(answer)["cnf"]).toEqual({ jkt: dpopKey().jkt });
@@ -436,7 +372,7 @@ describe("DPoP at the token endpoint", () => {
 
   test("a proof for the URL that the caller used is as good", async () => {
     const seen = proofFor({ method: "POST", url: "http://gateway.test/oauth2/token", now: NOW });
-    expect((await asking(await open(), seen)).status).toBe(200);
+    expect((await asking(await openWorld(), seen)).status).toBe(200);
   });
 
   test.each([
@@ -451,12 +387,12 @@ describe("DPoP at the token endpoint", () => {
     { says: "nonsense", proofs: ["x"] },
     { says: "an empty line", proofs: [""] },
   ])("$says is refused, for a client without proofs too", async ({ proofs }) => {
-    const answer = await asking(await open(), ...proofs);
+    const answer = await asking(await openWorld(), ...proofs);
     expect([answer.status, answer.reason, json(answer)["error"]]).toEqual([400, "proof_invalid", "invalid_dpop_proof"]);
   });
 
   test("a proof serves once, and a client of bound tokens gets no other", async () => {
-    const world = await open({ client: { dpop_bound_access_tokens: true } });
+    const world = await openWorld({ client: { dpop_bound_access_tokens: true } });
     const one = proof();
     expect((await asking(world, one)).status).toBe(200);
     const again = await asking(world, one);

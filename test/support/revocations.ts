@@ -2,7 +2,7 @@
  * The real revocations of a process, filled as the store would fill them.
  */
 import type { Clock } from "../../src/base/clock.ts";
-import { fingerprintOfText } from "../../src/base/jose/token.ts";
+import { type Fingerprint, fingerprintOfText } from "../../src/base/jose/token.ts";
 import { openMetrics } from "../../src/base/metrics.ts";
 import {
   encodeBatch,
@@ -14,9 +14,12 @@ import {
   rulesDir,
   UNTIL_MAX,
 } from "../../src/model/revocation.ts";
+import type { Revocations } from "../../src/plugin/revocations.ts";
 import { type LiveRevocations, openRevocations } from "../../src/runtime/revocation/live-revocations.ts";
 
 export interface TestRevocations {
+  /** What clients' revocations end with from now on; undefined: they are written. */
+  failure: Error | undefined;
   readonly live: LiveRevocations;
   /** By its text, as jwt-auth knows it. */
   revoke(token: string): void;
@@ -25,16 +28,23 @@ export interface TestRevocations {
 }
 
 export function openTestRevocations(clock: Clock, metrics = openMetrics()): TestRevocations {
-  const live = openRevocations({ prefix: "/apisix", clock, metrics, keepMs: 600_000 });
   let batches = 0;
-  return {
+  const write = (fingerprint: Fingerprint, exp: unknown): void => {
+    const hour = hourOf(exp);
+    const until = hour === 0 ? UNTIL_MAX : Math.ceil(Number(exp));
+    live.apply(`${hourDir("/apisix", hour)}test-${++batches}-1`, encodeBatch([{ fingerprint, until }], clock.nowMs()));
+  };
+  const end: Revocations["end"] = async (fingerprint, expires) => {
+    if (made.failure) throw made.failure;
+    write(fingerprint, expires);
+  };
+  const live: LiveRevocations = openRevocations({ prefix: "/apisix", clock, metrics, keepMs: 600_000, end });
+  const made: TestRevocations = {
+    failure: undefined,
     live,
     revoke(token) {
       const payload = JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString("utf8"));
-      const hour = hourOf(payload.exp);
-      const until = hour === 0 ? UNTIL_MAX : Math.ceil(payload.exp);
-      const batch = encodeBatch([{ fingerprint: fingerprintOfText(token), until }], clock.nowMs());
-      live.apply(`${hourDir("/apisix", hour)}test-${++batches}-1`, batch);
+      write(fingerprintOfText(token), payload.exp);
     },
     rule(rule) {
       const key = `${rulesDir("/apisix")}${ruleName(rule)}`;
@@ -42,4 +52,5 @@ export function openTestRevocations(clock: Clock, metrics = openMetrics()): Test
       return key;
     },
   };
+  return made;
 }

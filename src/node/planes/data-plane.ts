@@ -30,7 +30,7 @@ import { withoutDenied } from "../../runtime/upstream/target-list.ts";
 import { openUpstreams, type Upstreams } from "../../runtime/upstream/upstreams.ts";
 import { openSecrets } from "../../secret/resolver.ts";
 import type { Settings } from "../../settings/settings.ts";
-import type { Revision, StoreSource } from "../../store/store.ts";
+import type { Revision, Store, StoreSource } from "../../store/store.ts";
 import type { LastKnownGoodStatus } from "../../sync/lkg/last-known-good.ts";
 import type { SavedPosition } from "../../sync/sync-status.ts";
 import type { Table } from "../../sync/table.ts";
@@ -138,6 +138,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   const keepers = options.shared ? undefined : await openNodeKeys(options, options.membership?.id ?? "");
   const servers = openSigningKeys(clock);
   const issuers = openIssuers(options.shared?.keys ?? keepers ?? NO_KEYS, clock, servers);
+  let store: Store | undefined;
   const live = openLive({
     prefix,
     mode: settings.router.mode,
@@ -157,6 +158,13 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     mayBeMissing: new Set(settings.pluginsMayBeMissing),
     keepRevokedMs: settings.tokens.keepRevokedMs,
     notesUses: settings.usage.intervalMs !== undefined,
+    revoking: {
+      most: settings.tokens.maxRevocations,
+      store() {
+        store ??= source.open();
+        return store;
+      },
+    },
     decrypt: openFields(keyringOf(settings), registry, prefix),
   });
 
@@ -224,6 +232,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
       certificates?.close();
       plainGuard?.close();
       live.close();
+      await store?.close();
       issuers.close();
       await keepers?.close();
       upstreams.close();

@@ -19,7 +19,7 @@ import type { TokenIssuer, TokenIssuers, VerifyKey } from "../tokens.ts";
 import type { DpopProof, JudgeProof } from "./dpop-proof.ts";
 import { audienceRefusal, scopesIn, scopesRefusal, type TokenRefusal, timesRefusal } from "./judge-steps.ts";
 import { AccessToken, type Caller } from "./judged-token.ts";
-import { judgePossession } from "./possession.ts";
+import { judgePossession, NOTHING_NEEDED } from "./possession.ts";
 
 /** What one configuration demands of a token; made when it is compiled, the same object for all its requests. */
 export interface TokenPolicy<Who extends Caller = Caller> {
@@ -41,6 +41,8 @@ export interface TokenPolicy<Who extends Caller = Caller> {
   readonly needsCertificate?: boolean;
   /** A verified caller that is nobody's consumer may pass. */
   readonly strangers: boolean;
+  /** Who brings the token does not use it (introspection, revocation): nothing proves that it is theirs. */
+  readonly isAskedAbout?: true;
 }
 
 /** Where the judgement takes place. */
@@ -184,7 +186,7 @@ function judgeUse<Who extends Caller>(
   const revocation = revocationOf(token, presented.text, court.revocations);
   if (!course.goesOn("revoked", revocation ? "revoked" : undefined, course.writes ? { by: revocation } : undefined))
     return undefined;
-  const shown = judgePossession(token, presented, policy, court);
+  const shown = policy.isAskedAbout ? NOTHING_NEEDED : judgePossession(token, presented, policy, court);
   course.proof = shown.proof;
   if (!course.goesOn("proof", shown.why, course.writes ? shown.facts : undefined)) return undefined;
   if (!isKnown) {

@@ -16,7 +16,7 @@ interface Possession {
   readonly proof?: DpopProof;
 }
 
-const NOTHING_NEEDED: Possession = Object.freeze({});
+export const NOTHING_NEEDED: Possession = Object.freeze({});
 const PROOF_MISSING: Possession = Object.freeze({ why: "proof_missing" });
 const CERTIFICATE_MISSING: Possession = Object.freeze({ why: "certificate_missing" });
 

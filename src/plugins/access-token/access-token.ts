@@ -10,11 +10,12 @@ import { consumerClaimOf, type Refused, type TokenPolicy, tokenScopes } from "..
 import type { TokenRefusal } from "../../plugin/judge/judge-steps.ts";
 import type { AccessToken, Caller } from "../../plugin/judge/judged-token.ts";
 import { type CompileEnv, definePlugin, type PhaseHandler, type Plugin } from "../../plugin/plugin.ts";
-import type { Consumer, Credential, CredentialTable } from "../../plugin/plugin-consumer.ts";
+import type { Consumer, Credential } from "../../plugin/plugin-consumer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import { NO_USES, type Uses } from "../../plugin/uses.ts";
 import { ACCESS_TOKEN_NOTE } from "../../plugin/variables/token-variables.ts";
 import type { ClientData } from "../oauth2-client/oauth2-client.ts";
+import { clientOf, OWN, ownIdentity } from "../oauth2-client/own-identity.ts";
 import { type BearerParts, compileBearer } from "../shared/bearer.ts";
 import type { Proofs } from "../shared/dpop-proofs.ts";
 import { explainBearer } from "../shared/explain-bearer.ts";
@@ -199,20 +200,4 @@ function policyOf(conf: RouteConf, env: CompileEnv): TokenPolicy<KnownCaller> {
       }
     },
   };
-}
-
-/** No identity that is made of claims begins so: ids of issuers hold no colon, and other claims are refused. */
-const OWN = "oauth2-client:";
-
-/** Tokens of ours are always their client's: `oauth2-client:main/batch`. */
-function ownIdentity({ from, client }: AccessToken): string | null {
-  return client === undefined ? null : `${OWN}${from.id}/${client}`;
-}
-
-/** The client, as long as its server still serves it. */
-function clientOf(identity: string, clients: CredentialTable<ClientData>): KnownCaller | undefined {
-  const slash = identity.indexOf("/");
-  const [server, id] = [identity.slice(OWN.length, slash), identity.slice(slash + 1)];
-  const found = clients.get(id);
-  return found && (found.data.servers?.has(server) ?? true) ? found : undefined;
 }

@@ -9,10 +9,18 @@ import type { RequestView } from "../../plugin/request-view.ts";
 import type { AuthorizationServer } from "../../plugin/tokens.ts";
 import { openClientAuthentication } from "./client-authentication.ts";
 import { unavailable } from "./oauth-answers.ts";
-import { JWKS_PATH, jwksAnswer, metadataAnswer, TOKEN_PATH } from "./server-documents.ts";
+import { type EndpointHandler, openOwnTokens } from "./own-tokens.ts";
+import {
+  INTROSPECTION_PATH,
+  JWKS_PATH,
+  jwksAnswer,
+  metadataAnswer,
+  REVOCATION_PATH,
+  TOKEN_PATH,
+} from "./server-documents.ts";
 import { openTokenEndpoint } from "./token-endpoint.ts";
 
-const ENDPOINTS = ["token", "jwks", "metadata"] as const;
+const ENDPOINTS = ["token", "jwks", "metadata", "introspection", "revocation"] as const;
 
 const Conf = Type.Object(
   {
@@ -46,7 +54,9 @@ interface Endpoint {
 
 function compileConf(conf: Conf, env: CompileEnv): PluginPhases {
   const serves = new Set<string>(conf.endpoints);
-  const token = openTokenEndpoint(env, openClientAuthentication(env));
+  const authenticate = openClientAuthentication(env);
+  const token = openTokenEndpoint(env, authenticate);
+  const own = openOwnTokens(env, authenticate);
   let server: AuthorizationServer | undefined;
   let paths: ReadonlyMap<string, Endpoint> = new Map();
 
@@ -56,7 +66,12 @@ function compileConf(conf: Conf, env: CompileEnv): PluginPhases {
     const metadata = metadataAnswer(found, serves);
     const document: Endpoint = { methods: GET, handle: () => metadata };
     const all = new Map<string, Endpoint>();
-    if (serves.has("token")) all.set(`${base}${TOKEN_PATH}`, { methods: POST, handle: (view) => token(view, found) });
+    const post = (name: (typeof ENDPOINTS)[number], path: string, handler: EndpointHandler): void => {
+      if (serves.has(name)) all.set(`${base}${path}`, { methods: POST, handle: (view) => handler(view, found) });
+    };
+    post("token", TOKEN_PATH, token);
+    post("introspection", INTROSPECTION_PATH, own.introspect);
+    post("revocation", REVOCATION_PATH, own.revoke);
     if (serves.has("jwks")) all.set(`${base}${JWKS_PATH}`, { methods: GET, handle: (view) => jwksAnswer(view, found) });
     if (serves.has("metadata")) {
       all.set(`${base}/.well-known/openid-configuration`, document);
@@ -67,6 +82,7 @@ function compileConf(conf: Conf, env: CompileEnv): PluginPhases {
   };
 
   return {
+    close: own.close,
     access(view): PhaseResult {
       const found = env.servers.get(conf.id);
       if (found === undefined) return unavailable(503, 1, "no_such_authorization_server");

@@ -9,6 +9,7 @@ import type { Credential } from "../../plugin/plugin-consumer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { AuthorizationServer } from "../../plugin/tokens.ts";
 import type { ClientData } from "../oauth2-client/oauth2-client.ts";
+import { servedClient } from "../oauth2-client/own-identity.ts";
 import { type Claimed, methodFor } from "./client-methods.ts";
 import { type FailureLimits, openFailureLimits } from "./failure-limits.ts";
 import { invalidClient, invalidRequest, unavailable } from "./oauth-answers.ts";
@@ -45,13 +46,12 @@ export function openClientAuthentication(env: NodeEnv): AuthenticateClient {
       return unavailable(429, wait, "client_limited");
     }
     if (table.get(id) === undefined) await table.resolvePending();
-    const found = table.get(id);
-    const isServed = found?.data.servers?.has(server.id) ?? true;
+    const found = servedClient(id, server.id, table);
     const [name, method] = methodFor(claimed.way, found?.data) ?? [];
-    const isRegistered = found?.data.method === name && isServed;
+    const isRegistered = found?.data.method === name;
     const proof = { view, claimed, nowSeconds: clock.nowMs() / 1_000 };
     const isProven = (await method?.proves(proof, isRegistered ? found?.data : undefined)) ?? false;
-    const isClient = found !== undefined && isRegistered && isProven && table.get(id) === found;
+    const isClient = found?.current === true && isRegistered && isProven;
     counted(name ?? "none", isClient ? "ok" : "failed");
     if (isClient) {
       view.consumer = found.consumer;

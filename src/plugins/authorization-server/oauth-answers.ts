@@ -16,6 +16,7 @@ type OAuthError =
   | "invalid_scope"
   | "invalid_target"
   | "invalid_dpop_proof"
+  | "invalid_grant"
   | "temporarily_unavailable";
 
 /** @param reason stable word for logs and metrics; default: the error */

@@ -9,6 +9,8 @@ import type { AuthorizationServer, PublishedKeys } from "../../plugin/tokens.ts"
 import { AUTH_METHODS, CLIENT_CREDENTIALS } from "../oauth2-client/client-schema.ts";
 
 export const TOKEN_PATH = "/oauth2/token";
+export const INTROSPECTION_PATH = "/oauth2/introspect";
+export const REVOCATION_PATH = "/oauth2/revoke";
 export const JWKS_PATH = "/.well-known/jwks.json";
 const METADATA_AGE_SECONDS = 300;
 const ANY_ORIGIN = ["Access-Control-Allow-Origin", "*"] as const;
@@ -20,6 +22,14 @@ export function metadataAnswer({ terms, scopesSupported }: AuthorizationServer, 
     issuer,
     ...(serves.has("token") && { token_endpoint: `${issuer}${TOKEN_PATH}` }),
     ...(serves.has("jwks") && { jwks_uri: `${issuer}${JWKS_PATH}` }),
+    ...(serves.has("introspection") && {
+      introspection_endpoint: `${issuer}${INTROSPECTION_PATH}`,
+      introspection_endpoint_auth_methods_supported: AUTH_METHODS,
+    }),
+    ...(serves.has("revocation") && {
+      revocation_endpoint: `${issuer}${REVOCATION_PATH}`,
+      revocation_endpoint_auth_methods_supported: AUTH_METHODS,
+    }),
     grant_types_supported: [CLIENT_CREDENTIALS],
     response_types_supported: [],
     token_endpoint_auth_methods_supported: AUTH_METHODS,

@@ -10,11 +10,10 @@ import { CLIENT_CREDENTIALS } from "../oauth2-client/client-schema.ts";
 import type { AuthenticateClient } from "./client-authentication.ts";
 import { grantOf } from "./client-grant.ts";
 import { errorAnswer, invalidRequest } from "./oauth-answers.ts";
+import type { EndpointHandler } from "./own-tokens.ts";
 import { openTokenBinding } from "./token-binding.ts";
 import { openTokenIssue } from "./token-issue.ts";
 import { formOf } from "./token-request.ts";
-
-type EndpointHandler = (view: RequestView, server: AuthorizationServer) => Promise<Answer>;
 
 const NO_GRANT = invalidRequest("grant_type is missing");
 const OTHER_GRANT = errorAnswer(400, "unsupported_grant_type", "The only grant type here is client_credentials");

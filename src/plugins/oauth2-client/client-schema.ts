@@ -53,6 +53,10 @@ export const ClientConf = Type.Object(
     scope: Defaulted({ ...Scopes("what may be asked for, parted by single blanks"), default: "" }),
     default_scope: Type.Optional(Scopes("granted when nothing is asked for; default: all of scope")),
     audiences: Type.Optional(Type.Array(Audience, { minItems: 1, maxItems: 100, uniqueItems: true })),
+    resource: Type.Optional(
+      Type.Union([Audience, Type.Array(Audience, { minItems: 1, maxItems: 100, uniqueItems: true })]),
+    ),
+    introspection: Defaulted(Type.Boolean({ default: false })),
     access_token_lifetime: Type.Optional(Type.Integer({ minimum: 1, maximum: LIFETIME_MAX_SECONDS })),
     access_token_signing_alg: Type.Optional(SigningAlgorithm),
     dpop_bound_access_tokens: Type.Optional(Type.Boolean()),
@@ -78,6 +82,8 @@ export function clientError(conf: ClientConf): string | undefined {
   if (long !== undefined) return "scope holds one of more than 256 characters";
   const beyond = scopesOf(conf.default_scope ?? "").find((one) => !scopes.includes(one));
   if (beyond !== undefined) return `default_scope ${beyond} is not in scope`;
+  if (conf.introspection && conf.resource === undefined)
+    return "introspection needs resource: under which identifiers is this client an API?";
   const { claims = {} } = conf;
   const reserved = Object.keys(claims).find((name) => RESERVED.has(name));
   if (reserved !== undefined) return `claims must not hold ${reserved}: it is set by the authorization server`;

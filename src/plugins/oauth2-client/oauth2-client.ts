@@ -27,6 +27,9 @@ export interface ClientData {
   readonly defaultScopes: readonly string[];
   /** The first is the default; undefined: the server's. */
   readonly audiences: readonly string[] | undefined;
+  /** What it is as an API; undefined: none. */
+  readonly resources: ReadonlySet<string> | undefined;
+  readonly introspects: boolean;
   readonly lifetimeSeconds: number | undefined;
   readonly algorithm: KeyPairAlgorithm | undefined;
   readonly claims: Readonly<Record<string, unknown>>;
@@ -70,6 +73,8 @@ function compileClient(conf: ClientConf): ClientData {
     scopes: new Set(scopes),
     defaultScopes: conf.default_scope === undefined ? scopes : scopesOf(conf.default_scope),
     audiences: conf.audiences,
+    resources: conf.resource === undefined ? undefined : new Set([conf.resource].flat()),
+    introspects: conf.introspection,
     lifetimeSeconds: conf.access_token_lifetime,
     algorithm: conf.access_token_signing_alg,
     claims: conf.claims ?? {},

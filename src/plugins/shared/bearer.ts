@@ -19,6 +19,7 @@ import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { Proofs, ProofUse } from "./dpop-proofs.ts";
 import { ACCESS_TOKEN, type TokenCache } from "./token-cache.ts";
+import { afterWait, isCallerUnknown, NOT_YET, type Waited, waitFor } from "./token-court.ts";
 
 /** The token; text: why there is none that could be judged. */
 export type TakePresented = (view: RequestView) => Presented | "missing" | "ambiguous";
@@ -36,14 +37,6 @@ export interface BearerParts<Who extends Caller> {
   refuse(view: RequestView, refused: Refused): Answer | undefined;
 }
 
-/** What was waited for already: each at most once a request. */
-interface Waited {
-  readonly keys: boolean;
-  readonly callers: boolean;
-}
-
-const NOT_YET: Waited = Object.freeze({ keys: false, callers: false });
-
 export function compileBearer<Who extends Caller>(parts: BearerParts<Who>): PhaseHandler {
   const { take, policy, court, cache } = parts;
 
@@ -53,10 +46,9 @@ export function compileBearer<Who extends Caller>(parts: BearerParts<Who>): Phas
       cache.remember(presented.text, ACCESS_TOKEN, judged.token);
       return acceptOnce(view, presented, judged);
     }
-    const wait = waitFor(judged, waited);
+    const wait = waitFor(judged, waited, () => parts.pending());
     if (wait === undefined) return parts.refuse(view, judged);
-    const next = { ...waited, [isCallerUnknown(judged.why) ? "callers" : "keys"]: true };
-    const again = () => judge(view, presented, next);
+    const again = () => judge(view, presented, afterWait(judged, waited));
     // What cannot be found out leaves the key or the caller unknown.
     return wait.then(again, again);
   };
@@ -73,23 +65,6 @@ export function compileBearer<Who extends Caller>(parts: BearerParts<Who>): Phas
     return fresh instanceof Promise ? fresh.then(settle) : settle(fresh);
   };
 
-  const waitFor = ({ why, issuer, keyId }: Refused, waited: Waited): Promise<void> | undefined => {
-    switch (why) {
-      case "unknown_kid":
-      case "keys_unavailable":
-      case "keys_too_old":
-        return waited.keys ? undefined : issuer?.wanted(keyId);
-      case "bad_signature":
-        issuer?.doubted(keyId);
-        return undefined;
-      case "unknown_consumer":
-      case "client_gone":
-        return waited.callers ? undefined : parts.pending();
-      default:
-        return undefined;
-    }
-  };
-
   return (view) => {
     const presented = take(view);
     if (typeof presented === "string") return parts.refuse(view, { ok: false, why: presented });
@@ -100,9 +75,4 @@ export function compileBearer<Who extends Caller>(parts: BearerParts<Who>): Phas
     if (isCallerUnknown(judged.why) && parts.pending() !== undefined) return judge(view, presented, NOT_YET);
     return parts.refuse(view, judged);
   };
-}
-
-/** Perhaps only not yet. */
-function isCallerUnknown(why: Refused["why"]): boolean {
-  return why === "unknown_consumer" || why === "client_gone";
 }

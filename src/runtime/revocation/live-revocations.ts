@@ -16,7 +16,7 @@ import {
   RULE_TYPES,
   type RuleType,
 } from "../../model/revocation.ts";
-import type { Revocations } from "../../plugin/revocations.ts";
+import { NO_REVOCATIONS, type Revocations } from "../../plugin/revocations.ts";
 import { FingerprintTable } from "./fingerprint-table.ts";
 import { RevocationRules } from "./rules.ts";
 
@@ -26,6 +26,8 @@ interface RevocationsOptions {
   readonly metrics: Metrics;
   /** How long after its end a revoked token is remembered, for callers whose end comes later (a grace period, a slow clock). */
   readonly keepMs: number;
+  /** Writes the revocation of a token; default: this process has no store to write to. */
+  readonly end?: Revocations["end"] | undefined;
 }
 
 export interface LiveRevocations extends Revocations {
@@ -43,7 +45,7 @@ const FORGET_EVERY_MS = 60_000;
 /** Tokens whose end is not known leave one by one; this many parts of their table, 10 ms, are looked through at a time. */
 const SEGMENTS_AT_A_TIME = 32;
 
-export function openRevocations({ prefix, clock, metrics, keepMs }: RevocationsOptions): LiveRevocations {
+export function openRevocations({ prefix, clock, metrics, keepMs, end }: RevocationsOptions): LiveRevocations {
   const hours = new Map<number, FingerprintTable>();
   const rules = new RevocationRules();
   const openedMs = clock.nowMs();
@@ -129,6 +131,7 @@ export function openRevocations({ prefix, clock, metrics, keepMs }: RevocationsO
       }
       return rules.find(token);
     },
+    end: end ?? NO_REVOCATIONS.end,
     coversConsumer: (username) => rules.covers("consumer", username),
     owns: (key) => parseRevocationKey(prefix, key) !== undefined,
     apply(key, value) {

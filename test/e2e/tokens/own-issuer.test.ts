@@ -1,0 +1,168 @@
+/**
+ * An issuer that is us on real nodes: two gateways of two workers each on one etcd, a client that knows nothing but the
+ * issuer's address, and what ends tokens everywhere.
+ */
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type EtcdCluster, etcdAvailable, startEtcd } from "../../support/etcd.ts";
+import { startLoad } from "../../support/load.ts";
+import { bounded } from "../../support/long-run.ts";
+import { admin, type Node, startNode, until } from "../../support/process.ts";
+import { configOf } from "../../support/scrape.ts";
+
+const API = "https://api.example.com";
+const FORM = "application/x-www-form-urlencoded";
+
+let etcd: EtcdCluster;
+let adminNode: Node;
+let gateways: readonly Node[] = [];
+let upstream: Server;
+let issuer = "";
+const secrets = new Map<string, string>();
+
+const put = async (path: string, body: object): Promise<Record<string, unknown>> => {
+  const { status, body: said } = await admin(adminNode, "PUT", path, body);
+  if (status >= 300) throw new Error(`PUT ${path}: ${status} ${JSON.stringify(said)}`);
+  return said as Record<string, unknown>;
+};
+const register = async (id: string, conf: object): Promise<void> => {
+  const said = await put(`/consumers/shop/credentials/${id}?wait=all`, {
+    plugins: { "oauth2-client": { client_id: id, ...conf } },
+  });
+  const { client_secret: secret } = (said["generated"] ?? {}) as { readonly client_secret?: string };
+  if (secret !== undefined) secrets.set(id, secret);
+};
+const ask = (at: Node, path: string, form: string, client: string, secret = secrets.get(client)): Promise<Response> =>
+  fetch(`${at.gateway}${path}`, {
+    method: "POST",
+    headers: { "content-type": FORM, authorization: `Basic ${Buffer.from(`${client}:${secret}`).toString("base64")}` },
+    body: form,
+  });
+const first = (): Node => gateways[0] as Node;
+const tokenOf = async (client = "batch"): Promise<string> => {
+  const answer = await ask(first(), "/oauth2/token", "grant_type=client_credentials", client);
+  if (answer.status !== 200) throw new Error(`${answer.status} ${await answer.text()}`);
+  return ((await answer.json()) as { readonly access_token: string }).access_token;
+};
+const call = async (at: Node, token: string): Promise<number> => {
+  const answer = await fetch(`${at.gateway}/orders/1`, {
+    headers: { authorization: `Bearer ${token}`, connection: "close" }, // any worker
+  });
+  await answer.text();
+  return answer.status;
+};
+/** What all workers of all nodes say of it. */
+const everywhere = async (token: string): Promise<ReadonlySet<number>> =>
+  new Set(await Promise.all(gateways.flatMap((node) => Array.from({ length: 8 }, () => call(node, token)))));
+
+describe.skipIf(!etcdAvailable())("an issuer that is us", () => {
+  beforeAll(async () => {
+    upstream = createServer((request, response) => {
+      request.resume();
+      response.end("ok");
+    });
+    await new Promise<void>((ok) => upstream.listen(0, "127.0.0.1", ok));
+    etcd = await startEtcd();
+    const options = { etcd: etcd.endpoints };
+    const args = ["--workers", "2"];
+    const [made, ...rest] = await Promise.all([
+      startNode("admin", options),
+      startNode("gateway", { ...options, args }),
+      startNode("gateway", { ...options, args }),
+    ]);
+    adminNode = made;
+    gateways = rest;
+    issuer = first().gateway;
+    await put("/authorization_servers/main", { issuer });
+    await put("/routes/auth", {
+      ...{ uris: ["/oauth2/*", "/.well-known/*"] },
+      plugins: { "authorization-server": { id: "main" } },
+    });
+    await put("/consumers/shop", { username: "shop" });
+    await put("/routes/orders", {
+      ...{ uri: "/orders/*", upstream: { nodes: { [`127.0.0.1:${(upstream.address() as AddressInfo).port}`]: 1 } } },
+      plugins: { "access-token": { authorization_servers: ["main"], audiences: [API] } },
+    });
+    await register("batch", { audiences: [API] });
+    await register("api", { introspection: true, resource: API });
+  });
+  afterAll(async () => {
+    await Promise.all([adminNode, ...gateways].map((node) => node?.stop()));
+    await etcd?.stop();
+    upstream?.close();
+  });
+
+  test("a token of one node passes on all", async () => {
+    expect(await everywhere(await tokenOf())).toEqual(new Set([200]));
+  });
+
+  test("a client ends its token at one node, and all refuse it; introspection says so", async () => {
+    const [token, other] = [await tokenOf(), await tokenOf()];
+    const answer = await ask(first(), "/oauth2/revoke", `token=${token}`, "batch");
+    expect([answer.status, await answer.text()]).toEqual([200, ""]);
+    await until("it is refused everywhere", async () => (await everywhere(token)).has(200) === false);
+    expect(await everywhere(token)).toEqual(new Set([401]));
+    expect(await everywhere(other)).toEqual(new Set([200]));
+    const at = gateways[1] as Node;
+    const of = async (text: string): Promise<unknown> =>
+      (await ask(at, "/oauth2/introspect", `token=${text}`, "api")).json();
+    expect(await of(token)).toEqual({ active: false });
+    expect(await of(other)).toMatchObject({ active: true, client_id: "batch" });
+  });
+
+  test("many clients end their tokens at once, and each gets its answer", async () => {
+    const tokens = await Promise.all(Array.from({ length: 40 }, () => tokenOf()));
+    const answers = await Promise.all(
+      tokens.map((token, i) => ask(gateways[i % 2] as Node, "/oauth2/revoke", `token=${token}`, "batch")),
+    );
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
+    await until("all are refused", async () => {
+      const said = await Promise.all(tokens.map((token) => call(first(), token)));
+      return said.every((status) => status === 401);
+    });
+  });
+
+  test("a secret is changed with overlap while clients ask: none is refused", async () => {
+    const load = startLoad({
+      targets: gateways.map((node, i) => ({ name: `gateway ${i}`, origin: node.gateway })),
+      rate: 30,
+      request: () => ({
+        ...{ path: "/oauth2/token", method: "POST", body: "grant_type=client_credentials" },
+        headers: {
+          "content-type": FORM,
+          authorization: `Basic ${Buffer.from(`batch:${secrets.get("batch")}`).toString("base64")}`,
+        },
+      }),
+      judge: ({ status }) => (status === 200 ? undefined : `status ${status}`),
+    });
+    for (let i = 0; i < bounded(3, 20); i++) {
+      const path = "/consumers/shop/credentials/batch/rotate?overlap=2&wait=all";
+      const { body } = await admin(adminNode, "POST", path);
+      const { client_secret: made } = (body as { readonly generated: { readonly client_secret: string } }).generated;
+      secrets.set("batch", made);
+      const sent = load.sent;
+      await until("some more are asked for", () => load.sent > sent + 40);
+    }
+    await load.stop();
+    expect(load.failures).toEqual([]);
+  });
+
+  test("an emergency ends the key everywhere, and the JWK Set is without it", async () => {
+    const token = await tokenOf();
+    const kid = JSON.parse(Buffer.from(token.split(".")[0] ?? "", "base64url").toString()).kid as string;
+    await admin(adminNode, "POST", "/authorization_servers/main/rotate?emergency=1&wait=all");
+    expect(await everywhere(token)).toEqual(new Set([401]));
+    for (const node of gateways) {
+      const set = await (await fetch(`${node.gateway}/.well-known/jwks.json`)).text();
+      expect(set).not.toContain(kid);
+    }
+    expect(await everywhere(await tokenOf())).toEqual(new Set([200]));
+  });
+
+  test("nothing is wrong with any record, and no secret is in what the nodes write", async () => {
+    for (const node of gateways) expect((await configOf(node)).problems).toEqual([]);
+    for (const node of [adminNode, ...gateways])
+      for (const secret of secrets.values()) expect(node.output()).not.toContain(secret);
+  });
+});
