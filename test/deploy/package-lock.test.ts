@@ -41,3 +41,8 @@ test("no package wants a newer Node than this one does", () => {
   const newer = entries.filter(([, { engines }]) => /^>=? ?(?:2[1-9]|[3-9]\d)\b/.test(engines?.node ?? ""));
   expect(newer.map(([path]) => path)).toEqual([]);
 });
+
+test("who installs the package gets the same versions: npm heeds overrides of the checkout only", () => {
+  const manifest = JSON.parse(readFileSync(join(import.meta.dirname, "../../package.json"), "utf8")) as object;
+  expect(manifest).not.toHaveProperty("overrides");
+});
