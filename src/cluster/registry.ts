@@ -47,6 +47,7 @@ export const LEASE_SECONDS = 15;
 const KEEP_ALIVE_MS = 5_000;
 const REPORT_EVERY_MS = 10_000;
 const STOP_MS = 1_000;
+const FIRST_TRY_MS = 1_000;
 /** All nodes may have lost theirs at the same moment. */
 const AT_ONCE_SPREAD_MS = 200;
 const RETRY_FROM_MS = 1_000;
@@ -67,6 +68,10 @@ export class Registration {
   #saidAtMs = 0;
   #timer: Timer | undefined;
   #step: Promise<void> | undefined;
+  #hasTried: () => void = () => {};
+  readonly #tried = new Promise<void>((resolve) => {
+    this.#hasTried = resolve;
+  });
   #isBusy = false;
   #wasLost = false;
   #stopped = false;
@@ -78,9 +83,13 @@ export class Registration {
     this.#random = options.random ?? Math.random;
   }
 
-  /** Returns at once; registering is repeated until it succeeds. */
-  start(): void {
+  /**
+   * Registering is repeated until it succeeds. Resolves when it was tried once, at the latest after a second: from then on, with the
+   * store there, nobody who waits for all nodes misses this one.
+   */
+  async start(): Promise<void> {
     if (this.#timer === undefined && !this.#stopped) this.#plan(0);
+    await Promise.race([this.#tried, sleep(this.#clock, FIRST_TRY_MS)]);
   }
 
   /** The store is there again: what became of the lease is looked at now, not when the next keep-alive is due. */
@@ -126,6 +135,7 @@ export class Registration {
       this.#isBusy = true;
       this.#step = this.#once().then((nextMs) => {
         this.#isBusy = false;
+        this.#hasTried();
         if (!this.#stopped) this.#plan(nextMs);
       });
     });

@@ -78,6 +78,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
     const { source } = opened;
     const hasAdmin = role !== "gateway" && source.kind !== "file";
     const keys = !hasAdmin ? undefined : readAdminKeys(settings, source.kind === "embedded");
+    let joining: Serving | undefined;
     let serving: Serving | undefined;
     let probe: StoreProbe | undefined;
     const facts = nodeFacts({
@@ -142,7 +143,10 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
       }
     }
     if (role !== "admin") {
-      const report = (): NodeReport => reportOf(facts, settings);
+      const report = (): NodeReport => {
+        const { config = () => STARTING, workers = () => [] } = joining ?? {};
+        return reportOf({ ...facts, config, workers }, settings);
+      };
       const folder = instanceFolder(role, settings);
       const shared = {
         settings,
@@ -157,8 +161,11 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
         log,
       };
       const opened = await openServing({ ...shared, version, membership: { id, report } });
-      serving = opened;
+      joining = opened;
       stops.push(() => opened.close(settings.drainTimeMs));
+      // Ready only then: whoever waits for all nodes waits for every node that balancers send traffic to.
+      await opened.join();
+      serving = opened;
       if (opened.plain) listeners.push(listenerFacts("gateway", opened.plain));
       if (opened.tls) listeners.push(listenerFacts("gateway-tls", opened.tls, true));
     }

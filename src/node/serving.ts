@@ -38,6 +38,8 @@ export interface Serving {
   metrics(): Promise<readonly Buffer[]>;
   /** From now on answers ask clients to connect anew; new connections are still served. */
   beginDrain(): void;
+  /** Registers the node; see `Follower.join`. */
+  join(): Promise<void>;
   /** Leaves the registry, stops accepting, finishes what runs within `drainMs`. */
   close(drainMs: number): Promise<void>;
   /** Replaces all workers one after another; absent where there is one process. */
@@ -75,6 +77,7 @@ async function serveHere(options: ServingOptions): Promise<Serving> {
     modifyIndexes: () => plane.modifyIndexes(),
     issuers: () => plane.issuers(),
     metrics: options.metrics.chunks,
+    join: plane.join,
     beginDrain: () => plane.server.beginDrain(),
     close: (drainMs) => plane.close(drainMs),
   };

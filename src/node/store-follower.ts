@@ -67,8 +67,8 @@ export interface Follower {
   modifyIndexes(): ModifyIndexes;
   /** What another process of this node has used. */
   noteUses(uses: readonly Use[]): void;
-  /** Registers the node, once it can serve. */
-  join(): void;
+  /** Registers the node, once it can serve; resolves when that was tried, with the store away after a second. */
+  join(): Promise<void>;
   /** Takes the registration back, so that nobody waits for this node any more. */
   leave(): Promise<void>;
   stop(): Promise<void>;
@@ -131,9 +131,9 @@ export async function followStore(options: FollowOptions): Promise<Follower> {
     copy: () => copy?.facts(),
     modifyIndexes,
     noteUses: (uses) => duties?.handIn?.add(uses),
-    join() {
-      duties?.registration.start();
+    async join() {
       duties?.handIn?.start();
+      await duties?.registration.start();
     },
     leave: async () => duties?.registration.stop(),
     async stop() {

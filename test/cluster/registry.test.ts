@@ -75,6 +75,30 @@ test("a node shows what it reports, as long as it lives", async () => {
   expect(await registration.stop()).toBeUndefined();
 });
 
+test("starting ends with the first try, and after a second where the store does not answer", async () => {
+  const of = (id: string, store: typeof under.store): Registration =>
+    new Registration({ store, prefix: PREFIX, id, report: () => report, clock, log: silentLog, random: () => 0 });
+  const there = of("there", under.store);
+  const started = there.start();
+  clock.advance(0);
+  await started;
+  expect(await names()).toContain("there");
+  const silent = new Proxy(under.store, {
+    get: (target, name) => (name === "grantLease" ? () => new Promise(() => {}) : Reflect.get(target, name)),
+  });
+  let ended = false;
+  const starting = of("silent", silent)
+    .start()
+    .then(() => {
+      ended = true;
+    });
+  await pass(500);
+  expect(ended).toBe(false);
+  await pass(1_000);
+  await starting;
+  await there.stop();
+});
+
 test("a report is rewritten at most every 10 s, and not when nothing changed", async () => {
   const version = async (): Promise<bigint> => (await under.store.get(KEY)).kv?.version ?? 0n;
   await pass(12_000);

@@ -45,6 +45,14 @@ const services = Object.entries(compose.services);
 const ROLES: Readonly<Record<string, Role>> = { start: "all", admin: "admin", gateway: "gateway" };
 const nodes = services.filter(([, service]) => service.image === "jotgate" && !service.entrypoint);
 
+/** Which secrets a service is shown. */
+const SECRETS: Readonly<Record<string, readonly string[]>> = {
+  admin: ["admin-key", "viewer-key", "etcd-admin"],
+  gateway1: ["etcd-gateway"],
+  gateway2: ["etcd-gateway"],
+  "etcd-users": ["etcd-root", "etcd-admin", "etcd-gateway"],
+};
+
 /** Names of the networks a service is on. */
 const networksOf = ({ networks = [] }: Service): readonly string[] =>
   Array.isArray(networks) ? networks : Object.keys(networks);
@@ -88,15 +96,18 @@ describe("docker-compose.yml", () => {
     expect(settings.trustedAddresses).toEqual([subnet]);
   });
 
-  test("has no key in it: the admin node reads them from files, and gateways get none", () => {
-    for (const [name, { environment = {}, secrets = [] }] of services) {
+  test("has no key in it: each service reads its own from files, and gateways get none of the Admin API", () => {
+    for (const [name, service] of services) {
+      const { environment = {}, secrets = [] } = service;
       expect(
         Object.keys(environment).filter((key) => /^JOTGATE_.*(?:KEY|TOKEN|PASSWORD|SECRET)$/.test(key)),
         name,
       ).toEqual([]);
       const files = Object.entries(environment).filter(([key]) => /^JOTGATE_.*_FILE$/.test(key));
-      expect(files.map(([, path]) => path).sort(), name).toEqual(secrets.map((one) => `/run/secrets/${one}`).sort());
-      expect(secrets.length, name).toBe(name === "admin" ? 2 : 0);
+      if (name === "etcd-users") expect(service.entrypoint?.slice(1)).toEqual(["/etcd/users.sh", "/run/secrets"]);
+      else
+        expect(files.map(([, path]) => path).sort(), name).toEqual(secrets.map((one) => `/run/secrets/${one}`).sort());
+      expect(secrets, name).toEqual(SECRETS[name] ?? []);
       for (const secret of secrets) expect(compose.secrets[secret]?.file).toMatch(/^\$\{\w+:-\.\/secrets\//);
     }
     expect(read(".gitignore")).toContain("/secrets/");
@@ -107,7 +118,7 @@ describe("docker-compose.yml", () => {
     expect(compose.networks["store"]?.internal).toBe(true);
     for (const [name, service] of services) {
       const networks = networksOf(service);
-      if (/^etcd\d$/.test(name)) expect(networks, name).toEqual(["store"]);
+      if (/^etcd/.test(name)) expect(networks, name).toEqual(["store"]);
       else expect(networks.includes("store"), name).toBe(/^(?:admin|gateway\d|prometheus)$/.test(name));
     }
   });
@@ -137,6 +148,21 @@ describe("docker-compose.yml", () => {
   test("admin API, numbers, metrics and Vault are published on loopback only", () => {
     const open = services.flatMap(([, { ports = [] }]) => ports).filter((port) => !port.startsWith("127.0.0.1:"));
     expect(open).toEqual(["9080:9080"]);
+  });
+
+  test("etcd speaks TLS to members and nodes, and nodes know its authority", () => {
+    for (const name of ["etcd1", "etcd2", "etcd3"]) {
+      const environment = compose.services[name]?.environment ?? {};
+      expect(environment["ETCD_PEER_CLIENT_CERT_AUTH"]).toBe("true");
+      for (const [key, value] of Object.entries(environment)) {
+        if (/_URLS$|_CLUSTER$/.test(key) && !/METRICS/.test(key)) expect(value, key).not.toContain("http://");
+      }
+    }
+    for (const [name, { environment = {}, volumes = [] }] of nodes) {
+      expect(environment["JOTGATE_ETCD"], name).not.toContain("http://");
+      expect(environment["JOTGATE_ETCD_CA"], name).toBe("/certificates/ca.crt");
+      expect(volumes, name).toContain("certificates:/certificates:ro");
+    }
   });
 
   test("the members of etcd name each other", () => {

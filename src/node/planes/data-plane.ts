@@ -96,6 +96,8 @@ export interface DataPlane {
   issuers(): readonly IssuerStatus[];
   /** What is wrong with records, certificates included. */
   problems(): readonly Problem[];
+  /** See `Follower.join`. */
+  join(): Promise<void>;
   /** Stops accepting, finishes what runs within `drainMs`, writes the file, leaves the registry. */
   close(drainMs: number, quietMs?: number): Promise<void>;
 }
@@ -201,7 +203,6 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     clock,
     log,
   });
-  follower.join();
   const { watcher, table, changedAtMs, copy, modifyIndexes } = follower;
   return {
     live,
@@ -212,6 +213,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     changedAtMs,
     copy,
     modifyIndexes,
+    join: follower.join,
     async explain(query) {
       const shown = await server.explain(query);
       return typeof shown === "string" ? shown : { ...shown, revision: Number(live.revision) };

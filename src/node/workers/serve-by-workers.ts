@@ -145,9 +145,8 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
   };
   try {
     const { plain, tls } = await starting;
-    followed.join();
     return {
-      ...{ plain, tls, close },
+      ...{ plain, tls, close, join: followed.join },
       config() {
         const config = view.config();
         const problems = [...config.problems, ...keyProblems(keepers, settings.prefix)];
