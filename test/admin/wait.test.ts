@@ -53,7 +53,7 @@ async function startNode(id: string, plugins: readonly Plugin[] = PLUGINS): Prom
   const watcher = new Watcher({ ...common, source, table, onControl: (change) => acknowledger.control(change) });
   watcher.start();
   await watcher.waitFor(0n);
-  registration.start();
+  void registration.start();
   await until(() => registration.facts().registered, `${id} is registered`);
   stops.push(
     () => acknowledger.stop(),

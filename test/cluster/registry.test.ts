@@ -37,7 +37,7 @@ beforeEach(async () => {
     log: silentLog,
     random: () => 0,
   });
-  registration.start();
+  void registration.start();
   clock.advance(0);
   await until(async () => (await names()).length === 1, "registered");
 });
@@ -175,7 +175,7 @@ test("a store that is away is said once a minute, however its errors are worded,
     report: () => report,
     random: () => 0,
   });
-  other.start();
+  void other.start();
   await pass(50_000);
   expect(tries).toBeGreaterThan(5);
   expect(said).toEqual(["not registered; trying again"]);

@@ -166,7 +166,7 @@ export async function openSimNode(options: SimNodeOptions): Promise<SimNode> {
         node.wrong ??= `${id} was served of ${saved.served.get(id)}, after a restart of ${good.get(id)}`;
   }
   watcher.start();
-  registration.start();
+  void registration.start();
   return node;
 }
 
