@@ -42,6 +42,7 @@ export async function makeParts(settings: Settings): Promise<NodeParts> {
     httpsPort: settings.redirect.httpsPort ?? settings.gateway.tls.listen?.port,
     prometheus: prometheusSettings(settings),
     tokenCache: { entries: settings.tokens.cacheEntries, bytes: settings.tokens.cacheBytes },
+    deniedAddresses: settings.tokens.denyAddresses,
     signEndpoint: settings.jwtAuth.signEndpoint,
   };
   const plugins = [...PLUGINS, ...(await loadOwnPlugins(settings.plugins, PLUGINS))];

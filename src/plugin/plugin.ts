@@ -107,6 +107,8 @@ export interface PluginSettings {
   readonly prometheus: PrometheusSettings;
   /** Bounds of what one process remembers of verified tokens. */
   readonly tokenCache: { readonly entries: number; readonly bytes: number };
+  /** Addresses and ranges that the node never calls for tokens. */
+  readonly deniedAddresses: readonly string[];
   /** Whom jwt-auth's signing endpoint serves; default: whoever knows a key. */
   readonly signEndpoint?: "open" | "authenticated" | "off";
 }

@@ -22,6 +22,32 @@ export interface Tokens {
    * compiled, and never given back. Ids without a record match nothing.
    */
   issuers(ids: IssuerIds): TokenIssuers;
+  /**
+   * An issuer without a record: one for all configurations that say the same of it. Its keys go some time after the last
+   * has given it back. Its id, made of its settings, is that of no record. Until its metadata was fetched for the first
+   * time `find` gives it for every `iss`, without keys.
+   * @throws CodedError CONFIG_INVALID beyond UNNAMED_MAX of them
+   */
+  unnamed(settings: UnnamedIssuer): { readonly issuers: TokenIssuers; release(): void };
+}
+
+/** Of one process. */
+export const UNNAMED_MAX = 1_000;
+
+/** What a configuration says of an issuer itself. */
+export interface UnnamedIssuer {
+  /** Address of its metadata, which says who it is and where its keys are. */
+  readonly discovery: string;
+  /** PEM of the only key; then of the metadata only the name counts. */
+  readonly publicKey: string | undefined;
+  /** Every `iss` that is accepted, instead of the name in the metadata. */
+  readonly validIssuers: readonly string[] | undefined;
+  readonly algorithms: readonly KeyPairAlgorithm[] | undefined;
+  readonly clockSkewSeconds: number;
+  /** Greatest age of a set while fetching works; 60 at least. */
+  readonly refreshSeconds: number;
+  readonly timeoutSeconds: number;
+  readonly verifyTls: boolean;
 }
 
 /** Some issuers, as of now. */
@@ -97,7 +123,10 @@ export interface TokenIssuer {
 
 const NONE: TokenIssuers = Object.freeze({ find: () => undefined });
 /** A node without issuers. */
-export const NO_TOKENS: Tokens = Object.freeze({ issuers: () => NONE });
+export const NO_TOKENS: Tokens = Object.freeze({
+  issuers: () => NONE,
+  unnamed: () => ({ issuers: NONE, release: () => undefined }),
+});
 
 /** All authorization servers that this process knows. The object lives as long as the node. */
 export interface AuthorizationServers {

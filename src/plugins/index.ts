@@ -20,6 +20,7 @@ import { limitReq } from "./limit-req.ts";
 import { mocking } from "./mocking.ts";
 import { multiAuth } from "./multi-auth.ts";
 import { oauth2Client } from "./oauth2-client/oauth2-client.ts";
+import { openidConnect } from "./openid-connect/openid-connect.ts";
 import { prometheus } from "./prometheus/prometheus.ts";
 import { proxyRewrite } from "./proxy-rewrite/proxy-rewrite.ts";
 import { publicApi } from "./public-api.ts";
@@ -52,6 +53,7 @@ export const PLUGINS: readonly Plugin[] = Object.freeze([
   mocking,
   multiAuth,
   oauth2Client,
+  openidConnect,
   prometheus,
   proxyRewrite,
   publicApi,

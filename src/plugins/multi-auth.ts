@@ -10,6 +10,7 @@ import type { Explaining, Step } from "../plugin/explanation.ts";
 import { definePlugin, type FindPlugin, type PhaseHandler, type PluginPhases } from "../plugin/plugin.ts";
 import { type Answer, jsonAnswer } from "../plugin/plugin-answer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
+import { SECRETS } from "./openid-connect/openid-connect-conf.ts";
 
 const schema = Type.Object(
   {
@@ -27,6 +28,7 @@ export const multiAuth = definePlugin({
   version: 0.1,
   priority: 2600,
   authenticates: true,
+  encryptFields: SECRETS.map((field) => `auth_plugins.openid-connect.${field}`),
   schema,
   check(conf, find) {
     if (!find) return undefined;
@@ -89,7 +91,8 @@ function explained(compiled: readonly PluginPhases[], names: readonly string[], 
 function innerError(name: string, conf: unknown, find: FindPlugin): string | undefined {
   const plugin = find(name);
   if (!plugin) return `${name} plugin did not found`; // APISIX's words
-  if (!plugin.credential) return `${name} plugin is not supported`;
+  if (!plugin.credential && !(plugin.authenticates && plugin.name !== "multi-auth"))
+    return `${name} plugin is not supported`;
   const error =
     compileSchema(plugin.schema, { references: true }).check(conf) ??
     plugin.check?.(withDefaults(plugin.schema, conf), find);

@@ -9,6 +9,7 @@ import { type TokenIssuer as IssuerRecord, issuersOf, TENANT } from "../model/to
 import type { IssuerIds, TokenIssuer, TokenIssuers, Tokens } from "../plugin/tokens.ts";
 import type { KeyFeed } from "./key-feed.ts";
 import { LiveIssuer } from "./live-issuer.ts";
+import { UnnamedIssuers } from "./unnamed-issuers.ts";
 
 export interface LiveIssuers extends Tokens {
   readonly count: number;
@@ -29,7 +30,8 @@ export function openIssuers(feed: KeyFeed, clock: Clock, ours: OwnIssuers = NONE
   const issuers = new Map<string, LiveIssuer>();
   const texts = new Map<string, string>();
   let generation = 0;
-  feed.onHeld((id) => issuers.get(id)?.take(feed.held(id)));
+  const unnamed = new UnnamedIssuers(feed, clock);
+  feed.onHeld((id) => (issuers.get(id) ?? unnamed.get(id))?.take(feed.held(id)));
 
   return {
     get count() {
@@ -56,7 +58,9 @@ export function openIssuers(feed: KeyFeed, clock: Clock, ours: OwnIssuers = NONE
       if (isFetched) issuers.get(id)?.take(feed.held(id));
     },
     issuers: (ids: IssuerIds) => new Group(ids, issuers, ours, () => generation + ours.generation),
+    unnamed: (settings) => unnamed.hold(settings),
     close() {
+      unnamed.close();
       for (const issuer of issuers.values()) issuer.retire();
       issuers.clear();
     },

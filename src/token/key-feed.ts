@@ -14,6 +14,8 @@ export interface HeldKeys {
   readonly fetchedAtMs: number;
   /** The address it came from. */
   readonly from: string;
+  /** What the metadata says of whose keys they are; where the record does not say it. */
+  readonly issuer?: string | undefined;
 }
 
 export interface KeyFeed {
@@ -38,6 +40,11 @@ export const NO_KEYS: KeyFeed = Object.freeze({
   doubted: () => undefined,
   onHeld: () => undefined,
 });
+
+/** A record of a configuration, not of the store: its metadata says who the issuer is. The schema of stored ones forbids it. */
+export function learnsIssuer(record: TokenIssuer): boolean {
+  return record.issuer === "";
+}
 
 /** Keys are those of a record only while all of this stays: what says whose they are, and who may say so. */
 export function sourceOf(record: TokenIssuer): string {

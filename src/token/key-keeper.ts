@@ -196,10 +196,10 @@ export class KeyKeeper {
     if (fetched === "not modified") {
       if (this.#held) this.#held = { ...this.#held, fetchedAtMs };
     } else {
-      const { jwks, from, etag, set } = fetched;
-      this.#held = { source: sourceOf(this.#record), jwks, from, fetchedAtMs };
+      const { jwks, from, issuer, etag, set } = fetched;
+      this.#held = { source: sourceOf(this.#record), jwks, from, fetchedAtMs, ...(issuer !== undefined && { issuer }) };
       this.#set = set;
-      this.#known = etag === undefined ? undefined : { from, etag };
+      this.#known = etag === undefined ? undefined : { from, etag, issuer };
       this.#maxAgeSeconds = fetched.maxAgeSeconds;
     }
     this.#refused.clear();

@@ -59,6 +59,8 @@ export interface KeyKeepers extends KeyFeed {
 const ANSWER_BYTES = 1_048_576;
 const DEFAULT_TIMEOUT_MS = 5_000;
 const SPREAD_MS = 2_000;
+/** After the start: what was kept and nobody asked for by then belongs to a record that went while the node was away. */
+const UNFOLLOWED_MS = 3_600_000;
 const WRITE_AFTER_MS = 500;
 /** What is kept of an unchanged set is only when it was last good. */
 const WRITE_SAME_AFTER_MS = 60_000;
@@ -81,6 +83,7 @@ class Keepers implements KeyKeepers {
   readonly #fetches: ReturnType<typeof countFetches>;
   readonly #forced: ReturnType<typeof countForced>;
   #listener: (id: string) => void = () => undefined;
+  readonly #cleaning: Timer;
   #timer: Timer | undefined;
   #writing: Promise<void> = Promise.resolve();
 
@@ -90,6 +93,9 @@ class Keepers implements KeyKeepers {
     this.#warn = warn;
     this.#forced = countForced(options.metrics);
     this.#fetches = countFetches(options.metrics, options.clock, this.#keepers);
+    this.#cleaning = options.clock.after(UNFOLLOWED_MS, () => {
+      for (const id of [...this.#saved.keys()]) if (!this.#keepers.has(id)) this.#forget(id);
+    });
   }
 
   follow(id: string, record: TokenIssuer | undefined): void {
@@ -146,6 +152,7 @@ class Keepers implements KeyKeepers {
 
   async close(): Promise<void> {
     this.#abort.abort();
+    this.#cleaning.cancel();
     for (const keeper of this.#keepers.values()) keeper.close();
     const isDue = this.#timer !== undefined;
     this.#timer?.cancel();

@@ -7,7 +7,7 @@ import { readJwkSet } from "../base/jose/jwk.ts";
 import type { TokenIssuer as IssuerRecord } from "../model/token-issuer.ts";
 import { fixedKeysOf } from "../model/token-issuer-check.ts";
 import type { KeysMissing, TokenIssuer, VerifyKey } from "../plugin/tokens.ts";
-import { type HeldKeys, type KeyFeed, sourceOf, tooOldAtMs } from "./key-feed.ts";
+import { type HeldKeys, type KeyFeed, learnsIssuer, sourceOf, tooOldAtMs } from "./key-feed.ts";
 import { KeySet } from "./key-set.ts";
 
 const DEFAULT_TYPES = ["at+jwt", "JWT", ""] as const;
@@ -30,6 +30,7 @@ export class LiveIssuer implements TokenIssuer {
   readonly #feed: KeyFeed;
   readonly #clock: Clock;
   readonly #source: string;
+  #learned: string | undefined;
   #set: KeySet | undefined;
   #jwks: string | undefined;
   #missing: Exclude<KeysMissing, "unknown_kid"> = "keys_unavailable";
@@ -49,8 +50,14 @@ export class LiveIssuer implements TokenIssuer {
     this.#feed = feed;
     this.#clock = clock;
     this.#source = sourceOf(record);
-    const fixed = fixedKeysOf(record);
+    // Whose key it is says the metadata, unless the record does.
+    const fixed = learnsIssuer(record) && record.valid_issuers === undefined ? undefined : fixedKeysOf(record);
     if (typeof fixed === "object") this.#set = new KeySet(fixed.keys, undefined, record.public_key !== undefined);
+  }
+
+  /** Who it is by its metadata, where its record does not say; undefined: not known yet. */
+  get learned(): string | undefined {
+    return this.#learned;
   }
 
   keys(algorithm: string, kid: string | undefined): readonly VerifyKey[] | KeysMissing {
@@ -76,10 +83,13 @@ export class LiveIssuer implements TokenIssuer {
       return;
     }
     this.#timer = this.#clock.after(Math.min(leftMs, LOOK_AGAIN_MS), () => this.take(this.#feed.held(this.id)));
-    if (this.#set !== undefined && this.#jwks === held.jwks) return;
+    const isSameIssuer = this.#learned === held.issuer;
+    if (this.#set !== undefined && this.#jwks === held.jwks && isSameIssuer) return;
     const read = readJwkSet(Buffer.from(held.jwks, "utf8"), this.algorithms);
     if (typeof read === "string") return; // who fetched it found it good; the old one stays
-    this.#set = new KeySet(read.keys, this.#set);
+    if (!isSameIssuer) this.#drop("keys_unavailable");
+    this.#learned = held.issuer;
+    this.#set = new KeySet(read.keys, this.#set, this.record.public_key !== undefined);
     this.#jwks = held.jwks;
   }
 

@@ -211,10 +211,19 @@ describe.skipIf(!etcdAvailable())("an issuer that is away", () => {
   });
 
   test("G16: ended, then etcd ended, then the nodes started again: 0 refused", async () => {
+    const discovery = `${issuer.url}/.well-known/openid-configuration`;
+    await put("/routes/openid", {
+      uri: "/openid",
+      plugins: {
+        "openid-connect": { discovery, client_id: "x", bearer_only: true, use_jwks: true },
+        mocking: { response_example: "in" },
+      },
+    });
+    await untilKnown(K1, "/openid");
     await issuer.close();
     let sent = 0;
     const judge = async (): Promise<void> => {
-      const seen = [...(await statuses(K1, 60)), ...(await statuses(K2, 60))];
+      const seen = [...(await statuses(K1, 60)), ...(await statuses(K2, 60)), ...(await statuses(K1, 60, "/openid"))];
       expect(new Set(seen)).toEqual(new Set([200]));
       sent += seen.length;
     };

@@ -22,6 +22,7 @@ const PRIORITIES: Readonly<Record<string, number>> = {
   "uri-blocker": 2900,
   "request-validation": 2800,
   "multi-auth": 2600,
+  "openid-connect": 2599,
   "hmac-auth": 2530,
   "basic-auth": 2520,
   "access-token": 2512, // ours alone, beside jwt-auth

@@ -7,6 +7,7 @@ import { describe, expect, test } from "vitest";
 import { TOKEN_OUTCOMES } from "../../src/plugin/judge/judge-steps.ts";
 import { PLUGINS } from "../../src/plugins/index.ts";
 import { REFUSALS } from "../../src/plugins/jwt-auth/outcomes.ts";
+import { OPENID_OUTCOMES } from "../../src/plugins/openid-connect/openid-answers.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const FOLDER = join(ROOT, "src/plugins");
@@ -33,11 +34,18 @@ const COMPUTED: Readonly<Record<string, (plugin: string) => readonly string[]>> 
   ["`jwt_$" + "{why}`"]: () => REFUSALS.map((why) => `jwt_${why}`),
   ["`access_token_$" + "{why}`"]: () =>
     TOKEN_OUTCOMES.filter((why) => why !== "ok" && isGiven(why)).map((why) => `access_token_${why}`),
+  // It looks for no consumer.
+  ["`openid_connect_$" + "{why}`"]: () =>
+    OPENID_OUTCOMES.filter((why) => isGiven(why) && !["ok", "client_gone", "unknown_consumer"].includes(why)).map(
+      (why) => `openid_connect_${why}`,
+    ),
 };
 
 /** Some outcomes are names that are kept for later: they stand in their list and nowhere else. */
 function isGiven(outcome: string): boolean {
-  const judges = ["plugin/judge", "plugins/access-token", "plugins/shared"].map((path) => join(ROOT, "src", path));
+  const judges = ["plugin/judge", "plugins/access-token", "plugins/openid-connect", "plugins/shared"].map((path) =>
+    join(ROOT, "src", path),
+  );
   const files = judges.flatMap((path) => readdirSync(path).map((name) => readFileSync(join(path, name), "utf8")));
   return files.join("").split(`"${outcome}"`).length > 2;
 }

@@ -83,6 +83,7 @@ export function openWorld(options: WorldOptions = {}): World {
       serverName: "jotgate/test",
       environment: options.environment ?? {},
       httpsPort: undefined,
+      deniedAddresses: [],
       tokenCache: { entries: 50_000, bytes: 32 * 1024 * 1024 },
       prometheus: { exportUri: "/metrics", buckets: [1], metrics: {} },
     },

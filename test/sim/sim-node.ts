@@ -70,7 +70,7 @@ export async function openSimNode(options: SimNodeOptions): Promise<SimNode> {
   const live = openLive({
     ...{ clock, log: silentLog, metrics, states, registry, upstreams: bench.upstreams },
     settings: {
-      ...{ compat: "default", serverName: "sim", environment: {}, httpsPort: undefined },
+      ...{ compat: "default", serverName: "sim", environment: {}, httpsPort: undefined, deniedAddresses: [] },
       tokenCache: { entries: 1_000, bytes: 1_000_000 },
       prometheus: { exportUri: "/metrics", buckets: [1], metrics: {} },
     },

@@ -16,7 +16,7 @@ function fetched(...kids: string[]): FetchedKeys {
   const jwks = textOf(...kids);
   const set = readJwkSet(Buffer.from(jwks), ALL);
   if (typeof set === "string") throw new Error(set);
-  return { jwks, set, from: "https://id.example/keys", etag: undefined, maxAgeSeconds: undefined };
+  return { jwks, set, from: "https://id.example/keys", etag: undefined, maxAgeSeconds: undefined, issuer: undefined };
 }
 
 let clock: FakeClock;

@@ -24,7 +24,7 @@ import { MergedMetrics, mergeHealth } from "./merged-metrics.ts";
 import { BEGIN, MAY_LISTEN, USED } from "./protocol.ts";
 import { openRecordJudge } from "./record-judge.ts";
 import { SharedCounters } from "./shared-counters.ts";
-import { serveKeys, tellKeys } from "./shared-keys.ts";
+import { serveKeys, tellKeys, WorkersIssuers } from "./shared-keys.ts";
 import { COUNT, PROBE, RELEASE } from "./shared-messages.ts";
 import { SharedProber } from "./shared-probe.ts";
 import { Supervisor } from "./supervisor.ts";
@@ -52,6 +52,8 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
     for (const { channel } of supervisor.workers) tellKeys(channel, id, keepers.held(id));
   });
 
+  const unnamed = new WorkersIssuers(keepers, clock);
+
   let follower: Follower | undefined;
   const following = (): Following | undefined => {
     // All begin with the same file; who comes later begins with what the node holds by then.
@@ -74,6 +76,8 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
     worker.channel.onCall(PROBE, ({ target, conf }) => prober.ask(worker, target, conf));
     worker.channel.onTell(USED, (uses) => follower?.noteUses(uses));
     serveKeys(worker.channel, keepers);
+    unnamed.serve(worker.channel);
+    void worker.gone.then(() => unnamed.leave(worker.channel));
     worker.channel.onCall(BEGIN, async (hello) => {
       if (hello.version !== version) {
         const message = `the program on disk is ${hello.version} and this node runs ${version}: restart it instead`;

@@ -8,10 +8,12 @@ import { type Static, Type } from "typebox";
 import { type Call, type Channel, reader, type Tell } from "../../base/channel.ts";
 import { type Clock, sleep } from "../../base/clock.ts";
 import type { Metrics } from "../../base/metrics.ts";
+import type { TokenIssuer } from "../../model/token-issuer.ts";
 import type { HeldKeys, KeyFeed } from "../../token/key-feed.ts";
 import { NO_KID, REFUSED_MAX, WAIT_MS, WAITERS_MAX } from "../../token/key-keeper.ts";
 import type { KeyKeepers } from "../../token/key-keepers.ts";
 import { countForced } from "../../token/key-metrics.ts";
+import { isUnnamed, UNUSED_MS } from "../../token/unnamed-issuers.ts";
 
 const Id = Type.String({ maxLength: 256 });
 const Held = Type.Object({
@@ -19,6 +21,7 @@ const Held = Type.Object({
   jwks: Type.String({ maxLength: 4_194_304 }),
   fetchedAtMs: Type.Number(),
   from: Type.String({ maxLength: 65_536 }),
+  issuer: Type.Optional(Type.String({ maxLength: 2_048 })),
 });
 const Wanted = Type.Object({
   issuer: Id,
@@ -48,6 +51,59 @@ const JWKS_DOUBTED: Tell<{ readonly issuer: string }> = {
   name: "jwks-doubted",
   body: reader(Type.Object({ issuer: Id })),
 };
+
+/** An issuer without a record, of which the primary learns by this only; null: that worker no longer needs it. */
+const ISSUER_FOLLOWED: Tell<{ readonly issuer: string; readonly record: TokenIssuer | null }> = {
+  name: "issuer-followed",
+  body: reader(
+    Type.Object({
+      issuer: Id,
+      record: Type.Union([
+        Type.Null(),
+        Type.Unsafe<TokenIssuer>({ type: "object", required: ["issuer", "discovery"] }),
+      ]),
+    }),
+  ),
+};
+
+/** Issuers without a record, in the primary: followed while a worker does, and for a minute after the last of them ended. */
+export class WorkersIssuers {
+  readonly #keepers: Pick<KeyKeepers, "follow">;
+  readonly #clock: Clock;
+  readonly #holders = new Map<string, Set<Channel>>();
+
+  constructor(keepers: Pick<KeyKeepers, "follow">, clock: Clock) {
+    this.#keepers = keepers;
+    this.#clock = clock;
+  }
+
+  serve(channel: Channel): void {
+    channel.onTell(ISSUER_FOLLOWED, ({ issuer, record }) => {
+      const holders = this.#holders.get(issuer);
+      if (record === null) {
+        if (holders?.delete(channel)) this.#sweep();
+      } else if (holders) holders.add(channel);
+      else {
+        this.#holders.set(issuer, new Set([channel]));
+        this.#keepers.follow(issuer, record);
+      }
+    });
+  }
+
+  /** The worker has ended; another one may take its place. */
+  leave(channel: Channel): void {
+    for (const holders of this.#holders.values()) holders.delete(channel);
+    this.#clock.after(UNUSED_MS, () => this.#sweep());
+  }
+
+  #sweep(): void {
+    for (const [id, holders] of this.#holders) {
+      if (holders.size > 0) continue;
+      this.#holders.delete(id);
+      this.#keepers.follow(id, undefined);
+    }
+  }
+}
 
 /** The primary's side, for one worker. */
 export function serveKeys(channel: Channel, keepers: KeyKeepers): void {
@@ -93,11 +149,13 @@ export class AskedKeys implements KeyFeed {
     channel.onTell(JWKS_HELD, ({ issuer, held }) => this.#take(issuer, held));
   }
 
-  follow(id: string, record: unknown): void {
+  follow(id: string, record: TokenIssuer | undefined): void {
     if (record === undefined) {
+      if (isUnnamed(id) && this.#known.has(id)) this.#channel.tell(ISSUER_FOLLOWED, { issuer: id, record: null });
       this.#known.delete(id);
       return;
     }
+    if (isUnnamed(id)) this.#channel.tell(ISSUER_FOLLOWED, { issuer: id, record });
     const known = this.#known.get(id) ?? newKnown();
     known.closedUntilMs = 0;
     known.refused.clear();

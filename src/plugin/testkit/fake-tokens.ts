@@ -39,7 +39,7 @@ export interface FakeIssuer extends TokenIssuer {
 }
 
 export interface FakeTokens extends Tokens {
-  /** Adds or replaces an issuer. */
+  /** Adds or replaces an issuer; one without a record has its discovery address as id. */
   set(input: FakeIssuerInput): FakeIssuer;
   remove(id: string): void;
 }
@@ -55,6 +55,13 @@ export function makeTokens(...inputs: readonly FakeIssuerInput[]): FakeTokens {
       find: ({ iss }: Claims) =>
         ids.map((id) => issuers.get(id)).find((one) => typeof iss === "string" && one?.names.includes(iss))?.made,
     }),
+    unnamed({ discovery, validIssuers }) {
+      const find = ({ iss }: Claims): MadeIssuer | undefined => {
+        const found = issuers.get(discovery);
+        return found && typeof iss === "string" && (validIssuers ?? found.names).includes(iss) ? found.made : undefined;
+      };
+      return { issuers: { find }, release: () => undefined };
+    },
     set(input) {
       remove(input.id);
       const made = new MadeIssuer(input);

@@ -217,6 +217,7 @@ const DEFAULT_SETTINGS: PluginSettings = {
   serverName: "jotgate/test",
   environment: {},
   httpsPort: undefined,
+  deniedAddresses: [],
   tokenCache: { entries: 50_000, bytes: 32 * 1024 * 1024 },
   prometheus: { exportUri: "/apisix/prometheus/metrics", buckets: [1, 2, 5, 10, 20, 50, 100, 1_000], metrics: {} },
 };

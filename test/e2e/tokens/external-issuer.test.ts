@@ -41,6 +41,16 @@ beforeAll(async () => {
     ...{ uri: "/orders/writes", upstream: { nodes } },
     plugins: { "access-token": { ...tokens, required_scopes: ["orders.write"] } },
   });
+  const apisix = { discovery: `${issuer.url}/.well-known/openid-configuration`, client_id: API, bearer_only: true };
+  await put("/routes/apisix", {
+    ...{ uri: "/apisix-record/*", upstream: { nodes } },
+    plugins: {
+      "openid-connect": {
+        ...{ ...apisix, use_jwks: true, required_scopes: ["orders.read"] },
+        claim_validator: { audience: { match_with_client_id: true } },
+      },
+    },
+  });
   await put("/routes/orders?wait=all", { uri: "/orders/*", upstream: { nodes }, plugins: { "access-token": tokens } });
 });
 afterAll(async () => {
@@ -89,9 +99,30 @@ describe("a token of a real issuer", () => {
   test("is refused everywhere once it is revoked, and another one is not", async () => {
     const [token, other] = [await issuer.token(API), await issuer.token(API)];
     for (let i = 0; i < 10; i++) expect((await call(token)).status).toBe(200);
+    for (let i = 0; i < 4; i++) expect((await call(token, "/apisix-record/1")).status).toBe(200);
     await admin(node, "POST", "/revocations?wait=all", { token });
     for (let i = 0; i < 10; i++) expect((await call(token)).status).toBe(401);
+    for (let i = 0; i < 10; i++) expect((await call(token, "/apisix-record/1")).status).toBe(401);
     expect((await call(other)).status).toBe(200);
+  });
+
+  test("passes where a record of APISIX says how, and is refused as there", async () => {
+    const token = await issuer.token(API);
+    const answer = await call(token, "/apisix-record/1");
+    expect(answer.status).toBe(200);
+    const { "x-userinfo": userinfo, "x-access-token": sent } = (await answer.json()) as Record<string, string>;
+    expect(sent).toBe(token);
+    expect(JSON.parse(Buffer.from(userinfo ?? "", "base64").toString())).toMatchObject({ aud: API, iss: issuer.url });
+    const scope = await call(await issuer.token(API, "orders.write"), "/apisix-record/1");
+    expect([scope.status, (await scope.text()).trim()]).toEqual([
+      403,
+      '{"error":"required scopes orders.read not present"}',
+    ]);
+    expect((await call(await issuer.token("https://other.example"), "/apisix-record/1")).status).toBe(403);
+    await until("the process that explains has the keys", async () => {
+      const { body } = await admin(node, "POST", "/explain", { token, route: "apisix" });
+      return (body as { verdict?: string }).verdict === "forwarded";
+    });
   });
 
   test("ends with its consumer's credential", async () => {
@@ -169,6 +200,7 @@ describe("keys of the issuer rotate under load, and no call is refused", () => {
   test("the issuer away refuses nobody it knew", async () => {
     const known = await issuer.token(API);
     await issuer.stop();
-    for (let i = 0; i < 10; i++) expect((await call(known)).status).toBe(200);
+    for (const path of ["/orders/1", "/apisix-record/1"])
+      for (let i = 0; i < 10; i++) expect((await call(known, path)).status).toBe(200);
   });
 });
