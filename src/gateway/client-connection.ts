@@ -4,6 +4,7 @@
 
 import type { Socket } from "node:net";
 import { type HostAndPort, parseHost } from "../base/net/host.ts";
+import type { ClientCertificate } from "../plugin/client-certificate.ts";
 import type { Connection } from "../plugin/request-view.ts";
 import type { OwnAnswer } from "./gateway-pages.ts";
 import type { GatewaySettings } from "./gateway-settings.ts";
@@ -62,6 +63,14 @@ export class ClientConnection implements Connection {
     this.realIpHeader = settings.realIpHeader;
     if (!settings.trustedAddresses) this.forwardedTrust = "unset";
     else this.forwardedTrust = settings.trustedAddresses(this.peerAddress) ? "yes" : "no";
+  }
+
+  get isTrusted(): boolean {
+    return this.forwardedTrust === "yes";
+  }
+
+  get clientCertificate(): ClientCertificate | undefined {
+    return this.tls?.clientCertificate;
   }
 
   /** Reads a Host header; the last one of this connection is remembered. @returns undefined when it is no host */

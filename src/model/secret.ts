@@ -89,16 +89,29 @@ export const Ssl = Type.Object(
     certs: Type.Optional(Type.Array(Certificate)),
     keys: Type.Optional(Type.Array(PrivateKey)),
     client: Type.Optional(
-      Type.Object({
-        ca: Certificate,
-        depth: Type.Optional(Type.Integer({ minimum: 0, default: 1 })),
-        skip_mtls_uri_regex: Type.Optional(
-          Type.Array(Type.String({ description: "uri regular expression to skip mtls" }), {
-            minItems: 1,
-            uniqueItems: true,
-          }),
-        ),
-      }),
+      Type.Object(
+        {
+          ca: Type.Optional(Certificate),
+          optional: Type.Optional(
+            Type.Boolean({
+              default: false,
+              description: "a certificate is asked for, and need not be sent or verified",
+            }),
+          ),
+          depth: Type.Optional(Type.Integer({ minimum: 0, default: 1 })),
+          skip_mtls_uri_regex: Type.Optional(
+            Type.Array(Type.String({ description: "uri regular expression to skip mtls" }), {
+              minItems: 1,
+              uniqueItems: true,
+            }),
+          ),
+        },
+        {
+          if: { properties: { optional: { enum: [true] } }, required: ["optional"] },
+          then: {},
+          else: { required: ["ca"] },
+        },
+      ),
     ),
     status: Type.Optional(statusOf("ssl")),
     ssl_protocols: Type.Optional(

@@ -28,7 +28,7 @@ export function checkSsl(value: unknown, decryptKey: DecryptKey): string | undef
     const wrong = pairError(cert, keys[at], decryptKey);
     if (wrong !== undefined) return `failed to handle cert-key pair[${at + 1}]: ${wrong}`;
   }
-  if (!ssl.client || isReference(ssl.client.ca)) return undefined;
+  if (ssl.client?.ca === undefined || isReference(ssl.client.ca)) return undefined;
   const wrong = certificateError(ssl.client.ca);
   return wrong === undefined ? undefined : `failed to validate client_cert: ${wrong}`;
 }

@@ -3,6 +3,7 @@
  * Promise: `path` is the one path policy sees and the upstream gets; edits of `headers`, `method`, `query`,
  * `upstreamPath` and `upstreamHost` go upstream, nothing else does.
  */
+import type { ClientCertificate } from "./client-certificate.ts";
 import type { HeaderList } from "./headers.ts";
 import type { Consumer, Credential } from "./plugin-consumer.ts";
 import type { ResponseView } from "./response-view.ts";
@@ -17,6 +18,10 @@ export interface Connection {
   readonly scheme: "http" | "https";
   /** Server name of the TLS handshake, lower case. */
   readonly sni: string | undefined;
+  /** What the peer says of others is believed (`trusted_addresses`). Default: it is not. */
+  readonly isTrusted?: boolean;
+  /** That of the TLS handshake; undefined: none was sent. */
+  readonly clientCertificate?: ClientCertificate | undefined;
 }
 
 /** What the matched route says about itself to plugins, logs and metrics. */

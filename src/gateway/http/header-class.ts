@@ -27,6 +27,9 @@ export const ALIAS = 16;
 /** Hop-by-hop as well; Node's parser takes its `close` for that of Connection. */
 export const PROXY_CONNECTION = 17;
 
+/** Client-Cert, Client-Cert-Chain: what a proxy says of its client's certificate (RFC 9440). */
+export const CLIENT_CERT = 18;
+
 /** The names above by their lower-case spelling with dashes. */
 const KNOWN: ReadonlyMap<string, number> = new Map([
   ["te", HOP],
@@ -47,6 +50,8 @@ const KNOWN: ReadonlyMap<string, number> = new Map([
   ["x-forwarded-host", X_FORWARDED_HOST],
   ["x-forwarded-port", X_FORWARDED_PORT],
   ["forwarded", FORWARDED],
+  ["client-cert", CLIENT_CERT],
+  ["client-cert-chain", CLIENT_CERT],
 ]);
 
 /** Bit n set: a name of length n beginning with that letter needs a closer look. */
@@ -91,7 +96,8 @@ function classifyFolded(folded: string, isExtension: boolean): number {
   if (folded.startsWith("x-consumer-") || folded === "x-credential-identifier") return IDENTITY;
   const kind = KNOWN.get(folded);
   if (kind === undefined) return PLAIN;
-  return isExtension || kind === CONTENT_LENGTH || kind === TRANSFER_ENCODING ? ALIAS : PLAIN;
+  const isGuarded = kind === CONTENT_LENGTH || kind === TRANSFER_ENCODING || kind === CLIENT_CERT;
+  return isExtension || isGuarded ? ALIAS : PLAIN;
 }
 
 /** CGI-like back ends read every character that is no letter or digit alike. */

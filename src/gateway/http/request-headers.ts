@@ -6,6 +6,7 @@
 import type { Reason } from "../gateway-reasons.ts";
 import {
   AUTHORIZATION,
+  CLIENT_CERT,
   CONNECTION,
   CONTENT_LENGTH,
   classifyHeader,
@@ -35,6 +36,7 @@ const STAYS: ReadonlySet<number> = new Set([
   X_FORWARDED_HOST,
   X_FORWARDED_PORT,
   FORWARDED,
+  CLIENT_CERT,
 ]);
 const LENGTH = /^\d{1,15}$/;
 
@@ -142,6 +144,7 @@ export class HeaderScan {
       case X_FORWARDED_PORT:
         return this.#trust === "yes" && value !== "" && this.#isFirst(kind, value);
       case FORWARDED:
+      case CLIENT_CERT:
         return this.#trust === "yes" && value !== "";
       case X_REAL_IP:
         return true;

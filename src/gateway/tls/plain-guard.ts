@@ -47,8 +47,8 @@ export function openPlainGuard(source: Pick<SslSource, "ssls" | "onSslChange">):
 function plainHost(id: string, ssl: Ssl): PlainHost | undefined {
   if (ssl.type === "client" || ssl.status === 0) return undefined;
   const names = [...new Set([ssl.sni ?? [], ssl.snis ?? []].flat().map(normaliseServerName))];
-  const client = ssl.client && { skips: skipper(ssl.client.skip_mtls_uri_regex ?? []) };
-  return { id, names, client, expiresMs: 0 };
+  const client = ssl.client && ssl.client.optional !== true && { skips: skipper(ssl.client.skip_mtls_uri_regex ?? []) };
+  return { id, names, client: client || undefined, expiresMs: 0 };
 }
 
 function skipper(sources: readonly string[]): (path: string) => boolean {

@@ -25,6 +25,8 @@ export interface ServerCertificateOptions {
 
 /** What clients of these names must prove. */
 export interface ClientRules {
+  /** Asked for, not demanded: whoever sends none, or one of his own making, is served all the same. */
+  readonly isOptional: boolean;
   /** Intermediate certificates allowed between the client's and the authority's. */
   readonly depth: number;
   /** SHA-256 fingerprints of the authorities. */
@@ -51,7 +53,9 @@ interface OpenServerCertificate extends ServerCertificate {
 
 /** Holds the names of a record that verifies clients and cannot be used, so that no other record serves them without. */
 export function closedServerCertificate(id: string, ssl: Ssl): ServerCertificate {
-  const client: ClientRules = { depth: 0, authorities: new Set(), skips: () => false };
+  const client: ClientRules = {
+    ...{ isOptional: false, depth: 0, authorities: new Set<string>(), skips: () => false },
+  };
   return Object.freeze({ id, names: namesOf(ssl), client, expiresMs: 0, server: undefined });
 }
 
@@ -82,7 +86,11 @@ export function compileServerCertificate(
       cert: pairs.map(({ cert }) => cert),
       key: pairs.map(({ key }) => key),
       // Verification fails the requests, not the handshake: some paths may be open, and the answer says what is missing.
-      ...(ssl.client && { ca: ssl.client.ca, requestCert: true, rejectUnauthorized: false }),
+      ...(ssl.client && {
+        // Without authorities none are named to clients, which then offer any; who is verified is told by `authorities`.
+        ...(ssl.client.ca !== undefined && { ca: ssl.client.ca }),
+        ...{ requestCert: true, rejectUnauthorized: false },
+      }),
       // A resumed TLS 1.3 session without a client certificate counts as verified in Node: none is resumed here.
       secureOptions: constants.SSL_OP_NO_RENEGOTIATION | (ssl.client ? constants.SSL_OP_NO_TICKET : 0),
       sessionIdContext: createHash("sha256").update(id).digest("hex").slice(0, 32), // 32 is OpenSSL's limit
@@ -141,14 +149,16 @@ function readPairs(ssl: Ssl): readonly Pair[] {
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
 function readClientRules(client: NonNullable<Ssl["client"]>): ClientRules {
-  const authorities = (client.ca.match(CERTIFICATE) ?? []).map(
+  const { ca, optional: isOptional = false } = client;
+  const authorities = (ca?.match(CERTIFICATE) ?? []).map(
     (pem) => attempt("client.ca", () => new X509Certificate(pem)).fingerprint256,
   );
-  if (authorities.length === 0) throw invalid("client.ca: not PEM");
+  if (authorities.length === 0 && !(isOptional && ca === undefined)) throw invalid("client.ca: not PEM");
   const patterns = (client.skip_mtls_uri_regex ?? []).map((source) =>
     attempt("client.skip_mtls_uri_regex", () => compilePattern(source)),
   );
   return Object.freeze({
+    isOptional,
     depth: client.depth ?? 1,
     authorities: new Set(authorities),
     skips: (path: string) => patterns.some((pattern) => pattern.test(path)),

@@ -5,6 +5,7 @@
  * Source: docs/spec/proxy.md section 3; APISIX 3.18's verify_https_client in init.lua.
  */
 import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
+import { ClientCertificate } from "../../plugin/client-certificate.ts";
 import { type OwnAnswer, pageAnswer } from "../gateway-pages.ts";
 import type { ClientRules } from "./server-certificate.ts";
 import type { TlsCertificates } from "./tls-certificates.ts";
@@ -24,13 +25,22 @@ const OTHER_NAME: OwnAnswer = pageAnswer("sni_mismatch");
 export class TlsConnection {
   /** Server name the certificate was chosen by: the client's, else the fallback. */
   readonly name: string;
+  /** Verified or not. */
+  readonly clientCertificate: ClientCertificate | undefined;
   readonly #certificates: TlsCertificates;
   readonly #proof: ClientProof | undefined;
 
-  constructor(certificates: TlsCertificates, name: string, proof: ClientProof | undefined) {
+  /** @param shown the client's certificate, DER */
+  constructor(
+    certificates: TlsCertificates,
+    name: string,
+    { proof, shown }: { readonly proof: ClientProof | undefined; readonly shown: Buffer | undefined },
+  ) {
     this.#certificates = certificates;
     this.name = name;
     this.#proof = proof;
+    this.clientCertificate =
+      shown && new ClientCertificate(shown, () => this.#satisfies(certificates.find(name)?.client));
   }
 
   /**
@@ -45,6 +55,7 @@ export class TlsConnection {
     const rules = found?.client;
     if (!rules) return undefined;
     if (found.server === undefined) return CLOSED_NAME;
+    if (rules.isOptional) return undefined;
     if (!this.#satisfies(rules)) {
       const skips = rules.skips(path) && otherPaths.every((other) => rules.skips(other));
       return skips ? undefined : NO_CERTIFICATE;
@@ -57,16 +68,31 @@ export class TlsConnection {
     return this.#certificates.find(host)?.names.includes(host) === true;
   }
 
-  #satisfies(rules: ClientRules): boolean {
+  #satisfies(rules: ClientRules | undefined): boolean {
     const proof = this.#proof;
-    return proof !== undefined && rules.authorities.has(proof.authority) && proof.intermediates <= rules.depth;
+    return (
+      proof !== undefined &&
+      rules !== undefined &&
+      rules.authorities.has(proof.authority) &&
+      proof.intermediates <= rules.depth
+    );
   }
 }
 
+/** What a handshake shows of the client. @param asks whether the record asks for a certificate */
+export function readClient(
+  socket: TLSSocket,
+  asks: boolean,
+): { readonly proof: ClientProof | undefined; readonly shown: Buffer | undefined } {
+  if (!asks) return NOTHING_SHOWN;
+  return { proof: readClientProof(socket), shown: socket.getPeerX509Certificate()?.raw };
+}
+
+const NOTHING_SHOWN = Object.freeze({ proof: undefined, shown: undefined });
 const CHAIN_MAX = 100; // OpenSSL's own limit
 
 /** @returns undefined when the client sent no certificate, or one that OpenSSL did not verify */
-export function readClientProof(socket: TLSSocket): ClientProof | undefined {
+function readClientProof(socket: TLSSocket): ClientProof | undefined {
   // `authorized` alone is not enough: Node sets it on resumed sessions without any certificate (seen in 20.20).
   if (!socket.authorized) return undefined;
   let certificate: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);

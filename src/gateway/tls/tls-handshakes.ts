@@ -20,7 +20,7 @@ import {
   normaliseServerName,
   readClientHello,
 } from "./tls-client-hello.ts";
-import { readClientProof, TlsConnection } from "./tls-connection.ts";
+import { readClient, TlsConnection } from "./tls-connection.ts";
 
 /** Serves a connection whose handshake is done. */
 type TlsHandOff = (socket: TLSSocket, connection: ClientConnection) => void;
@@ -128,8 +128,8 @@ export class TlsHandshakes {
     socket.disableRenegotiation();
     socket.allowHalfOpen = true; // as on the plain listener: who has sent a request may end its side
     const { certificates, context, http1, http2 } = this.#options;
-    const proof = certificate.client && readClientProof(socket);
-    const tls = new TlsConnection(certificates, handshake.name, proof);
+    const client = readClient(socket, certificate.client !== undefined);
+    const tls = new TlsConnection(certificates, handshake.name, client);
     const connection = new ClientConnection(socket, "https", context.settings, sentName, tls);
     if (socket.alpnProtocol === "h2") http2(socket, connection);
     else http1(socket, connection);

@@ -9,6 +9,7 @@ import type { Target, UpstreamUnit } from "../../runtime/upstream/upstream-unit.
 import { type ClientConnection, forwardedHost } from "../client-connection.ts";
 import {
   AUTHORIZATION,
+  CLIENT_CERT,
   classifyHeader,
   FORWARDED,
   IDENTITY,
@@ -81,7 +82,7 @@ export function writeUpstreamHead(
     const name = lines[i] as string;
     const value = lines[i + 1] as string;
     const kind = classifyHeader(name);
-    if (kind !== PLAIN && kind !== AUTHORIZATION && kind !== IDENTITY && kind !== FORWARDED) {
+    if (kind !== PLAIN && !AS_IT_IS.has(kind)) {
       if (kind === X_FORWARDED_FOR) forwardedFor = forwardedFor === undefined ? value : `${forwardedFor}, ${value}`;
       const bit = forwardedBit(kind);
       if (bit === 0) continue;
@@ -100,6 +101,8 @@ export function writeUpstreamHead(
   return framing === "unknown" ? `${head}Transfer-Encoding: chunked\r\n\r\n` : `${head}\r\n`;
 }
 
+/** Kinds beside PLAIN that go upstream as they stand, as far as they were let in. */
+const AS_IT_IS: ReadonlySet<number> = new Set([AUTHORIZATION, IDENTITY, FORWARDED, CLIENT_CERT]);
 const PROTO_SEEN = 1;
 const HOST_SEEN = 2;
 const PORT_SEEN = 4;
