@@ -201,7 +201,7 @@ export const SettingsSchema = Type.Object({
   trusted_addresses: optional(
     listOf(ipRange),
     "client-sent X-Forwarded-For is continued, the other X-Forwarded-* are overwritten",
-    "Peers whose X-Forwarded-* and Forwarded headers are believed.",
+    "Peers whose X-Forwarded-*, Forwarded and Client-Cert headers are believed.",
   ),
   real_ip: group("Which address counts as the client's.", {
     header: setting(

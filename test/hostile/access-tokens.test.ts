@@ -266,7 +266,7 @@ describe("tokens that are bound", () => {
   test.each([
     { cnf: { jkt: "x" }, why: "proof_missing" },
     { cnf: { "x5t#S256": "x" }, why: "certificate_missing" },
-    { cnf: { jkt: "x", "x5t#S256": "x" }, why: "proof_missing" },
+    { cnf: { jkt: "x", "x5t#S256": "x" }, why: "certificate_missing" },
     { cnf: { kid: "x" }, why: "proof_missing" },
     { cnf: {}, why: "proof_missing" },
     { cnf: null, why: "proof_missing" },

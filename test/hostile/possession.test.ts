@@ -2,11 +2,12 @@
  * Stolen tokens that are bound to a key: each way to use one without the key, or a proof twice, is refused for its own reason.
  * Source: docs/spec/tokens.md section 14, "PoP". jose reads the same proofs as a second opinion.
  */
-import { generateKeyPairSync } from "node:crypto";
+import { createHash, generateKeyPairSync } from "node:crypto";
 import fc from "fast-check";
 import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify } from "jose";
 import { describe, expect, test } from "vitest";
 import { FakeClock } from "../../src/base/clock.ts";
+import { ClientCertificate } from "../../src/plugin/client-certificate.ts";
 import { openProofJudge } from "../../src/plugin/judge/dpop-proof.ts";
 import { isSameUrl } from "../../src/plugin/judge/outer-url.ts";
 import { metricValue } from "../../src/plugin/testkit/testkit.ts";
@@ -303,4 +304,63 @@ test("memory of keys is bounded: a stranger's key is not imported, an unknown on
   });
   expect(judge([twice], { ...demand, thumbprint: undefined })).toBe("form");
   expect(judge([`${encode("x")}.`], { ...demand, thumbprint: undefined })).toBe("form");
+});
+
+describe("a token that is bound to a certificate", () => {
+  const der = Buffer.from("the DER of a certificate");
+  const x5t = createHash("sha256").update(der).digest("base64url");
+  const shown = (bytes: Buffer | undefined) => ({
+    connection: { clientCertificate: bytes && new ClientCertificate(bytes, () => false) },
+  });
+  const token = tokenOf({ cnf: { "x5t#S256": x5t } });
+  const ask = (node: TokenNode, input: object) =>
+    node.call({ headers: { Authorization: `Bearer ${token}` }, ...input } as never);
+
+  test("passes with it, verified or not, and with no other", async () => {
+    const node = openTokenNode();
+    expect((await ask(node, shown(der))).status).toBe(200);
+    expect((await ask(node, shown(undefined))).why).toBe("certificate_missing");
+    const other = await ask(node, shown(Buffer.from("another")));
+    expect([other.status, other.why, other.body]).toEqual([
+      401,
+      "certificate_mismatch",
+      '{"message":"Invalid access token"}',
+    ]);
+    expect(other.challenge).toContain('error="invalid_token"');
+  });
+
+  test.each([undefined, "", "x", 7, null])("x5t#S256 %j is nobody's", async (value) => {
+    const odd = tokenOf({ cnf: { "x5t#S256": value ?? null } });
+    const headers = { Authorization: `Bearer ${odd}` };
+    expect((await openTokenNode().call({ headers, ...shown(der) } as never)).why).toBe("certificate_mismatch");
+  });
+
+  test("behind a trusted proxy it is the one that the proxy names, not the proxy's own", async () => {
+    const node = openTokenNode();
+    const connection = { ...shown(der).connection, isTrusted: true };
+    const named = { Authorization: `Bearer ${token}`, "Client-Cert": `:${der.toString("base64")}:` };
+    expect((await ask(node, { connection, headers: named })).status).toBe(200);
+    expect((await ask(node, { connection })).why).toBe("certificate_missing");
+    expect((await ask(node, { headers: named })).why).toBe("certificate_missing");
+  });
+
+  test("needs its proof too where it is bound to a key as well", async () => {
+    const both = tokenOf({ cnf: { "x5t#S256": x5t, jkt: KEY.jkt } });
+    const proof = (): string => proofFor({ url: "http://gateway.test/", token: both, now: NOW });
+    const showing = (headers: Record<string, string>, bytes: Buffer | undefined) =>
+      openTokenNode().call({ headers, ...shown(bytes) } as never);
+    expect((await showing({ Authorization: `DPoP ${both}`, DPoP: proof() }, der)).status).toBe(200);
+    expect((await showing({ Authorization: `DPoP ${both}`, DPoP: proof() }, undefined)).why).toBe(
+      "certificate_missing",
+    );
+    expect((await showing({ Authorization: `DPoP ${both}` }, der)).why).toBe("proof_missing");
+    expect((await showing({ Authorization: `Bearer ${both}`, DPoP: proof() }, der)).why).toBe("proof_missing");
+  });
+
+  test("a route may take no others", async () => {
+    const node = openTokenNode({ route: { mtls: "required" } });
+    expect((await ask(node, shown(der))).status).toBe(200);
+    const unbound = await node.call({ headers: { Authorization: `Bearer ${tokenOf()}` }, ...shown(der) } as never);
+    expect(unbound.why).toBe("certificate_missing");
+  });
 });

@@ -393,11 +393,6 @@ describe("a configuration is refused that", () => {
       want: 'dpop: "required" needs header: "authorization": proofs come with the scheme DPoP',
     },
     {
-      says: "wants certificates",
-      conf: { ...ROUTE, mtls: "required" },
-      want: 'mtls: "required" is not supported yet; "optional" refuses tokens that are bound to a certificate',
-    },
-    {
       says: "serves metadata",
       conf: { ...ROUTE, resource_metadata: true },
       want: "resource_metadata: true is not supported yet; resource names the metadata in challenges",

@@ -222,6 +222,8 @@ test("a token is never older than a revocation of its client: the answer waits f
   expect(payloadOf(await answer)["iat"]).toBe(NOW + 1);
 });
 
+const METHODS = ["client_secret_basic", "client_secret_post", "tls_client_auth", "self_signed_tls_client_auth"];
+
 test("the metadata is the same at both places, and names what the route serves", async () => {
   const { ask } = await openWorld({ server: { issuer: `${ISSUER}/tenant`, scopes_supported: ["orders.read"] } });
   const oidc = await ask({ target: "/tenant/.well-known/openid-configuration" });
@@ -231,15 +233,16 @@ test("the metadata is the same at both places, and names what the route serves",
   expect(json(oidc)).toEqual({
     issuer: `${ISSUER}/tenant`,
     dpop_signing_alg_values_supported: ["ES256", "EdDSA", "RS256", "PS256"],
+    tls_client_certificate_bound_access_tokens: true,
     token_endpoint: `${ISSUER}/tenant/oauth2/token`,
     jwks_uri: `${ISSUER}/tenant/.well-known/jwks.json`,
     introspection_endpoint: `${ISSUER}/tenant/oauth2/introspect`,
-    introspection_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
+    introspection_endpoint_auth_methods_supported: METHODS,
     revocation_endpoint: `${ISSUER}/tenant/oauth2/revoke`,
-    revocation_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
+    revocation_endpoint_auth_methods_supported: METHODS,
     grant_types_supported: ["client_credentials"],
     response_types_supported: [],
-    token_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
+    token_endpoint_auth_methods_supported: METHODS,
     scopes_supported: ["orders.read"],
     id_token_signing_alg_values_supported: ["ES256"],
     subject_types_supported: ["public"],

@@ -3,6 +3,7 @@
  * Promise: a bound token without its proof is refused under whatever scheme it comes, and a proof is no substitute for a
  * binding. Sources: RFC 9449 section 7, RFC 8705 section 3, docs/spec/tokens.md section 8.
  */
+import { clientCertificateOf } from "../client-certificate.ts";
 import type { DpopProof } from "./dpop-proof.ts";
 import type { Court, Presented, TokenPolicy } from "./judge.ts";
 import type { TokenRefusal } from "./judge-steps.ts";
@@ -18,6 +19,7 @@ interface Possession {
 
 export const NOTHING_NEEDED: Possession = Object.freeze({});
 const PROOF_MISSING: Possession = Object.freeze({ why: "proof_missing" });
+const CERTIFICATE_MISMATCH: Possession = Object.freeze({ why: "certificate_mismatch" });
 const CERTIFICATE_MISSING: Possession = Object.freeze({ why: "certificate_missing" });
 
 export function judgePossession(
@@ -32,8 +34,14 @@ export function judgePossession(
   if (token.binding === undefined) return NOTHING_NEEDED;
   // Bound to what nobody here understands.
   if (key === undefined && certificate === undefined) return PROOF_MISSING;
-  if (certificate !== undefined) return CERTIFICATE_MISSING;
-  return key === undefined ? NOTHING_NEEDED : provenBy(key, presented, court);
+  const shown = certificate === undefined ? NOTHING_NEEDED : shownBy(certificate, presented);
+  return key === undefined || shown.why !== undefined ? shown : provenBy(key, presented, court);
+}
+
+function shownBy(thumbprint: string, { view }: Presented): Possession {
+  const shown = view && clientCertificateOf(view);
+  if (shown === undefined) return CERTIFICATE_MISSING;
+  return shown.thumbprint === thumbprint ? NOTHING_NEEDED : CERTIFICATE_MISMATCH;
 }
 
 function provenBy(thumbprint: string, { text, asProof, view }: Presented, court: Court): Possession {

@@ -81,8 +81,6 @@ export function routeConfError(conf: RouteConf): string | undefined {
   if (conf.audiences !== undefined && conf.skip_audience_check) {
     return "skip_audience_check: true and audiences exclude each other";
   }
-  if (conf.mtls === "required")
-    return 'mtls: "required" is not supported yet; "optional" refuses tokens that are bound to a certificate';
   if (conf.dpop === "required" && conf.header.toLowerCase() !== "authorization")
     return 'dpop: "required" needs header: "authorization": proofs come with the scheme DPoP';
   if (conf.resource_metadata) {

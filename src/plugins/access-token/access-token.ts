@@ -180,6 +180,7 @@ function policyOf(conf: RouteConf, env: CompileEnv): TokenPolicy<KnownCaller> {
     anyScopes: conf.any_scopes,
     rules: conf.claim_rules === undefined ? undefined : compileClaimRules(conf.claim_rules),
     needsProof: conf.dpop === "required",
+    needsCertificate: conf.mtls === "required",
     strangers: conf.consumer_optional,
     identityOf(token) {
       if (token.from.kind === "authorization_server") return ownIdentity(token);

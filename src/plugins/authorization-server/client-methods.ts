@@ -2,6 +2,7 @@
  * The methods by which clients prove who they are (`token_endpoint_auth_method`): one line each, served, registered and
  * named in the metadata by the same names. Source: docs/spec/tokens.md section 7.2.
  */
+import { clientCertificateOf } from "../../plugin/client-certificate.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { AuthMethod } from "../oauth2-client/client-schema.ts";
 import { isSecret } from "../oauth2-client/client-secrets.ts";
@@ -32,6 +33,8 @@ interface ClientMethod {
 const CLIENT_METHODS: Readonly<Record<AuthMethod, ClientMethod>> = {
   client_secret_basic: { way: "basic", proves: knowsSecret },
   client_secret_post: { way: "post", proves: knowsSecret },
+  tls_client_auth: { way: "bare", proves: holdsVerified },
+  self_signed_tls_client_auth: { way: "bare", proves: holdsCertificate },
 };
 
 const METHODS = Object.entries(CLIENT_METHODS) as readonly (readonly [AuthMethod, ClientMethod])[];
@@ -47,4 +50,15 @@ export function methodFor(
 
 function knowsSecret({ claimed, nowSeconds }: Proof, client: ClientData | undefined): boolean {
   return isSecret(claimed.secret, client?.secrets ?? [], nowSeconds);
+}
+
+/** RFC 8705 section 2.1: the name in a certificate that an authority vouches for. */
+function holdsVerified(proof: Proof, client: ClientData | undefined): boolean {
+  return holdsCertificate(proof, client) && clientCertificateOf(proof.view)?.isVerified() === true;
+}
+
+/** RFC 8705 section 2.2: who holds the key is who it is. */
+function holdsCertificate({ view }: Proof, client: ClientData | undefined): boolean {
+  const certificate = clientCertificateOf(view)?.parsed();
+  return certificate !== undefined && client?.fitsCertificate?.(certificate) === true;
 }

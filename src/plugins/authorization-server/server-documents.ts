@@ -34,6 +34,7 @@ export function metadataAnswer({ terms, scopesSupported }: AuthorizationServer, 
     response_types_supported: [],
     token_endpoint_auth_methods_supported: AUTH_METHODS,
     dpop_signing_alg_values_supported: DPOP_ALGORITHMS,
+    tls_client_certificate_bound_access_tokens: true,
     ...(scopesSupported !== undefined && { scopes_supported: scopesSupported }),
     id_token_signing_alg_values_supported: algorithms, // for readers that insist
     subject_types_supported: ["public"],

@@ -12,7 +12,12 @@ import {
 import { Defaulted } from "../../plugin/plugin.ts";
 
 export const SECRETS_MAX = 4;
-export const AUTH_METHODS = ["client_secret_basic", "client_secret_post"] as const;
+export const AUTH_METHODS = [
+  "client_secret_basic",
+  "client_secret_post",
+  "tls_client_auth",
+  "self_signed_tls_client_auth",
+] as const;
 export type AuthMethod = (typeof AUTH_METHODS)[number];
 export const CLIENT_CREDENTIALS = "client_credentials";
 
@@ -32,6 +37,8 @@ const Secret = Type.Object(
   },
   { additionalProperties: false },
 );
+
+const CertificateName = Type.Optional(Type.String({ minLength: 1, maxLength: 1_024 }));
 
 export const ClientConf = Type.Object(
   {
@@ -60,6 +67,14 @@ export const ClientConf = Type.Object(
     access_token_lifetime: Type.Optional(Type.Integer({ minimum: 1, maximum: LIFETIME_MAX_SECONDS })),
     access_token_signing_alg: Type.Optional(SigningAlgorithm),
     dpop_bound_access_tokens: Type.Optional(Type.Boolean()),
+    tls_client_certificate_bound_access_tokens: Type.Optional(Type.Boolean()),
+    tls_client_auth_subject_dn: CertificateName,
+    tls_client_auth_san_dns: CertificateName,
+    tls_client_auth_san_uri: CertificateName,
+    tls_client_auth_san_ip: CertificateName,
+    tls_client_auth_san_email: CertificateName,
+    /** Public keys. */
+    jwks: Type.Optional(Type.Unsafe<Readonly<Record<string, unknown>>>({ type: "object" })),
     claims: Type.Optional(
       Type.Record(Type.String({ minLength: 1, maxLength: 256 }), Type.Unknown(), { maxProperties: 64 }),
     ),

@@ -6,7 +6,7 @@
 import { createHash, hash as hashOnce, randomBytes, timingSafeEqual } from "node:crypto";
 import { isReference } from "../../base/reference.ts";
 import type { Completion, Rotated, Rotation, WriteContext } from "../../plugin/plugin.ts";
-import { SECRETS_MAX } from "./client-schema.ts";
+import { AUTH_METHODS, SECRETS_MAX } from "./client-schema.ts";
 
 type Members = Readonly<Record<string, unknown>>;
 
@@ -75,6 +75,7 @@ export function completeSecrets(
   if (Array.isArray(written) && written.length > 0) {
     return { conf: { ...conf, client_secrets: written.map((one) => withHash(one, kept)) }, generated: {} };
   }
+  if (!hasSecret(conf)) return { conf, generated: {} };
   if (written === undefined && kept.length > 0) return { conf: { ...conf, client_secrets: kept }, generated: {} };
   return withNew(conf, [], nowSeconds);
 }
@@ -87,6 +88,7 @@ export function rotateSecret(
 ): Rotated | string {
   const [other] = Object.keys(given);
   if (other !== undefined) return `a secret is made here: ${JSON.stringify(other.slice(0, 64))} is not expected`;
+  if (!hasSecret(conf)) return `the client has no secret: it uses ${String(conf["token_endpoint_auth_method"])}`;
   if (conf["client_secret"] !== undefined) return "client_secret is a reference: rotate it where it points to";
   const end = nowSeconds + overlapSeconds;
   const living = listOf(conf["client_secrets"]).filter((one) => Number(one["not_after"] ?? end) > nowSeconds);
@@ -94,6 +96,11 @@ export function rotateSecret(
   if (former.length >= SECRETS_MAX)
     return `${SECRETS_MAX} secrets are still taken: wait until one has ended, or rotate with overlap=0`;
   return withNew(conf, former, nowSeconds);
+}
+
+/** By its method; the schema was not checked yet. */
+function hasSecret({ token_endpoint_auth_method: method = AUTH_METHODS[0] }: Members): boolean {
+  return String(method).startsWith("client_secret_");
 }
 
 function withNew(conf: Members, former: readonly Members[], nowSeconds: number): Rotated {

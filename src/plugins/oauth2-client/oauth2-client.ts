@@ -5,6 +5,7 @@
 import { Type } from "typebox";
 import type { KeyPairAlgorithm } from "../../base/jose/algorithms.ts";
 import { definePlugin } from "../../plugin/plugin.ts";
+import { certificateFitter, clientKeys, type FitsCertificate, selfSignedFitter } from "./certificate-fit.ts";
 import { type AuthMethod, ClientConf, clientError, scopesOf } from "./client-schema.ts";
 import {
   completeSecrets,
@@ -35,6 +36,10 @@ export interface ClientData {
   readonly claims: Readonly<Record<string, unknown>>;
   /** Only tokens that are bound to a DPoP key. */
   readonly needsProof: boolean;
+  /** Only tokens that are bound to its certificate. */
+  readonly needsCertificate: boolean;
+  /** Whether a certificate is its own; undefined: it has none. */
+  readonly fitsCertificate: FitsCertificate | undefined;
 }
 
 export const oauth2Client = definePlugin({
@@ -51,7 +56,8 @@ export const oauth2Client = definePlugin({
     unshownFields: ["client_secrets.hash"],
     check(conf, write) {
       const weak = write && conf.client_secret !== undefined && weaknessOf(conf.client_secret, write.compat);
-      return weak || clientError(conf);
+      const certificates = certificatesOf(conf);
+      return weak || clientError(conf) || (typeof certificates === "string" ? certificates : undefined);
     },
     complete: completeSecrets,
     rotate: rotateSecret,
@@ -62,6 +68,7 @@ export const oauth2Client = definePlugin({
 function compileClient(conf: ClientConf): ClientData {
   const { client_secret: secret, client_secrets: secrets = [], authorization_servers: servers } = conf;
   const scopes = scopesOf(conf.scope);
+  const fits = certificatesOf(conf); // a text was refused by `check`
   return Object.freeze({
     method: conf.token_endpoint_auth_method,
     secrets: [
@@ -79,5 +86,23 @@ function compileClient(conf: ClientConf): ClientData {
     algorithm: conf.access_token_signing_alg,
     claims: conf.claims ?? {},
     needsProof: conf.dpop_bound_access_tokens ?? false,
+    needsCertificate: conf.tls_client_certificate_bound_access_tokens ?? false,
+    fitsCertificate: typeof fits === "string" ? undefined : fits,
   });
+}
+
+/** Whose certificates are the client's by its method. @returns text: what is wrong */
+function certificatesOf(conf: ClientConf): FitsCertificate | string | undefined {
+  const keys = conf.jwks === undefined ? [] : clientKeys(conf.jwks);
+  if (typeof keys === "string") return keys;
+  switch (conf.token_endpoint_auth_method) {
+    case "tls_client_auth":
+      return certificateFitter(conf);
+    case "self_signed_tls_client_auth":
+      return keys.length === 0
+        ? "self_signed_tls_client_auth needs jwks with the certificate's key"
+        : selfSignedFitter(keys);
+    default:
+      return undefined;
+  }
 }
