@@ -60,6 +60,39 @@ describe("a write that nodes will refuse or not enforce says so", () => {
     expect([answer.status, answer.headers["warning"]]).toEqual([200, expect.stringContaining("rejected_kode")]);
   });
 
+  test("a deletion by force, of who still points to what is gone", async () => {
+    await world.call("PUT", "/upstreams/gone", { body: { nodes } });
+    await world.call("PUT", "/routes/left", { body: { uri: "/left", upstream_id: "gone" } });
+    const answer = await world.call("DELETE", "/upstreams/gone?force=true");
+    expect(answer.headers["warning"]).toMatch(
+      /^299 - "dangling_reference: \/apisix\/upstreams\/gone .*route \[left\] is/,
+    );
+    const unused = await world.call("DELETE", "/routes/left?force=true");
+    expect([unused.status, unused.headers["warning"]]).toEqual([200, undefined]);
+  });
+
+  test("a rollback, of what its records become and of what cannot come back", async () => {
+    await world.call("PUT", "/routes/back", { body: { uri: "/back", upstream, plugins: limited } });
+    const { revision } = (await world.call("GET", "/history")).body.list[0];
+    await world.call("PUT", "/routes/back", { body: { uri: "/back", upstream } });
+    const answer = await world.call("POST", `/history/${revision}/rollback?key=routes/back`);
+    expect(answer.status, answer.text).toBe(200);
+    expect(answer.headers["warning"]).toContain("unknown_member: /apisix/routes/back");
+  });
+
+  test("the rotation of a key, of a consumer's and of an authorization server's", async () => {
+    const body = {
+      username: "turning",
+      plugins: { "jwt-auth": { key: "turning", secret: "s".repeat(40) }, "key-auth": { key: "$ENV://NONE" } },
+    };
+    expect((await world.call("PUT", "/consumers", { body })).text).toContain("turning");
+    const rotated = await world.call("POST", "/consumers/turning/rotate?plugin=jwt-auth");
+    expect([rotated.status, rotated.headers["warning"]]).toEqual([200, expect.stringContaining("variable_not_set")]);
+    await world.call("PUT", "/authorization_servers/turning", { body: { issuer: "https://turning.example" } });
+    const keys = await world.call("POST", "/authorization_servers/turning/rotate");
+    expect([keys.status, keys.headers["warning"]]).toEqual([200, expect.stringContaining("signing_keys_unsealed")]);
+  });
+
   test("and nothing where there is nothing to say", async () => {
     const answer = await world.call("PUT", "/routes/fine", { body: { uri: "/fine", upstream } });
     expect([answer.status, answer.headers["warning"]]).toEqual([201, undefined]);

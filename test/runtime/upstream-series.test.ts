@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { metricsText } from "../../src/base/metrics.ts";
-import { openBench } from "./upstream-fixture.ts";
+import { begin, next, openBench, serveSoon } from "./upstream-fixture.ts";
 
 const INLINE = { key: "/apisix/routes/5", id: "", name: "" };
 
@@ -30,4 +30,22 @@ test("series of an address stay when its upstream is put again, even if the new 
   bench.compile(record);
   await bench.pass(1_100);
   expect(await shown()).toEqual(["10.0.0.1"]);
+});
+
+test("series of addresses that a name has no more are forgotten, but not at once: it may have them again", async () => {
+  const bench = openBench();
+  const shown = seriesOf(bench, ["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+  const answer = async (...addresses: string[]): Promise<void> => {
+    bench.script.answers.set("a.test", { addresses, ttlSeconds: 60 });
+    await bench.pass(61_000, 1_000);
+    next(begin(unit));
+  };
+  bench.script.answers.set("a.test", { addresses: ["10.0.0.1", "10.0.0.2"], ttlSeconds: 60 });
+  const unit = bench.compile({ type: "roundrobin", nodes: { "a.test:80": 1 } });
+  await serveSoon(unit);
+  await answer("10.0.0.3");
+  await answer("10.0.0.2");
+  expect(await shown()).toHaveLength(3);
+  await bench.pass(600_000, 1_000);
+  expect(await shown()).toEqual(["10.0.0.2"]);
 });

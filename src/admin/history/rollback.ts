@@ -10,10 +10,12 @@ import { prefixRange } from "../../store/store.ts";
 import type { AdminRequest, RecordChange, StoreSide, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import { showPlan } from "../preview/dry-run.ts";
+import { warningsOfAnswer } from "../preview/warnings.ts";
 import { historyGuardKey, referenceGuardKey } from "../store-paths.ts";
 import { commit } from "../write/commit.ts";
 import { openReferenceGuard } from "../write/reference-guard.ts";
 import { openUniqueIndex } from "../write/unique-index.ts";
+import { warningHeader } from "../write/warning-header.ts";
 import { Plan } from "../write/write-plan.ts";
 import { type Candidate, planSteps, shapeRefused } from "../write/write-steps.ts";
 import { noEntry } from "./history-read.ts";
@@ -129,6 +131,8 @@ async function finish(
     if (!candidate) return { key, change: "deleted" };
     return { key, change: previous ? "updated" : "created" };
   });
+  const told: { code: string; key: string; message: string }[] = [...warnings];
+  for (const change of changes) told.push(...(await warningsOfAnswer(admin, change)));
   const body = { rolled_back_to: Number(revision), changes: restored, warnings };
   const [first] = changes;
   if (!first) return { status: 200, body };
@@ -142,6 +146,7 @@ async function finish(
   return {
     status: 200,
     body: { ...body, revision: Number(done.revision) },
+    headers: warningHeader(told),
     revision: done.revision,
     asked: done.asked,
   };

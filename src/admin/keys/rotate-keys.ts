@@ -13,12 +13,15 @@ import {
 } from "../../model/authorization-server-record.ts";
 import { type RotationPlan, rotateInEmergency, rotateNow, rotationDue } from "../../model/key-rotation.ts";
 import { dirOf, keyOf, parseKey } from "../../model/keys.ts";
+import { KINDS } from "../../model/kinds.ts";
 import { prefixRange } from "../../store/store.ts";
 import type { AdminContext, AdminRequest, ReadSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
+import { warningsOfAnswer } from "../preview/warnings.ts";
 import { readStored, toStored } from "../read/stored-record.ts";
 import { signingKeysGuardKey } from "../store-paths.ts";
 import { commit } from "../write/commit.ts";
+import { warningHeader } from "../write/warning-header.ts";
 import { Plan } from "../write/write-plan.ts";
 import { expectGuard, listKeys, planRotation, type StoredKey } from "./key-store.ts";
 
@@ -124,6 +127,9 @@ async function rotateOnce(
     const next = rotation.make === undefined ? body.next : null; // its name is that of a key that is not made
     return { status: 200, body: { dry_run: true, status: 200, ...body, next } };
   }
+  const { value: candidate } = stored;
+  const server = { kind: KINDS.authorization_server, id, key, previous: stored, previousValue: candidate, candidate };
+  const warnings = await warningsOfAnswer(admin, server);
   admin.history.plan(admin, plan, request, []);
   const guard = signingKeysGuardKey(admin.prefix, id);
   const operation = plan.get(guard);
@@ -135,7 +141,7 @@ async function rotateOnce(
   const done = await commit(admin.store, admin.clock, plan, evidence, request.ask);
   if (done.kind === "conflict") return "conflict";
   admin.history.written(admin);
-  return { status: 200, body, revision: done.revision, asked: done.asked };
+  return { status: 200, body, headers: warningHeader(warnings), revision: done.revision, asked: done.asked };
 }
 
 function algorithmOf(text: string | undefined, known: readonly KeyPairAlgorithm[]): KeyPairAlgorithm | undefined {

@@ -11,10 +11,12 @@ import type { AdminRequest, ReadSide, RecordChange, WriteSide } from "../admin-c
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
 import { planKeysGone } from "../keys/key-steps.ts";
 import { showPlan } from "../preview/dry-run.ts";
+import type { Warning } from "../preview/warnings.ts";
 import { type Members, readStored, toStored } from "../read/stored-record.ts";
 import { type ResourceTarget, recordId } from "../resource-path.ts";
 import { referenceGuardKey } from "../store-paths.ts";
 import { type Commit, commit } from "./commit.ts";
+import { warningHeader } from "./warning-header.ts";
 import { preconditionRefusal } from "./write-options.ts";
 import { Plan } from "./write-plan.ts";
 
@@ -49,10 +51,9 @@ async function deleteOnce(
 ): Promise<AdminAnswer | "conflict"> {
   const { kind } = target;
   const plan = new Plan();
-  if (request.args.get("force") !== "true") {
-    const used = await admin.references.planDelete(plan, kind, id); // also when the record is absent, as APISIX does
-    if (used !== undefined) return refuse(400, used);
-  }
+  const used = await admin.references.planDelete(plan, kind, id); // also when the record is absent, as APISIX does
+  const forced = request.args.get("force") === "true";
+  if (used !== undefined && !forced) return refuse(400, used);
   const previous = await readStored(admin.store, key);
   const stale = preconditionRefusal(request.options, previous);
   if (stale) return stale;
@@ -70,7 +71,13 @@ async function deleteOnce(
   const done = await commitDeletion(admin, request, plan, change);
   if (done.kind === "conflict") return "conflict";
   admin.history.written(admin);
-  return { status: 200, body: { deleted: "1", key }, revision: done.revision, asked: done.asked };
+  const headers = used === undefined ? {} : warningHeader([danglingBy(key, used)]);
+  return { status: 200, body: { deleted: "1", key }, headers, revision: done.revision, asked: done.asked };
+}
+
+/** @param used who still points to it, in the words that refuse a deletion */
+function danglingBy(key: string, used: string): Warning {
+  return { code: "dangling_reference", key, message: `was deleted by force; else: ${used}` };
 }
 
 /** A store that is full refuses whatever needs room: the deletion then goes without its entry in the history. */

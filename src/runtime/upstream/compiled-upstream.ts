@@ -72,6 +72,8 @@ export interface UnitEnv extends HealthEnv {
   /** PEM texts of the client certificate in an ssl record, or why there are none; needed when units are compiled. */
   certificate(id: string): CertificatePair | string;
   readonly denied?: IpSet | undefined;
+  /** Told of addresses that a name has no more. */
+  readonly moved?: ((addresses: readonly string[]) => void) | undefined;
 }
 
 /** What a resource's checks hand on to the next version of the resource. */
@@ -212,7 +214,7 @@ export class LiveUpstream implements UpstreamUnit {
     const name = spec.isName ? this.#openName(spec) : undefined;
     const health = this.#checks && this.#openHealth(spec, this.#checks, checksText);
     const load = this.#rule.load(spec);
-    return new UpstreamNode(spec, { name, health, load }, this.#env.random);
+    return new UpstreamNode(spec, { name, health, load, moved: this.#env.moved }, this.#env.random);
   }
 
   #openName(spec: TargetSpec): DomainName {

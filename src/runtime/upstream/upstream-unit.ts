@@ -106,6 +106,8 @@ interface UpstreamNodeParts {
   readonly name: DomainName | undefined;
   readonly health: NodeHealth | undefined;
   readonly load: NodeLoad | undefined;
+  /** Told of addresses that the name has no more. */
+  readonly moved: ((addresses: readonly string[]) => void) | undefined;
 }
 
 /** Addresses of one name that one try goes through. */
@@ -119,6 +121,7 @@ export class UpstreamNode implements BalancedNode {
   readonly health: NodeHealth | undefined;
   readonly load: NodeLoad | undefined;
   readonly #name: DomainName | undefined;
+  readonly #moved: UpstreamNodeParts["moved"];
   #targets: readonly Target[];
   #version = 0;
   #turn: number;
@@ -131,6 +134,7 @@ export class UpstreamNode implements BalancedNode {
     this.health = parts.health;
     this.load = parts.load;
     this.#name = parts.name;
+    this.#moved = parts.moved;
     this.#targets = parts.name ? [] : [makeTarget(spec, spec.host)];
     this.#turn = Math.floor(random() * 0x10000);
   }
@@ -199,6 +203,8 @@ export class UpstreamNode implements BalancedNode {
     const known = new Map(this.#targets.map((target) => [target.address, target]));
     this.#targets = name.addresses.map((address) => known.get(address) ?? makeTarget(this.spec, address));
     this.#version = name.version;
+    const gone = [...known.keys()].filter((address) => !name.addresses.includes(address));
+    if (gone.length > 0) this.#moved?.(gone);
   }
 }
 

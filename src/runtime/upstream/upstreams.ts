@@ -67,6 +67,7 @@ export function openUpstreams(env: UpstreamsEnv): Upstreams {
     certificate: env.certificate.bind(env),
     random: env.random ?? Math.random,
     probes,
+    moved: (addresses) => series.moved(addresses),
   };
   const healthStatus = (): readonly UpstreamHealth[] => {
     // While a unit is being replaced both are open: the newer one speaks for the resource.
