@@ -64,7 +64,10 @@ const tableMiB = (after.arrayBuffers - before.arrayBuffers) / MIB;
 const heapMiB = (after.heapUsed - before.heapUsed) / MIB;
 console.log(`${revocations.tokenCount} tokens in ${batches.length} records, Node ${process.version}`);
 console.log(`store          ${(storedBytes / 1e6).toFixed(1)} MB, as much in each process's table of records`);
-console.log(`tables         ${tableMiB.toFixed(1)} MiB, heap ${heapMiB.toFixed(1)} MiB`);
+const rssMiB = (after.rss - before.rss) / MIB;
+console.log(
+  `tables         ${tableMiB.toFixed(1)} MiB, heap ${heapMiB.toFixed(1)} MiB, resident ${rssMiB.toFixed(1)} MiB more`,
+);
 console.log(
   `load           ${loadMs.toFixed(0)} ms (${cpuMs.toFixed(0)} ms of processor time), longest turn ${longestMs.toFixed(1)} ms`,
 );

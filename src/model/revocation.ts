@@ -107,14 +107,18 @@ export function encodeBatch(tokens: readonly RevokedToken[], writtenMs: number):
   return Buffer.from(JSON.stringify({ v: 1, t: writtenMs, e: entries.toString("base64") }), "utf8");
 }
 
-/** @returns text: why these bytes are no batch */
-export function decodeBatch(bytes: Buffer): TokenBatch | string {
+/**
+ * @param into where the entries are put if they fit, until the next call; default: memory of their own
+ * @returns text: why these bytes are no batch
+ */
+export function decodeBatch(bytes: Buffer, into?: Buffer): TokenBatch | string {
   const value = objectIn(bytes);
   if (typeof value === "string") return value;
   const { v, t, e } = value;
   if (v !== 1) return `a batch of version ${JSON.stringify(v)?.slice(0, 20)}, known is 1`;
   if (typeof e !== "string" || !/^[A-Za-z0-9+/]*={0,2}$/.test(e)) return 'property "e" is not base64';
-  const entries = Buffer.from(e, "base64");
+  const fits = into !== undefined && Buffer.byteLength(e, "base64") <= into.length;
+  const entries = fits ? into.subarray(0, into.write(e, "base64")) : Buffer.from(e, "base64");
   if (entries.length === 0 || entries.length % ENTRY_BYTES !== 0) {
     return `property "e" has ${entries.length} bytes, entries have ${ENTRY_BYTES} each`;
   }

@@ -7,9 +7,12 @@ import type { Fingerprint } from "../../base/jose/token.ts";
 
 /** Words of a slot: four of the fingerprint, then `until`; a slot whose `until` is 0 is free. */
 const SLOT = 5;
-const FIRST_SLOTS = 8;
-/** A full segment of this size is split, smaller ones are doubled. */
-const SPLIT_SLOTS = 4_096;
+const FIRST_SLOTS = 6;
+/**
+ * A full segment of this size is split, smaller ones are doubled: all of a big table are of one size, so that the memory of
+ * one that was split fits the next. A million, the most by default, fill them to 64 of 100.
+ */
+const SPLIT_SLOTS = FIRST_SLOTS * 2 ** 9;
 /** Beyond it segments are doubled again: bits that do not differ, which no hash gives, must not cost a directory. */
 const DEPTH_MAX = 14;
 
@@ -131,7 +134,7 @@ function indexOf(a: number, depth: number): number {
 /** Where it is, or the free slot where it belongs. */
 function slotOf(words: Uint32Array, a: number, b: number, c: number, d: number): number {
   const { length } = words;
-  // Lengths are SLOT times a power of two; the second word, as the first has chosen the segment.
+  // By the second word, as the first has chosen the segment.
   let at = ((b >>> 0) % (length / SLOT)) * SLOT;
   while (words[at + 4] !== 0) {
     const isSame =

@@ -42,6 +42,8 @@ export interface LiveRevocations extends Revocations {
 }
 
 const FORGET_EVERY_MS = 60_000;
+/** A whole batch of an admin fits. */
+const SCRATCH_BYTES = 64 * 1_024;
 /** Tokens whose end is not known leave one by one; this many parts of their table, 10 ms, are looked through at a time. */
 const SEGMENTS_AT_A_TIME = 32;
 
@@ -49,6 +51,8 @@ export function openRevocations({ prefix, clock, metrics, keepMs, end }: Revocat
   const hours = new Map<number, FingerprintTable>();
   const rules = new RevocationRules();
   const openedMs = clock.nowMs();
+  // Thousands of buffers that live for a moment would leave the process with holes.
+  const scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
   let generation = 0;
   let forgotten = 0;
 
@@ -80,7 +84,7 @@ export function openRevocations({ prefix, clock, metrics, keepMs, end }: Revocat
   ]);
 
   const addBatch = (hour: number, value: Buffer): string | undefined => {
-    const batch = decodeBatch(value);
+    const batch = decodeBatch(value, scratch);
     if (typeof batch === "string") return batch;
     const table = hours.get(hour) ?? new FingerprintTable();
     hours.set(hour, table);

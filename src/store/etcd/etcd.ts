@@ -126,7 +126,9 @@ class EtcdStore implements Store {
       };
       return this.#call("read", (client, options) => client.kv.range(request, options), signal);
     };
-    const fetchPage = () => pace.run((limit) => fetch(end, limit, keysOnly));
+    const bytesOf = ({ kvs }: { readonly kvs: readonly { readonly value: Buffer }[] }): number =>
+      kvs.reduce((sum, { value }) => sum + value.length, 0);
+    const fetchPage = () => pace.run((limit) => fetch(end, limit, keysOnly), bytesOf);
     // etcd 3.4 counts all that is left of a range for each page of it: of long ranges it is asked for a section at a time.
     const fetchAfter = async (last: Buffer | undefined, isSectionOver: boolean) => {
       start = keyAfter(last ?? end);

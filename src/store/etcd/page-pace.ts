@@ -9,6 +9,8 @@ import { isCodedError } from "../../base/errors.ts";
 
 export const FIRST_PAGE = 100;
 const SMALLEST = 10;
+/** Decoding a page of it is a turn of a few milliseconds. */
+const PAGE_BYTES = 2 ** 20;
 
 interface Paced {
   readonly deadlineMs: number;
@@ -32,15 +34,16 @@ export class PagePace {
   /**
    * Fetches a page; once more with fewer records when a message was too small for it, or the deadline too short after
    * pages that came: a first page that does not come may as well mean a silent store, so the next list begins with fewer.
+   * @param bytesOf what it brought; default: little
    */
-  async run<T>(fetch: (limit: number) => Promise<T>): Promise<T> {
+  async run<T>(fetch: (limit: number) => Promise<T>, bytesOf: (page: T) => number = () => 0): Promise<T> {
     const { clock, deadlineMs, shared } = this.#paced;
     for (;;) {
       const limit = this.#limit;
       const startMs = clock.monotonicMs();
       try {
         const page = await fetch(limit);
-        this.#adapt(clock.monotonicMs() - startMs);
+        this.#adapt(clock.monotonicMs() - startMs, limit, bytesOf(page));
         return page;
       } catch (error) {
         if (limit > 1 && isCodedError(error, "STORE_TOO_LARGE")) {
@@ -58,11 +61,13 @@ export class PagePace {
     }
   }
 
-  #adapt(tookMs: number): void {
+  #adapt(tookMs: number, limit: number, bytes: number): void {
     const { deadlineMs, shared } = this.#paced;
     if (tookMs * 8 < deadlineMs) this.#limit = Math.min(this.#largest, this.#limit * 2);
     else if (tookMs * 3 > deadlineMs)
       this.#limit = Math.max(Math.min(SMALLEST, this.#largest), Math.floor(this.#limit / 2));
+    const most = bytes === 0 ? this.#limit : Math.floor((limit * PAGE_BYTES) / bytes);
+    this.#limit = Math.max(1, Math.min(this.#limit, Math.max(most, Math.min(SMALLEST, limit))));
     if (this.#isFirst) shared.firstPage = Math.min(FIRST_PAGE, this.#limit);
     this.#isFirst = false;
   }
