@@ -134,6 +134,21 @@ test("a key pair is replaced by the one that is brought along", async () => {
   expect((await confOf("pair")).previous_keys[0].public_key).toBe((conf as { public_key: string }).public_key);
 });
 
+test("keys that have names go on having them, each its own", async () => {
+  await put("named", { secret: SECRET, kid: "first" });
+  await rotate("named");
+  const { kid, previous_keys: previous } = await confOf("named");
+  expect(kid).toMatch(/^[A-Za-z0-9_-]{12}$/);
+  expect(previous).toMatchObject([{ kid: "first", secret: SECRET }]);
+  const { conf } = keyOf("ES256");
+  await put("named-pair", { algorithm: "ES256", ...conf, kid: "a" });
+  expect((await rotate("named-pair", "", { ...conf, kid: "a" })).body.error_msg).toContain(
+    "two of its keys have the same",
+  );
+  expect((await rotate("named-pair", "", { ...conf, kid: "b" })).status).toBe(200);
+  expect(await confOf("named-pair")).toMatchObject({ kid: "b", previous_keys: [{ kid: "a" }] });
+});
+
 describe("what cannot be rotated says why", () => {
   test.each([
     { says: "no such consumer", path: "nobody", status: 404 },

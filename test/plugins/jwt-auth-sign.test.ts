@@ -153,6 +153,15 @@ describe("the token", () => {
     expect(decoded(answer).header).toEqual({ typ: "JWT", alg: "RS256", x5c: [rs.public_key] });
   });
 
+  test("names its key where the key has a name", async () => {
+    const named = auth("named", { secret: SECRET, kid: "k-7" });
+    const { get } = openEndpoint({ consumers: [...CONSUMERS, named] });
+    const headerOf = async (key: string): Promise<unknown> =>
+      JSON.parse(Buffer.from(bodyText(await get(`?key=${key}`)).split(".", 1)[0] ?? "", "base64url").toString());
+    expect(await headerOf("named")).toEqual({ typ: "JWT", alg: "HS256", kid: "k-7" });
+    expect(await headerOf("jack-key")).toEqual({ typ: "JWT", alg: "HS256" });
+  });
+
   test("carries the payload, but key, iat and exp are the gateway's", async () => {
     const payload = { uid: 7, role: "admin", key: "root", exp: 9e9, iat: 9e9, nbf: 5, nested: { a: [1] } };
     const answer = await openEndpoint().get(`?key=jack-key&payload=${json(payload)}`);

@@ -350,4 +350,34 @@ describe("a former key", () => {
     expect((await node.callWith(signed(former))).message).toBe("failed to verify jwt");
     expect((await node.callWith(signed(SECRET))).status).toBe(200);
   });
+
+  test("is chosen by kid where keys have names; any other kid says nothing", async () => {
+    const node = openJwtNode();
+    const notAfter = Math.floor(node.env.clock.nowMs() / 1_000) + 60;
+    const previous = [
+      { secret: former, kid: "old", not_after: notAfter },
+      { secret: `${SECRET}third`, not_after: notAfter },
+      { secret: `${SECRET}ended`, kid: "ended", not_after: 1 },
+    ];
+    node.jack({ secret: SECRET, kid: "new", previous_keys: previous });
+    const by = async (secret: string, kid: unknown) =>
+      (await node.callWith(makeToken({ key: createSecretKey(Buffer.from(secret, "utf8")), header: { kid } }))).status;
+    for (const [secret, kid, status] of [
+      [SECRET, "new", 200],
+      [SECRET, "old", 401],
+      [former, "old", 200],
+      [former, "new", 401],
+      [`${SECRET}third`, "new", 401],
+      [`${SECRET}ended`, "ended", 401],
+      [SECRET, "ended", 401],
+      ...[undefined, "stranger", 7, ["new"]].flatMap((kid) => [
+        [SECRET, kid, 200] as const,
+        [former, kid, 200] as const,
+        [`${SECRET}third`, kid, 200] as const,
+        [`${SECRET}ended`, kid, 401] as const,
+        [`${SECRET}nobody`, kid, 401] as const,
+      ]),
+    ] as const)
+      expect([secret, kid, await by(secret, kid)]).toEqual([secret, kid, status]);
+  });
 });

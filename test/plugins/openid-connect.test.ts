@@ -73,10 +73,18 @@ const asking = (conf: Made = {}): Made => ({
   ...conf,
 });
 
+const isFetching = (): boolean =>
+  [...keepers.all()].some(([, { held, failure }]) => held === undefined && failure === undefined);
+
 async function call(conf: Made, headers: Readonly<Record<string, string>>) {
-  const view = makeView({ headers });
+  let view = makeView({ headers });
   const phases = env.compile(openidConnect, conf);
-  const answer = await runPhases(phases, view);
+  let answer = await runPhases(phases, view);
+  // On a busy machine the first fetch takes longer than a request waits.
+  while (answer?.reason.endsWith("keys_unavailable") && isFetching()) {
+    view = makeView({ headers });
+    answer = await runPhases(phases, view);
+  }
   phases.close?.();
   const lines = answer?.headers ?? [];
   const at = lines.indexOf("WWW-Authenticate");

@@ -103,14 +103,19 @@ export function compileAuthentication(parts: AuthenticationParts): PhaseHandler 
   };
 }
 
-/** NumericDate until which the key counts that made the signature, for ever where it is the current one; 0: none did. */
+/**
+ * NumericDate until which the key counts that made the signature, for ever where it is the current one; 0: none did.
+ * A `kid` of the token that one of the keys has names the only one that is tried; any other says nothing.
+ */
 export function keyUntilOf(
-  { verifier, previous }: JwtCredential,
-  { signingInput, signature }: ParsedToken,
+  { verifier, kid, previous }: JwtCredential,
+  { signingInput, signature, keyId }: ParsedToken,
   nowSeconds: number,
 ): number {
-  if (verifier?.verify(signingInput, signature)) return Number.POSITIVE_INFINITY;
+  const isNamed = typeof keyId === "string" && (kid === keyId || previous.some((one) => one.kid === keyId));
+  if ((!isNamed || kid === keyId) && verifier?.verify(signingInput, signature)) return Number.POSITIVE_INFINITY;
   for (const one of previous) {
+    if (isNamed && one.kid !== keyId) continue;
     if (nowSeconds < one.notAfter && one.verifier.verify(signingInput, signature)) return one.notAfter;
   }
   return 0;

@@ -28,11 +28,14 @@ import { isReference } from "../../base/reference.ts";
 import { type CredentialDefinition, Defaulted, type NodeEnv, type WriteContext } from "../../plugin/plugin.ts";
 import { rotateKey } from "./rotate-key.ts";
 
+const KeyId = Type.String({ minLength: 1, maxLength: 256 });
+
 /** A key of which the caller may still hold tokens; the same algorithm as the current one. */
 const PreviousKey = Type.Object(
   {
     secret: Type.Optional(Type.String({ minLength: 1 })),
     public_key: Type.Optional(Type.String()),
+    kid: Type.Optional(KeyId),
     not_after: Type.Integer({ minimum: 0 }),
   },
   { additionalProperties: false },
@@ -48,6 +51,7 @@ const ConsumerConf = Type.Object(
     lifetime_grace_period: Defaulted(Type.Integer({ minimum: 0, default: 0 })),
     public_key: Type.Optional(Type.String()),
     private_key: Type.Optional(Type.String()),
+    kid: Type.Optional(KeyId),
     previous_keys: Type.Optional(Type.Array(PreviousKey, { maxItems: 3 })),
   },
   {
@@ -68,6 +72,7 @@ type ConsumerConf = Static<typeof ConsumerConf>;
 
 interface PreviousVerifier {
   readonly verifier: Verifier;
+  readonly kid: string | undefined;
   /** NumericDate from which on it verifies nothing. */
   readonly notAfter: number;
 }
@@ -83,6 +88,8 @@ export interface JwtCredential {
   readonly lifetimeSeconds: number;
   /** undefined when the secret turned out to be no base64: no token can ever be right. */
   readonly verifier: Verifier | undefined;
+  /** Name of the key; undefined: it has none. */
+  readonly kid: string | undefined;
   /** Tried in turn after `verifier`, each until its second; mostly none. */
   readonly previous: readonly PreviousVerifier[];
   /** "incomplete": a key or a decodable secret is missing; "unusable": the private key cannot be used. */
@@ -139,8 +146,10 @@ function checkConf(conf: ConsumerConf, write?: WriteContext): string | undefined
 function previousError(conf: ConsumerConf, write?: WriteContext): string | undefined {
   const algorithm = conf.algorithm ?? "HS256";
   if (isReference(algorithm)) return undefined;
+  const kids = [conf, ...(conf.previous_keys ?? [])].flatMap(({ kid }) => kid ?? []);
+  if (new Set(kids).size < kids.length) return "kid: two of its keys have the same";
   const [wanted, other] = isHmac(algorithm) ? (["secret", "public_key"] as const) : (["public_key", "secret"] as const);
-  for (const [i, { not_after: _, ...key }] of (conf.previous_keys ?? []).entries()) {
+  for (const [i, { not_after: _, kid: _n, ...key }] of (conf.previous_keys ?? []).entries()) {
     const where = `previous_keys ${i + 1}`;
     if (key[wanted] === undefined || key[other] !== undefined) return `${where}: ${wanted} is needed with ${algorithm}`;
     const { secret: _s, public_key: _p, private_key: _k, previous_keys: _o, ...rest } = conf;
@@ -213,6 +222,7 @@ function made(
     graceSeconds: conf.lifetime_grace_period,
     lifetimeSeconds: conf.exp,
     verifier,
+    kid: conf.kid,
     previous: conf.previous_keys === undefined ? NO_PREVIOUS : compilePrevious(conf, conf.previous_keys),
     signer,
     publicKeyText,
@@ -221,10 +231,11 @@ function made(
 
 function compilePrevious(conf: ConsumerConf, keys: readonly Static<typeof PreviousKey>[]): readonly PreviousVerifier[] {
   const { algorithm } = conf;
-  return keys.map(({ secret = "", public_key: pem = "", not_after: notAfter }) => ({
+  return keys.map(({ secret = "", public_key: pem = "", kid, not_after: notAfter }) => ({
     verifier: isHmac(algorithm)
       ? new HmacKey(algorithm, secret, conf.base64_secret)
       : keyPairVerifier(algorithm, publicKey(algorithm, pem).key),
+    kid,
     notAfter,
   }));
 }

@@ -152,10 +152,11 @@ function signingInput(
   second: number,
   isDated: boolean,
 ): string {
-  const { algorithm, lifetimeSeconds, publicKeyText } = credential.data;
+  const { algorithm, lifetimeSeconds, publicKeyText, kid } = credential.data;
   const isCertified = algorithm.startsWith("RS") || algorithm.startsWith("ES");
   // Not an X.509 chain in base64 as RFC 7515 has it, but the PEM text: that is what APISIX puts there.
-  const header = { typ: "JWT", alg: algorithm, ...(isCertified ? { x5c: [publicKeyText] } : {}) };
+  const named = kid === undefined ? {} : { kid };
+  const header = { typ: "JWT", alg: algorithm, ...named, ...(isCertified ? { x5c: [publicKeyText] } : {}) };
   const issued = isDated || Object.hasOwn(payload, "iat") ? { iat: second } : undefined;
   const claims = { ...payload, key: credential.key, ...issued, exp: second + lifetimeSeconds };
   return `${encode(header)}.${encode(claims)}`;
