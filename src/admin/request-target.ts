@@ -1,6 +1,8 @@
 /**
  * What the target of an admin request says, read in one way for the router, for access and for the log.
  */
+import { credentialId } from "../model/keys.ts";
+import type { Kind } from "../model/kinds.ts";
 
 /** What the router is asked for: single slashes, none at the end, and no fragment. */
 export function routedTarget(target: string): string {
@@ -38,4 +40,26 @@ export function argumentsIn(query: string): Arguments {
 export function splitOnce(text: string, by: string): readonly [string, string] {
   const at = text.indexOf(by);
   return at < 0 ? [text, ""] : [text.slice(0, at), text.slice(at + 1)];
+}
+
+/**
+ * What a path of the Admin API names: a kind, perhaps one record of it, perhaps a place inside that record.
+ * Source: docs/spec/admin-api.md section 5.
+ */
+export interface ResourceTarget {
+  readonly kind: Kind;
+  /** The id as the path has it, without the owner or manager in front. */
+  readonly localId: string | undefined;
+  /** Credentials: whose. */
+  readonly consumer?: string;
+  /** Secrets: the manager. */
+  readonly manager?: string;
+  /** What follows the id, without a slash in front; "" for the record itself. */
+  readonly subPath: string;
+}
+
+/** The id as keys and `RecordKey.id` have it. */
+export function recordId(target: ResourceTarget, localId: string): string {
+  if (target.consumer !== undefined) return credentialId(target.consumer, localId);
+  return target.manager === undefined ? localId : `${target.manager}/${localId}`;
 }

@@ -32,8 +32,7 @@ import {
 import type { OwnReason } from "./gateway-reasons.ts";
 import type { IncomingBody } from "./http/request-body.ts";
 import { addCharset, applyBodyFilters, dropUnsendable } from "./http/response-edit.ts";
-import { hasHeaderFilters, type Life } from "./life.ts";
-import { type Reply, sendWhole } from "./reply.ts";
+import { hasHeaderFilters, type Life, type Reply, sendWhole } from "./reply.ts";
 
 const NOTHING: readonly PhaseHandler[] = Object.freeze([]);
 /** For conditions of routes on what is in the body. */

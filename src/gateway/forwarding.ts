@@ -13,7 +13,7 @@ import {
   UPSTREAM_UNRESOLVED,
 } from "./gateway-pages.ts";
 import type { BodySink } from "./http/request-body.ts";
-import type { Life } from "./life.ts";
+import type { Life } from "./reply.ts";
 import { ResponseRelay } from "./response-relay.ts";
 import { announcedLength, FAILED, isIdempotent } from "./retry-rules.ts";
 import type { UpstreamCall, UpstreamFailure, UpstreamLink } from "./upstream/upstream-call.ts";

@@ -9,7 +9,7 @@ import type { RouteMatch } from "../runtime/routes/route-entry.ts";
 import type { Tried } from "../runtime/routes/router.ts";
 import type { GatewayMetrics } from "./gateway-metrics.ts";
 import type { GatewaySettings } from "./gateway-settings.ts";
-import type { BodyMemory } from "./http/body-memory.ts";
+import type { BodyMemory } from "./http/request-body.ts";
 import type { AccessLog } from "./log/access-log.ts";
 import type { ErrorLog } from "./log/error-log.ts";
 import type { RecentRefusals } from "./log/refusals.ts";

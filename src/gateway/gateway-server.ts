@@ -14,7 +14,7 @@ import { GatewayListener, type HandOff, KnownConnections, type ListenAddress, li
 import { GatewayMetrics } from "./gateway-metrics.ts";
 import { DEFAULT_GATEWAY_SETTINGS, type GatewaySettings } from "./gateway-settings.ts";
 import { openGeneralLane } from "./general/general-lane.ts";
-import { BodyMemory } from "./http/body-memory.ts";
+import { BodyMemory } from "./http/request-body.ts";
 import { openHttp2Lane } from "./http2/http2-lane.ts";
 import type { AccessLog } from "./log/access-log.ts";
 import { ErrorLog } from "./log/error-log.ts";

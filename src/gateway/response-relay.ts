@@ -8,8 +8,7 @@ import { type OwnAnswer, RESPONSE_TOO_LARGE } from "./gateway-pages.ts";
 import type { Lifetime } from "./http/message.ts";
 import { applyBodyFilters, filterLimit } from "./http/response-edit.ts";
 import type { ResponseHead } from "./http/response-head.ts";
-import { hasHeaderFilters, type Life } from "./life.ts";
-import type { TunnelSink } from "./reply.ts";
+import { hasHeaderFilters, type Life, type TunnelSink } from "./reply.ts";
 import type { ResponseSink, UpstreamLink } from "./upstream/upstream-call.ts";
 
 /** A replaced body up to this size is read to its end, so that the connection can be used again. */

@@ -2,15 +2,20 @@
  * What the status listener tells of a node, read from its planes at the moment somebody asks.
  */
 import type { Clock } from "../base/clock.ts";
+import { NodeKeyCheck } from "../cluster/node-key.ts";
+import { readExplainQuery } from "../model/explain-query.ts";
 import { parseKey } from "../model/keys.ts";
 import type { Address } from "../settings/setting-kinds.ts";
 import type { Settings } from "../settings/settings.ts";
 import type { Role } from "../settings/settings-check.ts";
+import type { OperatorSource } from "../status/operator-routes.ts";
 import type { ConfigStatus, ListenerInfo, NodeSource, RecordProblem, WorkerInfo } from "../status/status-facts.ts";
 import type { Store } from "../store/store.ts";
 import type { IssuerStatus } from "../token/issuer-facts.ts";
-import type { ModifyIndexes } from "./modify-indexes.ts";
+import type { ModifyIndexes } from "./control-facts.ts";
+import { keyringOf } from "./node-parts.ts";
 import type { DataPlane } from "./planes/data-plane.ts";
+import type { Serving } from "./serving.ts";
 
 interface FactsInput {
   readonly id: string;
@@ -139,4 +144,30 @@ export function listenerFacts(name: string, address: { host: string; port: numbe
 /** `APISIX/3.11.0`, and whatever follows. */
 function apisixVersionOf(serverHeader: string | undefined): string | undefined {
   return /^APISIX\/(\S+)/i.exec(serverHeader ?? "")?.[1];
+}
+
+/**
+ * What a node answers to admins that show their key: explanations and its last refusals.
+ */
+interface OperatorInput {
+  readonly id: string;
+  readonly store: Store;
+  readonly settings: Settings;
+  readonly clock: Clock;
+  readonly serving: () => Serving | undefined;
+}
+
+export function operatorFacts({ id, store, settings, clock, serving }: OperatorInput): OperatorSource {
+  const keys = new NodeKeyCheck({ store, prefix: settings.prefix, keyring: keyringOf(settings), clock });
+  return {
+    admits: (key) => keys.admits(key),
+    refusals: async (query) => (await serving()?.refusals(query)) ?? [],
+    async explain(body) {
+      const query = readExplainQuery(body);
+      if (typeof query === "string") return query;
+      const shown = await serving()?.explain(query);
+      if (shown === undefined) return "explain: this node does not serve yet: ask again";
+      return typeof shown === "string" ? `explain: ${shown.replace(/^explain: /, "")}` : { ...shown, node: id };
+    },
+  };
 }

@@ -20,7 +20,7 @@ import type { JudgeEnv } from "../runtime/record-verdict.ts";
 import { upstreamError } from "../runtime/upstream/upstream-record.ts";
 import { readVersion } from "../settings/instance.ts";
 import { processEnvironment, type Settings } from "../settings/settings.ts";
-import { tlsOptions } from "./gateway-options.ts";
+import { tlsOptions } from "./node-parts.ts";
 
 interface NodeParts {
   readonly version: string;

@@ -10,7 +10,7 @@ import type { HealthReport } from "../status/control-server.ts";
 import type { ConfigStatus, WorkerInfo } from "../status/status-facts.ts";
 import type { TableRecord } from "../sync/table.ts";
 import type { IssuerStatus } from "../token/issuer-facts.ts";
-import type { ModifyIndexes } from "./modify-indexes.ts";
+import type { ModifyIndexes } from "./control-facts.ts";
 import { configOfPlane } from "./node-facts.ts";
 import { type DataPlaneOptions, openDataPlane } from "./planes/data-plane.ts";
 import type { Membership } from "./store-follower.ts";

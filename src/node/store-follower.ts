@@ -23,7 +23,7 @@ import { openSealer, type Sealer } from "../sync/lkg/sealer.ts";
 import type { SavedPosition } from "../sync/sync-status.ts";
 import { type RecordConsumer, Table } from "../sync/table.ts";
 import { Watcher } from "../sync/watcher.ts";
-import { type ModifyIndexes, trackModifyIndexes } from "./modify-indexes.ts";
+import { type ModifyIndexes, trackModifyIndexes } from "./control-facts.ts";
 import { forgetSeries } from "./node-metrics.ts";
 
 /** What the process that speaks for a node needs to do so. */

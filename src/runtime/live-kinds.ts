@@ -4,11 +4,10 @@
 import type { RecordKey } from "../model/keys.ts";
 import type { KindName } from "../model/kinds.ts";
 import type { StoredValue } from "../model/record.ts";
+import type { Tokens } from "../plugin/tokens.ts";
 import type { KeyValue } from "../store/store.ts";
-import { isRemnant, remnantOf, type Ssls } from "./certificates.ts";
-import type { ClientCertificates } from "./client-certificates.ts";
+import { type ClientCertificates, isRemnant, remnantOf, type Ssls } from "./certificates.ts";
 import type { Consumers } from "./consumers/consumers.ts";
-import type { IssuerSink } from "./issuer-sink.ts";
 import type { PluginEnvironment } from "./plugins/plugin-environment.ts";
 import type { PluginRegistry } from "./plugins/plugin-registry.ts";
 import type { SecretUsers } from "./plugins/secret-source.ts";
@@ -179,4 +178,13 @@ function prepareUpstream(id: string, value: StoredValue, kv: KeyValue, parts: Ki
     parts.upstreams.set(id, slot);
     before?.close();
   };
+}
+
+/**
+ * What keeps the issuers of tokens, as the live configuration sees it; floors of one height do not meet.
+ */
+export interface IssuerSink extends Tokens {
+  readonly count: number;
+  /** @param record has passed all checks; undefined: it is gone */
+  setRecord(id: string, record: StoredValue | undefined): void;
 }

@@ -2,10 +2,12 @@
  * What the status and the control listener have in common: a small, bounded Fastify server for operators.
  * Promise: an error tells nothing of the inside; stopping ends open requests at once.
  */
+
+import { isIP } from "node:net";
+import { hostname } from "node:os";
 import { type FastifyInstance, type FastifyReply, fastify } from "fastify";
 import { limitConnections } from "../base/net/connection-limit.ts";
 import type { Address } from "../settings/setting-kinds.ts";
-import { knownHosts } from "./known-hosts.ts";
 
 const HEAD_BYTES_MAX = 8_192;
 const BODY_BYTES_MAX = 1_024; // nothing here reads a body
@@ -66,4 +68,29 @@ export async function listen(server: FastifyInstance, at: Address): Promise<Stat
   const bound = server.server.address();
   const port = typeof bound === "object" && bound !== null ? bound.port : at.port;
   return { address: { host: at.host, port }, stop: () => server.close() };
+}
+
+/**
+ * Which Host names a listener without keys answers to. A page in an operator's browser may have its own name resolve to this
+ * machine (DNS rebinding); it cannot make the browser send another name, and no public name is among those known here.
+ */
+
+/**
+ * Known are addresses, names without a dot, `localhost` and what ends in it, this machine's name, and those given.
+ * @param names further ones, such as where other nodes reach the listener @returns whether a Host value is known
+ */
+export function knownHosts(names: readonly string[]): (host: string | undefined) => boolean {
+  const known = new Set([hostname(), ...names].map((name) => name.toLowerCase()));
+  return (value) => {
+    if (value === undefined || value === "") return true; // HTTP/1.0: no browser leaves it out
+    const host = nameIn(value.toLowerCase());
+    return isIP(host) !== 0 || !host.includes(".") || host.endsWith(".localhost") || known.has(host);
+  };
+}
+
+/** Without port, brackets and the dot of the root. */
+function nameIn(value: string): string {
+  if (value.startsWith("[")) return value.slice(1, value.indexOf("]"));
+  const colon = value.indexOf(":");
+  return (colon < 0 ? value : value.slice(0, colon)).replace(/\.$/, "");
 }

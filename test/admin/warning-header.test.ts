@@ -1,7 +1,7 @@
 /** What the answer of a write warns of in its header `Warning`, beside a body that stays what APISIX answers. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Warning } from "../../src/admin/preview/warnings.ts";
-import { warningHeader } from "../../src/admin/write/warning-header.ts";
+import { warningHeader } from "../../src/admin/write/write-commit.ts";
 import { type AdminWorld, openAdminWorld } from "../support/admin.ts";
 
 let world: AdminWorld;

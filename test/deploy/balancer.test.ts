@@ -11,7 +11,7 @@ import { type AddressInfo, connect } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { parse } from "yaml";
-import { gatewaySettings } from "../../src/node/gateway-options.ts";
+import { gatewaySettings } from "../../src/node/node-parts.ts";
 import { readSettings } from "../../src/settings/settings.ts";
 import {
   answering,

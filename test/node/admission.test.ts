@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { FakeClock } from "../../src/base/clock.ts";
-import { type Progress, WorkerAdmission } from "../../src/node/workers/admission.ts";
+import { type Progress, WorkerAdmission } from "../../src/node/workers/supervisor.ts";
 
 const behind: Progress = { loaded: true, connected: true, applied: 7n };
 

@@ -1,8 +1,7 @@
 import { hostname } from "node:os";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type ControlSource, openControl } from "../../src/status/control-server.ts";
-import { knownHosts } from "../../src/status/known-hosts.ts";
-import type { StatusListener } from "../../src/status/listener.ts";
+import { knownHosts, type StatusListener } from "../../src/status/listener.ts";
 import { send } from "../support/raw-request.ts";
 
 const isKnown = knownHosts(["Status.Example.com"]);

@@ -15,7 +15,7 @@ import { historyGuardKey, referenceGuardKey } from "../store-paths.ts";
 import { commit } from "../write/commit.ts";
 import { openReferenceGuard } from "../write/reference-guard.ts";
 import { openUniqueIndex } from "../write/unique-index.ts";
-import { warningHeader } from "../write/warning-header.ts";
+import { warningHeader } from "../write/write-commit.ts";
 import { Plan } from "../write/write-plan.ts";
 import { type Candidate, planSteps, shapeRefused } from "../write/write-steps.ts";
 import { noEntry } from "./history-read.ts";

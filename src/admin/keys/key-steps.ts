@@ -2,12 +2,18 @@
  * Steps of writes that concern signing keys: an authorization server never is without one, and no key without its server.
  * Source: docs/spec/tokens.md section 5.
  */
+
+import { isCodedError } from "../../base/errors.ts";
+import { KEY_PAIR_ALGORITHMS } from "../../base/jose/algorithms.ts";
+import { readKeyPair } from "../../base/jose/key-pair.ts";
+import { isReference } from "../../base/reference.ts";
 import { type AuthorizationServer, termsOf } from "../../model/authorization-server-record.ts";
 import { rotationDue } from "../../model/key-rotation.ts";
 import { keyOf } from "../../model/keys.ts";
+import { rolesAt } from "../../model/signing-key.ts";
 import type { StoreSide, WriteSide } from "../admin-context.ts";
 import { refuse } from "../admin-response.ts";
-import { readStored } from "../read/stored-record.ts";
+import { type Members, readStored } from "../read/stored-record.ts";
 import { signingKeysGuardKey } from "../store-paths.ts";
 import type { Plan } from "../write/write-plan.ts";
 import type { Candidate, StepRefusal } from "../write/write-steps.ts";
@@ -55,4 +61,38 @@ export async function planKeysGone(side: StoreSide, plan: Plan, server: string):
   await expectGuard(side, plan, server);
   for (const { key, modRevision } of await listKeys(side, server)) plan.expect(key, modRevision).delete(key);
   plan.delete(signingKeysGuardKey(side.prefix, server));
+}
+
+/**
+ * Completes a key of one's own: its names, what is published of it, and when it signs, unless the body says so.
+ */
+
+/** @param id `main/<kid>` @returns the same where it cannot be completed: its checks then say what is wrong */
+export async function completeKey(admin: StoreSide, id: string, value: Members): Promise<Members> {
+  const slash = id.indexOf("/");
+  const [server, kid] = [id.slice(0, slash), id.slice(slash + 1)];
+  const algorithm = KEY_PAIR_ALGORITHMS.find((name) => name === value["algorithm"]);
+  const { value: record } = (await readStored(admin.store, keyOf(admin.prefix, "authorization_server", server))) ?? {};
+  if (algorithm === undefined || !record) return value;
+  const now = Math.floor(admin.clock.nowMs() / 1_000);
+  const keys = (await listKeys(admin, server)).filter((one) => one.algorithm === algorithm && one.kid !== kid);
+  const { jwksMaxAgeSeconds } = termsOf(record as unknown as AuthorizationServer); // it was checked when it was written
+  const published = typeof value["publish_at"] === "number" ? value["publish_at"] : now;
+  const ahead = rolesAt(keys, now).signer === undefined ? 0 : jwksMaxAgeSeconds;
+  const pem = value["private_key"];
+  return {
+    ...value,
+    ...{ authorization_server: value["authorization_server"] ?? server, kid: value["kid"] ?? kid },
+    ...{ publish_at: published, sign_from: value["sign_from"] ?? published + ahead },
+    ...(typeof pem === "string" && !isReference(pem) && publicOf(algorithm, pem)),
+  };
+}
+
+function publicOf(algorithm: (typeof KEY_PAIR_ALGORITHMS)[number], pem: string): Members | undefined {
+  try {
+    return { public_jwk: readKeyPair(algorithm, pem).publicJwk };
+  } catch (error) {
+    if (isCodedError(error)) return undefined; // said by the checks
+    throw error;
+  }
 }

@@ -21,7 +21,7 @@ import { warningsOfAnswer } from "../preview/warnings.ts";
 import { readStored, toStored } from "../read/stored-record.ts";
 import { signingKeysGuardKey } from "../store-paths.ts";
 import { commit } from "../write/commit.ts";
-import { warningHeader } from "../write/warning-header.ts";
+import { warningHeader } from "../write/write-commit.ts";
 import { Plan } from "../write/write-plan.ts";
 import { expectGuard, listKeys, planRotation, type StoredKey } from "./key-store.ts";
 

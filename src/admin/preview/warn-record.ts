@@ -2,13 +2,15 @@
  * What is suspicious about one record, read by itself: nothing here asks the store. Each fault says what the record does
  * instead of what was probably meant, and the cure.
  */
+
+import { X509Certificate } from "node:crypto";
 import { isIPv6 } from "node:net";
 import { isReference, parseReference } from "../../base/reference.ts";
+import type { TokenIssuer } from "../../model/token-issuer.ts";
+import { fetchAddresses, usesPlainHttp } from "../../model/token-issuer-check.ts";
 import { didYouMean } from "../../settings/setting-names.ts";
 import type { ReadSide, RecordChange, RuleSide } from "../admin-context.ts";
 import { type Members, own, ownMembers } from "../read/stored-record.ts";
-import { certificateFaults } from "./warn-certificate.ts";
-import { type IssuerFault, issuerFaults } from "./warn-issuer.ts";
 
 export interface RecordFault {
   readonly code:
@@ -182,4 +184,91 @@ function textsOf(value: Members, one: string, many: string): readonly string[] {
 
 function isMembers(value: unknown): value is Members {
   return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/**
+ * What is suspicious about an issuer of tokens: each fault says who could make tokens that are then accepted.
+ */
+interface IssuerFault {
+  readonly code: "any_tenant" | "keys_over_http" | "certificate_unchecked" | "ca_alone";
+  readonly message: string;
+}
+
+/** @param candidate has passed all checks */
+function issuerFaults(candidate: Members): readonly IssuerFault[] {
+  const value = candidate as unknown as TokenIssuer; // by its schema
+  const faults: IssuerFault[] = [];
+  const fetches = fetchAddresses(value).length > 0;
+  if (value.tenants?.includes("*"))
+    faults.push({
+      code: "any_tenant",
+      message: 'tenants ["*"] accepts tokens of every tenant: name those that you mean',
+    });
+  if (usesPlainHttp(value))
+    faults.push({
+      code: "keys_over_http",
+      message: "keys are fetched over http: whoever is in between can name other keys; use https",
+    });
+  if (fetches && value.ssl_verify === false)
+    faults.push({
+      code: "certificate_unchecked",
+      message: "ssl_verify false takes keys from whoever answers; set ca instead",
+    });
+  if (value.ca !== undefined && (value.ssl_verify === false || !fetches))
+    faults.push({ code: "ca_alone", message: "ca is without effect: nothing is fetched with certificates checked" });
+  return faults;
+}
+
+/**
+ * What is suspicious about the certificates of an `ssls` record: names they do not cover, chains in the wrong order, times.
+ */
+
+const PEM = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+
+function certificateFaults(value: Members, nowMs: number): RecordFault[] {
+  const all = [own(value, "cert"), own(value, "certs")].flat();
+  const names = [own(value, "sni"), own(value, "snis")].flat().filter((name) => typeof name === "string");
+  return all.flatMap((pem, at) => {
+    if (typeof pem !== "string" || isReference(pem)) return [];
+    const what = at === 0 ? "cert" : `certs[${at - 1}]`;
+    return faultsOf(pem, own(value, "type") === "client" ? [] : names, nowMs).map(
+      (message): RecordFault => ({ code: "certificate", message: `${what} ${message}` }),
+    );
+  });
+}
+
+function faultsOf(pem: string, names: readonly string[], nowMs: number): string[] {
+  const chain = (pem.match(PEM) ?? []).flatMap(read);
+  const [leaf] = chain;
+  if (!leaf) return []; // the checks of the write speak of that
+  const faults: string[] = [];
+  if (Date.parse(leaf.validTo) <= nowMs) faults.push(`expired on ${leaf.validTo}`);
+  if (Date.parse(leaf.validFrom) > nowMs) faults.push(`is not valid before ${leaf.validFrom}`);
+  const uncovered = names.filter((name) => !covers(leaf, name));
+  if (uncovered.length > 0)
+    faults.push(`does not cover ${uncovered.join(", ")}: clients will refuse it for these names`);
+  const broken = chain.findIndex((one, at) => at > 0 && chain[at - 1]?.issuer !== one.subject);
+  if (broken > 0) {
+    faults.push(
+      `has a chain out of order: certificate ${broken + 1} did not issue certificate ${broken}; write the leaf first`,
+    );
+  }
+  return faults;
+}
+
+function read(pem: string): X509Certificate[] {
+  try {
+    return [new X509Certificate(pem)];
+  } catch {
+    return []; // the checks of the write speak of that
+  }
+}
+
+/** A wildcard name is covered by the same one only. */
+function covers(certificate: X509Certificate, name: string): boolean {
+  const wanted = name.toLowerCase();
+  if (wanted === "*") return true;
+  if (!wanted.startsWith("*.")) return certificate.checkHost(wanted) !== undefined;
+  const listed = (certificate.subjectAltName ?? "").toLowerCase().split(/,\s*/);
+  return listed.includes(`dns:${wanted}`) || certificate.checkHost(`a${wanted.slice(1)}`) !== undefined;
 }

@@ -5,11 +5,10 @@
  * Source: docs/spec/admin-api.md section 4.
  */
 import { credentialsOf, dirOf, keyOf, parseKey } from "../../model/keys.ts";
-import type { KeyRange, KeyValue } from "../../store/store.ts";
-import { prefixRange } from "../../store/store.ts";
+import { type KeyRange, type KeyValue, prefixRange } from "../../store/store.ts";
 import type { AdminRequest, ReadSide, RuleSide, StoreSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND } from "../admin-response.ts";
-import { type ResourceTarget, recordId } from "../resource-path.ts";
+import { type ResourceTarget, recordId } from "../request-target.ts";
 import { usageOf } from "../usage/usage-read.ts";
 import { etagOf } from "../write/write-options.ts";
 import { type ListQuery, listQueryOf, type RecordFilter } from "./list-query.ts";

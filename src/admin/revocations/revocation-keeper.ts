@@ -18,9 +18,8 @@ import {
 } from "../../model/revocation.ts";
 import type { AdminContext } from "../admin-context.ts";
 import { Plan } from "../write/write-plan.ts";
-import type { RevocationLimits } from "./admin-revocations.ts";
 import { listBatches, listRules, type StoredBatch, type StorePart } from "./revocation-store.ts";
-import { BATCH_ENTRIES } from "./revocation-writer.ts";
+import { BATCH_ENTRIES, type RevocationLimits } from "./revocation-writer.ts";
 
 const EVERY_MS = 60_000;
 const MERGE_PARTS = 8;

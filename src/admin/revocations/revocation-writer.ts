@@ -19,7 +19,7 @@ import type { AdminContext, AdminRequest } from "../admin-context.ts";
 import { commit } from "../write/commit.ts";
 import { Plan } from "../write/write-plan.ts";
 import type { WantedRule, WantedToken } from "./revocation-body.ts";
-import type { RevocationLedger } from "./revocation-ledger.ts";
+import { openRevocationLedger, type RevocationLedger } from "./revocation-ledger.ts";
 
 export const BATCH_ENTRIES = 3_000;
 /** Of one transaction: what etcd takes is 128 operations and 1.5 MiB. */
@@ -36,7 +36,7 @@ export interface RevocationWritten {
   readonly asked: boolean;
 }
 
-export interface RevocationWriter {
+interface RevocationWriter {
   /** @throws CodedError STORE_* */
   writeTokens(admin: AdminContext, request: AdminRequest, tokens: readonly WantedToken[]): Promise<RevocationWritten>;
   /** @throws CodedError STORE_* */
@@ -50,7 +50,7 @@ interface Job {
   failed(error: unknown): void;
 }
 
-export function openRevocationWriter(ledger: RevocationLedger): RevocationWriter {
+function openRevocationWriter(ledger: RevocationLedger): RevocationWriter {
   const writer = randomBytes(4).toString("hex");
   let numbers = 0;
   let jobs: Job[] = [];
@@ -178,4 +178,24 @@ export function stricter(rule: RevocationRule, known: RevocationRule | undefined
 
 function conflicts(): CodedError {
   return new CodedError("STORE_UNAVAILABLE", { message: "others keep changing the same revocations: try again" });
+}
+
+/**
+ * What the Admin API keeps for revocations: the writer, the count, and the bounds.
+ */
+export interface RevocationLimits {
+  /** Most tokens that may be revoked by themselves. */
+  readonly maxTokens: number;
+  /** How long after its end a revoked token is remembered. */
+  readonly keepMs: number;
+}
+
+export interface AdminRevocations extends RevocationLimits {
+  readonly writer: RevocationWriter;
+  readonly ledger: RevocationLedger;
+}
+
+export function openAdminRevocations(limits: Partial<RevocationLimits> = {}): AdminRevocations {
+  const ledger = openRevocationLedger();
+  return { maxTokens: 1_000_000, keepMs: 600_000, ...limits, ledger, writer: openRevocationWriter(ledger) };
 }

@@ -8,7 +8,7 @@ import type { AdminRequest } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
 import { operationsOf } from "../openapi/record-operations.ts";
 import { getRecords } from "../read/read-records.ts";
-import type { ResourceTarget } from "../resource-path.ts";
+import type { ResourceTarget } from "../request-target.ts";
 import { deleteRecord } from "../write/delete.ts";
 import { BAD_ID } from "../write/record-identity.ts";
 import { patchRecord, postRecord, putRecord } from "../write/write.ts";

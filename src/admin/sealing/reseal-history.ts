@@ -11,7 +11,7 @@ import { decodeRestorables, encodeRestorables, type Restorable } from "../histor
 import { toStored } from "../read/stored-record.ts";
 import { restoreDir } from "../store-paths.ts";
 import { Plan } from "../write/write-plan.ts";
-import type { Resealed } from "./field-codec.ts";
+import type { Resealed } from "./keyring-codec.ts";
 
 /**
  * What no key opens stays as it is and cannot be rolled back to, as before; so does what would not fit the store any more.

@@ -13,10 +13,10 @@ import { planKeysGone } from "../keys/key-steps.ts";
 import { showPlan } from "../preview/dry-run.ts";
 import type { Warning } from "../preview/warnings.ts";
 import { type Members, readStored, toStored } from "../read/stored-record.ts";
-import { type ResourceTarget, recordId } from "../resource-path.ts";
+import { type ResourceTarget, recordId } from "../request-target.ts";
 import { referenceGuardKey } from "../store-paths.ts";
 import { type Commit, commit } from "./commit.ts";
-import { warningHeader } from "./warning-header.ts";
+import { warningHeader } from "./write-commit.ts";
 import { preconditionRefusal } from "./write-options.ts";
 import { Plan } from "./write-plan.ts";
 

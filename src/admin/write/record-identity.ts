@@ -6,7 +6,7 @@ import { compileSchema } from "../../base/schema/schema.ts";
 import { Id } from "../../model/shared-schema.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import { type Members, own } from "../read/stored-record.ts";
-import { type ResourceTarget, recordId } from "../resource-path.ts";
+import { type ResourceTarget, recordId } from "../request-target.ts";
 
 export interface RecordIdentity {
   /** As keys have it. */

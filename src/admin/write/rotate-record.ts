@@ -8,7 +8,7 @@ import { keyOf } from "../../model/keys.ts";
 import type { AdminRequest, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
 import { type Members, own, ownMembers, readStored } from "../read/stored-record.ts";
-import { type ResourceTarget, recordId } from "../resource-path.ts";
+import { type ResourceTarget, recordId } from "../request-target.ts";
 import { putRecord } from "./write.ts";
 
 const OVERLAP_SECONDS = 86_400;

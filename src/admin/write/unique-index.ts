@@ -10,7 +10,7 @@ import { KINDS, type KindName } from "../../model/kinds.ts";
 import type { LeaseId, Store } from "../../store/store.ts";
 import type { PluginCatalog } from "../plugin-catalog.ts";
 import { type Members, own, ownMembers, readStored } from "../read/stored-record.ts";
-import type { FieldCodec } from "../sealing/field-codec.ts";
+import type { FieldCodec } from "../sealing/keyring-codec.ts";
 import { uniqueKey } from "../store-paths.ts";
 import type { Plan } from "./write-plan.ts";
 

@@ -9,10 +9,9 @@ import type { StoreSide, Write, WriteSide } from "../admin-context.ts";
 import type { AdminAnswer } from "../admin-response.ts";
 import { keysIn } from "../keys/key-store.ts";
 import { showPlan } from "../preview/dry-run.ts";
-import { warningsOfAnswer } from "../preview/warnings.ts";
+import { type Warning, warningsOfAnswer } from "../preview/warnings.ts";
 import { echoed, masked } from "../read/masking.ts";
 import { commit } from "./commit.ts";
-import { warningHeader } from "./warning-header.ts";
 import { etagOf } from "./write-options.ts";
 import { Plan } from "./write-plan.ts";
 import { type Candidate, planSteps, toAnswer } from "./write-steps.ts";
@@ -75,4 +74,29 @@ function successOf(write: Write): number {
 async function undo<T>(admin: StoreSide, lease: LeaseId | undefined, result: T): Promise<T> {
   if (lease !== undefined) await admin.store.revokeLease(lease).catch(() => undefined);
   return result;
+}
+
+/**
+ * What a write warns of, as a header (RFC 7234 section 5.5), since tools compare the body with what APISIX answers.
+ * Promise: bounded in number and length, and never a byte that a header must not hold, whatever a record is called.
+ */
+
+const WARNINGS_MAX = 8;
+const TEXT_LENGTH_MAX = 300;
+
+export function warningHeader(warnings: readonly Warning[]): Readonly<Record<string, string>> {
+  if (warnings.length === 0) return {};
+  const shown = warnings.slice(0, WARNINGS_MAX).map(({ code, key, message }) => quoted(`${code}: ${key} ${message}`));
+  const more = warnings.length - shown.length;
+  if (more > 0) shown.push(quoted(`more: ${more} further warnings, a dry run shows them`));
+  return { Warning: shown.join(", ") };
+}
+
+/** As a quoted-string; what is no printable ASCII stands as escapes of its bytes. */
+function quoted(text: string): string {
+  const printable = text.replace(/[^ -~]+/gu, (others) =>
+    [...Buffer.from(others, "utf8")].map((byte) => `%${byte.toString(16).padStart(2, "0").toUpperCase()}`).join(""),
+  );
+  const whole = printable.length > TEXT_LENGTH_MAX ? `${printable.slice(0, TEXT_LENGTH_MAX - 3)}...` : printable;
+  return `299 - "${whole.replace(/["\\]/g, "\\$&")}"`;
 }

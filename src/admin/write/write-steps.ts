@@ -4,19 +4,17 @@
  * Promise: what a step has found true is part of the plan, so it is still true when the plan is committed, or nothing is.
  * Source: docs/spec/admin-api.md section 5.
  */
+import { wanted } from "../../base/schema/schema-wanted.ts";
 import { keyOf } from "../../model/keys.ts";
-import type { Kind } from "../../model/kinds.ts";
+import { type Kind, strictValidator } from "../../model/kinds.ts";
 import type { LeaseId } from "../../store/store.ts";
-import type { RecordChange, WriteSide } from "../admin-context.ts";
+import type { RecordChange, RuleSide, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import { planKeys } from "../keys/key-steps.ts";
-import { type Members, readStored } from "../read/stored-record.ts";
+import { type Members, own, ownMembers, readStored } from "../read/stored-record.ts";
 import { referenceGuardKey } from "../store-paths.ts";
 import { contentError, shapeError } from "./candidate-check.ts";
-import { refuseWrite } from "./error-hint.ts";
-import { planGlobalRule } from "./global-rule-guard.ts";
-import { planIssuer } from "./issuer-guard.ts";
-import { planPluginGroups } from "./plugin-groups.ts";
+import { planGlobalRule, planIssuer, planPluginGroups } from "./spanning-rules.ts";
 import type { Plan } from "./write-plan.ts";
 
 export interface Candidate extends RecordChange {
@@ -47,17 +45,13 @@ const STEPS: readonly Step[] = [
   /** Its plugins and expressions are sound, and no node would refuse it. */
   (side, { kind, candidate }) => contentError(checkEnv(side), kind, candidate),
   /** No other global rule has its plugins. */
-  ({ store, prefix }, { kind, id, candidate }, plan) =>
-    kind.name === "global_rule" ? planGlobalRule(store, prefix, plan, id, candidate) : undefined,
+  planGlobalRule,
   /** No other record has its issuers. */
-  ({ store, prefix }, { kind, id, candidate }, plan) =>
-    kind.name === "token_issuer" || kind.name === "authorization_server"
-      ? planIssuer(store, prefix, plan, kind.name, id, candidate)
-      : undefined,
+  planIssuer,
   /** An authorization server has keys to sign with, and a key has its server. */
   planKeys,
   /** What counts together is configured alike. */
-  (side, { key, candidate }, plan) => planPluginGroups(side, plan, key, candidate),
+  planPluginGroups,
   /** A credential has its consumer. */
   planConsumer,
   /** Nobody else is known by its keys. */
@@ -100,4 +94,31 @@ export function checkEnv({ catalog, codec }: Pick<WriteSide, "catalog" | "codec"
 
 function withoutId({ id: _, ...rest }: Members): Members {
   return rest;
+}
+
+/**
+ * What was wanted, beside the sentence that tools compare: `description` of a refused write.
+ */
+
+const HASH_KEY =
+  "a chash upstream needs key: what is hashed, such as remote_addr or arg_id; with hash_on header or cookie its name";
+const PUBLIC_KEY = "algorithms RS*, ES*, PS* and EdDSA verify with public_key, a PEM text; HS* with secret";
+
+/** 400 with the sentence, and a description where there is more to say. @param id as keys have it */
+export function refuseWrite(admin: RuleSide, kind: Kind, id: string, value: Members, error: string): AdminAnswer {
+  const description = hintOf(admin, kind, id, value, error);
+  return refuse(400, error, description === undefined ? {} : { description });
+}
+
+function hintOf(admin: RuleSide, kind: Kind, id: string, value: Members, error: string): string | undefined {
+  if (error === "missing key") return HASH_KEY;
+  const name = /configuration of plugin ([\w-]+) err: /.exec(error)?.[1];
+  if (name !== undefined) {
+    const plugin = admin.catalog.get(name);
+    const schema = (kind.pluginSide === "consumer" ? plugin?.consumerSchema : undefined) ?? plugin?.schema;
+    const found = wanted(schema, own(ownMembers(value, "plugins"), name), `plugins.${name}`);
+    return found ?? (error.includes("public_key") ? PUBLIC_KEY : undefined);
+  }
+  if (kind.name === "secret" || kind.id === "plugin" || !error.startsWith("invalid configuration: ")) return undefined;
+  return wanted(strictValidator(kind, id).schema, value, kind.name);
 }

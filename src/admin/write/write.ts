@@ -10,18 +10,17 @@ import type { WriteMethod } from "../../model/kinds.ts";
 import { mergePatch, patchAt } from "../../model/patch.ts";
 import type { AdminRequest, RuleSide, StoreSide, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
-import { completeKey } from "../keys/own-key.ts";
+import { completeKey } from "../keys/key-steps.ts";
 import { type Members, own, readStored, type StoredMembers } from "../read/stored-record.ts";
-import { type ResourceTarget, recordId } from "../resource-path.ts";
+import { type ResourceTarget, recordId } from "../request-target.ts";
 import { generatorKey } from "../store-paths.ts";
 import { forbiddenTime, prepareConsumer } from "./candidate-check.ts";
-import { refuseWrite } from "./error-hint.ts";
 import { maskError, mayComeBack, putBack } from "./put-back.ts";
 import { generatedId, identityOfPut, postNamesId, type RecordIdentity } from "./record-identity.ts";
 import { commitWrite } from "./write-commit.ts";
 import { preconditionRefusal } from "./write-options.ts";
 import { Plan } from "./write-plan.ts";
-import { shapeRefused } from "./write-steps.ts";
+import { refuseWrite, shapeRefused } from "./write-steps.ts";
 
 /** A parsed body: `undefined` when there was none. */
 export type Body = { readonly value: unknown } | undefined;

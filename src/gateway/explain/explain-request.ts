@@ -17,13 +17,12 @@ import { ClientConnection, type HostGuard } from "../client-connection.ts";
 import { Exchange } from "../exchange.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { GatewayMetrics } from "../gateway-metrics.ts";
-import { headFault, lineBytes } from "../http/head-limits.ts";
 import { IncomingBody } from "../http/request-body.ts";
-import { type ReadRequest, readRequest, refusal } from "../http/request-head.ts";
+import { headFault, lineBytes, type ReadRequest, readRequest, refusal } from "../http/request-head.ts";
 import { scanHeaders } from "../http/request-headers.ts";
 import { ErrorLog } from "../log/error-log.ts";
 import { RecentRefusals } from "../log/refusals.ts";
-import { DryReply } from "./dry-reply.ts";
+import type { Reply } from "../reply.ts";
 import { ExplainedRouting, type Forwarded } from "./explained-routing.ts";
 import { Trace } from "./trace.ts";
 
@@ -208,4 +207,57 @@ function hintsOf(trace: Trace, isForwarded: boolean, query: ExplainQuery): reado
   if (query.route !== undefined)
     hints.push("a token on a route: conditions that a whole request would meet are judged by request");
   return hints;
+}
+
+/**
+ * The client's side of an exchange that has no client: keeps what would have been sent, up to a bound.
+ */
+
+const BODY_MAX = 4_096;
+
+interface DryAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  /** The beginning, where it is longer than 4 KiB. */
+  readonly body: string;
+}
+
+class DryReply implements Reply {
+  headSent = false;
+  readonly statusMax = 999;
+  readonly sentBytes = 0;
+  #status = 0;
+  #lines: readonly string[] = [];
+  #body = "";
+
+  answer(): DryAnswer | undefined {
+    if (!this.headSent) return undefined;
+    const headers: Record<string, string> = {};
+    for (let at = 0; at < this.#lines.length; at += 2) {
+      const name = (this.#lines[at] ?? "").toLowerCase();
+      const value = this.#lines[at + 1] ?? "";
+      headers[name] = Object.hasOwn(headers, name) ? `${headers[name]}, ${value}` : value;
+    }
+    return { status: this.#status, headers, body: this.#body };
+  }
+
+  head(status: number, lines: string[]): void {
+    this.headSent = true;
+    this.#status = status;
+    this.#lines = lines;
+  }
+
+  data(chunk: Buffer): boolean {
+    if (this.#body.length < BODY_MAX) this.#body += chunk.toString("utf8", 0, BODY_MAX);
+    return true;
+  }
+
+  end(): void {}
+  release(): void {}
+  flush(): void {}
+  destroy(): void {}
+  interim(): void {}
+  endAfterThis(): void {}
+  tunnel(): void {}
+  resumeTunnel(): void {}
 }

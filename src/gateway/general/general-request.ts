@@ -1,16 +1,14 @@
 /**
  * Makes an exchange of what Node's parser has read, or says why the request is refused.
  */
-
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { ClientConnection } from "../client-connection.ts";
 import { Exchange } from "../exchange.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import type { OwnAnswer } from "../gateway-pages.ts";
 import type { GatewaySettings } from "../gateway-settings.ts";
-import { headFault, lineBytes } from "../http/head-limits.ts";
 import { IncomingBody } from "../http/request-body.ts";
-import { readRequest, refusal } from "../http/request-head.ts";
+import { headFault, lineBytes, readRequest, refusal } from "../http/request-head.ts";
 import { scanHeaders } from "../http/request-headers.ts";
 import { GeneralReply } from "./general-reply.ts";
 

@@ -5,7 +5,6 @@
  */
 import { CodedError } from "../../base/errors.ts";
 import { bytesOf, type RequestBody } from "../../plugin/request-view.ts";
-import type { BodyMemory } from "./body-memory.ts";
 
 /** The lane's side: where bytes come from. It calls `push`, `finish` and `fail` of the body. */
 export interface BodySource {
@@ -248,4 +247,27 @@ export class IncomingBody implements RequestBody {
 
 function tooLarge(limitBytes: number): CodedError {
   return new CodedError("REQUEST_TOO_LARGE", { message: `request body exceeds ${limitBytes} bytes` });
+}
+
+/**
+ * What all request bodies of one process hold in memory together.
+ * Promise: beyond the bound no body is collected any further: those on their way upstream are streamed, those that a plugin
+ * wants whole are refused.
+ */
+export class BodyMemory {
+  readonly #limitBytes: number;
+  #held = 0;
+
+  constructor(limitBytes: number) {
+    this.#limitBytes = limitBytes;
+  }
+
+  get isFull(): boolean {
+    return this.#held >= this.#limitBytes;
+  }
+
+  /** @param bytes negative when they are given back */
+  add(bytes: number): void {
+    this.#held += bytes;
+  }
 }

@@ -39,10 +39,9 @@ import type { IssuerStatus } from "../../token/issuer-facts.ts";
 import { openIssuers } from "../../token/issuers.ts";
 import { type KeyFeed, NO_KEYS } from "../../token/key-feed.ts";
 import { openSigningKeys } from "../../token/signing-keys.ts";
-import { gatewaySettings, tlsOptions } from "../gateway-options.ts";
-import type { ModifyIndexes } from "../modify-indexes.ts";
+import type { ModifyIndexes } from "../control-facts.ts";
 import { keyFacts, keyProblems, openNodeKeys, serverProblems } from "../node-keys.ts";
-import { keyringOf } from "../node-parts.ts";
+import { gatewaySettings, keyringOf, tlsOptions } from "../node-parts.ts";
 import { followStore, type Membership } from "../store-follower.ts";
 
 export interface DataPlaneOptions {

@@ -19,7 +19,6 @@ import { fetchedIssuer, keyFacts, keyProblems, openNodeKeys } from "../node-keys
 import { judgeEnvOf } from "../node-parts.ts";
 import type { Serving, ServingOptions } from "../serving.ts";
 import { type Follower, followStore } from "../store-follower.ts";
-import { WorkerAdmission } from "./admission.ts";
 import { MergedMetrics, mergeHealth } from "./merged-metrics.ts";
 import { BEGIN, MAY_LISTEN, USED } from "./protocol.ts";
 import { openRecordJudge } from "./record-judge.ts";
@@ -27,7 +26,7 @@ import { SharedCounters } from "./shared-counters.ts";
 import { serveKeys, tellKeys, WorkersIssuers } from "./shared-keys.ts";
 import { COUNT, PROBE, RELEASE } from "./shared-messages.ts";
 import { SharedProber } from "./shared-probe.ts";
-import { Supervisor } from "./supervisor.ts";
+import { Supervisor, WorkerAdmission } from "./supervisor.ts";
 import { type Following, serveTable } from "./table-handover.ts";
 import { WorkerProcess } from "./worker-process.ts";
 import { SiblingRelay } from "./worker-siblings.ts";

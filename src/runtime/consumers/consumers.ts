@@ -13,9 +13,15 @@ import { metaOf, type PluginRegistry } from "../plugins/plugin-registry.ts";
 import { NO_PLUGINS, openPluginSet, type PluginHost, replacePluginSet } from "../plugins/plugin-unit.ts";
 import { referencesIn } from "../plugins/secret-source.ts";
 import type { TakenRecords } from "../taken-records.ts";
-import { ConsumerGroup, ConsumerUnit, type Handles } from "./consumer-unit.ts";
+import {
+  ConsumerGroup,
+  ConsumerUnit,
+  type CredentialConf,
+  type CredentialHost,
+  type CredentialRecord,
+  type Handles,
+} from "./consumer-unit.ts";
 import { type DormantCredentials, PluginCredentials } from "./credential-table.ts";
-import type { CredentialConf, CredentialHost, CredentialRecord } from "./credential-unit.ts";
 import { CUSTOM_ID, CustomIds, customIdKeys } from "./custom-ids.ts";
 import { DormantConsumers, type PluginKey } from "./dormant-consumers.ts";
 

@@ -13,7 +13,7 @@ import {
   type CredentialHost,
   type CredentialRecord,
   CredentialUnit,
-} from "./credential-unit.ts";
+} from "./consumer-unit.ts";
 import { SecretCredential, type SecretTable } from "./secret-credential.ts";
 
 /** Credentials that are not in any table, since nobody has asked for them. */

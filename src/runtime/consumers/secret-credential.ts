@@ -13,7 +13,7 @@ import {
   type CredentialHost,
   type CredentialRecord,
   CredentialUnit,
-} from "./credential-unit.ts";
+} from "./consumer-unit.ts";
 
 /** The table as its secret credentials see it. */
 export interface SecretTable {
