@@ -7,15 +7,14 @@ import { sleep } from "../../base/clock.ts";
 import { luaType } from "../../base/schema/schema-text.ts";
 import { keyOf } from "../../model/keys.ts";
 import type { WriteMethod } from "../../model/kinds.ts";
-import { mergePatch, patchAt } from "../../model/patch.ts";
-import type { AdminRequest, RuleSide, StoreSide, WriteSide } from "../admin-context.ts";
-import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
-import { completeKey } from "../keys/key-steps.ts";
-import { type Members, own, readStored, type StoredMembers } from "../read/stored-record.ts";
+import type { AdminRequest, StoreSide, WriteSide } from "../admin-context.ts";
+import { type AdminAnswer, refuse } from "../admin-response.ts";
+import { type Members, readStored } from "../read/stored-record.ts";
 import { type ResourceTarget, recordId } from "../request-target.ts";
 import { generatorKey } from "../store-paths.ts";
-import { forbiddenTime, prepareConsumer } from "./candidate-check.ts";
-import { maskError, mayComeBack, putBack } from "./put-back.ts";
+import { forbiddenTime } from "./candidate-check.ts";
+import { Draft, makeOut, openValue } from "./draft.ts";
+import { mayComeBack, putBack } from "./put-back.ts";
 import { generatedId, identityOfPut, postNamesId, type RecordIdentity } from "./record-identity.ts";
 import { commitWrite } from "./write-commit.ts";
 import { preconditionRefusal } from "./write-options.ts";
@@ -89,40 +88,16 @@ async function writeWhole(
   const { kind } = target;
   const key = keyOf(admin.prefix, kind.name, identity.id);
   const sent = kind.storesId && identity.stored !== undefined ? { ...body, id: identity.stored } : body;
-  const meantBy = (previous: Members | undefined): Members => putBack(admin, kind, sent, previous);
   const now = mayComeBack(kind, sent) ? await readStored(admin.store, key) : undefined;
-  const early = meantBy(openValue(admin, target, identity.id, now));
+  const early = putBack(admin, kind, sent, openValue(admin, kind, identity.id, now));
   const wrong = earlyError(admin, target, identity.id, early);
   if (wrong) return wrong;
   return admin.queue.run(key, async () => {
     for (let attempt = 1; ; attempt++) {
-      const previous = await readStored(admin.store, key);
-      const stale = preconditionRefusal(request.options, previous);
-      if (stale) return stale;
-      const previousValue = openValue(admin, target, identity.id, previous);
-      const named = meantBy(previousValue);
-      const mask = maskError(admin, kind, named, previousValue);
-      if (mask !== undefined) return refuse(400, mask);
-      const nowSeconds = Math.floor(admin.clock.nowMs() / 1_000);
-      const prepared = prepareConsumer(admin.catalog, kind, named, previousValue, nowSeconds);
-      if (typeof prepared === "string") return refuse(400, prepared);
-      const whole =
-        kind.name === "signing_key" ? await completeKey(admin, identity.id, prepared.value) : prepared.value;
-      const given = admin.codec.openGiven(kind, identity.id, whole, previous?.value);
-      if ("error" in given) return refuse(400, given.error);
-      const candidate = withTimes(admin, target, given.value, previousValue);
-      const result = await commitWrite(admin, {
-        request,
-        method,
-        kind,
-        id: identity.id,
-        key,
-        previous,
-        previousValue,
-        candidate,
-        ttlSeconds: ttlOf(request),
-        generated: prepared.generated,
-      });
+      const draft = new Draft({ request, target, method, id: identity.id, key, value: sent });
+      const refused = await makeOut(admin, draft);
+      if (refused) return refused;
+      const result = await commitWrite(admin, { ...draft.written(), method, ttlSeconds: ttlOf(request) });
       if (result !== "conflict") return result;
       if (attempt >= PUT_ATTEMPTS) return refuse(503, "value changed before overwritten");
       await sleep(admin.clock, RETRY_MS * Math.random());
@@ -145,76 +120,15 @@ export async function patchRecord(
   const id = recordId(target, target.localId);
   const key = keyOf(admin.prefix, kind.name, id);
   return admin.queue.run(key, async () => {
-    const previous = await readStored(admin.store, key);
-    const stale = preconditionRefusal(request.options, previous);
-    if (stale) return stale;
-    if (!previous) return KEY_NOT_FOUND;
-    const previousValue = openValue(admin, target, id, previous);
-    if (!previousValue) return refuse(400, "invalid configuration: the stored value is not an object");
-    const patched = applyPatch(admin, previousValue, subPath, body.value);
-    if ("error" in patched) return refuse(400, patched.error);
-    const named = own(patched.value, "id") ?? undefined;
-    if (kind.storesId && named !== undefined && String(named) !== (kind.id === "manager" ? id : target.localId)) {
-      return refuse(400, `wrong ${kind.message} id`);
-    }
-    const { create_time, update_time } = patched.value;
-    const meant = { ...putBack(admin, kind, patched.value, previousValue), create_time, update_time };
-    const mask = maskError(admin, kind, meant, previousValue);
-    if (mask !== undefined) return refuse(400, mask);
-    const given = admin.codec.openGiven(kind, id, meant, previous.value);
-    if ("error" in given) return refuse(400, given.error);
-    const candidate = kind.storesId ? { ...given.value, id } : given.value;
-    const error = shapeRefused(admin, kind, id, candidate);
-    if (error !== undefined) return refuseWrite(admin, kind, id, candidate, error);
-    const result = await commitWrite(admin, {
-      request,
-      method: "PATCH",
-      kind,
-      id,
-      key,
-      previous,
-      previousValue,
-      candidate,
-      ttlSeconds: ttlOf(request),
-    });
+    const draft = new Draft({ request, target, method: "PATCH", id, key, patch: body.value });
+    const refused = await makeOut(admin, draft);
+    if (refused) return refused;
+    const result = await commitWrite(admin, { ...draft.written(), method: "PATCH", ttlSeconds: ttlOf(request) });
     if (result !== "conflict") return result;
     // Somebody was faster: with If-Match that is what the client wanted to know.
     const overtaken = preconditionRefusal(request.options, await readStored(admin.store, key));
     return overtaken ?? refuse(503, "value changed before overwritten");
   });
-}
-
-function applyPatch(
-  admin: StoreSide,
-  previous: Members,
-  subPath: string,
-  patch: unknown,
-): { readonly value: Members } | { readonly error: string } {
-  const now = Math.floor(admin.clock.nowMs() / 1000);
-  const stamp = (value: Members, update: unknown): { readonly value: Members } => ({
-    value: { ...value, create_time: own(value, "create_time") ?? now, update_time: update ?? now },
-  });
-  if (subPath === "") {
-    const members = patch as Members; // an object or array: the caller has looked
-    return stamp(mergePatch(previous, members), own(members, "update_time"));
-  }
-  const result = patchAt(previous, subPath, patch);
-  return result.ok ? stamp(result.value as Members, undefined) : { error: result.error };
-}
-
-function withTimes(admin: StoreSide, target: ResourceTarget, value: Members, previous: Members | undefined): Members {
-  if (!target.kind.timed) return value;
-  const now = Math.floor(admin.clock.nowMs() / 1000);
-  return { ...value, create_time: own(previous, "create_time") ?? now, update_time: now };
-}
-
-function openValue(
-  admin: RuleSide,
-  target: ResourceTarget,
-  id: string,
-  stored: StoredMembers | undefined,
-): Members | undefined {
-  return stored?.value && admin.codec.open(target.kind, id, stored.value);
 }
 
 function ttlOf(request: AdminRequest): number | undefined {
