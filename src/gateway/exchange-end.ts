@@ -7,7 +7,7 @@ import { refusalDetailOf } from "../plugin/explanation.ts";
 import type { PhaseHandler } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { requestIdOf } from "../plugin/variables/variables.ts";
-import type { Pipeline, PipelinePlugin } from "../runtime/routes/compiled-route.ts";
+import type { Pipeline, PipelinePlugin } from "../runtime/routes/route-unit.ts";
 import type { ClientConnection } from "./client-connection.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import { failureAnswer, type OwnAnswer, PLUGIN_FAILED } from "./gateway-pages.ts";

@@ -12,7 +12,7 @@ import type { RequestView } from "../plugin/request-view.ts";
 import { ResponseView } from "../plugin/response-view.ts";
 import { loadBodyVariables } from "../plugin/variables/body-variables.ts";
 import { EMPTY_PIPELINE } from "../runtime/plugins/pipeline.ts";
-import type { Pipeline, RouteUnit } from "../runtime/routes/compiled-route.ts";
+import type { Pipeline, Route } from "../runtime/routes/route-unit.ts";
 import { crashAnswer, recordOutcome } from "./exchange-end.ts";
 import { Forwarding } from "./forwarding.ts";
 import type { GatewayContext } from "./gateway-context.ts";
@@ -64,7 +64,7 @@ export class Exchange implements Life {
   global: Pipeline = EMPTY_PIPELINE;
   /** The route's pipeline, merged with the consumer's once there is one. */
   pipeline: Pipeline = EMPTY_PIPELINE;
-  route: RouteUnit | undefined = undefined;
+  route: Route | undefined = undefined;
   /** True once the log phase ran. */
   over = false;
   readonly #matchPath: string;
@@ -141,7 +141,7 @@ export class Exchange implements Life {
   }
 
   /** A path that an upstream could read as one of another route is nobody's to judge. */
-  #matchesAlike(unit: RouteUnit): boolean {
+  #matchesAlike(unit: Route): boolean {
     const { context, view } = this;
     return view.isAlike((seen) => (seen === view ? unit : context.routing.match(seen, seen.path)?.unit));
   }
@@ -171,7 +171,7 @@ export class Exchange implements Life {
   }
 
   #forward(): undefined {
-    const route = this.route as RouteUnit; // true: without a route the request was answered 404
+    const route = this.route as Route; // true: without a route the request was answered 404
     const choice = route.upstream(this.view);
     if (choice.kind !== "upstream") return this.answerSelf(NO_CHOICE[choice.kind]);
     const attempts = choice.unit.start(this.view);

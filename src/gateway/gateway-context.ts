@@ -4,8 +4,8 @@
 import type { Clock } from "../base/clock.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import type { Uses } from "../plugin/uses.ts";
-import type { Pipeline, RouteUnit } from "../runtime/routes/compiled-route.ts";
 import type { RouteMatch } from "../runtime/routes/route-entry.ts";
+import type { Pipeline, Route } from "../runtime/routes/route-unit.ts";
 import type { Tried } from "../runtime/routes/router.ts";
 import type { GatewayMetrics } from "./gateway-metrics.ts";
 import type { GatewaySettings } from "./gateway-settings.ts";
@@ -24,11 +24,11 @@ export interface Routing {
   /** @param matchPath what patterns are compared with when it differs from `view.path` */
   match(view: RequestView, matchPath?: string): RouteMatch | undefined;
   /** All global rules as one. @param route the unit that matched, if one did */
-  globalPipeline(route: RouteUnit | undefined): Pipeline;
+  globalPipeline(route: Route | undefined): Pipeline;
   /** What `match` looks at, in its order, and why each is not it; for explanations. */
   tried?(view: RequestView, matchPath?: string): IterableIterator<Tried>;
   /** A route by its id; for explanations. */
-  route?(id: string): RouteUnit | undefined;
+  route?(id: string): Route | undefined;
 }
 
 /** Kept by whoever watches the store. */

@@ -5,7 +5,7 @@
 
 import type { RequestView } from "../plugin/request-view.ts";
 import type { ResponseView } from "../plugin/response-view.ts";
-import type { Pipeline, RouteUnit } from "../runtime/routes/compiled-route.ts";
+import type { Pipeline, Route } from "../runtime/routes/route-unit.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import type { OwnAnswer } from "./gateway-pages.ts";
 import type { OwnReason } from "./gateway-reasons.ts";
@@ -75,7 +75,7 @@ export interface Life {
   readonly view: RequestView;
   readonly body: IncomingBody;
   readonly reply: Reply;
-  readonly route: RouteUnit | undefined;
+  readonly route: Route | undefined;
   readonly global: Pipeline;
   /** The route's, merged with the consumer's; empty where no route matched. */
   readonly pipeline: Pipeline;

@@ -86,12 +86,7 @@ function pluginSchemas(registry: PluginRegistry, name: string): Record<string, u
 type Open = (key: RecordKey, value: StoredValue) => StoredValue;
 
 /** @returns undefined for what the node could not read */
-function runningRecord(
-  catalog: PluginCatalog,
-  open: Open,
-  key: RecordKey,
-  text: string,
-): StoredValue | undefined {
+function runningRecord(catalog: PluginCatalog, open: Open, key: RecordKey, text: string): StoredValue | undefined {
   try {
     const read = readRecord(key, text);
     if (!read.ok) return undefined;

@@ -1,14 +1,14 @@
 /**
  * What every process of a node makes of its settings in the same way.
  */
-
 import { catalogOf } from "../admin/plugin-catalog.ts";
 import { keyringCodec } from "../admin/sealing/keyring-codec.ts";
 import type { CheckEnv } from "../admin/write/candidate-check.ts";
 import { type Keyring, openKeyring } from "../base/keyring.ts";
 import { compileIpSet } from "../base/net/ip.ts";
 import { makeStringsFast } from "../base/v8-tuning.ts";
-import { tlsHostError } from "../gateway/tls/server-certificate.ts";
+import { type GatewaySettings, trustedWithUnix } from "../gateway/gateway-settings.ts";
+import { type ServerCertificateOptions, tlsHostError } from "../gateway/tls/server-certificate.ts";
 import type { PluginSettings } from "../plugin/plugin.ts";
 import { observeTokenPlaces, TokenPlaces } from "../plugin/variables/token-places.ts";
 import { PLUGINS } from "../plugins/index.ts";
@@ -20,7 +20,6 @@ import type { JudgeEnv } from "../runtime/record-verdict.ts";
 import { upstreamError } from "../runtime/upstream/upstream-record.ts";
 import { readVersion } from "../settings/instance.ts";
 import { processEnvironment, type Settings } from "../settings/settings.ts";
-import { tlsOptions } from "./node-parts.ts";
 
 interface NodeParts {
   readonly version: string;
@@ -87,4 +86,45 @@ export function checkEnvOf(settings: Settings, registry: PluginRegistry): CheckE
   const keyring = keyringOf(settings);
   const codec = keyring && keyringCodec(keyring, pluginFieldsOf(registry), settings.prefix, catalog.declared);
   return { catalog, openKey: codec?.openKey ?? (() => undefined) };
+}
+
+/**
+ * Translates the settings of a user into what the gateway's listeners are given.
+ */
+export function gatewaySettings(settings: Settings, serverHeader: string): Partial<GatewaySettings> {
+  const { limits, realIp, router, trustedAddresses } = settings;
+  return {
+    serverHeader,
+    trustedAddresses: trustedAddresses === undefined ? undefined : compileIpSet(trustedAddresses),
+    realIpTrusted: trustedWithUnix(realIp.trusted),
+    realIpHeader: realIp.header.toLowerCase(),
+    realIpRecursive: realIp.recursive,
+    showUpstreamStatus: settings.gateway.showUpstreamStatus,
+    paths: {
+      strict: settings.compat === "strict",
+      deleteTailSlash: router.deleteUriTailSlash,
+      likeServlet: router.normalizeUriLikeServlet,
+      matchEncodedSlash: router.matchUriEncodedSlash,
+      keepSpelling: router.upstreamPath === "original",
+    },
+    fastLane: settings.fastLane,
+    headBytes: limits.headBytes,
+    targetBytes: limits.targetBytes,
+    headerLines: limits.headerLines,
+    bodyBytes: limits.bodyBytes ?? 0,
+    headTimeoutMs: limits.headTimeoutMs,
+    bodiesBytes: limits.bodiesBytes,
+    bodyTimeoutMs: limits.bodyTimeoutMs,
+    bodyTotalMs: limits.bodyTotalTimeoutMs,
+    sendTimeoutMs: limits.sendTimeoutMs,
+    idleTimeoutMs: limits.idleTimeoutMs,
+    connections: limits.connections,
+    connectionsPerAddress: limits.connectionsPerAddress ?? 0,
+    upstreamConnections: limits.upstreamConnections,
+  };
+}
+
+/** How certificates are made of the records below the prefix. */
+export function tlsOptions({ gateway, prefix }: Settings): ServerCertificateOptions & { readonly prefix: string } {
+  return { minVersion: gateway.tls.minVersion, http2: gateway.tls.http2, prefix };
 }

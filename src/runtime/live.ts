@@ -24,9 +24,9 @@ import { missingPlugins } from "./record-checks.ts";
 import { type JudgeEnv, openRecord, verdictOn } from "./record-verdict.ts";
 import { type LiveRevocations, openRevocations } from "./revocation/live-revocations.ts";
 import { openTokenEndings } from "./revocation/token-endings.ts";
-import { CompiledRoute, type Pipeline, type RouteUnit, type UpstreamChoice } from "./routes/compiled-route.ts";
 import { openGlobalRules } from "./routes/global-rules.ts";
 import type { RouteMatch } from "./routes/route-entry.ts";
+import { type Pipeline, type Route, RouteUnit, type UpstreamChoice } from "./routes/route-unit.ts";
 import type { RouterMode, Tried } from "./routes/router.ts";
 import { openRoutes } from "./routes/routes.ts";
 import { openSigningRecords, type ServerSink } from "./signing-records.ts";
@@ -101,8 +101,8 @@ export interface LiveConfiguration {
   /** What `match` looks at, in its order, and why each is not it; for explanations. */
   tried(view: RequestView, path?: string): IterableIterator<Tried>;
   /** All global rules as one. @param route the unit that matched, if one did */
-  globalPipeline(route: RouteUnit | undefined): Pipeline;
-  route(id: string): RouteUnit | undefined;
+  globalPipeline(route: Route | undefined): Pipeline;
+  route(id: string): Route | undefined;
   upstream(id: string): UpstreamChoice;
   problems(): readonly Problem[];
   /** The newest problems by which a record was not taken, or refuses requests. */
@@ -338,8 +338,8 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     },
     match: (view, path) => routes.match(view, path),
     tried: (view, path) => routes.tried(view, path),
-    // Units that live gives out are CompiledRoutes; others know nothing of global rules.
-    globalPipeline: (route) => globalRules.pipeline(route instanceof CompiledRoute ? route : undefined),
+    // Units that live gives out are RouteUnits; others know nothing of global rules.
+    globalPipeline: (route) => globalRules.pipeline(route instanceof RouteUnit ? route : undefined),
     route: (id) => routes.unit(id),
     upstream: upstreamById,
     problems: () => problems.list(),

@@ -10,7 +10,7 @@ import { type GatewayServer, openGatewayServer } from "../../src/gateway/gateway
 import type { GatewaySettings } from "../../src/gateway/gateway-settings.ts";
 import type { PluginPhases } from "../../src/plugin/plugin.ts";
 import type { RequestView } from "../../src/plugin/request-view.ts";
-import type { Pipeline, RouteUnit, UpstreamChoice } from "../../src/runtime/routes/compiled-route.ts";
+import type { Pipeline, Route, UpstreamChoice } from "../../src/runtime/routes/route-unit.ts";
 import type {
   AttemptOutcome,
   Attempts,
@@ -100,10 +100,10 @@ export interface RouteInput {
   readonly matchedHost?: string;
   readonly timeouts?: Timeouts;
   readonly broken?: 404 | 503;
-  readonly pipelineFor?: RouteUnit["pipelineFor"];
+  readonly pipelineFor?: Route["pipelineFor"];
 }
 
-export function routeOf(id: string, input: RouteInput): RouteUnit {
+export function routeOf(id: string, input: RouteInput): Route {
   const pipeline = pipelineOf(...(input.plugins ?? []));
   const choice: UpstreamChoice =
     input.choice ?? (input.upstream ? { kind: "upstream", unit: input.upstream } : { kind: "none" });

@@ -5,13 +5,13 @@
  */
 import type { RouterMode } from "../../runtime/routes/router.ts";
 import { compileUriPattern } from "../../runtime/routes/uri-pattern.ts";
-import type { EffectiveRoute, Path } from "./effective-route.ts";
+import type { Path, PreviewRoute } from "./preview-route.ts";
 
 /** Ids of routes that come first for every request the route could match; undefined when something is left for it. */
 export function hiddenBy(
   mode: RouterMode,
-  route: EffectiveRoute,
-  others: Iterable<EffectiveRoute>,
+  route: PreviewRoute,
+  others: Iterable<PreviewRoute>,
 ): ReadonlySet<string> | undefined {
   const open = new Set(pairsOf(route));
   const by = new Set<string>();
@@ -28,7 +28,7 @@ export function hiddenBy(
 }
 
 /** Whether `first` gets requests that `second` would get without it: all of them, or some. */
-export function takesFrom(mode: RouterMode, first: EffectiveRoute, second: EffectiveRoute): "all" | "some" | undefined {
+export function takesFrom(mode: RouterMode, first: PreviewRoute, second: PreviewRoute): "all" | "some" | undefined {
   if (!first.isEnabled || !second.isEnabled || !shareMethod(first, second)) return undefined;
   if (hiddenBy(mode, second, [first])) return "all";
   for (const mine of pairsOf(first)) {
@@ -42,11 +42,11 @@ interface Pair {
   readonly path: Path;
 }
 
-function pairsOf({ hosts, paths }: EffectiveRoute): Pair[] {
+function pairsOf({ hosts, paths }: PreviewRoute): Pair[] {
   return hosts.flatMap((host) => paths.map((path) => ({ host, path })));
 }
 
-function hidesPair(mode: RouterMode, first: EffectiveRoute, second: EffectiveRoute, { host, path }: Pair): boolean {
+function hidesPair(mode: RouterMode, first: PreviewRoute, second: PreviewRoute, { host, path }: Pair): boolean {
   if (mode !== "radixtree_host_uri") {
     return first.hosts.some((mine) => covers(mine, host)) && goesFirst(first, second, path);
   }
@@ -56,7 +56,7 @@ function hidesPair(mode: RouterMode, first: EffectiveRoute, second: EffectiveRou
 }
 
 /** Within one set of hosts: the same literal text, a pattern no narrower, and the better place. */
-function goesFirst(first: EffectiveRoute, second: EffectiveRoute, path: Path): boolean {
+function goesFirst(first: PreviewRoute, second: PreviewRoute, path: Path): boolean {
   return first.paths.some(
     (mine) =>
       mine.exact === path.exact &&
@@ -67,20 +67,14 @@ function goesFirst(first: EffectiveRoute, second: EffectiveRoute, path: Path): b
 }
 
 /** As runtime/routes/router.ts orders what has the same literal text. */
-function isBefore(left: EffectiveRoute, leftPath: Path, right: EffectiveRoute, rightPath: Path): boolean {
+function isBefore(left: PreviewRoute, leftPath: Path, right: PreviewRoute, rightPath: Path): boolean {
   if (left.priority !== right.priority) return left.priority > right.priority;
   const longer = leftPath.source.length - rightPath.source.length;
   if (longer !== 0) return longer > 0;
   return left.order === right.order ? left.id < right.id : left.order < right.order;
 }
 
-function mayGoFirst(
-  mode: RouterMode,
-  first: EffectiveRoute,
-  mine: Pair,
-  second: EffectiveRoute,
-  theirs: Pair,
-): boolean {
+function mayGoFirst(mode: RouterMode, first: PreviewRoute, mine: Pair, second: PreviewRoute, theirs: Pair): boolean {
   if (mode !== "radixtree_host_uri") {
     const meet = covers(mine.host, theirs.host) || covers(theirs.host, mine.host);
     return meet && pathGoesFirst(first, mine.path, second, theirs.path);
@@ -90,7 +84,7 @@ function mayGoFirst(
 }
 
 /** Exact before prefix, longer before shorter, then the place among equals. */
-function pathGoesFirst(first: EffectiveRoute, mine: Path, second: EffectiveRoute, theirs: Path): boolean {
+function pathGoesFirst(first: PreviewRoute, mine: Path, second: PreviewRoute, theirs: Path): boolean {
   if (!meets(mine, theirs)) return false;
   if (mine.exact !== theirs.exact) return mine.exact;
   if (mine.literal.length !== theirs.literal.length) return mine.literal.length > theirs.literal.length;
@@ -127,7 +121,7 @@ function covers(a: string, b: string): boolean {
 }
 
 /** Whether whatever passes the other conditions of `second` passes those of `first`. */
-function admitsAll(first: EffectiveRoute, second: EffectiveRoute): boolean {
+function admitsAll(first: PreviewRoute, second: PreviewRoute): boolean {
   const methods =
     first.methods.size === 0 ||
     (second.methods.size > 0 && [...second.methods].every((method) => first.methods.has(method)));
@@ -137,6 +131,6 @@ function admitsAll(first: EffectiveRoute, second: EffectiveRoute): boolean {
   return methods && addresses && (first.vars === "" || first.vars === second.vars);
 }
 
-function shareMethod(a: EffectiveRoute, b: EffectiveRoute): boolean {
+function shareMethod(a: PreviewRoute, b: PreviewRoute): boolean {
   return a.methods.size === 0 || b.methods.size === 0 || [...a.methods].some((method) => b.methods.has(method));
 }

@@ -4,7 +4,7 @@
 import { literalOf } from "../../runtime/routes/uri-pattern.ts";
 import type { RuleSide } from "../admin-context.ts";
 import { type Members, own } from "../read/stored-record.ts";
-import type { EffectiveRoute } from "./effective-route.ts";
+import type { PreviewRoute } from "./preview-route.ts";
 
 export interface RouteSurroundings {
   /** Plugins of all global rules. */
@@ -39,12 +39,12 @@ const ANSWERERS: ReadonlySet<string> = new Set([
 ]);
 
 /** Whether somebody has to prove who they are before the route serves them. */
-export function isProtected(admin: RuleSide, route: EffectiveRoute, everywhere: ReadonlySet<string>): boolean {
+export function isProtected(admin: RuleSide, route: PreviewRoute, everywhere: ReadonlySet<string>): boolean {
   const authenticates = (name: string): boolean => ASKERS.has(name) || admin.catalog.get(name)?.type === "auth";
   return [...route.plugins.keys(), ...everywhere].some(authenticates);
 }
 
-export function routeFaults(admin: RuleSide, route: EffectiveRoute, around: RouteSurroundings): RouteFault[] {
+export function routeFaults(admin: RuleSide, route: PreviewRoute, around: RouteSurroundings): RouteFault[] {
   const faults: RouteFault[] = [];
   if (signs(route) && !isProtected(admin, route, around.everywhere)) {
     const message = "hands out tokens to everyone who knows a key, and keys stand in every token: add authentication";
@@ -74,7 +74,7 @@ function asksNoCredential(name: string, conf: Members): boolean {
   return (own(conf, "consumer_by") ?? "credential") !== "credential" || own(conf, "consumer_optional") === true;
 }
 
-function signs({ plugins, paths }: EffectiveRoute): boolean {
+function signs({ plugins, paths }: PreviewRoute): boolean {
   const conf = plugins.get("public-api");
   if (!conf) return false;
   const uri = own(conf, "uri");

@@ -8,7 +8,7 @@ import type { ReadSide, RecordChange, RuleSide, StoreSide } from "../admin-conte
 import { own, ownMembers } from "../read/stored-record.ts";
 import { uniqueKey } from "../store-paths.ts";
 import { type ConfigView, openConfigView } from "./config-view.ts";
-import { type EffectiveRoute, readRoutes } from "./effective-route.ts";
+import { type PreviewRoute, readRoutes } from "./preview-route.ts";
 import { hiddenBy, takesFrom } from "./route-order.ts";
 import { lateConsumerPlugins } from "./warn-consumer.ts";
 import { type RecordFault, recordFaults } from "./warn-record.ts";
@@ -80,7 +80,7 @@ export async function warningsOfAnswer(admin: ReadSide, change: RecordChange): P
 const TOUCHES_ROUTES: ReadonlySet<string> = new Set(["route", "service", "plugin_config", "global_rule"]);
 
 interface World extends RouteSurroundings {
-  readonly routes: ReadonlyMap<string, EffectiveRoute>;
+  readonly routes: ReadonlyMap<string, PreviewRoute>;
 }
 
 async function worldOf(admin: ReadSide, view: ConfigView): Promise<World> {

@@ -11,7 +11,7 @@ import type { ExplainQuery } from "../../model/explain-query.ts";
 import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import { NO_USES } from "../../plugin/uses.ts";
-import type { RouteUnit } from "../../runtime/routes/compiled-route.ts";
+import type { Route } from "../../runtime/routes/route-unit.ts";
 import type { Tried } from "../../runtime/routes/router.ts";
 import { ClientConnection, type HostGuard } from "../client-connection.ts";
 import { Exchange } from "../exchange.ts";
@@ -73,7 +73,7 @@ export async function explain(
 }
 
 /** A request that the route would be met by, as far as its record says. */
-function requestOf(route: RouteUnit | undefined): Asked {
+function requestOf(route: Route | undefined): Asked {
   const { matchedHost = "", matchedUri = "/" } = route?.facts ?? {};
   const host = matchedHost.startsWith("*") ? `x${matchedHost.slice(1)}` : matchedHost;
   return {
@@ -88,7 +88,7 @@ function requestOf(route: RouteUnit | undefined): Asked {
 function dryContext(
   real: GatewayContext,
   trace: Trace,
-  forced: RouteUnit | undefined,
+  forced: Route | undefined,
   onForward: (to: Forwarded) => void,
 ): GatewayContext & { readonly routing: ExplainedRouting } {
   return {

@@ -4,8 +4,8 @@
  */
 import type { Consumer } from "../../plugin/plugin-consumer.ts";
 import type { RequestView, RouteInfo } from "../../plugin/request-view.ts";
-import type { Pipeline, RouteUnit, UpstreamChoice } from "../../runtime/routes/compiled-route.ts";
 import type { RouteMatch } from "../../runtime/routes/route-entry.ts";
+import type { Pipeline, Route, UpstreamChoice } from "../../runtime/routes/route-unit.ts";
 import type { Attempts, Timeouts, UpstreamPreview, UpstreamUnit } from "../../runtime/upstream/upstream-unit.ts";
 import type { Routing } from "../gateway-context.ts";
 import type { Trace } from "./trace.ts";
@@ -23,12 +23,12 @@ export class ExplainedRouting implements Routing {
   pipeline: Pipeline | undefined;
   readonly #real: Routing;
   readonly #trace: Trace;
-  readonly #forced: RouteUnit | undefined;
+  readonly #forced: Route | undefined;
   readonly #onForward: (forwarded: Forwarded) => void;
-  readonly #units = new Map<RouteUnit, ExplainedRoute>();
+  readonly #units = new Map<Route, ExplainedRoute>();
 
   /** @param forced matches whatever the request is */
-  constructor(real: Routing, trace: Trace, forced: RouteUnit | undefined, onForward: (to: Forwarded) => void) {
+  constructor(real: Routing, trace: Trace, forced: Route | undefined, onForward: (to: Forwarded) => void) {
     this.#real = real;
     this.#trace = trace;
     this.#forced = forced;
@@ -54,14 +54,14 @@ export class ExplainedRouting implements Routing {
     return { unit, facts: found.facts };
   }
 
-  globalPipeline(route: RouteUnit | undefined): Pipeline {
+  globalPipeline(route: Route | undefined): Pipeline {
     this.global = this.#real.globalPipeline(route instanceof ExplainedRoute ? route.real : route);
     return this.#trace.pipeline(this.global);
   }
 }
 
-class ExplainedRoute implements RouteUnit {
-  readonly real: RouteUnit;
+class ExplainedRoute implements Route {
+  readonly real: Route;
   readonly facts: RouteInfo;
   readonly timeouts: Timeouts | undefined;
   readonly websocket: boolean;
@@ -69,7 +69,7 @@ class ExplainedRoute implements RouteUnit {
   readonly #seen: (pipeline: Pipeline) => Pipeline;
   readonly #onForward: (forwarded: Forwarded) => void;
 
-  constructor(real: RouteUnit, seen: (pipeline: Pipeline) => Pipeline, onForward: (forwarded: Forwarded) => void) {
+  constructor(real: Route, seen: (pipeline: Pipeline) => Pipeline, onForward: (forwarded: Forwarded) => void) {
     this.real = real;
     this.facts = real.facts;
     this.timeouts = real.timeouts;

@@ -5,7 +5,7 @@
 import type { ExplainHandler, Explaining, Step } from "../../plugin/explanation.ts";
 import type { PhaseHandler } from "../../plugin/plugin.ts";
 import type { Answer } from "../../plugin/plugin-answer.ts";
-import type { Pipeline, PipelinePlugin } from "../../runtime/routes/compiled-route.ts";
+import type { Pipeline, PipelinePlugin } from "../../runtime/routes/route-unit.ts";
 
 type PhaseName = "rewrite" | "access";
 

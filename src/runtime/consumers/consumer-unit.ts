@@ -115,6 +115,7 @@ export class CredentialUnit implements Credential {
   readonly key: string;
   /** Whether look-ups find it: it is in the table and no earlier one has its key. */
   current = false;
+  usedIn = 0;
   data: unknown = undefined;
   state: "new" | "compiled" | "unusable" = "new";
   readonly #conf: CredentialConf;

@@ -4,7 +4,7 @@
  * Source: docs/spec/resources.md "Merging at request time", docs/spec/plugins.md section 1.
  */
 
-import type { Pipeline } from "../routes/compiled-route.ts";
+import type { Pipeline } from "../routes/route-unit.ts";
 import type { PluginSet, PluginUnit } from "./plugin-unit.ts";
 
 /**

@@ -7,7 +7,7 @@ import { withDefaults } from "../../base/schema/schema-defaults.ts";
 import type { ExplainHandler } from "../../plugin/explanation.ts";
 import type { CompileEnv, NodeEnv, PhaseHandler, Plugin, PluginPhases, ResourceInfo } from "../../plugin/plugin.ts";
 import { bareAnswer } from "../../plugin/plugin-answer.ts";
-import type { PipelinePlugin, UpstreamChoice } from "../routes/compiled-route.ts";
+import type { PipelinePlugin, UpstreamChoice } from "../routes/route-unit.ts";
 import { type BlockReason, blockingPlugin, FIRST } from "./blocking-plugin.ts";
 import { applyMeta } from "./plugin-meta.ts";
 import { metaOf, type PluginRegistry } from "./plugin-registry.ts";

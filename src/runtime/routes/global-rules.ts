@@ -15,12 +15,12 @@ import {
   replacePluginSet,
 } from "../plugins/plugin-unit.ts";
 import type { Problems } from "../problems.ts";
-import type { CompiledRoute, Pipeline } from "./compiled-route.ts";
+import type { Pipeline, RouteUnit } from "./route-unit.ts";
 
 export interface GlobalRules {
   readonly count: number;
   /** @param route what matched; some plugins (prometheus) leave the work to the route when it has them too */
-  pipeline(route: CompiledRoute | undefined): Pipeline;
+  pipeline(route: RouteUnit | undefined): Pipeline;
   put(id: string, key: string, value: StoredValue, modRevision: bigint): void;
   /** The rule was refused. @returns whether requests are refused because of it: no older version of it serves */
   block(id: string, key: string, modRevision: bigint): boolean;
@@ -115,7 +115,7 @@ function merge(rules: readonly RuleEntry[], host: PluginHost): Merged {
   };
 }
 
-function pipelineBeside(route: CompiledRoute, merged: Merged): Pipeline {
+function pipelineBeside(route: RouteUnit, merged: Merged): Pipeline {
   let taken = "";
   for (const name of merged.yielding) if (route.runs(name)) taken += ` ${name}`;
   if (taken === "") return merged.pipeline;

@@ -10,18 +10,18 @@ import { type Condition, compileCondition } from "../../plugin/variables/conditi
 import type { PluginSet } from "../plugins/plugin-unit.ts";
 import type { UpstreamSlot } from "../upstream/upstream-slot.ts";
 import type { Timeouts } from "../upstream/upstream-unit.ts";
-import type { CompiledRoute, RouteUnit } from "./compiled-route.ts";
+import type { Route, RouteUnit } from "./route-unit.ts";
 import type { RouteConditions } from "./router.ts";
 
 /** A route as it matched. */
 export interface RouteMatch {
-  readonly unit: RouteUnit;
+  readonly unit: Route;
   /** `unit.facts` with the patterns that matched. */
   readonly facts: RouteInfo;
 }
 
 /** What a route is beyond its place in the router. */
-export interface RouteContent {
+export interface MaterialisedRoute {
   readonly record: RouteRecord;
   readonly plugins: PluginSet;
   readonly inline: UpstreamSlot | undefined;
@@ -47,16 +47,16 @@ export class LiveRoute implements RouteConditions<RoutePattern> {
   hosts: readonly string[];
   isInRouter = false;
   /** undefined as long as no request has met this route. */
-  content: RouteContent | undefined;
+  content: MaterialisedRoute | undefined;
   /** undefined until a request needs it after one of its records changed. */
-  unit: CompiledRoute | undefined = undefined;
-  readonly #compile: (entry: LiveRoute) => CompiledRoute;
+  unit: RouteUnit | undefined = undefined;
+  readonly #compile: (entry: LiveRoute) => RouteUnit;
 
   constructor(
     { id, order }: { readonly id: string; readonly order: number },
     record: RouteRecord,
-    content: RouteContent | undefined,
-    compile: (entry: LiveRoute) => CompiledRoute,
+    content: MaterialisedRoute | undefined,
+    compile: (entry: LiveRoute) => RouteUnit,
   ) {
     this.id = id;
     this.order = order;
@@ -75,7 +75,7 @@ export class LiveRoute implements RouteConditions<RoutePattern> {
     this.#compile = compile;
   }
 
-  compiled(): CompiledRoute {
+  compiled(): RouteUnit {
     return this.unit ?? this.#compile(this);
   }
 

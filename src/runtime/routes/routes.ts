@@ -17,11 +17,10 @@ import {
   replacePluginSet,
 } from "../plugins/plugin-unit.ts";
 import { NO_UPSTREAM, UpstreamSlot, type UpstreamSlotHost } from "../upstream/upstream-slot.ts";
-import { CompiledRoute, type RouteUnit, type UpstreamChoice, type UpstreamSource } from "./compiled-route.ts";
 import {
   LiveRoute,
+  type MaterialisedRoute,
   type MethodSets,
-  type RouteContent,
   type RouteMatch,
   type RoutePattern,
   type RouteRecord,
@@ -29,6 +28,7 @@ import {
   readService,
   type ServiceRecord,
 } from "./route-entry.ts";
+import { type Route, RouteUnit, type UpstreamChoice, type UpstreamSource } from "./route-unit.ts";
 import { openRouter, type RouterMode, type Tried } from "./router.ts";
 
 interface RoutesInput {
@@ -50,7 +50,7 @@ export interface Routes {
   /** What `match` looks at, for explanations. */
   tried(view: RequestView, path?: string): IterableIterator<Tried>;
   /** The route by id, matched or not. */
-  unit(id: string): RouteUnit | undefined;
+  unit(id: string): Route | undefined;
   /**
    * @param value  has passed all checks
    * @param kv     what it was read from
@@ -91,13 +91,13 @@ export function openRoutes(input: RoutesInput): Routes {
   const byService = new Map<string, Set<LiveRoute>>();
   const byPluginConfig = new Map<string, Set<LiveRoute>>();
 
-  const materialise = (entry: LiveRoute): RouteContent => {
+  const materialise = (entry: LiveRoute): MaterialisedRoute => {
     const { storeKey, value } = input.read(entry.id);
     const record = readRoute(value, methodSets);
     const inline = hasInline(record) ? slotOf(record, storeKey) : undefined;
     return { record, inline, plugins: pluginsOf(entry.id, value) };
   };
-  const compile = (entry: LiveRoute): CompiledRoute => {
+  const compile = (entry: LiveRoute): RouteUnit => {
     entry.content ??= materialise(entry);
     entry.unit ??= compileRoute(entry.id, entry.content, services, pluginConfigs, input);
     return entry.unit;
@@ -243,8 +243,8 @@ export function openRoutes(input: RoutesInput): Routes {
       for (const entry of routes.values()) entry.unit = undefined;
     },
     close() {
-      for (const { content } of routes.values()) if (content) closeContent(content);
-      for (const service of services.values()) closeContent(service);
+      for (const { content } of routes.values()) if (content) closeMaterial(content);
+      for (const service of services.values()) closeMaterial(service);
       for (const plugins of pluginConfigs.values()) for (const unit of plugins) unit.close();
     },
   };
@@ -254,24 +254,24 @@ function hasInline({ upstream, upstreamId }: RouteRecord | ServiceRecord): boole
   return upstream !== undefined && upstreamId === undefined;
 }
 
-function closeContent({ plugins, inline }: Pick<RouteContent, "plugins" | "inline">): void {
+function closeMaterial({ plugins, inline }: Pick<MaterialisedRoute, "plugins" | "inline">): void {
   for (const unit of plugins) unit.close();
   inline?.close();
 }
 
 function compileRoute(
   id: string,
-  content: RouteContent,
+  content: MaterialisedRoute,
   services: ReadonlyMap<string, ServiceEntry>,
   pluginConfigs: ReadonlyMap<string, PluginSet>,
   input: RoutesInput,
-): CompiledRoute {
+): RouteUnit {
   const { record } = content;
   const service = record.serviceId === undefined ? undefined : services.get(record.serviceId);
   const config = record.pluginConfigId === undefined ? undefined : pluginConfigs.get(record.pluginConfigId);
   const isServiceMissing = record.serviceId !== undefined && !service;
   const isConfigMissing = record.pluginConfigId !== undefined && !config;
-  return new CompiledRoute({
+  return new RouteUnit({
     facts: Object.freeze({
       id,
       name: record.name,
@@ -289,7 +289,7 @@ function compileRoute(
 }
 
 /** The route's id or inline upstream, else the service's; in each an id goes before an inline upstream. */
-function upstreamOf(content: RouteContent, service: ServiceEntry | undefined, input: RoutesInput): UpstreamSource {
+function upstreamOf(content: MaterialisedRoute, service: ServiceEntry | undefined, input: RoutesInput): UpstreamSource {
   for (const one of service ? [content, service] : [content]) {
     const { upstreamId } = one.record;
     if (upstreamId !== undefined) return { choose: () => input.upstreamById(upstreamId) };

@@ -4,7 +4,7 @@
  */
 import { isCodedError, messageOf } from "../../base/errors.ts";
 import type { StoredValue } from "../../model/record.ts";
-import type { UpstreamChoice } from "../routes/compiled-route.ts";
+import type { UpstreamChoice } from "../routes/route-unit.ts";
 import type { UpstreamIds } from "./compiled-upstream.ts";
 import type { UpstreamRecord } from "./upstream-record.ts";
 import type { CompiledUpstream, Upstreams } from "./upstreams.ts";

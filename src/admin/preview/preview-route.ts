@@ -27,7 +27,7 @@ export interface Path {
   readonly shape: string;
 }
 
-export interface EffectiveRoute {
+export interface PreviewRoute {
   readonly id: string;
   readonly order: number;
   readonly priority: number;
@@ -50,7 +50,7 @@ export interface EffectiveRoute {
 }
 
 /** All routes by id, of the whole configuration. */
-export async function readRoutes(view: ConfigView, mode: RouterMode): Promise<ReadonlyMap<string, EffectiveRoute>> {
+export async function readRoutes(view: ConfigView, mode: RouterMode): Promise<ReadonlyMap<string, PreviewRoute>> {
   const [routes, services, configs, upstreams] = await Promise.all([
     view.all("route"),
     view.all("service"),
@@ -59,10 +59,10 @@ export async function readRoutes(view: ConfigView, mode: RouterMode): Promise<Re
   ]);
   const withParameters = mode === "radixtree_uri_with_parameter";
   const layers: Layers = { services, configs, upstreams, withParameters, methodSets: new Map() };
-  const found = new Map<string, EffectiveRoute>();
+  const found = new Map<string, PreviewRoute>();
   for (const [id, record] of routes) {
     try {
-      found.set(id, effectiveRoute(record, layers));
+      found.set(id, previewRoute(record, layers));
     } catch {
       // Written past this API, and refused by every node.
     }
@@ -78,7 +78,7 @@ interface Layers {
   readonly methodSets: MethodSets;
 }
 
-function effectiveRoute({ id, value, order }: ViewedRecord, layers: Layers): EffectiveRoute {
+function previewRoute({ id, value, order }: ViewedRecord, layers: Layers): PreviewRoute {
   const route = readRoute(value, layers.methodSets);
   const { serviceId = "", pluginConfigId = "" } = route;
   const serviceValue = layers.services.get(serviceId)?.value;
@@ -118,7 +118,7 @@ function pluginsOf(layers: readonly (Members | undefined)[]): ReadonlyMap<string
   return plugins;
 }
 
-function upstreamOf({ upstreamId, upstream }: RouteRecord | ServiceRecord, layers: Layers): EffectiveRoute["upstream"] {
+function upstreamOf({ upstreamId, upstream }: RouteRecord | ServiceRecord, layers: Layers): PreviewRoute["upstream"] {
   return upstreamId === undefined ? upstream : (layers.upstreams.get(upstreamId)?.value ?? "missing");
 }
 

@@ -18,7 +18,7 @@ export interface UpstreamSource {
   choose(): UpstreamChoice;
 }
 
-interface CompiledRouteInput {
+interface RouteUnitInput {
   readonly facts: RouteInfo;
   readonly timeouts: Timeouts | undefined;
   readonly websocket: boolean;
@@ -31,7 +31,7 @@ interface CompiledRouteInput {
 /** Pipelines of consumers that one route keeps; then it begins anew, so that many consumers cannot fill memory. */
 const CONSUMER_PIPELINES_MAX = 1_000;
 
-export class CompiledRoute implements RouteUnit {
+export class RouteUnit implements Route {
   readonly facts: RouteInfo;
   readonly timeouts: Timeouts | undefined;
   readonly websocket: boolean;
@@ -44,7 +44,7 @@ export class CompiledRoute implements RouteUnit {
   #byLayer: WeakMap<ConsumerLayer, [Pipeline | undefined, Pipeline | undefined]> | undefined;
   #layerCount = 0;
 
-  constructor(input: CompiledRouteInput) {
+  constructor(input: RouteUnitInput) {
     this.facts = input.facts;
     this.timeouts = input.timeouts;
     this.websocket = input.websocket;
@@ -136,7 +136,7 @@ export type UpstreamChoice =
   | { readonly kind: "missing" } // upstream_id not found: 502
   | { readonly kind: "uncertified" }; // no client certificate under client_cert_id: 502
 
-export interface RouteUnit {
+export interface Route {
   readonly facts: RouteInfo;
   /** Route's own timeout, over the upstream's. */
   readonly timeouts: Timeouts | undefined;
