@@ -8,16 +8,16 @@ import { credentialsOf, keyOf, parseKey } from "../../model/keys.ts";
 import { KINDS } from "../../model/kinds.ts";
 import { prefixRange } from "../../store/store.ts";
 import type { AdminRequest, ReadSide, RecordChange, WriteSide } from "../admin-context.ts";
-import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
+import { type AdminAnswer, refuse } from "../admin-response.ts";
 import { planKeysGone } from "../keys/key-steps.ts";
 import { showPlan } from "../preview/dry-run.ts";
 import type { Warning } from "../preview/warnings.ts";
-import { type Members, readStored, toStored } from "../read/stored-record.ts";
+import { type Members, toStored } from "../read/stored-record.ts";
 import { type ResourceTarget, recordId } from "../request-target.ts";
 import { referenceGuardKey } from "../store-paths.ts";
 import { type Commit, commit } from "./commit.ts";
+import { Draft, makeOut } from "./draft.ts";
 import { warningHeader } from "./write-commit.ts";
-import { preconditionRefusal } from "./write-options.ts";
 import { Plan } from "./write-plan.ts";
 
 const ATTEMPTS = 50;
@@ -50,16 +50,11 @@ async function deleteOnce(
   key: string,
 ): Promise<AdminAnswer | "conflict"> {
   const { kind } = target;
-  const plan = new Plan();
-  const used = await admin.references.planDelete(plan, kind, id); // also when the record is absent, as APISIX does
-  const forced = request.args.get("force") === "true";
-  if (used !== undefined && !forced) return refuse(400, used);
-  const previous = await readStored(admin.store, key);
-  const stale = preconditionRefusal(request.options, previous);
-  if (stale) return stale;
-  if (!previous) return KEY_NOT_FOUND;
-  const previousValue = previous.value && admin.codec.open(kind, id, previous.value);
-  plan.expect(key, previous.modRevision).delete(key);
+  const draft = new Draft({ request, target, method: "DELETE", id, key });
+  const refused = await makeOut(admin, draft);
+  if (refused) return refused;
+  const { plan, previous, previousValue, used } = draft;
+  plan.expect(key, previous?.modRevision ?? 0n).delete(key); // it is there: a step has looked
   if (kind.name === "authorization_server") await planKeysGone(admin, plan, id);
   const change: RecordChange = { kind, id, key, previous, previousValue, candidate: undefined };
   if (request.options.dryRun) {

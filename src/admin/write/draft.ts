@@ -34,6 +34,8 @@ interface DraftInput {
 export class Draft {
   readonly input: DraftInput;
   readonly plan = new Plan();
+  /** Deletions: who still points to it, in the words that refuse them. */
+  used: string | undefined;
   previous: StoredMembers | undefined;
   /** Opened. */
   previousValue: Members | undefined;
@@ -108,10 +110,10 @@ export function openValue(
   return stored?.value && admin.codec.open(kind, id, stored.value);
 }
 
-async function isUnused(side: WriteSide, { input, plan }: Draft): Promise<AdminAnswer | undefined> {
-  if (input.request.args.get("force") === "true") return undefined;
-  const used = await side.references.planDelete(plan, input.target.kind, input.id);
-  return used === undefined ? undefined : refuse(400, used);
+async function isUnused(side: WriteSide, draft: Draft): Promise<AdminAnswer | undefined> {
+  const { request, target, id } = draft.input;
+  draft.used = await side.references.planDelete(draft.plan, target.kind, id);
+  return draft.used === undefined || request.args.get("force") === "true" ? undefined : refuse(400, draft.used);
 }
 
 async function readPrevious(side: WriteSide, draft: Draft): Promise<AdminAnswer | undefined> {

@@ -84,7 +84,10 @@ async function undo<T>(admin: StoreSide, lease: LeaseId | undefined, result: T):
 const WARNINGS_MAX = 8;
 const TEXT_LENGTH_MAX = 300;
 
-export function warningHeader(warnings: readonly Warning[]): Readonly<Record<string, string>> {
+/** @param warnings of a dry run, or of a history that cannot bring back everything */
+export function warningHeader(
+  warnings: readonly (Pick<Warning, "key" | "message"> & { readonly code: string })[],
+): Readonly<Record<string, string>> {
   if (warnings.length === 0) return {};
   const shown = warnings.slice(0, WARNINGS_MAX).map(({ code, key, message }) => quoted(`${code}: ${key} ${message}`));
   const more = warnings.length - shown.length;
