@@ -65,6 +65,12 @@ export const AuthorizationServer = Type.Object(
       }),
     ),
     key_rotation: Type.Optional(KeyRotation),
+    client_assertion_audience: Type.Optional(
+      Type.Unsafe<"issuer" | "issuer_or_token_endpoint">({
+        ...{ type: "string", enum: ["issuer", "issuer_or_token_endpoint"] },
+        description: "aud of assertions of clients; default: issuer_or_token_endpoint, in strict issuer",
+      }),
+    ),
     jwks_max_age: Type.Optional(
       Type.Integer({ minimum: 1, maximum: DAY, default: 300, description: "seconds; Cache-Control of the JWK Set" }),
     ),

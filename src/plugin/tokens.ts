@@ -29,6 +29,11 @@ export interface Tokens {
    * @throws CodedError CONFIG_INVALID beyond UNNAMED_MAX of them
    */
   unnamed(settings: UnnamedIssuer): { readonly issuers: TokenIssuers; release(): void };
+  /**
+   * The JWK Set at an address that no issuer's record names (`jwks_uri` of a client), fetched from the first time it is
+   * asked for, as those of issuers are. Cost: one Map look-up.
+   */
+  keysAt(uri: string): TokenKeys;
 }
 
 /** Of one process. */
@@ -49,6 +54,9 @@ export interface UnnamedIssuer {
   readonly timeoutSeconds: number;
   readonly verifyTls: boolean;
 }
+
+/** Keys as of now, and the way to newer ones; see `TokenIssuer`. */
+export type TokenKeys = Pick<TokenIssuer, "keys" | "wanted" | "doubted">;
 
 /** Some issuers, as of now. */
 export interface TokenIssuers {
@@ -121,10 +129,16 @@ export interface TokenIssuer {
   doubted(kid: string | undefined): void;
 }
 
+const NO_KEYS_THERE: TokenKeys = Object.freeze({
+  keys: () => "keys_unavailable",
+  wanted: () => undefined,
+  doubted: () => undefined,
+});
 const NONE: TokenIssuers = Object.freeze({ find: () => undefined });
 /** A node without issuers. */
 export const NO_TOKENS: Tokens = Object.freeze({
   issuers: () => NONE,
+  keysAt: () => NO_KEYS_THERE,
   unnamed: () => ({ issuers: NONE, release: () => undefined }),
 });
 
@@ -142,6 +156,8 @@ export interface AuthorizationServer {
   readonly defaultAudience: string | undefined;
   /** undefined: any. */
   readonly scopesSupported: readonly string[] | undefined;
+  /** What assertions of clients name; undefined: as the compatibility mode says. */
+  readonly assertionAudience: "issuer" | "issuer_or_token_endpoint" | undefined;
   /** The key that signs at this second; undefined: there is none that could. */
   signer(algorithm: KeyPairAlgorithm): SigningNow | undefined;
   /** The JWK Set of this second: keys that will sign, sign, or have signed. The same object until it changes. */

@@ -3,10 +3,12 @@
  * Promise: every answer is a look-up in memory; a changed record is another issuer, and none of the former's keys counts.
  * Source: docs/spec/tokens.md sections 2 and 3.
  */
+import { hash } from "node:crypto";
+import { LRUCache } from "lru-cache";
 import type { Clock } from "../base/clock.ts";
 import type { Claims } from "../base/jose/token.ts";
 import { type TokenIssuer as IssuerRecord, issuersOf, TENANT } from "../model/token-issuer.ts";
-import type { IssuerIds, TokenIssuer, TokenIssuers, Tokens } from "../plugin/tokens.ts";
+import { type IssuerIds, type TokenIssuer, type TokenIssuers, type Tokens, UNNAMED_MAX } from "../plugin/tokens.ts";
 import type { KeyFeed } from "./key-feed.ts";
 import { LiveIssuer } from "./live-issuer.ts";
 import { UnnamedIssuers } from "./unnamed-issuers.ts";
@@ -31,7 +33,24 @@ export function openIssuers(feed: KeyFeed, clock: Clock, ours: OwnIssuers = NONE
   const texts = new Map<string, string>();
   let generation = 0;
   const unnamed = new UnnamedIssuers(feed, clock);
-  feed.onHeld((id) => (issuers.get(id) ?? unnamed.get(id))?.take(feed.held(id)));
+  /** Keys at addresses; whoever was asked for longest ago makes room. */
+  const lists = new LRUCache<string, LiveIssuer>({
+    max: UNNAMED_MAX,
+    dispose(list, id) {
+      list.retire();
+      feed.follow(id, undefined);
+    },
+  });
+  const listOf = (id: string, record: IssuerRecord): LiveIssuer => {
+    const known = lists.get(id);
+    if (known) return known;
+    const list = new LiveIssuer(id, record, feed, clock);
+    lists.set(id, list);
+    feed.follow(id, record);
+    list.take(feed.held(id));
+    return list;
+  };
+  feed.onHeld((id) => (issuers.get(id) ?? unnamed.get(id) ?? lists.peek(id))?.take(feed.held(id)));
 
   return {
     get count() {
@@ -59,7 +78,17 @@ export function openIssuers(feed: KeyFeed, clock: Clock, ours: OwnIssuers = NONE
     },
     issuers: (ids: IssuerIds) => new Group(ids, issuers, ours, () => generation + ours.generation),
     unnamed: (settings) => unnamed.hold(settings),
+    keysAt(uri) {
+      const id = `jwks:${hash("sha256", uri, "hex").slice(0, 16)}`; // no id of a record has a colon
+      const record = { issuer: uri, jwks_uri: uri };
+      return {
+        keys: (algorithm, kid) => listOf(id, record).keys(algorithm, kid),
+        wanted: (kid) => listOf(id, record).wanted(kid),
+        doubted: (kid) => listOf(id, record).doubted(kid),
+      };
+    },
     close() {
+      lists.clear();
       unnamed.close();
       for (const issuer of issuers.values()) issuer.retire();
       issuers.clear();

@@ -106,6 +106,7 @@ export function openSigningKeys(clock: Clock): SigningKeys {
         terms: termsOf(record),
         defaultAudience: record.default_audience,
         scopesSupported: record.scopes_supported,
+        assertionAudience: record.client_assertion_audience,
         signer: (algorithm) => nowOf(id).roles.get(algorithm)?.signer?.signing,
         published: () => nowOf(id).published,
       });

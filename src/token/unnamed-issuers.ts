@@ -16,9 +16,9 @@ export const UNUSED_MS = 60_000;
 /** No id of a record has a colon. */
 const PREFIX = "openid-connect:";
 
-/** Whether an id is that of an issuer without a record. */
+/** Whether an id is that of no record: the primary of a node learns of such keys from its workers. */
 export function isUnnamed(id: string): boolean {
-  return id.startsWith(PREFIX);
+  return id.includes(":");
 }
 
 interface Described {

@@ -222,7 +222,13 @@ test("a token is never older than a revocation of its client: the answer waits f
   expect(payloadOf(await answer)["iat"]).toBe(NOW + 1);
 });
 
-const METHODS = ["client_secret_basic", "client_secret_post", "tls_client_auth", "self_signed_tls_client_auth"];
+const METHODS = [
+  "client_secret_basic",
+  "client_secret_post",
+  "tls_client_auth",
+  "self_signed_tls_client_auth",
+  "private_key_jwt",
+];
 
 test("the metadata is the same at both places, and names what the route serves", async () => {
   const { ask } = await openWorld({ server: { issuer: `${ISSUER}/tenant`, scopes_supported: ["orders.read"] } });
@@ -238,11 +244,14 @@ test("the metadata is the same at both places, and names what the route serves",
     jwks_uri: `${ISSUER}/tenant/.well-known/jwks.json`,
     introspection_endpoint: `${ISSUER}/tenant/oauth2/introspect`,
     introspection_endpoint_auth_methods_supported: METHODS,
+    introspection_endpoint_auth_signing_alg_values_supported: KEY_PAIR_ALGORITHMS,
     revocation_endpoint: `${ISSUER}/tenant/oauth2/revoke`,
     revocation_endpoint_auth_methods_supported: METHODS,
+    revocation_endpoint_auth_signing_alg_values_supported: KEY_PAIR_ALGORITHMS,
     grant_types_supported: ["client_credentials"],
     response_types_supported: [],
     token_endpoint_auth_methods_supported: METHODS,
+    token_endpoint_auth_signing_alg_values_supported: KEY_PAIR_ALGORITHMS,
     scopes_supported: ["orders.read"],
     id_token_signing_alg_values_supported: ["ES256"],
     subject_types_supported: ["public"],

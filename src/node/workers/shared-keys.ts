@@ -58,10 +58,7 @@ const ISSUER_FOLLOWED: Tell<{ readonly issuer: string; readonly record: TokenIss
   body: reader(
     Type.Object({
       issuer: Id,
-      record: Type.Union([
-        Type.Null(),
-        Type.Unsafe<TokenIssuer>({ type: "object", required: ["issuer", "discovery"] }),
-      ]),
+      record: Type.Union([Type.Null(), Type.Unsafe<TokenIssuer>({ type: "object", required: ["issuer"] })]),
     }),
   ),
 };

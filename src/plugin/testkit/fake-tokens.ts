@@ -5,7 +5,15 @@
 import { createPublicKey, type KeyObject } from "node:crypto";
 import { KEY_PAIR_ALGORITHMS, type KeyPairAlgorithm, keyPairVerifier } from "../../base/jose/algorithms.ts";
 import type { Claims } from "../../base/jose/token.ts";
-import type { IssuerIds, KeysMissing, TokenIssuer, TokenIssuers, Tokens, VerifyKey } from "../tokens.ts";
+import {
+  type IssuerIds,
+  type KeysMissing,
+  NO_TOKENS,
+  type TokenIssuer,
+  type TokenIssuers,
+  type Tokens,
+  type VerifyKey,
+} from "../tokens.ts";
 
 /** A key as a test writes it; of a private key its public half is taken. */
 interface FakeKey {
@@ -68,6 +76,7 @@ export function makeTokens(...inputs: readonly FakeIssuerInput[]): FakeTokens {
       issuers.set(input.id, { names: input.validIssuers ?? [input.issuer], made });
       return made;
     },
+    keysAt: NO_TOKENS.keysAt,
     remove,
   };
   for (const input of inputs) tokens.set(input);

@@ -10,7 +10,9 @@ import type { RequestView } from "../../plugin/request-view.ts";
 import type { AuthorizationServer } from "../../plugin/tokens.ts";
 import type { ClientData } from "../oauth2-client/oauth2-client.ts";
 import { servedClient } from "../oauth2-client/own-identity.ts";
-import { type Claimed, methodFor } from "./client-methods.ts";
+import { openOnce } from "../shared/once.ts";
+import { ASSERTION_TYPE, assertedClient } from "./client-assertion.ts";
+import { type Claimed, methodFor, type Proof } from "./client-methods.ts";
 import { type FailureLimits, openFailureLimits } from "./failure-limits.ts";
 import { invalidClient, invalidRequest, unavailable } from "./oauth-answers.ts";
 import type { TokenForm } from "./token-request.ts";
@@ -29,7 +31,8 @@ const NOBODY = "";
 
 export function openClientAuthentication(env: NodeEnv): AuthenticateClient {
   const { clock } = env;
-  const limits = limitsOf(env);
+  const isStrict = env.settings.compat === "strict";
+  const { limits, isFirst } = memoryOf(env);
   const table = env.credentials<ClientData>("oauth2-client");
   const clients = env.metrics.counter("jotgate_client_authentication_total", "Clients at token endpoints", [
     ...["method", "outcome"],
@@ -49,7 +52,7 @@ export function openClientAuthentication(env: NodeEnv): AuthenticateClient {
     const found = servedClient(id, server.id, table);
     const [name, method] = methodFor(claimed.way, found?.data) ?? [];
     const isRegistered = found?.data.method === name;
-    const proof = { view, claimed, nowSeconds: clock.nowMs() / 1_000 };
+    const proof = { view, claimed, server, isStrict, isFirst, nowSeconds: clock.nowMs() / 1_000 };
     const isProven = (await method?.proves(proof, isRegistered ? found?.data : undefined)) ?? false;
     const isClient = found?.current === true && isRegistered && isProven;
     counted(name ?? "none", isClient ? "ok" : "failed");
@@ -64,12 +67,21 @@ export function openClientAuthentication(env: NodeEnv): AuthenticateClient {
   };
 }
 
-// Keyed by what lives as long as the process's node: all routes count together, nodes of one process do not.
-const limitsByNode = new WeakMap<NodeEnv["states"], FailureLimits>();
+/** What a node remembers of clients, whichever configurations come and go. */
+interface ClientMemory {
+  readonly limits: FailureLimits;
+  readonly isFirst: Proof["isFirst"];
+}
 
-function limitsOf({ states, clock, siblings }: NodeEnv): FailureLimits {
-  const known = limitsByNode.get(states) ?? openFailureLimits(clock, siblings);
-  limitsByNode.set(states, known);
+// Keyed by what lives as long as the process's node: all routes count together, nodes of one process do not.
+const memoryByNode = new WeakMap<NodeEnv["states"], ClientMemory>();
+
+function memoryOf(env: NodeEnv): ClientMemory {
+  const known = memoryByNode.get(env.states) ?? {
+    limits: openFailureLimits(env.clock, env.siblings),
+    isFirst: openOnce(env, "client-assertions"),
+  };
+  memoryByNode.set(env.states, known);
   return known;
 }
 
@@ -80,7 +92,7 @@ function claimedBy(view: RequestView, form: TokenForm): Claimed | string {
   const secret = form.get("client_secret");
   if (form.get("client_assertion") !== undefined || form.get("client_assertion_type") !== undefined) {
     if (header !== undefined || secret !== undefined) return TWO_WAYS;
-    return { way: "unreadable", id: id ?? NOBODY, secret: NOBODY };
+    return claimedByAssertion(form, id);
   }
   if (header === undefined) {
     if (secret === undefined) return { way: "bare", id: id ?? NOBODY, secret: NOBODY };
@@ -92,6 +104,17 @@ function claimedBy(view: RequestView, form: TokenForm): Claimed | string {
   if (basic === undefined) return { way: "unreadable", id: id ?? NOBODY, secret: NOBODY };
   if (id !== undefined && id !== basic.id) return "client_id is another than that of the Authorization header";
   return { way: "basic", ...basic };
+}
+
+function claimedByAssertion(form: TokenForm, id: string | undefined): Claimed | string {
+  const assertion = form.get("client_assertion");
+  const type = form.get("client_assertion_type");
+  if (assertion === undefined || type === undefined)
+    return "client_assertion and client_assertion_type belong together";
+  const asserted = type === ASSERTION_TYPE ? assertedClient(assertion) : NOBODY;
+  if (asserted === NOBODY) return { way: "unreadable", id: id ?? NOBODY, secret: NOBODY };
+  if (id !== undefined && id !== asserted) return "client_id is another than that of the client_assertion";
+  return { way: "assertion", id: asserted, secret: assertion };
 }
 
 const TWO_WAYS = "The client authenticates in two ways at once";

@@ -4,23 +4,30 @@
  */
 import { clientCertificateOf } from "../../plugin/client-certificate.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
+import type { AuthorizationServer } from "../../plugin/tokens.ts";
 import type { AuthMethod } from "../oauth2-client/client-schema.ts";
 import { isSecret } from "../oauth2-client/client-secrets.ts";
 import type { ClientData } from "../oauth2-client/oauth2-client.ts";
+import { signsAssertion } from "./client-assertion.ts";
 
 /** What a request says of its client, and how. */
 export interface Claimed {
   /** `bare`: by its `client_id` alone; `unreadable`: no method reads it. */
-  readonly way: "basic" | "post" | "bare" | "unreadable";
+  readonly way: "basic" | "post" | "assertion" | "bare" | "unreadable";
   readonly id: string;
-  /** "" where the way has none. */
+  /** Or the assertion; "" where the way has none. */
   readonly secret: string;
 }
 
 export interface Proof {
   readonly view: RequestView;
   readonly claimed: Claimed;
+  readonly server: AuthorizationServer;
   readonly nowSeconds: number;
+  /** `compat: strict` */
+  readonly isStrict: boolean;
+  /** Whether it was not shown here before. @param seconds how long it could be shown again */
+  isFirst(id: string, seconds: number): boolean | Promise<boolean>;
 }
 
 interface ClientMethod {
@@ -35,6 +42,7 @@ const CLIENT_METHODS: Readonly<Record<AuthMethod, ClientMethod>> = {
   client_secret_post: { way: "post", proves: knowsSecret },
   tls_client_auth: { way: "bare", proves: holdsVerified },
   self_signed_tls_client_auth: { way: "bare", proves: holdsCertificate },
+  private_key_jwt: { way: "assertion", proves: signsAssertion },
 };
 
 const METHODS = Object.entries(CLIENT_METHODS) as readonly (readonly [AuthMethod, ClientMethod])[];

@@ -2,6 +2,8 @@
  * What an authorization server publishes: its metadata and its keys, made when they change, never per request.
  * Sources: RFC 8414, OpenID Connect Discovery 1.0, RFC 7517, docs/spec/tokens.md section 6.
  */
+
+import { KEY_PAIR_ALGORITHMS } from "../../base/jose/algorithms.ts";
 import { DPOP_ALGORITHMS } from "../../plugin/judge/dpop-proof.ts";
 import { type Answer, bareAnswer, textAnswer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
@@ -25,14 +27,17 @@ export function metadataAnswer({ terms, scopesSupported }: AuthorizationServer, 
     ...(serves.has("introspection") && {
       introspection_endpoint: `${issuer}${INTROSPECTION_PATH}`,
       introspection_endpoint_auth_methods_supported: AUTH_METHODS,
+      introspection_endpoint_auth_signing_alg_values_supported: KEY_PAIR_ALGORITHMS,
     }),
     ...(serves.has("revocation") && {
       revocation_endpoint: `${issuer}${REVOCATION_PATH}`,
       revocation_endpoint_auth_methods_supported: AUTH_METHODS,
+      revocation_endpoint_auth_signing_alg_values_supported: KEY_PAIR_ALGORITHMS,
     }),
     grant_types_supported: [CLIENT_CREDENTIALS],
     response_types_supported: [],
     token_endpoint_auth_methods_supported: AUTH_METHODS,
+    token_endpoint_auth_signing_alg_values_supported: KEY_PAIR_ALGORITHMS,
     dpop_signing_alg_values_supported: DPOP_ALGORITHMS,
     tls_client_certificate_bound_access_tokens: true,
     ...(scopesSupported !== undefined && { scopes_supported: scopesSupported }),

@@ -9,6 +9,7 @@ import {
   SCOPE_TOKEN,
   SigningAlgorithm,
 } from "../../model/authorization-server-record.ts";
+import { fetchAddressError } from "../../model/token-issuer-check.ts";
 import { Defaulted } from "../../plugin/plugin.ts";
 
 export const SECRETS_MAX = 4;
@@ -17,6 +18,7 @@ export const AUTH_METHODS = [
   "client_secret_post",
   "tls_client_auth",
   "self_signed_tls_client_auth",
+  "private_key_jwt",
 ] as const;
 export type AuthMethod = (typeof AUTH_METHODS)[number];
 export const CLIENT_CREDENTIALS = "client_credentials";
@@ -75,6 +77,8 @@ export const ClientConf = Type.Object(
     tls_client_auth_san_email: CertificateName,
     /** Public keys. */
     jwks: Type.Optional(Type.Unsafe<Readonly<Record<string, unknown>>>({ type: "object" })),
+    /** Where the keys of its assertions are. */
+    jwks_uri: Type.Optional(Type.String({ minLength: 1, maxLength: 2_048 })),
     claims: Type.Optional(
       Type.Record(Type.String({ minLength: 1, maxLength: 256 }), Type.Unknown(), { maxProperties: 64 }),
     ),
@@ -90,8 +94,19 @@ const RESERVED: ReadonlySet<string> = new Set(
 );
 const SCOPE = new RegExp(SCOPE_TOKEN);
 
+function proofError({ token_endpoint_auth_method: method, jwks_uri: uri, ...conf }: ClientConf): string | undefined {
+  if (!method.startsWith("client_secret_") && conf.client_secret !== undefined)
+    return `client_secret is of no use with token_endpoint_auth_method ${method}`;
+  if (method !== "private_key_jwt")
+    return uri && `jwks_uri is of no use with token_endpoint_auth_method ${method}: it is for private_key_jwt`;
+  if ((uri === undefined) === (conf.jwks === undefined)) return "private_key_jwt needs one of jwks, jwks_uri";
+  return uri && fetchAddressError(uri, "jwks_uri", false)?.replace(/, or .*/, "");
+}
+
 /** @returns the error's text */
 export function clientError(conf: ClientConf): string | undefined {
+  const unproven = proofError(conf);
+  if (unproven !== undefined) return unproven;
   const scopes = scopesOf(conf.scope ?? "");
   const long = scopes.find((one) => !SCOPE.test(one));
   if (long !== undefined) return "scope holds one of more than 256 characters";

@@ -61,6 +61,10 @@ export function completeSecrets(
   previous: Members | undefined,
   { nowSeconds, compat }: Completion,
 ): Rotated | string {
+  if (!hasSecret(conf)) {
+    const { client_secrets: _, ...kept } = conf; // of a method that it had before
+    return { conf: kept, generated: {} };
+  }
   const { client_secret: given, ...rest } = conf;
   const kept = listOf(previous?.["client_secrets"]);
   if (typeof given === "string" && !isReference(given)) {
@@ -75,7 +79,6 @@ export function completeSecrets(
   if (Array.isArray(written) && written.length > 0) {
     return { conf: { ...conf, client_secrets: written.map((one) => withHash(one, kept)) }, generated: {} };
   }
-  if (!hasSecret(conf)) return { conf, generated: {} };
   if (written === undefined && kept.length > 0) return { conf: { ...conf, client_secrets: kept }, generated: {} };
   return withNew(conf, [], nowSeconds);
 }

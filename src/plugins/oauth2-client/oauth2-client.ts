@@ -4,8 +4,10 @@
  */
 import { Type } from "typebox";
 import type { KeyPairAlgorithm } from "../../base/jose/algorithms.ts";
-import { definePlugin } from "../../plugin/plugin.ts";
+import { definePlugin, type NodeEnv } from "../../plugin/plugin.ts";
+import type { TokenKeys } from "../../plugin/tokens.ts";
 import { certificateFitter, clientKeys, type FitsCertificate, selfSignedFitter } from "./certificate-fit.ts";
+import { assertionKeys } from "./client-keys.ts";
 import { type AuthMethod, ClientConf, clientError, scopesOf } from "./client-schema.ts";
 import {
   completeSecrets,
@@ -20,6 +22,8 @@ import {
 export interface ClientData {
   readonly method: AuthMethod;
   readonly secrets: readonly KnownSecret[];
+  /** Public ones, of its assertions. */
+  readonly keys: TokenKeys | undefined;
   /** undefined: all. */
   readonly servers: ReadonlySet<string> | undefined;
   readonly grants: ReadonlySet<string>;
@@ -65,7 +69,7 @@ export const oauth2Client = definePlugin({
   },
 });
 
-function compileClient(conf: ClientConf): ClientData {
+function compileClient(conf: ClientConf, { tokens }: NodeEnv): ClientData {
   const { client_secret: secret, client_secrets: secrets = [], authorization_servers: servers } = conf;
   const scopes = scopesOf(conf.scope);
   const fits = certificatesOf(conf); // a text was refused by `check`
@@ -75,6 +79,7 @@ function compileClient(conf: ClientConf): ClientData {
       ...(secret === undefined ? [] : [{ digest: digestOf(secret), notAfter: undefined }]),
       ...secrets.map(({ hash, not_after: notAfter }) => knownSecret(hash, notAfter)),
     ],
+    keys: assertionKeys(conf, tokens),
     servers: servers && new Set(servers),
     grants: new Set(conf.grant_types),
     scopes: new Set(scopes),

@@ -6,6 +6,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type EtcdCluster, etcdAvailable, startEtcd } from "../../support/etcd.ts";
+import { makeKey, openIssuerServer } from "../../support/issuer-server.ts";
 import { startLoad } from "../../support/load.ts";
 import { bounded } from "../../support/long-run.ts";
 import { admin, type Node, startNode, until } from "../../support/process.ts";
@@ -109,6 +110,37 @@ describe.skipIf(!etcdAvailable())("an issuer that is us", () => {
       (await ask(at, "/oauth2/introspect", `token=${text}`, "api")).json();
     expect(await of(token)).toEqual({ active: false });
     expect(await of(other)).toMatchObject({ active: true, client_id: "batch" });
+  });
+
+  test("a client with keys at an address needs no secret, and each assertion counts once in a node", async () => {
+    const key = makeKey("c1");
+    const server = await openIssuerServer();
+    try {
+      server.keys = [key.jwk];
+      await register("keyed", {
+        ...{ audiences: [API], token_endpoint_auth_method: "private_key_jwt", jwks_uri: `${server.url}/keys` },
+      });
+      const seconds = Math.floor(Date.now() / 1_000);
+      const of = (jti: string): string =>
+        server.token(key, { iss: "keyed", sub: "keyed", aud: issuer, exp: seconds + 120, jti }, { typ: "JWT" });
+      const show = async (at: Node, assertion: string): Promise<number> => {
+        const type = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        const body = new URLSearchParams({
+          ...{ grant_type: "client_credentials", client_assertion_type: type, client_assertion: assertion },
+        });
+        const answer = await fetch(`${at.gateway}/oauth2/token`, {
+          ...{ method: "POST", body, headers: { connection: "close" } }, // any worker
+        });
+        await answer.text();
+        return answer.status;
+      };
+      for (const [i, node] of gateways.entries()) expect(await show(node, of(`first-${i}`))).toBe(200);
+      const said = await Promise.all(Array.from({ length: 12 }, () => show(first(), of("one"))));
+      expect(said.filter((status) => status === 200)).toHaveLength(1);
+      expect(server.fetches).toBe(gateways.length);
+    } finally {
+      await server.close();
+    }
   });
 
   test("many clients end their tokens at once, and each gets its answer", async () => {
