@@ -155,6 +155,14 @@ const RECORDS: readonly (readonly [string, object])[] = [
   ["/stream_routes/1", { server_port: 9100, upstream: { nodes } }],
 ];
 
+const WARNING_WRITES: readonly (readonly [string, string])[] = [
+  ["/routes/{id}", "put"],
+  ["/routes/{id}", "delete"],
+  ["/history/{revision}/rollback", "post"],
+  ["/consumers/{username}/rotate", "post"],
+  ["/authorization_servers/{id}/rotate", "post"],
+];
+
 describe("the description", () => {
   test("is OpenAPI 3.1 in which everything named exists, once", () => {
     expect(document.openapi).toBe("3.1.0");
@@ -199,7 +207,8 @@ describe("the description", () => {
       const schema = resolved(responses["200"]?.content?.["application/json"].schema as Record<string, unknown>);
       expect(schema, `${method} ${path}`).toMatchObject({ type: "object", properties: { dry_run: { const: true } } });
     }
-    expect(document.paths["/routes/{id}"]?.["put"]?.responses["200"]).toHaveProperty("headers.Warning");
+    for (const [path, method] of WARNING_WRITES)
+      expect(document.paths[path]?.[method]?.responses["200"], `${method} ${path}`).toHaveProperty("headers.Warning");
   });
 
   test("every schema of it compiles", () => {

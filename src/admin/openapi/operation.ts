@@ -34,14 +34,17 @@ export const FAULTS: Json = {
 const MISSING = answer("Not found.", ref("Error"));
 
 /** Of a write that is done although something about it is grave; the body stays as tools know it. */
-export const WARNED: Json = {
-  headers: {
-    Warning: {
-      description: 'What is grave about what was written: `299 - "code: key message"`, several with commas between.',
-      schema: { type: "string" },
+export function warned(description: string, schema: Json): Json {
+  return {
+    ...answer(description, schema),
+    headers: {
+      Warning: {
+        description: 'What is grave about what was written: `299 - "code: key message"`, several with commas between.',
+        schema: { type: "string" },
+      },
     },
-  },
-};
+  };
+}
 
 /** An operation that reads. @param summary what it answers, as a sentence */
 export function readOperation(

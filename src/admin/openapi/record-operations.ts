@@ -3,7 +3,7 @@
  */
 import type { Kind } from "../../model/kinds.ts";
 import { type Json, ref, titleOf } from "./openapi-schemas.ts";
-import { answer, anyOf, CONDITIONS, FAULTS, json, query, WARNED, WRITE_PARAMETERS } from "./operation.ts";
+import { answer, anyOf, CONDITIONS, FAULTS, json, query, WRITE_PARAMETERS, warned } from "./operation.ts";
 
 const USED: Json = { parameters: [query("usage", "Say beside it when it was used last.", { enum: ["1"] })] };
 const TTL = query("ttl", "Seconds that the record lives.", { type: "number", exclusiveMinimum: 0 });
@@ -19,13 +19,13 @@ const MISSING = answer("There is no such record.", anyOf(ref("KeyNotFound"), ref
 const STALE = answer("The record is not as If-Match expects.", ref("Error"));
 
 const DELETED: Json = {
-  "200": answer("Deleted, or what would be.", ref("Deleted")),
-  "202": answer("Deleted; not every node has applied it.", ref("Deleted")),
+  "200": warned("Deleted, or what would be.", ref("Deleted")),
+  "202": warned("Deleted; not every node has applied it.", ref("Deleted")),
   ...{ "404": MISSING, "412": STALE, ...FAULTS },
 };
 
 function written(title: string, created: boolean): Json {
-  const of = (description: string): Json => ({ ...answer(description, ref(`${title}Answer`)), ...WARNED });
+  const of = (description: string): Json => warned(description, ref(`${title}Answer`));
   return {
     "200": of("Written, or what would be."),
     ...(created && { "201": of("Created.") }),

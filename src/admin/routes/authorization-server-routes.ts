@@ -3,7 +3,7 @@
  */
 import { rotateByHand } from "../keys/rotate-keys.ts";
 import { APPLIED, type Json, ref } from "../openapi/openapi-schemas.ts";
-import { actOperation, answer, anyOf, query, WRITE_PARAMETERS } from "../openapi/operation.ts";
+import { actOperation, answer, anyOf, query, WRITE_PARAMETERS, warned } from "../openapi/operation.ts";
 import { type AdminRoute, METHODS, NO_SUCH_METHOD, writing } from "./admin-route.ts";
 
 const URL = "/authorization_servers/:id/rotate";
@@ -27,7 +27,7 @@ const KEYS_ROTATED: Json = {
 const OPERATION = actOperation(
   "rotateSigningKey",
   "Let the next key of an authorization server sign.",
-  answer("Rotated, or what would be.", KEYS_ROTATED),
+  warned("Rotated, or what would be.", KEYS_ROTATED),
   {
     parameters: [
       query("algorithm", "Whose key; default: the server's first."),
@@ -44,7 +44,7 @@ export const AUTHORIZATION_SERVER_ROUTES: readonly AdminRoute[] = [
       ...OPERATION,
       responses: {
         ...(OPERATION["responses"] as Json),
-        "202": answer("Rotated; not every node has applied it.", KEYS_ROTATED),
+        "202": warned("Rotated; not every node has applied it.", KEYS_ROTATED),
         "404": answer("There is no such record.", anyOf(ref("KeyNotFound"), ref("Error"))),
       },
     },

@@ -5,7 +5,7 @@ import { getHistoryEntry, listHistory } from "../history/history-read.ts";
 import { rollBack } from "../history/rollback.ts";
 import { REVOKED_ENTRY } from "../openapi/openapi-revocations.ts";
 import { APPLIED, DRY_RUN, type Json, listOf, ref } from "../openapi/openapi-schemas.ts";
-import { actOperation, answer, query, readOperation, WRITE_PARAMETERS } from "../openapi/operation.ts";
+import { actOperation, query, readOperation, WRITE_PARAMETERS, warned } from "../openapi/operation.ts";
 import { type AdminRoute, act, get, refuseOthers } from "./admin-route.ts";
 
 const HISTORY_ENTRY: Json = {
@@ -53,7 +53,7 @@ export const HISTORY_ROUTES: readonly AdminRoute[] = [
     actOperation(
       "rollBack",
       "Bring records back to what they were at a revision.",
-      answer("Rolled back, or what would change.", ROLLED_BACK),
+      warned("Rolled back, or what would change.", ROLLED_BACK),
       {
         parameters: [query("key", "Only this record, such as routes/1."), ...WRITE_PARAMETERS],
       },

@@ -3,7 +3,7 @@
  */
 import { KINDS, type KindName } from "../../model/kinds.ts";
 import { APPLIED, DRY_RUN, type Json, ref } from "../openapi/openapi-schemas.ts";
-import { actOperation, answer, anyOf, json, query, WRITE_PARAMETERS } from "../openapi/operation.ts";
+import { actOperation, answer, anyOf, json, query, WRITE_PARAMETERS, warned } from "../openapi/operation.ts";
 import { rotate } from "../write/rotate-record.ts";
 import { type AdminRoute, type Endpoint, METHODS, NO_SUCH_METHOD, writing } from "./admin-route.ts";
 
@@ -27,7 +27,7 @@ function operationOf(operationId: string, owner: string): Json {
   const operation = actOperation(
     operationId,
     `Give a ${owner} a new key, and take the former one for a while.`,
-    answer("Rotated, or what would be.", ROTATED),
+    warned("Rotated, or what would be.", ROTATED),
     {
       parameters: [
         query("overlap", "Seconds that the former key is taken; default 86400, 0: not at all.", { type: "integer" }),
@@ -41,7 +41,7 @@ function operationOf(operationId: string, owner: string): Json {
     ...operation,
     responses: {
       ...(operation["responses"] as Json),
-      "202": answer("Rotated; not every node has applied it.", ROTATED),
+      "202": warned("Rotated; not every node has applied it.", ROTATED),
       "404": answer("There is no such record.", anyOf(ref("KeyNotFound"), ref("Error"))),
     },
   };
