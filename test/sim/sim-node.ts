@@ -3,10 +3,21 @@
  * that says what they must show.
  */
 import type { Clock } from "../../src/base/clock.ts";
+import { readFingerprint } from "../../src/base/jose/token.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { openMetrics } from "../../src/base/metrics.ts";
 import { Registration } from "../../src/cluster/registry.ts";
 import { parseKey } from "../../src/model/keys.ts";
+import {
+  decodeBatch,
+  encodeBatch,
+  encodeRule,
+  hourDir,
+  hourOf,
+  parseRevocationKey,
+  rulesDir,
+  tokensIn,
+} from "../../src/model/revocation.ts";
 import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { mocking } from "../../src/plugins/mocking.ts";
 import { type LiveConfiguration, openLive } from "../../src/runtime/live.ts";
@@ -33,6 +44,38 @@ export function routeText(id: string, mark: string, broken: boolean): string {
   return JSON.stringify({ uri, name: mark, plugins: { mocking: { response_example: "x" } } });
 }
 
+/** Nothing of a simulation lives as long as this. */
+const ENDS = 2_000_000_000;
+export const TOKENS = 16;
+export const CONSUMERS = 4;
+const RULE_FROM = 1_000;
+export const BATCHES = hourDir(PREFIX, hourOf(ENDS));
+
+function fingerprintAt(n: number) {
+  return readFingerprint(Buffer.alloc(16, n + 1), 0);
+}
+
+/** A batch that ends some of the tokens. Batches are never changed, only merged and deleted. */
+export function batchOf(name: string, tokens: readonly number[]): { readonly key: string; readonly value: Buffer } {
+  const value = encodeBatch(
+    tokens.map((n) => ({ fingerprint: fingerprintAt(n), until: ENDS })),
+    0,
+  );
+  return { key: `${BATCHES}${name}-${tokens.length}`, value };
+}
+
+/** A rule that ends what was issued to one consumer before a second. */
+export function ruleOf(consumer: number): { readonly key: string; readonly value: Buffer } {
+  const rule = { type: "consumer", value: `c${consumer}`, issuedBefore: RULE_FROM, until: ENDS, writtenMs: 0 } as const;
+  return { key: `${rulesDir(PREFIX)}c${consumer}`, value: encodeRule(rule) };
+}
+
+/** What the model knows of ended tokens: single ones for good, rules as long as their record is there. */
+interface Ended {
+  readonly tokens: Set<number>;
+  readonly rules: Set<number>;
+}
+
 export interface SimNode {
   readonly link: Link;
   readonly watcher: Watcher;
@@ -52,6 +95,8 @@ export interface SavedNode {
   readonly records: readonly RestoredRecord[];
   /** Route id → the mark that was served. */
   readonly served: ReadonlyMap<string, string>;
+  /** Tokens of which the records say that they are ended. */
+  readonly ended: ReadonlySet<number>;
 }
 
 export interface SimNodeOptions {
@@ -79,8 +124,17 @@ export async function openSimNode(options: SimNodeOptions): Promise<SimNode> {
   /** Route id → the mark that is served. */
   const good = new Map<string, string>();
   const refused = new Set<string>();
+  const ended: Ended = { tokens: new Set(), rules: new Set() };
+  const modelRevocation = (key: string, value: Buffer | undefined): void => {
+    const parsed = parseRevocationKey(PREFIX, key);
+    if (parsed?.kind === "rule") {
+      if (value === undefined) ended.rules.delete(Number(parsed.name.slice(1)));
+      else ended.rules.add(Number(parsed.name.slice(1)));
+    } else if (parsed && value) for (const n of tokensOf(value)) ended.tokens.add(n);
+  };
   const model = (batch: RecordBatch): void => {
     for (const { key, kv } of batch.changes) {
+      modelRevocation(key, kv?.value);
       if (!key.startsWith(ROUTES)) continue;
       const id = key.slice(ROUTES.length);
       if (!kv) {
@@ -97,7 +151,7 @@ export async function openSimNode(options: SimNodeOptions): Promise<SimNode> {
   };
   const table = new Table({
     clock,
-    accepts: (key) => parseKey(PREFIX, key) !== undefined,
+    accepts: (key) => (parseKey(PREFIX, key) ?? parseRevocationKey(PREFIX, key)) !== undefined,
     consumer: {
       apply(batch, taken) {
         model(batch);
@@ -136,7 +190,10 @@ export async function openSimNode(options: SimNodeOptions): Promise<SimNode> {
       const position = watcher.position();
       if (!position) return undefined;
       const records = [...table.entries()].map(([key, record]) => ({ key, record, lastGood: table.lastGood(key) }));
-      return { position, records, served: new Map(good) };
+      const said = records.flatMap(({ key, record }) =>
+        parseRevocationKey(PREFIX, key)?.kind === "batch" ? tokensOf(record.value) : [],
+      );
+      return { position, records, served: new Map(good), ended: new Set(said) };
     },
     check() {
       for (let i = 0; i < 8; i++) {
@@ -145,6 +202,8 @@ export async function openSimNode(options: SimNodeOptions): Promise<SimNode> {
         const want = good.get(id);
         if (met?.name !== want) return `/${id} meets ${met?.name}, not ${want}`;
       }
+      const wrong = endedWrongly(live, ended);
+      if (wrong !== undefined) return wrong;
       const problems = new Set(live.problems().map(({ key }) => key.slice(ROUTES.length)));
       const missing = [...refused].filter((id) => !problems.has(id));
       const more = [...problems].filter((id) => !refused.has(id));
@@ -164,6 +223,8 @@ export async function openSimNode(options: SimNodeOptions): Promise<SimNode> {
     for (const id of new Set([...saved.served.keys(), ...good.keys()]))
       if (saved.served.get(id) !== good.get(id))
         node.wrong ??= `${id} was served of ${saved.served.get(id)}, after a restart of ${good.get(id)}`;
+    const lost = [...saved.ended].filter((n) => !ended.tokens.has(n));
+    if (lost.length > 0) node.wrong ??= `tokens ${lost} were ended, and are not after a restart`;
   }
   watcher.start();
   void registration.start();
@@ -174,7 +235,7 @@ export async function openSimNode(options: SimNodeOptions): Promise<SimNode> {
 export function compare(table: Table, etcd: SimEtcd, revision: Revision): string | undefined {
   const want = new Map<string, KeyValue>();
   for (const kv of etcd.list({ start: `${PREFIX}/`, end: `${PREFIX}0` }, revision))
-    if (parseKey(PREFIX, kv.key)) want.set(kv.key, kv);
+    if (parseKey(PREFIX, kv.key) ?? parseRevocationKey(PREFIX, kv.key)) want.set(kv.key, kv);
   for (const [key, record] of table.entries()) {
     const kv = want.get(key);
     if (!kv) return `${key} is held at revision ${revision}, but not in the store`;
@@ -184,4 +245,28 @@ export function compare(table: Table, etcd: SimEtcd, revision: Revision): string
   }
   const [missed] = want.keys();
   return missed === undefined ? undefined : `${missed} is missing at revision ${revision}`;
+}
+
+export function tokensOf(value: Buffer): readonly number[] {
+  const batch = decodeBatch(value);
+  return typeof batch === "string" ? [] : tokensIn(batch).map(({ fingerprint }) => (fingerprint.a & 0xff) - 1);
+}
+
+/** Asks for every token, and for every consumer on both sides of a rule's second. */
+function endedWrongly({ env }: LiveConfiguration, { tokens, rules }: Ended): string | undefined {
+  const { revocations } = env;
+  const ask = (consumer: string | undefined, issuedAt: number, n: number | undefined): boolean => {
+    const token = {
+      ...{ consumer, client: undefined, issuer: undefined, subject: undefined, keyId: undefined, id: undefined },
+      ...{ issuedAt, expires: ENDS, checked: 0, fingerprint: undefined },
+    };
+    return revocations.find(token, n === undefined ? undefined : fingerprintAt(n)) !== undefined;
+  };
+  for (let n = 0; n < TOKENS; n++)
+    if (ask(undefined, 0, n) !== tokens.has(n)) return `token ${n} is ${tokens.has(n) ? "good again" : "ended"}`;
+  for (let n = 0; n < CONSUMERS; n++) {
+    if (ask(`c${n}`, RULE_FROM - 1, undefined) !== rules.has(n)) return `the rule on c${n} counts: ${!rules.has(n)}`;
+    if (ask(`c${n}`, RULE_FROM, undefined)) return `the rule on c${n} refuses what is not older`;
+  }
+  return undefined;
 }

@@ -4,12 +4,25 @@
  */
 import { FakeClock } from "../../src/base/clock.ts";
 import { PLACEHOLDER } from "../../src/model/record.ts";
-import type { Operation, Revision } from "../../src/store/store.ts";
+import { type Operation, prefixRange, type Revision } from "../../src/store/store.ts";
 import { controlKeys } from "../../src/store/store-keys.ts";
 import { makeRandom } from "../runtime/upstream-fixture.ts";
 import { hashOf } from "../support/checker.ts";
 import { type Backup, SimEtcd } from "./sim-etcd.ts";
-import { compare, openSimNode, PREFIX, routeText, type SavedNode, type SimNode } from "./sim-node.ts";
+import {
+  BATCHES,
+  batchOf,
+  CONSUMERS,
+  compare,
+  openSimNode,
+  PREFIX,
+  routeText,
+  ruleOf,
+  type SavedNode,
+  type SimNode,
+  TOKENS,
+  tokensOf,
+} from "./sim-node.ts";
 
 export interface SimOptions {
   readonly seed: number;
@@ -114,7 +127,8 @@ class Simulation {
 
   async #step(): Promise<void> {
     const roll = this.#random();
-    if (roll < 0.45) this.#randomWrite();
+    if (roll < 0.38) this.#randomWrite();
+    else if (roll < 0.45) this.#revoke();
     else if (roll < 0.6) await this.#pass(this.#pick([10, 100, 1_000, 3_000, 7_000, 15_000]));
     else await this.#fault();
   }
@@ -130,6 +144,25 @@ class Simulation {
     if (this.#random() < 0.1) operations.set("x", { op: "put", key: `${PREFIX}/unknown/x`, value: json(this.#writes) });
     this.#say(`write ${[...operations.values()].map((one) => `${one.op} ${"key" in one ? one.key : ""}`)}`);
     this.#write([...operations.values()]);
+  }
+
+  /** Ends tokens, merges batches as admins do, sets a rule or takes one back. */
+  #revoke(): void {
+    const batches = this.#etcd.list(prefixRange(BATCHES));
+    const rule = ruleOf(this.#below(CONSUMERS));
+    const name = `w${this.#writes}`;
+    const kind = this.#pick(["batch", "batch", "merge", "rule", "take back"]);
+    this.#say(`revoke: ${kind}`);
+    if (kind === "rule") this.#write([{ op: "put", ...rule }]);
+    else if (kind === "take back") this.#write([{ op: "delete", key: rule.key }]);
+    else if (kind === "batch") {
+      const tokens = Array.from({ length: 1 + this.#below(3) }, () => this.#below(TOKENS));
+      this.#write([{ op: "put", ...batchOf(name, [...new Set(tokens)]) }]);
+    } else if (batches.length > 1) {
+      const all = new Set(batches.flatMap(({ value }) => tokensOf(value)));
+      const gone = batches.map(({ key }): Operation => ({ op: "delete", key }));
+      this.#write([{ op: "put", ...batchOf(name, [...all]) }, ...gone]);
+    }
   }
 
   #write(then: readonly Operation[]): void {
