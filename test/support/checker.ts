@@ -3,8 +3,8 @@
  * Guarantees: G2 order of revisions, G3 nothing lost, G4 no phantom, G5 all nodes alike.
  */
 import { parseKey } from "../../src/model/keys.ts";
-import { parseRevocationKey } from "../../src/model/revocation.ts";
 import { PLACEHOLDER } from "../../src/model/record.ts";
+import { parseRevocationKey } from "../../src/model/revocation.ts";
 import type { KeyValue } from "../../src/store/store.ts";
 import { ConfigHash } from "../../src/sync/config-hash.ts";
 import type { History } from "./history.ts";
@@ -17,7 +17,8 @@ const PREFIX = "/apisix";
 export function hashOf(records: readonly KeyValue[]): string {
   const hash = new ConfigHash();
   for (const { key, modRevision, value } of records)
-    if ((parseKey(PREFIX, key) ?? parseRevocationKey(PREFIX, key)) && value.toString("utf8") !== PLACEHOLDER) hash.add(key, modRevision, value);
+    if ((parseKey(PREFIX, key) ?? parseRevocationKey(PREFIX, key)) && value.toString("utf8") !== PLACEHOLDER)
+      hash.add(key, modRevision, value);
   return hash.text();
 }
 
