@@ -12,6 +12,7 @@ import type { CommandIo } from "./command-io.ts";
 
 export const EXIT_SAME = 0;
 export const EXIT_WRONG = 1;
+export const EXIT_DIFFERS = 2;
 
 interface OptionNames {
   readonly valued: readonly string[];

@@ -17,6 +17,9 @@ Usage: jotgate <command> [--setting value ...]
   check FILE     say whether a settings file is valid, and for which commands
   reload         let the running node of this data folder replace its workers
   validate PATH  say whether files of configuration are valid (docs/operations/files.md)
+  diff PATH      what apply would change; exit code 0 same, 2 differs, 1 wrong
+  apply PATH     make an admin's records those of the files, wait until all nodes serve them
+  dump PATH      write an admin's records to a file or folder
   explain URL    ask an admin what a node would do with a call, and why (docs/explain.md)
   version        print versions
   help           this text; \`jotgate help settings\` lists every setting

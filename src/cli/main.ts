@@ -27,6 +27,9 @@ const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
   ["explain", explainCommand],
   // Loaded when asked for: they know all plugins.
   ["validate", async (args, io) => (await import("./validate-command.ts")).validateCommand(args, io)],
+  ["diff", async (args, io) => (await import("./diff-command.ts")).diffCommand(args, io)],
+  ["apply", async (args, io) => (await import("./apply-command.ts")).applyCommand(args, io)],
+  ["dump", async (args, io) => (await import("./dump-command.ts")).dumpCommand(args, io)],
   ["version", version],
   ["help", help],
 ]);

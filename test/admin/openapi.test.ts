@@ -114,6 +114,11 @@ async function call(method: string, path: string, body?: unknown, headers = {}):
     expect(typeof reply.body === "object", `${method} ${path}: no body is described`).toBe(false);
     return reply;
   }
+  const [type = ""] = Object.keys(response.content);
+  if (type !== "application/json") {
+    expect(reply.headers["content-type"]).toContain(type);
+    return reply;
+  }
   const pointer = [
     "paths",
     template ?? "",
@@ -341,6 +346,10 @@ describe("real answers are as described", () => {
     await call("POST", "/schema/validate/routes", { uri: "/a", upstream: { nodes } });
     await call("POST", "/configs/validate", { routes: [] });
     await call("POST", "/configs/validate", { routes: [{}] });
+    const exported = (await call("GET", "/configs/export?masked=1")).text.trim().split("\n");
+    expect(JSON.parse(exported.at(-1) ?? "")).toMatchObject({ end: true, records: exported.length - 1 });
+    expect((await call("POST", "/configs/export", { key: "short" })).status).toBe(400);
+    expect((await call("POST", "/configs/export", { key: "k".repeat(43) })).text).toContain('"end":true');
     await call("GET", "/nodes");
     for (const view of ["config", "status", "metrics", "healthcheck", "problems", "issuers"])
       await call("GET", `/nodes/n1/${view}`);

@@ -68,7 +68,12 @@ export async function planKeysGone(side: StoreSide, plan: Plan, server: string):
  */
 
 /** @param id `main/<kid>` @returns the same where it cannot be completed: its checks then say what is wrong */
-export async function completeKey(admin: StoreSide, id: string, value: Members): Promise<Members> {
+export async function completeKey(
+  admin: StoreSide,
+  id: string,
+  value: Members,
+  previous: Members | undefined,
+): Promise<Members> {
   const slash = id.indexOf("/");
   const [server, kid] = [id.slice(0, slash), id.slice(slash + 1)];
   const algorithm = KEY_PAIR_ALGORITHMS.find((name) => name === value["algorithm"]);
@@ -77,13 +82,15 @@ export async function completeKey(admin: StoreSide, id: string, value: Members):
   const now = Math.floor(admin.clock.nowMs() / 1_000);
   const keys = (await listKeys(admin, server)).filter((one) => one.algorithm === algorithm && one.kid !== kid);
   const { jwksMaxAgeSeconds } = termsOf(record as unknown as AuthorizationServer); // it was checked when it was written
-  const published = typeof value["publish_at"] === "number" ? value["publish_at"] : now;
+  // Times that were given once stay, so that the same body means the same key.
+  const given = { publish_at: previous?.["publish_at"], sign_from: previous?.["sign_from"], ...value };
+  const published = typeof given.publish_at === "number" ? given.publish_at : now;
   const ahead = rolesAt(keys, now).signer === undefined ? 0 : jwksMaxAgeSeconds;
   const pem = value["private_key"];
   return {
     ...value,
     ...{ authorization_server: value["authorization_server"] ?? server, kid: value["kid"] ?? kid },
-    ...{ publish_at: published, sign_from: value["sign_from"] ?? published + ahead },
+    ...{ publish_at: published, sign_from: given.sign_from ?? published + ahead },
     ...(typeof pem === "string" && !isReference(pem) && publicOf(algorithm, pem)),
   };
 }

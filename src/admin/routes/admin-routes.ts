@@ -8,6 +8,7 @@ import { type AdminRoute, get, refuseOthers } from "./admin-route.ts";
 import { AUTHORIZATION_SERVER_ROUTES } from "./authorization-server-routes.ts";
 import { CLUSTER_ROUTES } from "./cluster-routes.ts";
 import { EXPLAIN_ROUTES } from "./explain-routes.ts";
+import { EXPORT_ROUTES } from "./export-routes.ts";
 import { HISTORY_ROUTES } from "./history-routes.ts";
 import { ISSUER_ROUTES } from "./issuer-routes.ts";
 import { NODE_ROUTES } from "./node-routes.ts";
@@ -31,6 +32,7 @@ export function adminRoutes(options: AdminRouteOptions): readonly AdminRoute[] {
     ...AUTHORIZATION_SERVER_ROUTES,
     ...recordRoutes(options),
     ...schemaRoutes(options),
+    ...EXPORT_ROUTES,
     ...EXPLAIN_ROUTES,
     ...NODE_ROUTES,
     ...CLUSTER_ROUTES,

@@ -171,7 +171,7 @@ function completeConsumer(side: WriteSide, draft: Draft): AdminAnswer | undefine
 
 async function completeSigningKey(side: WriteSide, draft: Draft): Promise<undefined> {
   const { target, id } = draft.input;
-  if (target.kind.name === "signing_key") draft.value = await completeKey(side, id, draft.value);
+  if (target.kind.name === "signing_key") draft.value = await completeKey(side, id, draft.value, draft.previousValue);
 }
 
 function openGiven(side: WriteSide, draft: Draft): AdminAnswer | undefined {

@@ -161,6 +161,11 @@ class ValueReader {
 /** `${NAME}`; APISIX's `${{name}}` and `${{name:=otherwise}}`; `$${NAME}` is the text `${NAME}`. */
 const VARIABLE = /(\$?)\$\{(?:([A-Z_][A-Z0-9_]*)|\{([A-Za-z_]\w*)(?::=([^{}]*))?\})\}/g;
 
+/** The text that reads as this text when variables are filled in. */
+export function escapeVariables(text: string): string {
+  return text.includes("${") ? text.replace(VARIABLE, (whole) => `$${whole}`) : text;
+}
+
 /** An unquoted value may be a number or a switch. */
 function typed(text: string): unknown {
   if (text === "true" || text === "false") return text === "true";

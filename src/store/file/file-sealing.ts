@@ -1,7 +1,7 @@
 /**
  * Secrets in files under a passphrase: one key per file by scrypt (RFC 7914), texts sealed for their record and member.
  */
-import { scryptSync } from "node:crypto";
+import { randomBytes, scryptSync } from "node:crypto";
 import { isSealed, openKeyring } from "../../base/keyring.ts";
 import { keyOf } from "../../model/keys.ts";
 import type { Kind } from "../../model/kinds.ts";
@@ -12,7 +12,7 @@ type Members = Readonly<Record<string, unknown>>;
 export type OpenSealed = (kind: Kind, id: string, value: Members) => Members | string;
 
 /** What a file says of how it was sealed. */
-interface FileSealing {
+export interface FileSealing {
   readonly kdf: "scrypt";
   /** base64url */
   readonly salt: string;
@@ -21,8 +21,14 @@ interface FileSealing {
 /** 64 MiB and about 100 ms for each guess. */
 const SCRYPT = { N: 65_536, r: 8, p: 1, maxmem: 128 * 1024 * 1024 };
 
+const SALT_BYTES = 16;
+
+export function newSealing(): FileSealing {
+  return { kdf: "scrypt", salt: randomBytes(SALT_BYTES).toString("base64url") };
+}
+
 /** @returns base64url of 32 bytes: a key of a keyring */
-function sealingKey(passphrase: string, { salt }: FileSealing): string {
+export function sealingKey(passphrase: string, { salt }: FileSealing): string {
   return scryptSync(passphrase, Buffer.from(salt, "base64url"), 32, SCRYPT).toString("base64url");
 }
 
