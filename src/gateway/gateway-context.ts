@@ -9,6 +9,7 @@ import type { Pipeline, Route } from "../runtime/routes/route-unit.ts";
 import type { Tried } from "../runtime/routes/router.ts";
 import type { GatewayMetrics } from "./gateway-metrics.ts";
 import type { GatewaySettings } from "./gateway-settings.ts";
+import type { HeadMemory } from "./http/remembered-bytes.ts";
 import type { BodyMemory } from "./http/request-body.ts";
 import type { AccessLog } from "./log/access-log.ts";
 import type { ErrorLog } from "./log/error-log.ts";
@@ -54,6 +55,8 @@ export interface GatewayContext {
   readonly wheel: TimerWheel;
   /** Of the bodies of all lanes. */
   readonly bodies: BodyMemory;
+  /** Of the heads that are remembered, on both sides of the fast lane. */
+  readonly heads: HeadMemory;
   /** For both sides of the fast lane. */
   readonly writes: WriteScheduler;
   readonly client: UpstreamClient;

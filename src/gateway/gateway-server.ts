@@ -14,6 +14,7 @@ import { GatewayListener, type HandOff, KnownConnections, type ListenAddress, li
 import { GatewayMetrics } from "./gateway-metrics.ts";
 import { DEFAULT_GATEWAY_SETTINGS, type GatewaySettings } from "./gateway-settings.ts";
 import { openGeneralLane } from "./general/general-lane.ts";
+import { HeadMemory } from "./http/remembered-bytes.ts";
 import { BodyMemory } from "./http/request-body.ts";
 import { openHttp2Lane } from "./http2/http2-lane.ts";
 import type { AccessLog } from "./log/access-log.ts";
@@ -75,6 +76,8 @@ export interface GatewayServer {
 }
 
 const QUIET_MS = 500;
+/** Of all remembered heads: those of 16,000 connections with 500 bytes each. */
+const HEADS_BYTES = 33_554_432;
 
 /** Resolves when the listener accepts connections; rejects when it cannot be opened. */
 export async function openGatewayServer(options: GatewayOptions): Promise<GatewayServer> {
@@ -88,7 +91,8 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
     connections: settings.upstreamConnections,
   };
   const writes = new WriteScheduler();
-  const client = new UpstreamClient(wheel, writes, limits);
+  const heads = new HeadMemory(settings.fastLane ? HEADS_BYTES : 0);
+  const client = new UpstreamClient(wheel, writes, limits, heads);
   const errors = new ErrorLog(log, clock);
   const { accessLog, uses = NO_USES } = options;
   const freshness = options.freshness ?? { isTooOld: false, isLoaded: true };
@@ -104,6 +108,7 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
     wheel,
     writes,
     client,
+    heads,
     freshness,
     uses,
   };

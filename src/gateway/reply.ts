@@ -11,19 +11,22 @@ import type { OwnAnswer } from "./gateway-pages.ts";
 import type { OwnReason } from "./gateway-reasons.ts";
 import type { Framing, Lifetime } from "./http/message.ts";
 import type { IncomingBody } from "./http/request-body.ts";
+import type { SentHead } from "./http/response-head.ts";
 
 export interface Reply {
   /**
    * @param lines   flat [name, value, …], sendable, without framing and hop-by-hop headers; owned by the lane from now on
    * @param framing body length, "unknown" or "none"
    * @param hasDate false: the lane adds Date
+   * @param sent    where the finished text of this head may be kept; `lines` are its own
    */
-  head(status: number, lines: string[], framing: Framing, hasDate: boolean): void;
+  head(status: number, lines: string[], framing: Framing, hasDate: boolean, sent?: SentHead): void;
   /**
+   * Sends chunk[start, end).
    * @param lifetime of the bytes
    * @returns false when the client is slow: wait for `Exchange.clientDrained`
    */
-  data(chunk: Buffer, lifetime: Lifetime): boolean;
+  data(chunk: Buffer, start: number, end: number, lifetime: Lifetime): boolean;
   end(): void;
   /** The exchange is over, its log phase too: the lane may begin the next request. Called once, after `end`. */
   release(): void;
@@ -32,7 +35,7 @@ export interface Reply {
   /** Breaks the connection, so that the client knows the response is incomplete. */
   destroy(): void;
   /** A 1xx for clients that can take it. */
-  interim(status: number, lines: string[]): void;
+  interim(status: number, lines: readonly string[]): void;
   /** The connection is not used for another request. */
   endAfterThis(): void;
   /** Sends the 101 and turns the connection into a tunnel: bytes of the client go to `sink`. */
@@ -63,7 +66,7 @@ export function sendWhole(reply: Reply, method: string, response: ResponseView, 
     reply.head(status, headers.lines, "none", hasDate);
   } else {
     reply.head(status, headers.lines, isMade ? "unknown" : bytes.length, hasDate);
-    if (bytes.length > 0) reply.data(bytes, "kept");
+    if (bytes.length > 0) reply.data(bytes, 0, bytes.length, "kept");
   }
 }
 

@@ -5,9 +5,9 @@
 import { HeaderList } from "../plugin/headers.ts";
 import { ResponseView } from "../plugin/response-view.ts";
 import { type OwnAnswer, RESPONSE_TOO_LARGE } from "./gateway-pages.ts";
-import type { Lifetime } from "./http/message.ts";
+import { type Lifetime, ownPiece } from "./http/message.ts";
 import { applyBodyFilters, filterLimit } from "./http/response-edit.ts";
-import type { ResponseHead } from "./http/response-head.ts";
+import { type ResponseHead, SentHead } from "./http/response-head.ts";
 import { hasHeaderFilters, type Life, type TunnelSink } from "./reply.ts";
 import type { ResponseSink, UpstreamLink } from "./upstream/upstream-call.ts";
 
@@ -65,19 +65,19 @@ export class ResponseRelay implements ResponseSink, TunnelSink {
     }
   }
 
-  onData(chunk: Buffer, lifetime: Lifetime): void {
+  onData(chunk: Buffer, start: number, end: number, lifetime: Lifetime): void {
     switch (this.#mode) {
       case STREAM:
       case TUNNEL:
-        if (!this.#life.reply.data(chunk, lifetime)) this.#link?.pause();
+        if (!this.#life.reply.data(chunk, start, end, lifetime)) this.#link?.pause();
         return;
       case COLLECT:
-        this.#bytes += chunk.length;
+        this.#bytes += end - start;
         if (this.#bytes > this.#limit) this.#life.answerSelf(RESPONSE_TOO_LARGE);
-        else this.#held?.push(lifetime === "kept" ? chunk : Buffer.from(chunk));
+        else this.#held?.push(ownPiece(chunk, start, end, lifetime));
         return;
       default:
-        this.#bytes += chunk.length;
+        this.#bytes += end - start;
         if (this.#bytes > DROPPED_BYTES) this.#finish();
     }
   }
@@ -112,7 +112,11 @@ export class ResponseRelay implements ResponseSink, TunnelSink {
 
   #begin(head: ResponseHead): void {
     const life = this.#life;
-    const response = new ResponseView(head.status, new HeaderList(head.lines), "upstream");
+    const { context, view } = life;
+    // Nothing but the head itself and settings says what the client gets.
+    const isPlain = head.status < 500 && !context.settings.showUpstreamStatus && !hasHeaderFilters(life);
+    const sent = isPlain ? head.sent : undefined;
+    const response = new ResponseView(head.status, new HeaderList((sent ?? head).lines.slice()), "upstream");
     this.#response = response;
     this.#hasDate = head.hasDate;
     if (head.status === 101) {
@@ -121,19 +125,23 @@ export class ResponseRelay implements ResponseSink, TunnelSink {
       life.reply.tunnel(response.headers.lines, head.upgrade ?? "", this);
       return;
     }
-    // Filters may want to see it; the lane makes it anew.
-    if (head.length >= 0 && hasHeaderFilters(life)) response.headers.append("Content-Length", String(head.length));
-    life.filterHead(response);
+    if (sent) view.response = response;
+    else {
+      // Filters may want to see it; the lane makes it anew.
+      if (head.length >= 0 && hasHeaderFilters(life)) response.headers.append("Content-Length", String(head.length));
+      life.filterHead(response);
+      if (isPlain && head.recurs) head.sent = new SentHead(response.headers.lines.slice());
+    }
     const bodiless = this.#upstreamMethod === "HEAD" || head.status === 204 || head.status === 304;
     if (response.replacement) this.#mode = DROP;
     else if (response.filters.length > 0 && !bodiless) {
       this.#mode = COLLECT;
       this.#held = [];
       this.#limit = filterLimit(response);
-    } else this.#startStream(response, head, bodiless);
+    } else this.#startStream(response, head, bodiless, isPlain ? head.sent : undefined);
   }
 
-  #startStream(response: ResponseView, head: ResponseHead, bodiless: boolean): void {
+  #startStream(response: ResponseView, head: ResponseHead, bodiless: boolean, sent: SentHead | undefined): void {
     const { reply, view } = this.#life;
     const { lines } = response.headers;
     const none = view.head.method === "HEAD" || response.status === 204 || response.status === 304;
@@ -144,7 +152,7 @@ export class ResponseRelay implements ResponseSink, TunnelSink {
       if (!bodiless) this.#mode = DROP;
       reply.head(response.status, lines, "none", this.#hasDate);
     } else if (bodiless) reply.head(response.status, lines, 0, this.#hasDate);
-    else reply.head(response.status, lines, head.length >= 0 ? head.length : "unknown", this.#hasDate);
+    else reply.head(response.status, lines, head.length >= 0 ? head.length : "unknown", this.#hasDate, sent);
   }
 
   /** Ends the life of the request, with the response that is here by now. */

@@ -38,7 +38,7 @@ export function isHeaderValue(text: string): boolean {
 }
 
 function put(view: RequestView, name: string, lower: string, value: string | undefined): void {
-  if (value !== undefined && isHeaderValue(value)) view.headers.set(name, value);
+  if (value !== undefined && isHeaderValue(value)) view.headers.set(name, value, lower);
   else view.headers.remove(lower);
 }
 

@@ -4,15 +4,63 @@
  * Promise: nothing is joined, split or re-cased behind the caller's back.
  */
 function sameName(name: string, lower: string): boolean {
-  return name.length === lower.length && (name === lower || name.toLowerCase() === lower);
+  const { length } = name;
+  if (length !== lower.length) return false;
+  if (name === lower) return true;
+  for (let i = 0; i < length; i++) {
+    const code = name.charCodeAt(i);
+    if (code !== lower.charCodeAt(i) && (code < 0x41 || code > 0x5a || (code | 0x20) !== lower.charCodeAt(i)))
+      return false;
+  }
+  return true;
+}
+
+/** Lines as a client sends them again and again, with texts that are made of them once. Nobody changes them. */
+export class ReceivedLines {
+  readonly lines: readonly string[];
+  /** How the gateway sends them on; "": not in the same way each time; undefined: not made yet. */
+  sentText: string | undefined = undefined;
+  #value = "";
+  #start = 0;
+  #rest = "";
+
+  constructor(lines: readonly string[]) {
+    this.lines = lines;
+  }
+
+  /** Whether `lines` begin with these. */
+  begin(lines: readonly string[]): boolean {
+    const mine = this.lines;
+    if (lines.length < mine.length) return false;
+    for (let i = 0; i < mine.length; i++) if (mine[i] !== lines[i]) return false;
+    return true;
+  }
+
+  /** `value.slice(start)`; of the same value the same text again, so that it is hashed once. */
+  rest(value: string, start: number): string {
+    if (value !== this.#value || start !== this.#start) {
+      this.#value = value;
+      this.#start = start;
+      this.#rest = value.slice(start);
+    }
+    return this.#rest;
+  }
 }
 
 export class HeaderList {
   /** Flat [name, value, …]; owned by this list. */
   readonly lines: string[];
+  /** What `lines` were at first, where that comes again and again. */
+  readonly received: ReceivedLines | undefined;
 
-  constructor(lines: string[] = []) {
+  constructor(lines: string[] = [], received?: ReceivedLines) {
     this.lines = lines;
+    this.received = received;
+  }
+
+  /** `value.slice(start)` of a value in this list, without cutting one anew that came before. */
+  restOf(value: string, start: number): string {
+    return this.received ? this.received.rest(value, start) : value.slice(start);
   }
 
   /** The first value. @param lower the name in lower case */
@@ -20,6 +68,18 @@ export class HeaderList {
     const lines = this.lines;
     for (let i = 0; i < lines.length; i += 2) if (sameName(lines[i] as string, lower)) return lines[i + 1];
     return undefined;
+  }
+
+  /** The value of the only line of that name; undefined: there is none, null: there are several. @param lower the name in lower case */
+  only(lower: string): string | undefined | null {
+    const lines = this.lines;
+    let found: string | undefined;
+    for (let i = 0; i < lines.length; i += 2) {
+      if (!sameName(lines[i] as string, lower)) continue;
+      if (found !== undefined) return null;
+      found = lines[i + 1];
+    }
+    return found;
   }
 
   /** All values in order. @param lower the name in lower case */
@@ -35,9 +95,11 @@ export class HeaderList {
     return this.get(lower) !== undefined;
   }
 
-  /** Replaces every line of that name by one; the first keeps its place. `name` may be in any case. */
-  set(name: string, value: string): void {
-    const lower = name.toLowerCase();
+  /**
+   * Replaces every line of that name by one; the first keeps its place. `name` may be in any case.
+   * @param lower the name in lower case, for those who have it
+   */
+  set(name: string, value: string, lower = name.toLowerCase()): void {
     const lines = this.lines;
     for (let i = 0; i < lines.length; i += 2) {
       if (!sameName(lines[i] as string, lower)) continue;
@@ -85,8 +147,8 @@ export class HeaderList {
       }
       kept += 2;
     }
-    const removed = kept !== lines.length;
+    if (kept === lines.length) return false; // writing the length, even the same, is slow
     lines.length = kept;
-    return removed;
+    return true;
   }
 }

@@ -5,7 +5,7 @@
 import { createServer, type IncomingMessage } from "node:http";
 import { Duplex } from "node:stream";
 import { afterAll, expect, test } from "vitest";
-import { methodOf, readFastHead, targetOf } from "../../src/gateway/fast/fast-head.ts";
+import { readHeaderBlock, readRequestLine } from "../../src/gateway/fast/fast-head.ts";
 import { HeaderScan } from "../../src/gateway/http/request-headers.ts";
 import { Dice, damage, makeRequest, seeds } from "./http-input.ts";
 
@@ -21,27 +21,28 @@ interface Read {
 class Recorder extends HeaderScan {
   readonly raw: string[] = [];
 
-  override add(name: string, value: string): void {
+  override add(name: string, value: string, kind?: number): void {
     this.raw.push(name, value);
-    super.add(name, value);
+    super.add(name, value, kind);
   }
 }
 
 /** The first request of `text` as the fast lane reads it; undefined when it would wait or hand over. */
 function readFast(text: string): Read | undefined {
-  const end = text.indexOf("\r\n\r\n");
-  if (end < 0) return undefined;
-  const head = text.slice(0, end);
+  const given = Buffer.from(text, "latin1");
+  const line = { method: "", targetAt: 0, targetEnd: 0 };
+  const blockAt = readRequestLine(given, line);
+  if (blockAt < 0) return undefined;
   const scan = new Recorder();
   scan.begin({ forwardedTrust: "unset", realIpHeader: "x-real-ip" });
-  const first = readFastHead(head, 100, scan);
-  if (first < 0 || scan.finish() !== undefined) return undefined;
+  const end = readHeaderBlock(given, blockAt, 100, scan);
+  if (end < 0 || scan.finish() !== undefined) return undefined;
   if (scan.chunked || scan.expect !== undefined || scan.upgrade !== undefined) return undefined;
   const length = Math.max(0, scan.length);
-  const body = text.slice(end + 4, end + 4 + length);
+  const body = text.slice(end, end + length);
   if (body.length < length) return undefined;
-  const bytes = text.slice(0, end + 4 + length);
-  return { bytes, method: methodOf(head), target: targetOf(head, first), lines: scan.raw, body };
+  const target = text.slice(line.targetAt, line.targetEnd);
+  return { bytes: text.slice(0, end + length), method: line.method, target, lines: scan.raw, body };
 }
 
 const waiting = new WeakMap<object, (read: Omit<Read, "bytes"> | undefined) => void>();

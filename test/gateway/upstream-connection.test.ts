@@ -1,9 +1,11 @@
 import { Socket } from "node:net";
 import { expect, test } from "vitest";
 import { FakeClock } from "../../src/base/clock.ts";
+import { HeadMemory } from "../../src/gateway/http/remembered-bytes.ts";
 import { TimerWheel } from "../../src/gateway/timer-wheel.ts";
 import type { UpstreamCall, UpstreamFailure } from "../../src/gateway/upstream/upstream-call.ts";
 import { UpstreamConnection } from "../../src/gateway/upstream/upstream-connection.ts";
+import { RememberedHead } from "../../src/gateway/upstream/upstream-response.ts";
 import { WriteScheduler } from "../../src/gateway/write-scheduler.ts";
 
 const timeouts = { connectMs: 300, sendMs: 300, readMs: 300 };
@@ -25,6 +27,7 @@ function open(): {
     wheel,
     writes: new WriteScheduler(),
     limits: { headBytes: 1000, headerLines: 10 },
+    heads: new RememberedHead(new HeadMemory(0)),
     keep: () => true,
     gone: () => {
       gone++;

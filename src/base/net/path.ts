@@ -22,7 +22,7 @@ export interface PathOptions {
   readonly keepSpelling?: boolean;
 }
 
-interface NormalPath {
+export interface NormalPath {
   /** Decoded; what plugins, variables and (normally) the router see. */
   readonly path: string;
   /** For the upstream: escaped as nginx does, or as the client did; holds what the switches cut from `path`, or hide. */

@@ -247,8 +247,8 @@ class DryReply implements Reply {
     this.#lines = lines;
   }
 
-  data(chunk: Buffer): boolean {
-    if (this.#body.length < BODY_MAX) this.#body += chunk.toString("utf8", 0, BODY_MAX);
+  data(chunk: Buffer, start: number, end: number): boolean {
+    if (this.#body.length < BODY_MAX) this.#body += chunk.toString("utf8", start, Math.min(end, start + BODY_MAX));
     return true;
   }
 

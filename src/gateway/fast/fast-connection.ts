@@ -12,6 +12,7 @@ import { BODY_TIMEOUT, pageOf } from "../gateway-pages.ts";
 import type { Framing, Lifetime } from "../http/message.ts";
 import { DRAIN_BYTES, type IncomingBody, LINGER_BYTES, LINGER_MS } from "../http/request-body.ts";
 import { refusal } from "../http/request-head.ts";
+import type { SentHead } from "../http/response-head.ts";
 import { type DateLine, headLines, responseHeadText } from "../http/response-text.ts";
 import type { Reply } from "../reply.ts";
 import { Timed } from "../timer-wheel.ts";
@@ -86,13 +87,13 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
     this.#socket.destroy();
   }
 
-  head(status: number, lines: string[], framing: Framing, hasDate: boolean): void {
+  head(status: number, lines: string[], framing: Framing, hasDate: boolean, sent?: SentHead): void {
     if (this.#context.draining || this.#input.bodyLeft > DRAIN_BYTES) this.#close = true;
-    this.#writer.head(status, lines, framing, hasDate, this.#close);
+    this.#writer.head(status, lines, framing, hasDate, this.#close, sent);
   }
 
-  data(chunk: Buffer, lifetime: Lifetime): boolean {
-    return this.#writer.data(chunk, lifetime) || this.#slow();
+  data(chunk: Buffer, start: number, end: number, lifetime: Lifetime): boolean {
+    return this.#writer.data(chunk, start, end, lifetime) || this.#slow();
   }
 
   end(): void {
@@ -115,7 +116,7 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
     this.#socket.destroy();
   }
 
-  interim(status: number, lines: string[]): void {
+  interim(status: number, lines: readonly string[]): void {
     this.#writer.raw(`${headLines(status, lines)}\r\n`);
   }
 
@@ -231,7 +232,7 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
   }
 
   #handOver(): void {
-    const unread = this.#input.take();
+    const unread = this.#input.end();
     this.#writer.flush();
     this.#leave();
     this.#context.metrics.handedOver.inc();
@@ -288,7 +289,7 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
     this.#writer.forget();
     this.#exchange = undefined;
     this.#input.body = undefined;
-    this.#input.take();
+    this.#input.end();
     this.#context.wheel.remove(this);
     this.#shared.left(this);
   }

@@ -7,50 +7,119 @@
  *   target       = origin-form: "/" followed by VCHAR except "#"      section 3.2.1; *no other form
  *   field-line   = token ":" OWS field-value OWS CRLF                 section 5; *no obs-fold (5.2), no HTAB at the end
  *   field-value  = VCHAR, SP, HTAB, bytes above ASCII                 RFC 9110 section 5.5
- * Lines end in CRLF, never in a bare LF or CR (section 2.2). Framing is judged by HeaderScan, for both lanes alike.
+ * At least one field-line*. Lines end in CRLF, never in a bare LF or CR (section 2.2). Framing is judged by HeaderScan, for
+ * both lanes alike.
  */
+import { readName } from "../http/header-class.ts";
 import type { HeaderScan } from "../http/request-headers.ts";
-import { trimBlanks } from "../http/response-head.ts";
 
-const HEAD =
-  /^(?:GET|HEAD|POST|PUT|DELETE|PATCH|OPTIONS) \/[!"$-~]* HTTP\/1\.1(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*)+$/;
 /** What no acceptable head can contain or begin with; says early that waiting for the rest is no use. */
 const HOPELESS = /^[^A-Z]|(?:^|[^\r])\n|\r[^\n]|[^\t\r\n\x20-\x7e\x80-\xff]/;
 const HTAB = 0x09;
-const VERSION_LENGTH = 9; // " HTTP/1.1"
+const LF = 0x0a;
+const CR = 0x0d;
+const SP = 0x20;
+const SLASH = 0x2f;
+const COLON = 0x3a;
+const VERSION = Buffer.from(" HTTP/1.1\r\n", "latin1");
+
+/** Bits of CLASS. */
+const IN_NAME = 1;
+const IN_VALUE = 2;
+const IN_TARGET = 4;
+const CLASS = Uint8Array.from({ length: 256 }, (_, code) => {
+  const character = String.fromCharCode(code);
+  const inName = /[!#$%&'*+\-.^_`|~0-9A-Za-z]/.test(character) ? IN_NAME : 0;
+  const inValue = /[\t\x20-\x7e\x80-\xff]/.test(character) ? IN_VALUE : 0;
+  return inName | inValue | (/[!"$-~]/.test(character) ? IN_TARGET : 0);
+});
+
+/** A request line that was read: where its target stands in the bytes. */
+export interface RequestLine {
+  method: string;
+  targetAt: number;
+  targetEnd: number;
+}
+
+/** @returns where the line ends, its CRLF included; -1 when it is not complete, or outside the grammar */
+export function readRequestLine(bytes: Buffer, line: RequestLine): number {
+  const method = methodAt(bytes);
+  let at = method.length + 1;
+  if (at === 1 || bytes[at - 1] !== SP || bytes[at] !== SLASH) return -1;
+  line.method = method;
+  line.targetAt = at;
+  const { length } = bytes;
+  do at++;
+  while (at < length && ((CLASS[bytes[at] as number] as number) & IN_TARGET) !== 0);
+  line.targetEnd = at;
+  const end = at + VERSION.length;
+  if (end > length) return -1;
+  for (let i = 0; i < VERSION.length; i++) if (bytes[at + i] !== VERSION[i]) return -1;
+  return end;
+}
+
+/** @returns "" where none of the seven stands */
+function methodAt(bytes: Buffer): string {
+  switch (bytes[0]) {
+    case 0x47:
+      return isAt("GET", bytes);
+    case 0x50:
+      return bytes[1] === 0x4f ? isAt("POST", bytes) : bytes[1] === 0x55 ? isAt("PUT", bytes) : isAt("PATCH", bytes);
+    case 0x48:
+      return isAt("HEAD", bytes);
+    case 0x44:
+      return isAt("DELETE", bytes);
+    case 0x4f:
+      return isAt("OPTIONS", bytes);
+    default:
+      return "";
+  }
+}
+
+function isAt(method: string, bytes: Buffer): string {
+  for (let i = 1; i < method.length; i++) if (bytes[i] !== method.charCodeAt(i)) return "";
+  return method;
+}
+
+/** Where the lines of the block under way stand: begin and end of each name and value. Used within one call only. */
+const marks: number[] = [];
 
 /**
- * Reads a head into `scan`, which was begun and is finished by the caller.
- * @param text     latin1 text of a head, without the CRLF CRLF that ends it
- * @param linesMax more header lines are not read
- * @returns where the request line ends, for `targetOf`; -1 outside the grammar
+ * Reads the field-lines into `scan`, which was begun and is finished by the caller.
+ * @param start where the first of them begins
+ * @param linesMax more are not read
+ * @returns where the block ends, its CRLF CRLF included; -1 when it is not complete, or outside the grammar
  */
-export function readFastHead(text: string, linesMax: number, scan: HeaderScan): number {
-  if (!HEAD.test(text)) return -1;
-  const first = text.indexOf("\r\n");
-  let at = first;
-  let left = linesMax;
-  while (at >= 0) {
-    const start = at + 2;
-    at = text.indexOf("\r\n", start);
-    const end = at < 0 ? text.length : at;
+export function readHeaderBlock(bytes: Buffer, start: number, linesMax: number, scan: HeaderScan): number {
+  const { length } = bytes;
+  let at = start;
+  let used = 0;
+  do {
+    const nameAt = at;
+    while (at < length && ((CLASS[bytes[at] as number] as number) & IN_NAME) !== 0) at++;
+    if (at === nameAt || at >= length || bytes[at] !== COLON || used >= linesMax * 4) return -1;
+    const nameEnd = at++;
+    while (at < length && ((CLASS[bytes[at] as number] as number) & IN_VALUE) !== 0) at++;
     // llhttp takes no HTAB behind a Content-Length; nobody sends one behind anything.
-    if (text.charCodeAt(end - 1) === HTAB) return -1;
-    const colon = text.indexOf(":", start);
-    scan.add(text.slice(start, colon), trimBlanks(text, colon + 1, end));
-    if (--left < 0) return -1;
+    if (at + 3 >= length || bytes[at] !== CR || bytes[at + 1] !== LF || bytes[at - 1] === HTAB) return -1;
+    let from = nameEnd + 1;
+    let to = at;
+    while (from < to && (bytes[from] === SP || bytes[from] === HTAB)) from++;
+    while (to > from && (bytes[to - 1] === SP || bytes[to - 1] === HTAB)) to--;
+    marks[used] = nameAt;
+    marks[used + 1] = nameEnd;
+    marks[used + 2] = from;
+    marks[used + 3] = to;
+    used += 4;
+    at += 2;
+  } while (bytes[at] !== CR);
+  if (bytes[at + 1] !== LF) return -1;
+  const text = bytes.toString("latin1", start, at);
+  for (let i = 0; i < used; i += 4) {
+    const { name, kind } = readName(bytes, marks[i] as number, marks[i + 1] as number); // true: they were just written
+    scan.add(name, text.slice((marks[i + 2] as number) - start, (marks[i + 3] as number) - start), kind);
   }
-  return first;
-}
-
-/** The method of a head that was read. */
-export function methodOf(text: string): string {
-  return text.slice(0, text.indexOf(" "));
-}
-
-/** The target of a head that was read. @param first what readFastHead returned */
-export function targetOf(text: string, first: number): string {
-  return text.slice(text.indexOf(" ") + 1, first - VERSION_LENGTH);
+  return at + 2;
 }
 
 /** Whether the beginning of a head can no longer become one that the fast lane reads. */

@@ -6,9 +6,9 @@ import type { ClientConnection } from "../client-connection.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { type BodySource, IncomingBody } from "../http/request-body.ts";
 import { type ReadRequest, readRequest } from "../http/request-head.ts";
-import { HeaderScan } from "../http/request-headers.ts";
-import { isHopeless, methodOf, readFastHead, targetOf } from "./fast-head.ts";
+import { isHopeless } from "./fast-head.ts";
 import type { FastSocket } from "./fast-socket.ts";
+import { HeadReader } from "./head-reader.ts";
 
 /** Is told when a body is waited for, and when not. */
 export interface InputOwner {
@@ -27,7 +27,7 @@ export class FastInput implements BodySource {
   readonly #flow: FastSocket;
   readonly #connection: ClientConnection;
   readonly #context: GatewayContext;
-  readonly #scan = new HeaderScan();
+  readonly #heads: HeadReader;
   /** Read and not yet used. */
   #bytes: Buffer = EMPTY;
   /** Of the request that runs. */
@@ -42,6 +42,7 @@ export class FastInput implements BodySource {
     this.#flow = flow;
     this.#connection = connection;
     this.#context = context;
+    this.#heads = new HeadReader(connection, context.settings, context.heads);
   }
 
   get isEmpty(): boolean {
@@ -50,7 +51,7 @@ export class FastInput implements BodySource {
 
   /** The client wants the connection closed after the request that was read last. */
   get isLast(): boolean {
-    return this.#scan.close;
+    return this.#heads.scan.close;
   }
 
   add(chunk: Buffer): void {
@@ -64,6 +65,12 @@ export class FastInput implements BodySource {
     else if (this.bodyLeft > 0 || this.#bytes.length > AHEAD_BYTES) this.#flow.pause();
   }
 
+  /** Nothing more is read here. @returns what is left */
+  end(): Buffer {
+    this.#heads.forget();
+    return this.take();
+  }
+
   /** Gives away what is here. */
   take(): Buffer {
     const bytes = this.#bytes;
@@ -75,27 +82,35 @@ export class FastInput implements BodySource {
   readRequest(): ReadRequest | "incomplete" | "foreign" {
     const { bodies, clock, settings } = this.#context;
     const bytes = this.#bytes;
-    const end = bytes.indexOf("\r\n\r\n", 0, "latin1");
+    const heads = this.#heads;
+    const end = heads.read(bytes);
     if (end < 0) {
+      if (bytes.indexOf("\r\n\r\n", 0, "latin1") >= 0) return "foreign";
       const isForeign = bytes.length > settings.headBytes || isHopeless(bytes.toString("latin1"));
       return isForeign ? "foreign" : "incomplete";
     }
+    const { method, received, scan, target: known } = heads;
+    if (!known) return "foreign";
     const startedMs = clock.monotonicMs();
     const connection = this.#connection;
-    const scan = this.#scan;
-    scan.begin(connection);
-    const text = bytes.toString("latin1", 0, end);
-    const first = end > settings.headBytes ? -1 : readFastHead(text, settings.headerLines, scan);
-    const fault = first < 0 || scan.finish() !== undefined;
-    if (fault || scan.chunked || scan.expect !== undefined || scan.upgrade !== undefined) return "foreign";
     const length = Math.max(0, scan.length);
     const body = new IncomingBody(length, length > 0 ? this : undefined, settings.bodyBytes, bodies);
-    const method = methodOf(text);
-    const target = targetOf(text, first);
-    const read = readRequest({ method, target, httpVersion: "1.1", scan, connection, body, startedMs }, settings);
+    const { target } = known;
+    const head = {
+      method,
+      target,
+      httpVersion: "1.1",
+      scan,
+      connection,
+      body,
+      startedMs,
+      read: known,
+      received,
+    } as const;
+    const read = readRequest(head, settings);
     if (!("view" in read)) return "foreign";
-    read.view.receivedBytes = end + 4;
-    this.#bytes = end + 4 === bytes.length ? EMPTY : bytes.subarray(end + 4);
+    read.view.receivedBytes = end;
+    this.#bytes = end === bytes.length ? EMPTY : bytes.subarray(end);
     this.body = body;
     this.bodyLeft = length;
     this.isReading = false;

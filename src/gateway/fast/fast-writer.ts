@@ -3,7 +3,8 @@
  * Promise: bytes handed in for one call only are copied; nothing follows a response that has ended.
  */
 import type { Socket } from "node:net";
-import type { Framing, Lifetime } from "../http/message.ts";
+import { type Framing, type Lifetime, ownPiece } from "../http/message.ts";
+import type { SentHead } from "../http/response-head.ts";
 import { type DateLine, responseHeadText } from "../http/response-text.ts";
 
 /** Up to this size bytes are joined to the text that waits; Node writes such a text without allocating. */
@@ -30,31 +31,47 @@ export class FastWriter {
     this.headSent = false;
   }
 
-  head(status: number, lines: readonly string[], framing: Framing, hasDate: boolean, close: boolean): void {
+  /** @param sent keeps the text of a head that comes again */
+  head(
+    status: number,
+    lines: readonly string[],
+    framing: Framing,
+    hasDate: boolean,
+    close: boolean,
+    sent?: SentHead,
+  ): void {
     this.headSent = true;
     this.#chunked = framing === "unknown";
     this.#bodiless = framing === "none";
-    const date = hasDate ? "" : this.#date.line;
-    const text = responseHeadText(status, lines, framing, date, close ? "close" : "keep-alive");
+    const keeps = sent !== undefined && hasDate && !close;
+    let text = keeps && sent.framing === framing ? sent.text : "";
+    if (text === "") {
+      text = responseHeadText(status, lines, framing, hasDate ? "" : this.#date.line, close ? "close" : "keep-alive");
+      if (keeps) {
+        sent.text = text;
+        sent.framing = framing;
+      }
+    }
     this.sentBytes += text.length;
     this.#text += text;
   }
 
-  /** @returns false when the client is slow */
-  data(chunk: Buffer, lifetime: Lifetime): boolean {
+  /** Sends chunk[start, end). @returns false when the client is slow */
+  data(chunk: Buffer, start: number, end: number, lifetime: Lifetime): boolean {
     if (this.#bodiless) return true;
-    this.sentBytes += chunk.length;
-    const joins = chunk.length + this.#text.length <= JOINED_BYTES;
-    if (this.#chunked) this.#text += `${chunk.length.toString(16)}\r\n`;
+    const length = end - start;
+    this.sentBytes += length;
+    const joins = length + this.#text.length <= JOINED_BYTES;
+    if (this.#chunked) this.#text += `${length.toString(16)}\r\n`;
     if (joins) {
-      this.#text += chunk.toString("latin1");
+      this.#text += chunk.toString("latin1", start, end);
       if (this.#chunked) this.#text += "\r\n";
       return !this.#socket.writableNeedDrain;
     }
     const socket = this.#socket;
     socket.cork();
     this.flush();
-    const flowing = socket.write(lifetime === "kept" ? chunk : Buffer.from(chunk));
+    const flowing = socket.write(ownPiece(chunk, start, end, lifetime));
     if (this.#chunked) this.#text = "\r\n";
     socket.uncork();
     return flowing;

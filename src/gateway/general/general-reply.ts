@@ -8,7 +8,7 @@ import { CodedError } from "../../base/errors.ts";
 import type { Exchange } from "../exchange.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { BODY_TIMEOUT } from "../gateway-pages.ts";
-import type { Framing, Lifetime } from "../http/message.ts";
+import { type Framing, type Lifetime, ownPiece } from "../http/message.ts";
 import { type BodySource, DRAIN_BYTES, type IncomingBody, LINGER_BYTES, LINGER_MS } from "../http/request-body.ts";
 import { lineBytes } from "../http/request-head.ts";
 import type { Reply } from "../reply.ts";
@@ -139,15 +139,15 @@ export class GeneralReply implements Reply, BodySource, Deferred {
     this.#response.writeHead(status, lines);
   }
 
-  data(chunk: Buffer, lifetime: Lifetime): boolean {
+  data(chunk: Buffer, start: number, end: number, lifetime: Lifetime): boolean {
     if (this.#bodiless || this.#done) return true;
     this.#writePiece();
-    if (chunk.length < HELD_BYTES) {
-      this.#held = chunk.toString("latin1");
+    if (end - start < HELD_BYTES) {
+      this.#held = chunk.toString("latin1", start, end);
       // Once the connection has a late upgrade, Node's response does not hear that its socket is free again.
       return !(this.#response.socket ?? this.#response).writableNeedDrain;
     }
-    return this.#write(lifetime === "kept" ? chunk : Buffer.from(chunk));
+    return this.#write(ownPiece(chunk, start, end, lifetime));
   }
 
   flush(): void {
@@ -184,7 +184,7 @@ export class GeneralReply implements Reply, BodySource, Deferred {
     this.#request.socket.destroy();
   }
 
-  interim(status: number, lines: string[]): void {
+  interim(status: number, lines: readonly string[]): void {
     if (this.#request.httpVersion !== "1.1") return;
     if (status === 102) this.#response.writeProcessing();
     else if (status === 103) {

@@ -10,7 +10,7 @@ import { Exchange } from "../exchange.ts";
 import { recordRefusal } from "../exchange-end.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { type OwnAnswer, pageOf } from "../gateway-pages.ts";
-import type { Framing, Lifetime } from "../http/message.ts";
+import { type Framing, type Lifetime, ownPiece } from "../http/message.ts";
 import { IncomingBody } from "../http/request-body.ts";
 import { readRequest, refusal } from "../http/request-head.ts";
 import { HeaderScan, scanHeaders } from "../http/request-headers.ts";
@@ -72,7 +72,7 @@ function refuse(context: GatewayContext, connection: ClientConnection, reply: Up
   recordRefusal(context, connection, "GET", answer);
   const body = Buffer.from(pageOf(answer.status));
   reply.head(answer.status, ["Server", context.settings.serverHeader, ...answer.headers], body.length, false);
-  reply.data(body, "kept");
+  reply.data(body, 0, body.length, "kept");
   reply.end();
 }
 
@@ -200,9 +200,9 @@ class UpgradeReply implements Reply {
     this.#write(responseHeadText(status, lines, framing, date, "close"));
   }
 
-  data(chunk: Buffer, lifetime: Lifetime): boolean {
+  data(chunk: Buffer, start: number, end: number, lifetime: Lifetime): boolean {
     if (this.#bodiless || this.#done) return true;
-    const bytes = lifetime === "kept" ? chunk : Buffer.from(chunk);
+    const bytes = ownPiece(chunk, start, end, lifetime);
     if (!this.#chunked) return this.#write(bytes);
     this.#write(`${bytes.length.toString(16)}\r\n`);
     this.#write(bytes);

@@ -82,6 +82,36 @@ export function classifyHeader(name: string): number {
   return seen.get(name) ?? classifySlowly(name);
 }
 
+/** A header name in one spelling, with its class. */
+interface KnownName {
+  readonly name: string;
+  readonly kind: number;
+}
+
+const NAMES = 1_024;
+/** Names as they were spelled last, each in a place that some of its letters give: another one there takes it. */
+const names = new Array<KnownName | undefined>(NAMES).fill(undefined);
+
+/** The name in bytes[start, end), which is not empty. Cost: one comparison where it was met before. */
+export function readName(bytes: Buffer, start: number, end: number): KnownName {
+  const length = end - start;
+  // True: the three are between start and end.
+  const mixed =
+    (bytes[start] as number) * 31 + (bytes[end - 1] as number) * 7 + (bytes[start + (length >> 1)] as number);
+  const place = (length * 131 + mixed) & (NAMES - 1);
+  const known = names[place];
+  if (known !== undefined && known.name.length === length && stands(known.name, bytes, start)) return known;
+  const name = bytes.toString("latin1", start, end);
+  const met = { name, kind: classifyHeader(name) };
+  if (length <= SEEN_LENGTH_MAX) names[place] = met;
+  return met;
+}
+
+function stands(name: string, bytes: Buffer, start: number): boolean {
+  for (let i = 0; i < name.length; i++) if (name.charCodeAt(i) !== bytes[start + i]) return false;
+  return true;
+}
+
 function classifySlowly(name: string): number {
   const lower = name.toLowerCase();
   const kind = KNOWN.get(lower) ?? classifyFolded(foldName(lower), lower.startsWith("x"));

@@ -4,8 +4,8 @@
  * Sources: RFC 9112 section 3.2, docs/spec/proxy.md section 1, docs/compatibility.md.
  */
 import { forwardedAddress } from "../../base/net/ip.ts";
-import { normalisePath, splitTarget } from "../../base/net/path.ts";
-import { HeaderList } from "../../plugin/headers.ts";
+import { type NormalPath, normalisePath, splitTarget } from "../../base/net/path.ts";
+import { HeaderList, type ReceivedLines } from "../../plugin/headers.ts";
 import { RequestView } from "../../plugin/request-view.ts";
 import type { ClientConnection } from "../client-connection.ts";
 import { type OwnAnswer, pageAnswer } from "../gateway-pages.ts";
@@ -23,6 +23,24 @@ interface RawHead {
   readonly connection: ClientConnection;
   readonly body: IncomingBody;
   readonly startedMs: number;
+  /** What was read of the target before; default: it is read now. */
+  readonly read?: ReadTarget | undefined;
+  /** The same lines, unchanged, where they come again and again. */
+  readonly received?: ReceivedLines | undefined;
+}
+
+/** An origin-form target, read. It follows from the text and from settings alone. */
+export interface ReadTarget {
+  readonly target: string;
+  readonly query: string | undefined;
+  readonly normal: NormalPath;
+}
+
+/** @returns undefined for a target that must be refused */
+export function readTarget(target: string, settings: GatewaySettings): ReadTarget | undefined {
+  const split = splitTarget(target);
+  const normal = split && normalisePath(split.rawPath, settings.paths);
+  return normal && { target, query: split.query, normal };
 }
 
 /** A view and the path the router compares. */
@@ -59,9 +77,9 @@ export function readRequest(raw: RawHead, settings: GatewaySettings): ReadReques
   if (hostHeader === undefined && raw.httpVersion !== "1.0") return refusal("no_host");
   const host = hostHeader === undefined ? undefined : connection.readHost(hostHeader);
   if (hostHeader !== undefined && !host) return refusal("bad_host");
-  const split = splitTarget(target);
-  const normal = split && normalisePath(split.rawPath, settings.paths);
-  if (!split || !normal) return refusal("request_target");
+  const read = raw.read ?? readTarget(target, settings);
+  if (!read) return refusal("request_target");
+  const { normal } = read;
   const refused = connection.guard?.refusal(host?.host ?? "", normal.path, normal.otherPaths);
   if (refused) return refused;
   const view = new RequestView({
@@ -70,11 +88,11 @@ export function readRequest(raw: RawHead, settings: GatewaySettings): ReadReques
     path: normal.path,
     otherPaths: normal.otherPaths,
     escapedPath: normal.escapedPath,
-    query: split.query,
+    query: read.query,
     hostHeader: hostHeader ?? "",
     host: host?.host ?? "",
     httpVersion: raw.httpVersion,
-    headers: new HeaderList(lines),
+    headers: new HeaderList(lines, raw.received),
     connection,
     body: raw.body,
     upgrade: scan.upgradeAsked && scan.upgrade !== undefined ? scan.upgrade.toLowerCase() : undefined,

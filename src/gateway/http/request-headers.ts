@@ -87,9 +87,20 @@ export class HeaderScan {
     this.#fault = undefined;
   }
 
-  add(name: string, value: string): void {
-    const kind = classifyHeader(name);
+  add(name: string, value: string, kind = classifyHeader(name)): void {
     if (kind === PLAIN || this.#keeps(kind, value)) this.lines.push(name, value);
+  }
+
+  /** Stands as it stood after a head that was read before, and that had neither coding nor upgrade nor expectation. */
+  restore(lines: string[], host: string | undefined, length: number, close: boolean): void {
+    this.lines = lines;
+    this.host = host;
+    this.length = length;
+    this.close = close;
+    this.chunked = false;
+    this.upgradeAsked = false;
+    this.upgrade = undefined;
+    this.expect = undefined;
   }
 
   /** @returns a snake_case word for what is wrong, which is a 400 */

@@ -3,6 +3,7 @@
  * Promise: strict. Whatever two readers could take differently (folded or bare line ends, two lengths, a length beside
  * a coding, unknown codings) is no response at all. Hop-by-hop headers never leave this file.
  */
+
 import {
   ALIAS,
   CONNECTION,
@@ -15,6 +16,7 @@ import {
   TRANSFER_ENCODING,
   UPGRADE,
 } from "./header-class.ts";
+import type { Framing } from "./message.ts";
 
 /** status-line and field-lines; a field value is visible characters, blanks and bytes above ASCII. */
 const SHAPE =
@@ -22,10 +24,22 @@ const SHAPE =
 const STATUS_AT = 9;
 const LENGTH_DIGITS_MAX = 15; // stays below 2^53
 
+/** A head as clients get it where nothing that a request brings changes it: made once for one that comes again. */
+export class SentHead {
+  readonly lines: readonly string[];
+  /** The whole text for a body framed so, with a date, on a connection that stays; "": not made. */
+  text = "";
+  framing: Framing = "none";
+
+  constructor(lines: readonly string[]) {
+    this.lines = lines;
+  }
+}
+
 export class ResponseHead {
   readonly status: number;
-  /** End-to-end headers, flat [name, value, …], without Content-Length and Server. */
-  readonly lines: string[];
+  /** End-to-end headers, flat [name, value, …], without Content-Length and Server; others may look at them, too. */
+  readonly lines: readonly string[];
   /** Content-Length; -1 when there is none. */
   readonly length: number;
   readonly chunked: boolean;
@@ -36,6 +50,9 @@ export class ResponseHead {
   readonly upgrade: string | undefined;
   /** How long the upstream keeps the connection open without a request; undefined when it did not say. */
   readonly idleMs: number | undefined;
+  /** It came before, and may come again. */
+  recurs = false;
+  sent: SentHead | undefined = undefined;
 
   constructor(
     status: number,

@@ -8,7 +8,7 @@ import { CodedError } from "../../base/errors.ts";
 import type { Exchange } from "../exchange.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { BODY_TIMEOUT } from "../gateway-pages.ts";
-import type { Framing, Lifetime } from "../http/message.ts";
+import { type Framing, type Lifetime, ownPiece } from "../http/message.ts";
 import type { BodySource, IncomingBody } from "../http/request-body.ts";
 import type { Reply } from "../reply.ts";
 import { Deadline } from "../timer-wheel.ts";
@@ -122,9 +122,9 @@ export class Http2Reply implements Reply, BodySource {
     this.#stream.respond(headers, { endStream: ends, waitForTrailers: waits && !ends });
   }
 
-  data(chunk: Buffer, lifetime: Lifetime): boolean {
+  data(chunk: Buffer, start: number, end: number, lifetime: Lifetime): boolean {
     if (this.#bodiless || this.#done) return true;
-    const bytes = lifetime === "kept" ? chunk : Buffer.from(chunk);
+    const bytes = ownPiece(chunk, start, end, lifetime);
     this.flush();
     if (bytes.length < HELD_BYTES) {
       this.#held = bytes;
@@ -161,7 +161,7 @@ export class Http2Reply implements Reply, BodySource {
     this.#reset(NGHTTP2_INTERNAL_ERROR);
   }
 
-  interim(status: number, lines: string[]): void {
+  interim(status: number, lines: readonly string[]): void {
     if (status !== 103 || this.#isGone() || this.#stream.headersSent) return;
     const headers = foldLines(lines);
     if (headers["link"] !== undefined) this.#stream.additionalHeaders({ ":status": 103, link: headers["link"] });

@@ -40,10 +40,13 @@ export interface UpstreamCall {
 export interface ResponseSink {
   /** A 1xx other than 100 and 101. */
   onInterim(head: ResponseHead): void;
-  /** @param link to hold back what the client cannot take, and to write to after a 101 */
+  /**
+   * @param head shared with other responses
+   * @param link to hold back what the client cannot take, and to write to after a 101
+   */
   onHead(head: ResponseHead, link: UpstreamLink): void;
-  /** A piece of the body, or of the tunnel after a 101. */
-  onData(chunk: Buffer, lifetime: Lifetime): void;
+  /** chunk[start, end) is a piece of the body, or of the tunnel after a 101. */
+  onData(chunk: Buffer, start: number, end: number, lifetime: Lifetime): void;
   /** The response is complete; the connection is no longer this call's. */
   onEnd(): void;
   /** All that one read brought was handed out: a good moment to write. */

@@ -12,6 +12,7 @@ import type {
   UpstreamTls,
   UpstreamUnit,
 } from "../../runtime/upstream/upstream-unit.ts";
+import type { HeadMemory } from "../http/remembered-bytes.ts";
 import type { TimerWheel } from "../timer-wheel.ts";
 import type { WriteScheduler } from "../write-scheduler.ts";
 import type { UpstreamCall } from "./upstream-call.ts";
@@ -37,6 +38,7 @@ export class UpstreamClient implements PoolContext {
   readonly wheel: TimerWheel;
   readonly writes: WriteScheduler;
   readonly limits: ClientLimits;
+  readonly heads: HeadMemory;
   readonly #pools = new Map<string, UpstreamPool>();
   readonly #idle = new IdleAddresses();
   /** The pool a target led to last; most targets lead to one for life. */
@@ -47,7 +49,9 @@ export class UpstreamClient implements PoolContext {
   /** Connections open now. */
   open = 0;
 
-  constructor(wheel: TimerWheel, writes: WriteScheduler, limits: ClientLimits) {
+  /** @param heads of responses are remembered there */
+  constructor(wheel: TimerWheel, writes: WriteScheduler, limits: ClientLimits, heads: HeadMemory) {
+    this.heads = heads;
     this.wheel = wheel;
     this.writes = writes;
     this.limits = limits;
@@ -97,6 +101,7 @@ export class UpstreamClient implements PoolContext {
     this.open--;
     if (pool.open > 0 || this.#pools.get(pool.key) !== pool) return;
     this.#pools.delete(pool.key);
+    pool.heads.forget();
     this.#idle.release(pool.resting);
   }
 

@@ -9,7 +9,7 @@ import type { Lifetime } from "../http/message.ts";
 import { Timed, type TimerWheel } from "../timer-wheel.ts";
 import type { Deferred, WriteScheduler } from "../write-scheduler.ts";
 import type { CallFailure, UpstreamCall, UpstreamLink } from "./upstream-call.ts";
-import { CLEAN, MORE, type ResponseLimits, ResponseReader } from "./upstream-response.ts";
+import { CLEAN, MORE, type RememberedHead, type ResponseLimits, ResponseReader } from "./upstream-response.ts";
 import { isNameRefusal, type SocketUser } from "./upstream-socket.ts";
 
 /** Where connections go when their work is done. */
@@ -17,6 +17,7 @@ export interface ConnectionHome {
   readonly wheel: TimerWheel;
   readonly writes: WriteScheduler;
   readonly limits: ResponseLimits;
+  readonly heads: RememberedHead;
   /**
    * The connection is clean and may be used again.
    * @param idleMs how long the upstream keeps it, if it said so
@@ -60,7 +61,7 @@ export class UpstreamConnection extends Timed implements UpstreamLink, SocketUse
     super();
     this.#home = home;
     this.#timeouts = timeouts;
-    this.#reader = new ResponseReader(home.limits, this);
+    this.#reader = new ResponseReader(home.limits, home.heads, this);
   }
 
   /** Binds the socket, which is still connecting. `established` is told by `opened`. */
@@ -73,9 +74,9 @@ export class UpstreamConnection extends Timed implements UpstreamLink, SocketUse
     socket.on("drain", () => this.#drained());
   }
 
+  /** What its socket does is told by events; one that was destroyed in this very turn fails as if it had grown old. */
   get isUsable(): boolean {
-    const socket = this.#socket;
-    return this.#state === IDLE && socket !== undefined && !socket.destroyed && socket.readable && socket.writable;
+    return this.#state === IDLE;
   }
 
   /** Gives the connection its call before it is established. */

@@ -75,10 +75,16 @@ export function writeUpstreamHead(
   if (view.method !== received.method && !isToken(view.method)) return undefined;
   if (host !== received.hostHeader && !isFieldValue(host)) return undefined;
   let head = `${view.method} ${safeTarget(view)} HTTP/1.1\r\nHost: ${host}\r\n`;
-  const lines = view.headers.lines;
+  const { lines, received: again } = view.headers;
   let forwardedFor: string | undefined;
   let seen = 0;
-  for (let i = 0; i < lines.length; i += 2) {
+  let first = 0;
+  if (again?.begin(lines)) {
+    again.sentText ??= linesText(again.lines);
+    head += again.sentText;
+    if (again.sentText !== "") first = again.lines.length;
+  }
+  for (let i = first; i < lines.length; i += 2) {
     const name = lines[i] as string;
     const value = lines[i + 1] as string;
     const kind = classifyHeader(name);
@@ -103,6 +109,20 @@ export function writeUpstreamHead(
 
 /** Kinds beside PLAIN that go upstream as they stand, as far as they were let in. */
 const AS_IT_IS: ReadonlySet<number> = new Set([AUTHORIZATION, IDENTITY, FORWARDED, CLIENT_CERT]);
+
+/** Lines of which each stands for itself, as they go upstream; "" where one depends on others or on the request. */
+function linesText(lines: readonly string[]): string {
+  let text = "";
+  for (let i = 0; i < lines.length; i += 2) {
+    const name = lines[i] as string;
+    const value = lines[i + 1] as string;
+    const kind = classifyHeader(name);
+    if (kind === X_FORWARDED_FOR || forwardedBit(kind) !== 0 || !isFieldValue(value) || !isToken(name)) return "";
+    if (kind === PLAIN || AS_IT_IS.has(kind)) text += `${name}: ${value}\r\n`;
+  }
+  return text;
+}
+
 const PROTO_SEEN = 1;
 const HOST_SEEN = 2;
 const PORT_SEEN = 4;

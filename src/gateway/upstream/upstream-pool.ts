@@ -4,12 +4,13 @@
  * many wait is bounded by the address, whatever names they carry (upstream-idle.ts).
  */
 import type { PoolSettings, Timeouts } from "../../runtime/upstream/upstream-unit.ts";
+import type { HeadMemory } from "../http/remembered-bytes.ts";
 import type { TimerWheel } from "../timer-wheel.ts";
 import type { WriteScheduler } from "../write-scheduler.ts";
 import type { UpstreamCall } from "./upstream-call.ts";
 import { type ConnectionHome, UpstreamConnection } from "./upstream-connection.ts";
 import type { IdleConnections } from "./upstream-idle.ts";
-import type { ResponseLimits } from "./upstream-response.ts";
+import { RememberedHead, type ResponseLimits } from "./upstream-response.ts";
 import { type ConnectOptions, openUpstreamSocket } from "./upstream-socket.ts";
 
 /** What the pools of one client share. */
@@ -17,6 +18,7 @@ export interface PoolContext {
   readonly wheel: TimerWheel;
   readonly writes: WriteScheduler;
   readonly limits: ResponseLimits;
+  readonly heads: HeadMemory;
   /** Counts an opened connection. @returns false when there are too many */
   admit(): boolean;
   /** A connection of that pool is gone. */
@@ -27,6 +29,8 @@ export class UpstreamPool implements ConnectionHome {
   readonly wheel: TimerWheel;
   readonly writes: WriteScheduler;
   readonly limits: ResponseLimits;
+  /** What its upstream answers time and again. */
+  readonly heads: RememberedHead;
   readonly key: string;
   /** All that wait at this address. */
   readonly resting: IdleConnections;
@@ -48,6 +52,7 @@ export class UpstreamPool implements ConnectionHome {
     this.wheel = context.wheel;
     this.writes = context.writes;
     this.limits = context.limits;
+    this.heads = new RememberedHead(context.heads);
     this.#context = context;
     this.#facts = facts;
     this.#options = options;

@@ -4,6 +4,7 @@
  */
 import { ChunkedDecoder, type ChunkSink } from "../http/chunked-decoder.ts";
 import type { Lifetime } from "../http/message.ts";
+import { type HeadMemory, Recurrence, RememberedBytes } from "../http/remembered-bytes.ts";
 import { canBecomeHead, type ResponseHead, readResponseHead } from "../http/response-head.ts";
 import type { ResponseSink, UpstreamCall, UpstreamLink } from "./upstream-call.ts";
 
@@ -21,6 +22,44 @@ const FOLLOWED = 2;
 /** Where a response stands after a read; a text says why it is none. */
 type ResponseProgress = typeof MORE | typeof CLEAN | typeof FOLLOWED | string;
 
+/**
+ * The response head that came last over any connection of a pool, and what was read of it. That follows from its bytes and
+ * from the limits alone; what frames a body is judged for each request anew.
+ */
+export class RememberedHead {
+  readonly #bytes: RememberedBytes;
+  readonly #recurrence = new Recurrence();
+  #head: ResponseHead | undefined;
+
+  constructor(memory: HeadMemory) {
+    this.#bytes = new RememberedBytes(memory);
+  }
+
+  /** @returns undefined when another one stands there */
+  find(chunk: Buffer, start: number): ResponseHead | undefined {
+    if (this.#head === undefined || !this.#bytes.standsIn(chunk, start)) return undefined;
+    this.#recurrence.hit();
+    this.#head.recurs = true;
+    return this.#head;
+  }
+
+  /** With the blank line that ends it. */
+  get length(): number {
+    return this.#bytes.length;
+  }
+
+  /** A head that was not found, and was read from chunk[start, end). */
+  missed(head: ResponseHead, chunk: Buffer, start: number, end: number): void {
+    if (!this.#recurrence.miss()) this.forget();
+    else this.#head = this.#bytes.keep(chunk, start, end) ? head : undefined;
+  }
+
+  forget(): void {
+    this.#bytes.forget();
+    this.#head = undefined;
+  }
+}
+
 const INTERIM_MAX = 16; // 1xx responses before the real one
 
 const HEAD = 0;
@@ -31,6 +70,7 @@ const TUNNEL = 4;
 
 export class ResponseReader implements ChunkSink {
   readonly #limits: ResponseLimits;
+  readonly #heads: RememberedHead;
   readonly #link: UpstreamLink;
   readonly #chunks = new ChunkedDecoder();
   /** undefined: nobody reads. */
@@ -46,8 +86,9 @@ export class ResponseReader implements ChunkSink {
   #isSent = false;
   #lifetime: Lifetime = "call";
 
-  constructor(limits: ResponseLimits, link: UpstreamLink) {
+  constructor(limits: ResponseLimits, heads: RememberedHead, link: UpstreamLink) {
     this.#limits = limits;
+    this.#heads = heads;
     this.#link = link;
   }
 
@@ -84,7 +125,7 @@ export class ResponseReader implements ChunkSink {
   }
 
   onChunk(data: Buffer): void {
-    this.#sink?.onData(data, this.#lifetime);
+    this.#sink?.onData(data, 0, data.length, this.#lifetime);
   }
 
   #consume(chunk: Buffer, start: number): ResponseProgress {
@@ -96,7 +137,7 @@ export class ResponseReader implements ChunkSink {
       case CHUNKED:
         return this.#readChunked(chunk, start);
       default:
-        if (start < chunk.length) this.#sink?.onData(start === 0 ? chunk : chunk.subarray(start), this.#lifetime);
+        if (start < chunk.length) this.#sink?.onData(chunk, start, chunk.length, this.#lifetime);
         return MORE;
     }
   }
@@ -110,6 +151,9 @@ export class ResponseReader implements ChunkSink {
       this.#partial = undefined;
       this.#lifetime = "kept";
     }
+    const heads = this.#heads;
+    const known = heads.find(chunk, from);
+    if (known) return this.#startBody(known, chunk, from + heads.length);
     const { headBytes, headerLines } = this.#limits;
     const end = chunk.indexOf("\r\n\r\n", from, "latin1");
     if (end < 0 || end - from > headBytes) {
@@ -120,7 +164,9 @@ export class ResponseReader implements ChunkSink {
     }
     const head = readResponseHead(chunk.toString("latin1", from, end), headerLines);
     if (typeof head === "string") return head;
-    return head.status < 200 ? this.#readInterim(head, chunk, end + 4) : this.#startBody(head, chunk, end + 4);
+    if (head.status < 200) return this.#readInterim(head, chunk, end + 4);
+    heads.missed(head, chunk, from, end + 4);
+    return this.#startBody(head, chunk, end + 4);
   }
 
   #readInterim(head: ResponseHead, chunk: Buffer, next: number): ResponseProgress {
@@ -162,7 +208,7 @@ export class ResponseReader implements ChunkSink {
   #readLength(chunk: Buffer, start: number): ResponseProgress {
     const end = Math.min(chunk.length, start + this.#left);
     this.#left -= end - start;
-    this.#sink?.onData(start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end), this.#lifetime);
+    this.#sink?.onData(chunk, start, end, this.#lifetime);
     if (this.#left > 0) return MORE;
     return end === chunk.length ? CLEAN : FOLLOWED;
   }

@@ -34,6 +34,8 @@ export interface SocketUser {
 const READ_BYTES = 65_536;
 /** All reads into it are looked at before the next one happens, whoever reads. */
 const shared = Buffer.allocUnsafeSlow(READ_BYTES);
+/** The beginning of `shared` that the last read filled: answers are often of one length. */
+let part: Buffer = shared.subarray(0, 0);
 
 export function openUpstreamSocket(options: ConnectOptions, connection: SocketUser): void {
   if (options.tls) openTls(options, options.tls, connection);
@@ -48,7 +50,8 @@ function openPlain(options: ConnectOptions, connection: SocketUser): void {
     onread: {
       buffer: shared,
       callback: (bytes, buffer) => {
-        connection.received((buffer as Buffer).subarray(0, bytes), "call");
+        if (part.length !== bytes) part = (buffer as Buffer).subarray(0, bytes);
+        connection.received(part, "call");
         return true;
       },
     },

@@ -52,12 +52,11 @@ export function compileTokenSource(options: SourceOptions): TakeToken {
 }
 
 function readHeader(view: RequestView, lower: string): string | undefined {
-  const values = view.headers.getAll(lower);
-  if (values.length === 0) return undefined;
-  if (values.length > 1) return "";
-  const value = values[0] as string;
+  const value = view.headers.only(lower);
+  if (value === undefined) return undefined;
+  if (value === null) return "";
   // Exactly these two spellings: any other scheme stays in the text and makes it no token.
-  return value.startsWith("Bearer ") || value.startsWith("bearer ") ? value.slice(7) : value;
+  return value.startsWith("Bearer ") || value.startsWith("bearer ") ? view.headers.restOf(value, 7) : value;
 }
 
 function readArgument(view: RequestView, name: string): string | undefined {
