@@ -19,7 +19,12 @@ export function buildOther(rev: string, folder: string): OtherBuild {
   const commit = git("rev-parse", "--verify", `${rev}^{commit}`);
   const root = join(folder, "other");
   git("worktree", "add", "--detach", root, commit);
-  const stop = (): void => void git("worktree", "remove", "--force", root);
+  let stands = true;
+  const stop = (): void => {
+    if (stands) git("worktree", "remove", "--force", root);
+    stands = false;
+  };
+  process.on("exit", stop); // however this program ends
   try {
     symlinkSync(join(ROOT, "node_modules"), join(root, "node_modules")); // of this commit: packages are not what is compared
     const built = spawnSync(process.execPath, ["scripts/build.mjs"], { cwd: root, encoding: "utf8" });

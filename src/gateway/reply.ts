@@ -18,7 +18,7 @@ export interface Reply {
    * @param lines   flat [name, value, …], sendable, without framing and hop-by-hop headers; owned by the lane from now on
    * @param framing body length, "unknown" or "none"
    * @param hasDate false: the lane adds Date
-   * @param sent    where the finished text of this head may be kept; `lines` are its own
+   * @param sent    where the finished text of this head may be kept; lines and framing are always the same for it
    */
   head(status: number, lines: string[], framing: Framing, hasDate: boolean, sent?: SentHead): void;
   /**

@@ -82,6 +82,10 @@ function read(heads: HeadReader, bytes: Buffer, connection: ClientConnection, ed
   const { host, hostHeader, path, query, upgrade } = view.head;
   const lines = view.headers.lines.slice();
   const known = view.headers.only("authorization");
+  // Names are remembered for all connections, so a fresh one says nothing about them.
+  const text = bytes.toString("latin1");
+  for (let i = 0; i < lines.length; i += 2) expect(text).toContain(`\r\n${lines[i]}:`);
+  const rest = view.headers.restOf(view.header("host") ?? "", 7);
   const token = typeof known === "string" ? view.headers.restOf(known, edit & 4 ? 7 : 6) : known;
   // What plugins do to lines: nothing, name the caller, take the token away, write over a line.
   if (edit & 1) view.headers.set("X-Consumer-Username", "jack");
@@ -102,6 +106,7 @@ function read(heads: HeadReader, bytes: Buffer, connection: ClientConnection, ed
     close: scan.close,
     lines,
     token,
+    rest,
     sent,
   };
 }

@@ -44,13 +44,10 @@ export class FastWriter {
     this.#chunked = framing === "unknown";
     this.#bodiless = framing === "none";
     const keeps = sent !== undefined && hasDate && !close;
-    let text = keeps && sent.framing === framing ? sent.text : "";
+    let text = keeps ? sent.text : "";
     if (text === "") {
       text = responseHeadText(status, lines, framing, hasDate ? "" : this.#date.line, close ? "close" : "keep-alive");
-      if (keeps) {
-        sent.text = text;
-        sent.framing = framing;
-      }
+      if (keeps) sent.text = text;
     }
     this.sentBytes += text.length;
     this.#text += text;

@@ -16,7 +16,6 @@ import {
   TRANSFER_ENCODING,
   UPGRADE,
 } from "./header-class.ts";
-import type { Framing } from "./message.ts";
 
 /** status-line and field-lines; a field value is visible characters, blanks and bytes above ASCII. */
 const SHAPE =
@@ -27,9 +26,8 @@ const LENGTH_DIGITS_MAX = 15; // stays below 2^53
 /** A head as clients get it where nothing that a request brings changes it: made once for one that comes again. */
 export class SentHead {
   readonly lines: readonly string[];
-  /** The whole text for a body framed so, with a date, on a connection that stays; "": not made. */
+  /** The whole text, with the date of the upstream, for a connection that stays; "": not made. */
   text = "";
-  framing: Framing = "none";
 
   constructor(lines: readonly string[]) {
     this.lines = lines;
