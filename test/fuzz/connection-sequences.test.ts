@@ -124,9 +124,14 @@ const BLOCKS = [
   "X-Consumer-Username: root\r\nx-forwarded-for: 1.1.1.1\r\n",
 ];
 
-function ask(dice: Dice): Asked {
+const ROUTES = ["jwt", "jwt", "plain", "late"];
+const pathOf = (dice: Dice): string =>
+  `/${dice.pick(ROUTES)}/${dice.pick([0, 0, 1, 2, 3, 4, 4, 5])}${dice.pick(["", "", "", "chunked", "none"])}`;
+
+/** @param usual path of this client, which differs at times only */
+function ask(dice: Dice, usual: string): Asked {
   const method = dice.pick(["GET", "GET", "GET", "HEAD", "POST"]);
-  const path = `/${dice.pick(["jwt", "jwt", "plain", "late"])}/${dice.under(dice.chance(2) ? 1 : HEADS.length)}${dice.pick(["", "", "", "chunked", "none"])}`;
+  const path = dice.chance(3) ? usual.replace(/\w+/, () => dice.pick(ROUTES)) : usual;
   const token = dice.chance(6) ? "" : `Authorization: Bearer ${dice.pick(Object.values(tokens))}\r\n`;
   const isForeign = dice.chance(40);
   const framing = isForeign
@@ -196,14 +201,18 @@ test("what came before on a connection changes no answer", async ({ task }) => {
   const statuses = new Map<string, number>();
   for (let seed = from; seed < to; seed++) {
     const dice = new Dice(seed);
+    let usual = pathOf(dice);
     let client = await openClient(kept.gateway.port);
     for (let step = 0; step < 25; step++) {
       if (dice.chance(4)) change(dice);
-      const first = ask(dice);
+      else if (dice.chance(3)) removed = false;
+      if (dice.chance(5)) usual = pathOf(dice);
+      const first = ask(dice, usual);
       const asked = [first];
       // Clients say the same again and again, and do not always wait.
       const more = dice.pick([0, 0, 1, 4]);
-      for (let n = 0; n < more && !isLast(asked[n] as Asked); n++) asked.push(dice.chance(3) ? ask(dice) : first);
+      for (let n = 0; n < more && !isLast(asked[n] as Asked); n++)
+        asked.push(dice.chance(3) ? ask(dice, usual) : first);
       const length = asked.reduce((sum, one) => sum + one.bytes.length, 0);
       const cuts = dice.chance(3) ? [dice.under(length), dice.under(length)].sort((a, b) => a - b) : [];
       kept.seen.length = 0;
@@ -226,5 +235,5 @@ test("what came before on a connection changes no answer", async ({ task }) => {
     client.close();
   }
   if (to - from > 1)
-    for (const one of ["200", "204", "401", "404", "503"]) expect(statuses.get(one) ?? 0, one).toBeGreaterThan(10);
+    for (const one of ["200", "204", "401", "404", "503"]) expect(statuses.get(one) ?? 0, one).toBeGreaterThan(5);
 });

@@ -57,7 +57,7 @@ const BLOCKS = [
 
 /** A head like one before, mostly, and what follows it. */
 function nextHead(dice: Dice, before: string): string {
-  if (before !== "" && dice.chance(3)) return before;
+  if (before !== "" && !dice.chance(3)) return before;
   if (dice.chance(12)) return damage(dice, makeRequest(dice));
   const block = dice.pick(BLOCKS);
   const head = `${dice.pick(LINES)}\r\n${block.slice(dice.chance(9) ? 1 : 0).join("\r\n")}\r\n\r\n`;
@@ -219,7 +219,7 @@ test("a response is taken for the same from a pool that gave others before", ({ 
     let before = "";
     for (let step = 0; step < STEPS_A_SEED; step++) {
       const head = `${dice.chance(4) ? dice.pick(STARTS) : STARTS[0]}\r\n${dice.pick(ANSWERS).join("\r\n")}\r\n\r\n`;
-      const again = dice.chance(3) ? before : dice.chance(12) ? damage(dice, head) : head;
+      const again = !dice.chance(3) ? before : dice.chance(12) ? damage(dice, head) : head;
       before = again;
       const bytes = Buffer.from(again + dice.pick(BODIES), "latin1");
       const cut = dice.chance(4) ? dice.under(bytes.length + 1) : bytes.length;
