@@ -22,13 +22,8 @@ export function isFieldValue(text: string): boolean {
   return !NOT_IN_VALUE.test(text);
 }
 
-/** chunk[start, end), without a new object where that is all of it. */
-export function pieceOf(chunk: Buffer, start: number, end: number): Buffer {
-  return start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end);
-}
-
-/** The same for somebody who keeps it. */
+/** chunk[start, end) for somebody who keeps it; copied only where it must be. */
 export function ownPiece(chunk: Buffer, start: number, end: number, lifetime: Lifetime): Buffer {
-  const piece = pieceOf(chunk, start, end);
+  const piece = start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end);
   return lifetime === "kept" ? piece : Buffer.from(piece);
 }

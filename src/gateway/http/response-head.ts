@@ -188,7 +188,7 @@ function readDigits(text: string, start: number, end: number): number {
 }
 
 /** Removes blanks around a value (OWS, RFC 9110 section 5.6.3). */
-export function trimBlanks(text: string, start: number, end: number): string {
+function trimBlanks(text: string, start: number, end: number): string {
   let from = start;
   let to = end;
   while (from < to && isBlank(text.charCodeAt(from))) from++;
