@@ -7,6 +7,8 @@ export interface CommandIo {
   readonly print: (text: string) => void;
   /** A line about what is wrong, on stderr. */
   readonly complain: (text: string) => void;
+  /** All that is piped in, without line breaks at its end; "" where nobody pipes. Absent: nothing can be. */
+  readonly read?: () => Promise<string>;
 }
 
 export const EXIT_DONE = 0;
@@ -24,5 +26,18 @@ export function processIo(): CommandIo {
     env: process.env,
     print: (text) => void process.stdout.write(`${text}\n`),
     complain: (text) => void process.stderr.write(`jotgate: ${text.replaceAll("\n", "\njotgate: ")}\n`),
+    read: readStdin,
   };
+}
+
+const STDIN_MAX_CHARS = 65_536;
+
+async function readStdin(): Promise<string> {
+  if (process.stdin.isTTY) return "";
+  let text = "";
+  for await (const chunk of process.stdin.setEncoding("utf8")) {
+    text += chunk;
+    if (text.length > STDIN_MAX_CHARS) throw new Error(`more than ${STDIN_MAX_CHARS} characters were piped in`);
+  }
+  return text.replace(/[\r\n]+$/, "");
 }

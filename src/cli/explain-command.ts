@@ -2,7 +2,7 @@
  * `jotgate explain`: asks an admin why a call is or would be refused, and prints it as a short text.
  * The key comes from JOTGATE_ADMIN_KEY and a token from JOTGATE_TOKEN, so that neither stands in a list of processes.
  */
-import { messageOf } from "../base/errors.ts";
+import { type AdminReply, askAdmin, DEFAULT_ADMIN } from "./admin-call.ts";
 import { type CommandIo, EXIT_DONE, EXIT_FAILED, EXIT_USAGE } from "./command-io.ts";
 
 const EXPLAIN_USAGE = `jotgate explain [--admin URL] [--method GET] [--header 'Name: value'] … URL
@@ -10,7 +10,6 @@ jotgate explain [--admin URL] --route ID
   Environment: JOTGATE_ADMIN_KEY; JOTGATE_TOKEN is a token to judge in place of what the request carries.
   --admin is http://127.0.0.1:9180 by default; --at SECONDS judges as at that time; --node ID asks one node; --json prints all.`;
 
-const LIMIT_MS = 15_000;
 const VALUED = ["--admin", "--method", "--header", "--route", "--at", "--node"];
 
 interface Asked {
@@ -19,8 +18,6 @@ interface Asked {
   readonly json: boolean;
 }
 
-type Explained = Readonly<Record<string, unknown>>;
-
 export async function explainCommand(args: readonly string[], io: CommandIo): Promise<number> {
   const key = io.env["JOTGATE_ADMIN_KEY"];
   const asked = readArguments(args, io.env["JOTGATE_TOKEN"]);
@@ -28,27 +25,10 @@ export async function explainCommand(args: readonly string[], io: CommandIo): Pr
     io.complain(`${typeof asked === "string" ? asked : "JOTGATE_ADMIN_KEY is not set"}\n${EXPLAIN_USAGE}`);
     return EXIT_USAGE;
   }
-  try {
-    const response = await fetch(new URL("/apisix/admin/explain", asked.admin), {
-      method: "POST",
-      headers: { "x-api-key": key },
-      body: JSON.stringify(asked.body),
-      signal: AbortSignal.timeout(LIMIT_MS),
-    });
-    const answer = (await response.json()) as Explained;
-    if (!response.ok) {
-      io.complain(
-        `${asked.admin} answers ${response.status}: ${String(answer["error_msg"] ?? answer["description"] ?? "")}`,
-      );
-      return EXIT_FAILED;
-    }
-    io.print(asked.json ? JSON.stringify(answer, undefined, 2) : textOf(answer));
-    return EXIT_DONE;
-  } catch (error) {
-    const cause = (error as { readonly cause?: unknown }).cause;
-    io.complain(`${asked.admin} does not answer: ${messageOf(cause ?? error)}`);
-    return EXIT_FAILED;
-  }
+  const answer = await askAdmin({ admin: asked.admin, key, path: "explain", body: asked.body }, io);
+  if (answer === undefined) return EXIT_FAILED;
+  io.print(asked.json ? JSON.stringify(answer, undefined, 2) : explanationText(answer));
+  return EXIT_DONE;
 }
 
 function readArguments(args: readonly string[], token: string | undefined): Asked | string {
@@ -63,7 +43,7 @@ function readArguments(args: readonly string[], token: string | undefined): Aske
     else targets.push(args[at] ?? "");
   }
   const one = (name: string): string | undefined => found.get(name)?.at(-1);
-  const admin = one("--admin") ?? "http://127.0.0.1:9180";
+  const admin = one("--admin") ?? DEFAULT_ADMIN;
   if (!URL.canParse(admin)) return `--admin must be a URL such as http://127.0.0.1:9180, not ${admin}`;
   const at = one("--at");
   const common = {
@@ -101,11 +81,11 @@ function splitOnce(text: string, by: string): readonly [string, string | undefin
   return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + 1)];
 }
 
-function textOf(answer: Explained): string {
+export function explanationText(answer: AdminReply): string {
   const lines = [headline(answer)];
   for (const name of ["route", "service", "consumer", "consumer_group", "credential"])
     if (answer[name] !== undefined) lines.push(`  ${name.padEnd(16)}${String(answer[name])}`);
-  const upstream = answer["upstream"] as Explained | undefined;
+  const upstream = answer["upstream"] as AdminReply | undefined;
   if (upstream)
     lines.push(
       `  upstream        ${upstream["method"]} ${upstream["scheme"]}://${upstream["node"]}${upstream["uri"]} (Host ${upstream["host"]})`,
@@ -127,20 +107,20 @@ function textOf(answer: Explained): string {
   return lines.join("\n");
 }
 
-function headline({ verdict, status, reason, plugin, from, detail }: Explained): string {
+function headline({ verdict, status, reason, plugin, from, detail }: AdminReply): string {
   if (verdict === "forwarded") return "forwarded to an upstream";
   if (verdict === "unknown") return `unknown: ${detail}`;
   const by = plugin === undefined ? "the gateway itself" : `${plugin} of ${from}`;
   return `${verdict} with ${status}: ${reason}, by ${by}`;
 }
 
-function factsOf(facts: Explained): string {
+function factsOf(facts: AdminReply): string {
   const texts = Object.entries(facts).map(
     ([name, value]) => `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`,
   );
   return texts.length === 0 ? "" : `  (${texts.join(", ")})`;
 }
 
-function listOf(value: unknown): readonly Explained[] {
-  return Array.isArray(value) ? (value as readonly Explained[]) : [];
+function listOf(value: unknown): readonly AdminReply[] {
+  return Array.isArray(value) ? (value as readonly AdminReply[]) : [];
 }

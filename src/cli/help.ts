@@ -21,6 +21,7 @@ Usage: jotgate <command> [--setting value ...]
   apply PATH     make an admin's records those of the files, wait until all nodes serve them
   dump PATH      write an admin's records to a file or folder
   explain URL    ask an admin what a node would do with a call, and why (docs/explain.md)
+  token VERB     make, read, judge and end access tokens; \`jotgate help token\` (docs/tokens.md)
   version        print versions
   help           this text; \`jotgate help settings\` lists every setting
 

@@ -13,6 +13,7 @@ import { explainCommand } from "./explain-command.ts";
 import { helpText, settingsText, versionText } from "./help.ts";
 import { reload } from "./pid-file.ts";
 import { runNode } from "./run-node.ts";
+import { TOKEN_USAGE, tokenCommand } from "./token-command.ts";
 
 const SIGNAL_ECHO_MS = 500; // npm repeats within a few milliseconds; people press twice more slowly
 
@@ -25,6 +26,7 @@ const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
   ["check", check],
   ["reload", (args, io) => withSettings(args, io, (settings) => reload(settings, io))],
   ["explain", explainCommand],
+  ["token", tokenCommand],
   // Loaded when asked for: they know all plugins.
   ["validate", async (args, io) => (await import("./validate-command.ts")).validateCommand(args, io)],
   ["diff", async (args, io) => (await import("./diff-command.ts")).diffCommand(args, io)],
@@ -38,7 +40,7 @@ const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
 export async function main(argv: readonly string[], io: CommandIo = processIo()): Promise<number> {
   const [first = "help", ...rest] = argv;
   if (first === "--version" || first === "-v") return version(rest, io);
-  if (first === "--help" || first === "-h" || rest.includes("--help") || rest.includes("-h")) return help([], io);
+  if (first === "--help" || first === "-h" || rest.includes("--help") || rest.includes("-h")) return help([first], io);
   const command = COMMANDS.get(first);
   if (command) return command(rest, io);
   const what = first.startsWith("-")
@@ -109,7 +111,11 @@ function version(_args: readonly string[], io: CommandIo): number {
 }
 
 function help(args: readonly string[], io: CommandIo): number {
-  io.print(args[0] === "settings" ? settingsText() : helpText());
+  const texts = new Map([
+    ["settings", settingsText],
+    ["token", () => TOKEN_USAGE],
+  ]);
+  io.print((texts.get(args[0] ?? "") ?? helpText)());
   return EXIT_DONE;
 }
 

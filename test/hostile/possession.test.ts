@@ -40,6 +40,19 @@ describe("a bound token", () => {
     },
   );
 
+  test("passes with the algorithm that RFC 9864 calls Ed25519, for that curve alone", async () => {
+    const key = dpopKey("EdDSA");
+    const token = bound(key);
+    const naming = (header: object) =>
+      proofFor({ url: URL_OF, token, now: NOW }, { key, header: { alg: "Ed25519", ...header } });
+    expect((await call(openTokenNode(), token, [naming({})])).status).toBe(200);
+    expect((await call(openTokenNode(), token, [naming({ jwk: { ...key.jwk, alg: "Ed25519" } })])).status).toBe(200);
+    expect((await call(openTokenNode(), token, [naming({ jwk: { ...key.jwk, alg: "EdDSA" } })])).why).toBe(
+      "proof_invalid",
+    );
+    expect((await call(openTokenNode(), token, [naming({ jwk: KEY.jwk })])).why).toBe("proof_invalid");
+  });
+
   test("is refused as a bearer token, with its proof and without, remembered or not", async () => {
     const node = openTokenNode();
     const token = bound();

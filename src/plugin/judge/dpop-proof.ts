@@ -61,6 +61,8 @@ const KEYS_KEPT = 10_000;
 /** The header of an RSA key of 4096 bits has about 1,050. */
 const HEADER_MAX_CHARS = 1_536;
 const JTI_MAX_CHARS = 128;
+/** What RFC 9864 calls EdDSA with that curve: current clients write it. */
+const ED25519 = "Ed25519";
 const ACCEPTED: ReadonlySet<string> = new Set(DPOP_ALGORITHMS);
 
 /** Remembers the keys that it has imported. Cost for a known key: the verification and about 5 µs. */
@@ -104,12 +106,17 @@ class ProofHeader {
 }
 
 function readHeader(members: Claims): ProofHeader | ProofFault {
-  const { algorithm = "", type } = readTokenHeader(members);
+  const { algorithm: named = "", type } = readTokenHeader(members);
   if (type !== "dpop+jwt") return "typ";
+  const isEd25519 = named === ED25519;
+  const algorithm = isEd25519 ? "EdDSA" : named;
   if (!ACCEPTED.has(algorithm)) return "alg";
   const jwk = Object.hasOwn(members, "jwk") ? members["jwk"] : undefined;
   if (typeof jwk !== "object" || jwk === null || Array.isArray(jwk)) return "jwk";
-  return new ProofHeader(jwk as Claims, algorithm);
+  const key = jwk as Claims;
+  if (!isEd25519) return new ProofHeader(key, algorithm);
+  const { alg, ...rest } = key;
+  return key["crv"] !== ED25519 || (alg !== undefined && alg !== ED25519) ? "jwk" : new ProofHeader(rest, algorithm);
 }
 
 function claimFault(claims: Claims, demand: ProofDemand): ProofFault | undefined {
