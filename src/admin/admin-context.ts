@@ -93,6 +93,8 @@ export interface RuleSide {
   readonly codec: FieldCodec;
   /** Whether this process has the environment variable; where nobody knows, all are taken to be set. */
   readonly isVariableSet: (name: string) => boolean;
+  /** Whether nodes never call this address for tokens. */
+  readonly isAddressDenied: (address: string) => boolean;
   /** Asks secret managers, for dry runs; undefined where this process asks none. */
   readonly askSecrets: AskSecrets | undefined;
 }

@@ -45,6 +45,8 @@ export interface AdminOptions extends ListenerOptions {
   readonly routerMode?: RouterMode;
   /** Whether this process has an environment variable that records refer to; default: all are taken to be set. */
   readonly isVariableSet?: (name: string) => boolean;
+  /** Default: none is. */
+  readonly isAddressDenied?: (address: string) => boolean;
   /** Asks secret managers, for dry runs; default: none is asked. */
   readonly askSecrets?: AskSecrets;
   /** How many writes are remembered, 0: none; default 1,000. */
@@ -118,6 +120,7 @@ function buildEngine(options: AdminOptions): AdminContext {
     routerMode: options.routerMode ?? "radixtree_host_uri",
     codec,
     isVariableSet: options.isVariableSet ?? (() => true),
+    isAddressDenied: options.isAddressDenied ?? (() => false),
     askSecrets: options.askSecrets,
     clock,
     log,

@@ -75,6 +75,12 @@ export function pluginReferencesOf(value: Members): RecordReference[] {
   return found;
 }
 
+/** The issuer whose tokens a credential of access-token is for; undefined: it has none, or a reference says. */
+export function identityIssuer(value: Members): string | undefined {
+  const { identity } = membersIn(membersIn(value["plugins"])["access-token"]);
+  return typeof identity === "string" ? /^([^/$]+)\//.exec(identity)?.[1] : undefined;
+}
+
 /** Upstreams that stand inside a record and count there: its own where it names no other, and those of traffic-split. */
 export function inlineUpstreamsOf(value: Members): readonly object[] {
   const own = value["upstream_id"] === undefined ? [value["upstream"]] : [];

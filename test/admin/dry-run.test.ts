@@ -2,6 +2,7 @@
  * Dry runs: what a write would change, what is wrong or suspicious about it; and that nothing is ever written.
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { compileIpSet, METADATA_ADDRESSES } from "../../src/base/net/ip.ts";
 import { accessToken } from "../../src/plugins/access-token/access-token.ts";
 import { consumerRestriction } from "../../src/plugins/consumer-restriction.ts";
 import { jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
@@ -9,6 +10,7 @@ import { keyAuth } from "../../src/plugins/key-auth.ts";
 import { limitCount } from "../../src/plugins/limit-count.ts";
 import { mocking } from "../../src/plugins/mocking.ts";
 import { multiAuth } from "../../src/plugins/multi-auth.ts";
+import { openidConnect } from "../../src/plugins/openid-connect/openid-connect.ts";
 import { publicApi } from "../../src/plugins/public-api.ts";
 import { trafficSplit } from "../../src/plugins/traffic-split.ts";
 import { type AdminWorld, openAdminWorld, VIEWER_KEY } from "../support/admin.ts";
@@ -18,6 +20,7 @@ const plugins = [
   jwtAuth,
   keyAuth,
   multiAuth,
+  openidConnect,
   publicApi,
   mocking,
   limitCount,
@@ -27,6 +30,7 @@ const plugins = [
 const nodes = { "127.0.0.1:80": 1 };
 const upstream = { type: "roundrobin", nodes };
 const auth = { "jwt-auth": {} };
+const bearer = { discovery: "http://id.example/d", client_id: "a", client_secret: "s", bearer_only: true };
 
 /** The configuration that the bad ideas below meet. */
 const STANDING: readonly (readonly [string, object])[] = [
@@ -64,7 +68,7 @@ const STANDING: readonly (readonly [string, object])[] = [
 
 let world: AdminWorld;
 beforeAll(async () => {
-  world = await openAdminWorld({ plugins });
+  world = await openAdminWorld({ plugins, isAddressDenied: compileIpSet(METADATA_ADDRESSES) });
   for (const [path, body] of STANDING) {
     const reply = await world.call("PUT", path, { body });
     if (reply.status !== 201) throw new Error(`${path}: ${reply.text}`);
@@ -229,6 +233,44 @@ const SUSPICIOUS: readonly Idea[] = [
     },
     ["audience_unchecked", /audiences/],
   ),
+  put(
+    "id tokens on a route that wants no scope",
+    "/routes/n",
+    { uri: "/k", plugins: tokens({ issuers: ["idp"] }), upstream },
+    ["id_tokens_accepted", /id tokens of idp/],
+  ),
+  put(
+    "an issuer that no credential names",
+    "/routes/n",
+    { uri: "/k", plugins: tokens({ issuers: ["idp"], any_scopes: ["r"] }), upstream },
+    ["issuer_without_consumers", /begins with "idp\/"/],
+  ),
+  put(
+    "a credential of an issuer that is not there",
+    "/consumers/n",
+    { username: "n", plugins: { "access-token": { identity: "nope/a" } } },
+    ["dangling_reference", /points to token_issuer nope/],
+  ),
+  put(
+    "an issuer of APISIX's plugin over http, believed whoever it is",
+    "/routes/n",
+    { uri: "/k", plugins: { "openid-connect": { ...bearer, ssl_verify: false } }, upstream },
+    ["keys_over_http", /plugins.openid-connect: .*over http/],
+  ),
+  put(
+    "an issuer of APISIX's plugin at a denied address",
+    "/routes/n",
+    {
+      uri: "/k",
+      plugins: { "openid-connect": { ...bearer, introspection_endpoint: "https://169.254.169.254/i" } },
+      upstream,
+    },
+    ["address_denied", /169\.254\.169\.254/],
+  ),
+  put("keys at a denied address", "/token_issuers/n", { issuer: "n", jwks_uri: "https://[fd00:ec2::254]/keys" }, [
+    "address_denied",
+    /fd00:ec2::254/,
+  ]),
   put("an upstream without nodes", "/upstreams/n", { nodes: {} }, ["upstream_without_nodes", /no nodes/]),
   put("an upstream whose nodes weigh nothing", "/upstreams/n", { nodes: { "a:80": 0 } }, [
     "upstream_without_nodes",

@@ -203,9 +203,13 @@ describe("audience", () => {
 describe("scopes", () => {
   test.each([
     { scope: "orders.read", why: "" },
-    { scope: "a orders.read  b", why: "" },
-    { scope: "orders.read\torders.write", why: "insufficient_scope" },
-    { scope: "orders.read\n", why: "insufficient_scope" },
+    { scope: "a orders.read b", why: "" },
+    { scope: "a orders.read  b", why: "missing_claim" },
+    { scope: " orders.read", why: "missing_claim" },
+    { scope: "orders.read ", why: "missing_claim" },
+    { scope: "orders.read\torders.write", why: "missing_claim" },
+    { scope: "orders.read\n", why: "missing_claim" },
+    { scope: "orders.read", scp: "a  b", why: "missing_claim" },
     { scope: "ORDERS.READ", why: "insufficient_scope" },
     { scope: "orders.reader", why: "insufficient_scope" },
     { scope: "", why: "insufficient_scope" },

@@ -6,11 +6,10 @@
 import { X509Certificate } from "node:crypto";
 import { isIPv6 } from "node:net";
 import { isReference, parseReference } from "../../base/reference.ts";
-import type { TokenIssuer } from "../../model/token-issuer.ts";
-import { fetchAddresses, usesPlainHttp } from "../../model/token-issuer-check.ts";
 import { didYouMean } from "../../settings/setting-names.ts";
 import type { ReadSide, RecordChange, RuleSide } from "../admin-context.ts";
 import { type Members, own, ownMembers } from "../read/stored-record.ts";
+import { type IssuerFault, issuerFaults, openidFaults } from "./warn-issuer.ts";
 
 export interface RecordFault {
   readonly code:
@@ -34,7 +33,7 @@ export function recordFaults(admin: ReadSide, { kind, candidate }: RecordChange)
     ...(kind.name === "route" ? uriFaults(admin, candidate) : []),
     ...hostFaults(candidate),
     ...(kind.name === "ssl" ? certificateFaults(candidate, admin.clock.nowMs()) : []),
-    ...(kind.name === "token_issuer" ? issuerFaults(candidate) : []),
+    ...(kind.name === "token_issuer" ? issuerFaults(candidate, admin.isAddressDenied) : []),
     ...(KEYED.has(kind.name) && !admin.codec.seals ? [UNSEALED] : []),
     ...referenceFaults(admin, candidate),
     ...effectFaults(kind.name, candidate),
@@ -55,6 +54,7 @@ function pluginFaults(admin: RuleSide, value: Members, isConsumer: boolean): Rec
     const schema = (isConsumer ? plugin?.consumerSchema : undefined) ?? plugin?.schema;
     if (schema === undefined || !isMembers(conf)) continue;
     faults.push(...unknownMembers(`plugins.${name}`, schema, conf));
+    if (name === "openid-connect") faults.push(...openidFaults(conf, `plugins.${name}`, admin.isAddressDenied));
     if (name !== "jwt-auth" || own(conf, "public_key") === undefined || own(conf, "algorithm") !== undefined) continue;
     const message =
       "plugins.jwt-auth has a public_key and no algorithm, so that HS256 with its secret counts: set algorithm, such as RS256";
@@ -184,39 +184,6 @@ function textsOf(value: Members, one: string, many: string): readonly string[] {
 
 function isMembers(value: unknown): value is Members {
   return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/**
- * What is suspicious about an issuer of tokens: each fault says who could make tokens that are then accepted.
- */
-interface IssuerFault {
-  readonly code: "any_tenant" | "keys_over_http" | "certificate_unchecked" | "ca_alone";
-  readonly message: string;
-}
-
-/** @param candidate has passed all checks */
-function issuerFaults(candidate: Members): readonly IssuerFault[] {
-  const value = candidate as unknown as TokenIssuer; // by its schema
-  const faults: IssuerFault[] = [];
-  const fetches = fetchAddresses(value).length > 0;
-  if (value.tenants?.includes("*"))
-    faults.push({
-      code: "any_tenant",
-      message: 'tenants ["*"] accepts tokens of every tenant: name those that you mean',
-    });
-  if (usesPlainHttp(value))
-    faults.push({
-      code: "keys_over_http",
-      message: "keys are fetched over http: whoever is in between can name other keys; use https",
-    });
-  if (fetches && value.ssl_verify === false)
-    faults.push({
-      code: "certificate_unchecked",
-      message: "ssl_verify false takes keys from whoever answers; set ca instead",
-    });
-  if (value.ca !== undefined && (value.ssl_verify === false || !fetches))
-    faults.push({ code: "ca_alone", message: "ca is without effect: nothing is fetched with certificates checked" });
-  return faults;
 }
 
 /**

@@ -5,7 +5,7 @@
 import { isReference, parseReference } from "../../base/reference.ts";
 import { keyOf } from "../../model/keys.ts";
 import type { KindName } from "../../model/kinds.ts";
-import { pluginReferencesOf, referencesOf } from "../../model/references.ts";
+import { identityIssuer, pluginReferencesOf, referencesOf } from "../../model/references.ts";
 import type { ReadSide, RecordChange, RuleSide, StoreSide } from "../admin-context.ts";
 import { type Members, own, ownMembers } from "../read/stored-record.ts";
 import type { ConfigView } from "./config-view.ts";
@@ -118,6 +118,7 @@ function loosePointersOf(value: Members): Pointer[] {
       const anonymous = own(ownMembers(plugins, name), "anonymous_consumer");
       return typeof anonymous === "string" ? [{ kind: "consumer", id: anonymous }] : [];
     }),
+    ...[identityIssuer(value) ?? []].flat().map((id): Pointer => ({ kind: "token_issuer", id })),
     ...secretsIn(value),
   ];
 }

@@ -11,6 +11,10 @@ export interface RouteSurroundings {
   readonly everywhere: ReadonlySet<string>;
   /** Authentication plugins that somebody has a credential of. */
   readonly credentials: ReadonlySet<string>;
+  /** Records of issuers by id. */
+  readonly issuers: ReadonlyMap<string, { readonly value: Members }>;
+  /** Issuers that some credential of access-token names; undefined: nobody has looked. */
+  readonly identified: ReadonlySet<string> | undefined;
 }
 
 interface RouteFault {
@@ -18,6 +22,8 @@ interface RouteFault {
     | "sign_endpoint_open"
     | "nobody_can_pass"
     | "audience_unchecked"
+    | "id_tokens_accepted"
+    | "issuer_without_consumers"
     | "cors_without_options"
     | "upstream_without_nodes";
   readonly message: string;
@@ -54,6 +60,7 @@ export function routeFaults(admin: RuleSide, route: PreviewRoute, around: RouteS
     const message = "takes access tokens whoever they were meant for: name audiences instead of skip_audience_check";
     faults.push({ code: "audience_unchecked", message });
   }
+  faults.push(...tokenFaults(route.plugins.get("access-token"), around));
   for (const [name, conf] of route.plugins) {
     if (admin.catalog.get(name)?.keyAttribute === undefined || around.credentials.has(name)) continue;
     if (own(conf, "anonymous_consumer") !== undefined || asksNoCredential(name, conf)) continue;
@@ -66,6 +73,40 @@ export function routeFaults(admin: RuleSide, route: PreviewRoute, around: RouteS
   const answers = [...route.plugins.keys(), ...around.everywhere].some((name) => ANSWERERS.has(name));
   const fault = answers ? undefined : upstreamFault(route.upstream);
   return fault === undefined ? faults : [...faults, { code: "upstream_without_nodes", message: fault }];
+}
+
+/** What access-token lets in that was not meant, or keeps out. */
+function tokenFaults(conf: Members | undefined, { issuers, identified }: RouteSurroundings): RouteFault[] {
+  const ids = textsIn(conf, "issuers");
+  const asksNothing = ["required_scopes", "any_scopes", "claim_rules"].every((name) => listIn(conf, name).length === 0);
+  const open = ids.filter((id) => {
+    const record = issuers.get(id)?.value;
+    return asksNothing && record !== undefined && own(record, "typ") === undefined;
+  });
+  const faults = open.map((id): RouteFault => {
+    const cure = 'wants no scope: set typ ["at+jwt"] there if it has that, or required_scopes here';
+    return {
+      code: "id_tokens_accepted",
+      message: `takes id tokens of ${id} too, whose record has no typ, and ${cure}`,
+    };
+  });
+  if (identified === undefined || conf === undefined || asksNoCredential("access-token", conf)) return faults;
+  if (own(conf, "anonymous_consumer") !== undefined) return faults;
+  const strangers = ids.filter((id) => issuers.has(id) && !identified.has(id));
+  const nobody = strangers.map((id): RouteFault => {
+    const message = `takes tokens of ${id}, and no access-token credential has an identity that begins with "${id}/"`;
+    return { code: "issuer_without_consumers", message };
+  });
+  return [...faults, ...nobody];
+}
+
+function listIn(conf: Members | undefined, name: string): readonly unknown[] {
+  const list = conf && own(conf, name);
+  return Array.isArray(list) ? list : [];
+}
+
+function textsIn(conf: Members | undefined, name: string): readonly string[] {
+  return listIn(conf, name).filter((one): one is string => typeof one === "string");
 }
 
 /** access-token finds callers in other ways too. */

@@ -3,6 +3,7 @@
  * front of protected ones, open signing endpoints, upstreams that lead nowhere.
  */
 import { keyOf } from "../../model/keys.ts";
+import { identityIssuer } from "../../model/references.ts";
 import { prefixRange } from "../../store/store.ts";
 import type { ReadSide, RecordChange, RuleSide, StoreSide } from "../admin-context.ts";
 import { own, ownMembers } from "../read/stored-record.ts";
@@ -22,6 +23,8 @@ export interface Warning {
     | "sign_endpoint_open"
     | "nobody_can_pass"
     | "audience_unchecked"
+    | "id_tokens_accepted"
+    | "issuer_without_consumers"
     | "upstream_without_nodes"
     | "cors_without_options"
     | "dangling_reference"
@@ -83,7 +86,8 @@ interface World extends RouteSurroundings {
   readonly routes: ReadonlyMap<string, PreviewRoute>;
 }
 
-async function worldOf(admin: ReadSide, view: ConfigView): Promise<World> {
+/** @param looksAtIdentities reads all consumers and credentials */
+async function worldOf(admin: ReadSide, view: ConfigView, looksAtIdentities: boolean): Promise<World> {
   const everywhere = new Set<string>();
   for (const { value } of (await view.all("global_rule")).values()) {
     for (const name of Object.keys(ownMembers(value, "plugins"))) everywhere.add(name);
@@ -92,7 +96,14 @@ async function worldOf(admin: ReadSide, view: ConfigView): Promise<World> {
   for (const { name, keyAttribute } of admin.catalog.plugins) {
     if (keyAttribute !== undefined && (await hasCredential(admin, view, name))) credentials.add(name);
   }
-  return { routes: await readRoutes(view, admin.routerMode), everywhere, credentials };
+  const issuers = await view.all("token_issuer");
+  const identified = looksAtIdentities && issuers.size > 0 ? await issuersOfIdentities(view) : undefined;
+  return { routes: await readRoutes(view, admin.routerMode), everywhere, credentials, issuers, identified };
+}
+
+async function issuersOfIdentities(view: ConfigView): Promise<ReadonlySet<string>> {
+  const records = [...(await view.all("consumer")).values(), ...(await view.all("credential")).values()];
+  return new Set(records.flatMap(({ value }) => identityIssuer(value) ?? []));
 }
 
 /** The index of identifying values answers at once; only where it is empty are consumers read one by one. */
@@ -116,7 +127,9 @@ async function warningsOfRoutes(
   before: ConfigView,
   after: ConfigView,
 ): Promise<Warning[]> {
-  const [then, now] = [await worldOf(admin, before), await worldOf(admin, after)];
+  // Only where a route that is written asks for them: consumers may be a million.
+  const asks = changes.some(({ candidate }) => own(ownMembers(candidate, "plugins"), "access-token") !== undefined);
+  const [then, now] = [await worldOf(admin, before, false), await worldOf(admin, after, asks)];
   const written = new Set(
     changes.flatMap(({ kind, id, candidate }) => (kind.name === "route" && candidate ? [id] : [])),
   );

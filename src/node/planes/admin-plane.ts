@@ -7,6 +7,7 @@ import { keyringCodec } from "../../admin/sealing/keyring-codec.ts";
 import { openAdminServer } from "../../admin/server.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
+import { compileIpSet } from "../../base/net/ip.ts";
 import { Barrier } from "../../cluster/barrier.ts";
 import { startBeat } from "../../cluster/beat.ts";
 import { NodeKeyring } from "../../cluster/node-key.ts";
@@ -75,6 +76,7 @@ export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminP
     cors: admin.cors,
     stream: settings.stream,
     routerMode: settings.router.mode,
+    isAddressDenied: compileIpSet(settings.tokens.denyAddresses),
     isVariableSet: (name) => environment[name] !== undefined,
     askSecrets: openSecretProbe({
       ...{ environment, clock, allowEnv: settings.secrets.allowEnv, denied: settings.secrets.denyAddresses },

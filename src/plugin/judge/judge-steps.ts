@@ -74,14 +74,16 @@ export function audienceRefusal(value: unknown, wanted: ReadonlySet<string> | un
 
 /**
  * The scopes that claims grant, of all that exist.
- * @returns undefined when one is neither text nor a list of texts: then nobody knows what was meant
+ * @returns undefined when one is neither scopes with single blanks between them (RFC 6749 section 3.3) nor a list of
+ * texts: then nobody knows what was meant
  */
 export function scopesIn(values: readonly unknown[]): ReadonlySet<string> | undefined {
   const scopes = new Set<string>();
   for (const value of values) {
     if (value === undefined) continue;
+    if (value === "") continue;
     const names = typeof value === "string" ? value.split(" ") : value;
-    if (!isTexts(names)) return undefined;
+    if (!isTexts(names) || (typeof value === "string" && names.some(isNoScope))) return undefined;
     for (const name of names) if (name !== "") scopes.add(name);
   }
   return scopes;
@@ -97,6 +99,11 @@ export function scopesRefusal(
   if (scopes === undefined) return "missing_claim";
   for (const scope of required) if (!scopes.has(scope)) return "insufficient_scope";
   return any.length === 0 || any.some((scope) => scopes.has(scope)) ? undefined : "insufficient_scope";
+}
+
+/** Of a text that was split at its blanks. */
+function isNoScope(name: string): boolean {
+  return name === "" || /\s/.test(name);
 }
 
 function isTexts(value: unknown): value is readonly string[] {
