@@ -2,13 +2,16 @@
  * Bound tokens on a real node of two workers, with oauth4webapi as the strict client and as judge of our tokens, and the
  * command line `jotgate token` beside it.
  */
-import { createHash, randomUUID } from "node:crypto";
+import { createHash, randomUUID, X509Certificate } from "node:crypto";
 import { createServer, type Server } from "node:http";
+import { request } from "node:https";
 import type { AddressInfo } from "node:net";
 import * as oauth from "oauth4webapi";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { main } from "../../../src/cli/main.ts";
+import { type Authority, openAuthority, type Pair } from "../../support/authority.ts";
 import { dpopKey, proofFor } from "../../support/dpop.ts";
+import { freePort } from "../../support/ports.ts";
 import { ADMIN_KEY, admin, type Node, startNode } from "../../support/process.ts";
 
 const API = "https://api.example.com";
@@ -17,6 +20,7 @@ const LOCAL = { [oauth.allowInsecureRequests]: true };
 let node: Node;
 let upstream: Server;
 let secret = "";
+let tlsPort = 0;
 let server: oauth.AuthorizationServer;
 const client: oauth.Client = { client_id: "batch" };
 
@@ -29,7 +33,8 @@ const put = async (path: string, body: object): Promise<Record<string, unknown>>
 beforeAll(async () => {
   upstream = createServer((request, response) => response.end(JSON.stringify(request.headers)));
   await new Promise<void>((ok) => upstream.listen(0, "127.0.0.1", ok));
-  node = await startNode("start", { args: ["--workers", "2"] });
+  tlsPort = await freePort();
+  node = await startNode("start", { args: ["--workers", "2", "--gateway-tls-listen", `127.0.0.1:${tlsPort}`] });
   await put("/authorization_servers/main", { issuer: node.gateway });
   await put("/routes/auth", {
     uris: ["/oauth2/*", "/.well-known/*"],
@@ -160,6 +165,63 @@ describe("a proof", () => {
       wrong: "htm",
     });
     expect(await call(proof)).toBe(200);
+  });
+});
+
+describe("a client with a certificate", () => {
+  let authority: Authority;
+  let mine: Pair;
+  beforeAll(async () => {
+    authority = openAuthority();
+    mine = authority.issue(["batch.test"]);
+    await put("/ssls/api", {
+      ...{ sni: "api.test", ...authority.issue(["api.test"]) },
+      client: { ca: authority.cert, optional: true },
+    });
+    const conf = { client_id: "tls", token_endpoint_auth_method: "tls_client_auth", audiences: [API] };
+    const made = await put("/consumers/shop/credentials/tls?wait=all", {
+      plugins: {
+        "oauth2-client": {
+          ...{ ...conf, tls_client_auth_subject_dn: "CN=batch.test" },
+          tls_client_certificate_bound_access_tokens: true,
+        },
+      },
+    });
+    expect(made["generated"]).toBeUndefined();
+    return () => authority.close();
+  });
+  const ask = (pair: Partial<Pair>, path: string, headers: Record<string, string>, body?: string) =>
+    new Promise<{ readonly status: number; readonly text: string }>((resolve, reject) => {
+      const options = { host: "127.0.0.1", port: tlsPort, servername: "api.test", rejectUnauthorized: false, ...pair };
+      const method = body === undefined ? "GET" : "POST";
+      const asked = request({ ...options, method, path, headers: { host: "api.test", ...headers }, agent: false });
+      asked.on("error", reject);
+      asked.on("response", (answer) => {
+        let text = "";
+        answer.setEncoding("utf8").on("data", (chunk: string) => {
+          text += chunk;
+        });
+        answer.on("end", () => resolve({ status: answer.statusCode ?? 0, text }));
+      });
+      asked.end(body);
+    });
+
+  test("gets a token with it alone, which nobody else can use", async () => {
+    const form = { "content-type": "application/x-www-form-urlencoded" };
+    const body = "grant_type=client_credentials&client_id=tls";
+    const answer = await ask(mine, "/oauth2/token", form, body);
+    expect(answer.status).toBe(200);
+    const { access_token: token } = JSON.parse(answer.text) as { readonly access_token: string };
+    const { status } = await ask({}, "/oauth2/token", form, body);
+    const other = authority.issue(["other.test"]);
+    expect([status, (await ask(other, "/oauth2/token", form, body)).status]).toEqual([401, 401]);
+    const bearer = { authorization: `Bearer ${token}` };
+    const header = { "client-cert": `:${new X509Certificate(mine.cert).raw.toString("base64")}:` };
+    expect((await ask(mine, "/orders/1", bearer)).status).toBe(200);
+    expect((await ask({}, "/orders/1", bearer)).status).toBe(401);
+    expect((await ask(other, "/orders/1", bearer)).status).toBe(401);
+    expect((await ask({}, "/orders/1", { ...bearer, ...header })).status).toBe(401);
+    expect((await fetch(`${node.gateway}/orders/1`, { headers: { ...bearer, ...header } })).status).toBe(401);
   });
 });
 
