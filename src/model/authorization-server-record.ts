@@ -35,6 +35,26 @@ const KeyRotation = Type.Object(
   { additionalProperties: false },
 );
 
+const IssuerIds = (description: string) =>
+  Type.Optional(
+    Type.Array(Type.String({ minLength: 1, maxLength: 64 }), { ...{ maxItems: 100, uniqueItems: true }, description }),
+  );
+
+const TokenExchange = Type.Object(
+  {
+    enabled: Type.Boolean(),
+    issuers: IssuerIds("token issuers whose tokens clients may exchange; ours may be always"),
+    subject_audiences: Type.Optional(
+      Type.Array(Audience, {
+        ...{ minItems: 1, maxItems: 100, uniqueItems: true },
+        description: "one of them is in a subject token of another issuer",
+      }),
+    ),
+    federated: IssuerIds("token issuers whose tokens are all that a client without a secret shows"),
+  },
+  { additionalProperties: false },
+);
+
 export const AuthorizationServer = Type.Object(
   {
     id: Type.Optional(Id),
@@ -65,6 +85,7 @@ export const AuthorizationServer = Type.Object(
       }),
     ),
     key_rotation: Type.Optional(KeyRotation),
+    token_exchange: Type.Optional(TokenExchange),
     client_assertion_audience: Type.Optional(
       Type.Unsafe<"issuer" | "issuer_or_token_endpoint">({
         ...{ type: "string", enum: ["issuer", "issuer_or_token_endpoint"] },
@@ -103,7 +124,7 @@ export function termsOf(record: AuthorizationServer): ServerTerms {
 
 /** @param value satisfies the schema @returns the error's text, what and the cure */
 export function authorizationServerError(value: AuthorizationServer): string | undefined {
-  return issuerError(value.issuer) ?? timesError(value);
+  return issuerError(value.issuer) ?? timesError(value) ?? exchangeError(value);
 }
 
 function issuerError(issuer: string): string | undefined {
@@ -121,6 +142,13 @@ function issuerError(issuer: string): string | undefined {
   const path = pathname === "/" ? "" : pathname;
   if (`${url.origin}${path}` !== issuer) return `issuer is not in its plain form: write ${url.origin}${path}`;
   return undefined;
+}
+
+function exchangeError({ token_exchange: exchange }: AuthorizationServer): string | undefined {
+  const { issuers = [], federated = [], subject_audiences: audiences } = exchange ?? {};
+  return issuers.length + federated.length > 0 && audiences === undefined
+    ? "token_exchange needs subject_audiences: whoever was merely shown a token could trade it otherwise"
+    : undefined;
 }
 
 function timesError(value: AuthorizationServer): string | undefined {

@@ -39,6 +39,10 @@ export function referencesOf(kind: KindName, value: Members): RecordReference[] 
   }
   const superior = kind === "stream_route" ? idIn(value["protocol"], "superior_id") : undefined;
   if (superior !== undefined) found.push({ kind: "stream_route", id: superior, word: "stream route" });
+  const exchange = membersIn(value["token_exchange"]);
+  const traded = kind === "authorization_server" ? [exchange["issuers"], exchange["federated"]].flatMap(listIn) : [];
+  for (const id of new Set(traded.filter((one) => typeof one === "string")))
+    found.push({ kind: "token_issuer", id, word: "token issuer" });
   for (const id of issuersIn(value, "issuers")) found.push({ kind: "token_issuer", id, word: "token issuer" });
   const served = idIn(membersIn(value["plugins"])["authorization-server"], "id");
   const ours = new Set([...(served === undefined ? [] : [served]), ...issuersIn(value, "authorization_servers")]);

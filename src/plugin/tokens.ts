@@ -148,6 +148,13 @@ export interface AuthorizationServers {
   get(id: string): AuthorizationServer | undefined;
 }
 
+/** Which tokens are exchanged (RFC 8693); ids of token issuers. */
+export interface ExchangeTerms {
+  readonly issuers: readonly string[];
+  readonly federated: readonly string[];
+  readonly audiences: ReadonlySet<string>;
+}
+
 /** One record, compiled: a changed record is another object. */
 export interface AuthorizationServer {
   readonly id: string;
@@ -156,6 +163,8 @@ export interface AuthorizationServer {
   readonly defaultAudience: string | undefined;
   /** undefined: any. */
   readonly scopesSupported: readonly string[] | undefined;
+  /** undefined: tokens are not exchanged. */
+  readonly exchange: ExchangeTerms | undefined;
   /** What assertions of clients name; undefined: as the compatibility mode says. */
   readonly assertionAudience: "issuer" | "issuer_or_token_endpoint" | undefined;
   /** The key that signs at this second; undefined: there is none that could. */

@@ -9,7 +9,13 @@ import { type KeyPairAlgorithm, keyPairSigner, keyPairVerifier } from "../base/j
 import { type PublicJwkMembers, readKeyPair } from "../base/jose/key-pair.ts";
 import { type AuthorizationServer as ServerRecord, termsOf } from "../model/authorization-server-record.ts";
 import { type KeyRoles, type KeyTimes, rolesAt, type SigningKey, timesOf } from "../model/signing-key.ts";
-import type { AuthorizationServer, AuthorizationServers, PublishedKeys, SigningNow } from "../plugin/tokens.ts";
+import type {
+  AuthorizationServer,
+  AuthorizationServers,
+  ExchangeTerms,
+  PublishedKeys,
+  SigningNow,
+} from "../plugin/tokens.ts";
 import { OwnIssuer, type OwnKey } from "./own-issuer.ts";
 
 export interface SigningKeys extends AuthorizationServers {
@@ -106,6 +112,7 @@ export function openSigningKeys(clock: Clock): SigningKeys {
         terms: termsOf(record),
         defaultAudience: record.default_audience,
         scopesSupported: record.scopes_supported,
+        exchange: exchangeOf(record),
         assertionAudience: record.client_assertion_audience,
         signer: (algorithm) => nowOf(id).roles.get(algorithm)?.signer?.signing,
         published: () => nowOf(id).published,
@@ -136,6 +143,12 @@ export function openSigningKeys(clock: Clock): SigningKeys {
       return found;
     },
   };
+}
+
+function exchangeOf({ token_exchange: exchange }: ServerRecord): ExchangeTerms | undefined {
+  if (!exchange?.enabled) return undefined;
+  const { issuers = [], federated = [], subject_audiences: audiences } = exchange;
+  return { issuers, federated, audiences: new Set(audiences) };
 }
 
 function heldKey(kid: string, record: SigningKey): HeldKey {

@@ -69,7 +69,7 @@ function compileConf(conf: Conf, env: CompileEnv): PluginPhases {
     const post = (name: (typeof ENDPOINTS)[number], path: string, handler: EndpointHandler): void => {
       if (serves.has(name)) all.set(`${base}${path}`, { methods: POST, handle: (view) => handler(view, found) });
     };
-    post("token", TOKEN_PATH, token);
+    post("token", TOKEN_PATH, token.handle);
     post("introspection", INTROSPECTION_PATH, own.introspect);
     post("revocation", REVOCATION_PATH, own.revoke);
     if (serves.has("jwks")) all.set(`${base}${JWKS_PATH}`, { methods: GET, handle: (view) => jwksAnswer(view, found) });
@@ -82,7 +82,10 @@ function compileConf(conf: Conf, env: CompileEnv): PluginPhases {
   };
 
   return {
-    close: own.close,
+    close() {
+      own.close();
+      token.close();
+    },
     access(view): PhaseResult {
       const found = env.servers.get(conf.id);
       if (found === undefined) return unavailable(503, 1, "no_such_authorization_server");

@@ -43,6 +43,7 @@ const CLIENT_METHODS: Readonly<Record<AuthMethod, ClientMethod>> = {
   tls_client_auth: { way: "bare", proves: holdsVerified },
   self_signed_tls_client_auth: { way: "bare", proves: holdsCertificate },
   private_key_jwt: { way: "assertion", proves: signsAssertion },
+  none: { way: "bare", proves: () => false }, // what it shows instead: token-exchange.ts
 };
 
 const METHODS = Object.entries(CLIENT_METHODS) as readonly (readonly [AuthMethod, ClientMethod])[];

@@ -8,17 +8,21 @@ import { DPOP_ALGORITHMS } from "../../plugin/judge/dpop-proof.ts";
 import { type Answer, bareAnswer, textAnswer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { AuthorizationServer, PublishedKeys } from "../../plugin/tokens.ts";
-import { AUTH_METHODS, CLIENT_CREDENTIALS } from "../oauth2-client/client-schema.ts";
+import { AUTH_METHODS, CLIENT_CREDENTIALS, TOKEN_EXCHANGE } from "../oauth2-client/client-schema.ts";
 
 export const TOKEN_PATH = "/oauth2/token";
 export const INTROSPECTION_PATH = "/oauth2/introspect";
 export const REVOCATION_PATH = "/oauth2/revoke";
 export const JWKS_PATH = "/.well-known/jwks.json";
+const PROVING_METHODS = AUTH_METHODS.filter((method) => method !== "none");
 const METADATA_AGE_SECONDS = 300;
 const ANY_ORIGIN = ["Access-Control-Allow-Origin", "*"] as const;
 
 /** @param serves endpoints that this route has; what it has not is not named */
-export function metadataAnswer({ terms, scopesSupported }: AuthorizationServer, serves: ReadonlySet<string>): Answer {
+export function metadataAnswer(
+  { terms, scopesSupported, exchange }: AuthorizationServer,
+  serves: ReadonlySet<string>,
+): Answer {
   const { issuer, algorithms } = terms;
   const document = {
     issuer,
@@ -26,17 +30,17 @@ export function metadataAnswer({ terms, scopesSupported }: AuthorizationServer, 
     ...(serves.has("jwks") && { jwks_uri: `${issuer}${JWKS_PATH}` }),
     ...(serves.has("introspection") && {
       introspection_endpoint: `${issuer}${INTROSPECTION_PATH}`,
-      introspection_endpoint_auth_methods_supported: AUTH_METHODS,
+      introspection_endpoint_auth_methods_supported: PROVING_METHODS,
       introspection_endpoint_auth_signing_alg_values_supported: KEY_PAIR_ALGORITHMS,
     }),
     ...(serves.has("revocation") && {
       revocation_endpoint: `${issuer}${REVOCATION_PATH}`,
-      revocation_endpoint_auth_methods_supported: AUTH_METHODS,
+      revocation_endpoint_auth_methods_supported: PROVING_METHODS,
       revocation_endpoint_auth_signing_alg_values_supported: KEY_PAIR_ALGORITHMS,
     }),
-    grant_types_supported: [CLIENT_CREDENTIALS],
+    grant_types_supported: exchange === undefined ? [CLIENT_CREDENTIALS] : [CLIENT_CREDENTIALS, TOKEN_EXCHANGE],
     response_types_supported: [],
-    token_endpoint_auth_methods_supported: AUTH_METHODS,
+    token_endpoint_auth_methods_supported: exchange?.federated.length ? AUTH_METHODS : PROVING_METHODS,
     token_endpoint_auth_signing_alg_values_supported: KEY_PAIR_ALGORITHMS,
     dpop_signing_alg_values_supported: DPOP_ALGORITHMS,
     tls_client_certificate_bound_access_tokens: true,

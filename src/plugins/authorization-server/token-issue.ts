@@ -14,12 +14,16 @@ import { JSON_TYPE, NO_STORE, unavailable } from "./oauth-answers.ts";
 import { NOT_BOUND, type TokenBinding } from "./token-binding.ts";
 
 /** What becomes a token. */
-interface TokenContent {
+export interface TokenContent {
   readonly client: Client;
   readonly granted: Granted;
   /** `sub` */
   readonly subject: string;
   readonly binding: TokenBinding;
+  /** Who acts for the subject, where it is another (RFC 8693). */
+  readonly act?: object | undefined;
+  /** Of an exchange. */
+  readonly issuedType?: string | undefined;
 }
 
 /** RSA signatures under way: a fifth of a second of one thread. */
@@ -77,7 +81,7 @@ async function dateFor(
 const ID_BYTES = 16;
 
 function claimsOf(
-  { client, granted, subject, binding }: TokenContent,
+  { client, granted, subject, binding, act }: TokenContent,
   server: AuthorizationServer,
   issued: number,
 ): object {
@@ -92,15 +96,20 @@ function claimsOf(
     jti: randomBytes(ID_BYTES).toString("base64url"),
     ...(granted.scope !== "" && { scope: granted.scope }),
     ...(binding !== NOT_BOUND && { cnf: binding }),
+    ...(act !== undefined && { act }),
     ...client.data.claims,
   };
 }
 
-function tokenAnswer(token: string, { granted: { scope, lifetimeSeconds }, binding }: TokenContent): Answer {
+function tokenAnswer(
+  token: string,
+  { granted: { scope, lifetimeSeconds }, binding, issuedType }: TokenContent,
+): Answer {
   const type = binding.jkt === undefined ? "Bearer" : "DPoP";
   const body = {
     ...{ access_token: token, token_type: type, expires_in: lifetimeSeconds },
     ...(scope !== "" && { scope }),
+    ...(issuedType !== undefined && { issued_token_type: issuedType }),
   };
   return textAnswer(200, JSON.stringify(body), "token_issued", [...JSON_TYPE, ...NO_STORE]);
 }

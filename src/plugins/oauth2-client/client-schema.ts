@@ -19,9 +19,11 @@ export const AUTH_METHODS = [
   "tls_client_auth",
   "self_signed_tls_client_auth",
   "private_key_jwt",
+  "none",
 ] as const;
 export type AuthMethod = (typeof AUTH_METHODS)[number];
 export const CLIENT_CREDENTIALS = "client_credentials";
+export const TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange";
 
 const Scopes = (description: string) =>
   Type.String({
@@ -55,8 +57,8 @@ export const ClientConf = Type.Object(
     client_secret: Type.Optional(Type.String({ minLength: 1, maxLength: 1_024 })),
     client_secrets: Type.Optional(Type.Array(Secret, { maxItems: SECRETS_MAX })),
     grant_types: Defaulted(
-      Type.Array(Type.Unsafe<string>({ type: "string", enum: [CLIENT_CREDENTIALS] }), {
-        ...{ maxItems: 1, uniqueItems: true, default: [CLIENT_CREDENTIALS] },
+      Type.Array(Type.Unsafe<string>({ type: "string", enum: [CLIENT_CREDENTIALS, TOKEN_EXCHANGE] }), {
+        ...{ maxItems: 2, uniqueItems: true, default: [CLIENT_CREDENTIALS] },
       }),
     ),
     scope: Defaulted({ ...Scopes("what may be asked for, parted by single blanks"), default: "" }),
@@ -94,6 +96,13 @@ const RESERVED: ReadonlySet<string> = new Set(
 );
 const SCOPE = new RegExp(SCOPE_TOKEN);
 
+/** Without a proof of its own a client gets tokens for a token of a federated issuer only. */
+function grantError({ token_endpoint_auth_method: method, grant_types: grants }: ClientConf): string | undefined {
+  return method === "none" && !(grants.length === 1 && grants[0] === TOKEN_EXCHANGE)
+    ? `token_endpoint_auth_method none needs grant_types ["${TOKEN_EXCHANGE}"]`
+    : undefined;
+}
+
 function proofError({ token_endpoint_auth_method: method, jwks_uri: uri, ...conf }: ClientConf): string | undefined {
   if (!method.startsWith("client_secret_") && conf.client_secret !== undefined)
     return `client_secret is of no use with token_endpoint_auth_method ${method}`;
@@ -105,7 +114,7 @@ function proofError({ token_endpoint_auth_method: method, jwks_uri: uri, ...conf
 
 /** @returns the error's text */
 export function clientError(conf: ClientConf): string | undefined {
-  const unproven = proofError(conf);
+  const unproven = proofError(conf) ?? grantError(conf);
   if (unproven !== undefined) return unproven;
   const scopes = scopesOf(conf.scope ?? "");
   const long = scopes.find((one) => !SCOPE.test(one));
