@@ -1,4 +1,4 @@
-/** docs/tokens.md is executable: see test/support/page-steps.ts. */
+/** docs/tokens.md and the pages behind it are executable: see test/support/page-steps.ts. */
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type OidcIssuer, oidcKey, openOidcIssuer } from "../../support/oidc-issuer.ts";
@@ -32,3 +32,12 @@ afterAll(async () => {
 test("every command of the walk prints what the page says", { timeout: 300_000 }, async () => {
   expect(await runPage("docs/tokens.md", replaced, { ADMIN_API_KEY: ADMIN_KEY })).toBeGreaterThan(8);
 });
+
+test.each(["docs/explain.md", "docs/revocation.md", "docs/usage.md"])(
+  "so does %s",
+  { timeout: 300_000 },
+  async (page) => {
+    const TOKEN = await issuer.token("https://api.example.com");
+    expect(await runPage(page, replaced, { ADMIN_API_KEY: ADMIN_KEY, TOKEN })).toBeGreaterThan(0);
+  },
+);
