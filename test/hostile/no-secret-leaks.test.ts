@@ -172,6 +172,14 @@ describe.skipIf(!etcdAvailable())("a whole run on a node that logs all it may", 
     const password = secret("basic-auth password");
     const hmac = secret("hmac-auth secret");
     const redis = secret("redis password");
+    const openid = (what: string): object => ({
+      ...{ client_id: "a", client_secret: secret(`client_secret ${what}`), bearer_only: true },
+      ...{ discovery: `http://127.0.0.1:${dead}/d`, introspection_endpoint: `http://127.0.0.1:${dead}/introspect` },
+      session: { secret: secret(`session.secret ${what}`) },
+    });
+    await put("/token_issuers/idp", {
+      ...{ issuer: `http://127.0.0.1:${dead}`, bearer_token: secret("bearer_token of an issuer") },
+    });
 
     // Every place a secret can be stored in.
     await put("/consumers/jack", { username: "jack", plugins: { "jwt-auth": { key: "jack-key", secret: jwt } } });
@@ -205,6 +213,10 @@ describe.skipIf(!etcdAvailable())("a whole run on a node that logs all it may", 
       basic: { "basic-auth": {} },
       hmac: { "hmac-auth": {} },
       multi: { "multi-auth": { auth_plugins: [{ "key-auth": {} }, { "basic-auth": {} }] } },
+      openid: { "openid-connect": openid("of a route") },
+      "openid-multi": {
+        "multi-auth": { auth_plugins: [{ "key-auth": {} }, { "openid-connect": openid("inside multi-auth") }] },
+      },
       limit: { "limit-count": { ...limit, allow_degradation: false } },
       open: { "limit-count": { ...limit, allow_degradation: true } },
       sign: { "public-api": { uri: "/apisix/plugin/jwt/sign" } },
@@ -309,11 +321,15 @@ describe.skipIf(!etcdAvailable())("a whole run on a node that logs all it may", 
     expect(await call("basic for nobody", "/multi", basic("nobody", secret("password of nobody")))).toBe(401);
     const signed = `Signature keyId="jack-id",algorithm="hmac-sha256",signature="${secret("an hmac signature")}"`;
     expect(await call("a wrong signature", "/hmac", { Authorization: signed })).toBe(401);
+    for (const path of ["/openid", "/openid-multi"]) {
+      const opaque = { Authorization: `Bearer ${secret(`a token that nobody judges at ${path}`)}` };
+      expect(await call("a token that nobody judges", path, opaque)).toBe(503);
+    }
     expect(await call("redis that is away", "/limit")).toBe(500);
     expect(await call("redis that may be away", "/open")).toBe(200);
     const made = await fetch(`${gateway.gateway}/sign?key=jack-key`); // the one answer that has to hold a token
     expect(made.status).toBeLessThan(500);
-    expect([...statuses].sort()).toEqual([200, 401, 404, 500, 502]);
+    expect([...statuses].sort()).toEqual([200, 401, 404, 500, 502, 503]);
 
     // A record that the node cannot use, as another program would write it.
     const store = openDirect(etcd.endpoints);
