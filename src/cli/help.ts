@@ -20,6 +20,8 @@ Usage: jotgate <command> [--setting value ...]
   diff PATH      what apply would change; exit code 0 same, 2 differs, 1 wrong
   apply PATH     make an admin's records those of the files, wait until all nodes serve them
   dump PATH      write an admin's records to a file or folder
+  backup FILE    all of a store, sealed: the embedded one (also running), or --etcd
+  restore FILE   a backup into an empty embedded store or --etcd
   explain URL    ask an admin what a node would do with a call, and why (docs/explain.md)
   token VERB     make, read, judge and end access tokens; \`jotgate help token\` (docs/tokens.md)
   version        print versions

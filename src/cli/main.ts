@@ -32,6 +32,8 @@ const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
   ["diff", async (args, io) => (await import("./diff-command.ts")).diffCommand(args, io)],
   ["apply", async (args, io) => (await import("./apply-command.ts")).applyCommand(args, io)],
   ["dump", async (args, io) => (await import("./dump-command.ts")).dumpCommand(args, io)],
+  ["backup", (args, io) => withFile("backup", args, io)],
+  ["restore", (args, io) => withFile("restore", args, io)],
   ["version", version],
   ["help", help],
 ]);
@@ -82,6 +84,18 @@ async function withSettings(
     return EXIT_USAGE;
   }
   return use(settings);
+}
+
+async function withFile(command: "backup" | "restore", args: readonly string[], io: CommandIo): Promise<number> {
+  const [file, ...flags] = args;
+  if (file === undefined || file.startsWith("-")) {
+    io.complain(`jotgate ${command} needs the path of a file, then --etcd or --data-dir`);
+    return EXIT_USAGE;
+  }
+  const { backupCommand, restoreCommand } = await import("./backup-command.ts");
+  return withSettings(flags, io, (settings) =>
+    (command === "backup" ? backupCommand : restoreCommand)(file, settings, io),
+  );
 }
 
 /** Judges a settings file by itself: the environment of the person who checks is not that of the server. */

@@ -53,8 +53,17 @@ export async function postRecord(
   // Checked before an id is made, so that refused bodies do not move the generator.
   const wrong = earlyError(admin, target, "1", given.value);
   if (wrong) return wrong;
-  const id = request.options.dryRun ? "0".repeat(20) : generatedId(await nextRevision(admin));
+  const id = request.options.dryRun ? "0".repeat(20) : await freshId(admin, target);
   return writeWhole(admin, request, target, "POST", { id, stored: id }, given.value);
+}
+
+/** A store that was restored counts revisions anew: an id of theirs may be taken. */
+async function freshId(admin: StoreSide, target: ResourceTarget): Promise<string> {
+  for (;;) {
+    const id = generatedId(await nextRevision(admin));
+    const { kv } = await admin.store.get(keyOf(admin.prefix, target.kind.name, recordId(target, id)));
+    if (!kv) return id;
+  }
 }
 
 async function nextRevision(admin: StoreSide): Promise<bigint> {

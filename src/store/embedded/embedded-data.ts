@@ -47,12 +47,13 @@ export class EmbeddedData {
   /** The last write failed. */
   #failed = false;
 
-  constructor(folder: string) {
+  /** @param readOnly another process may be writing; the folder holds a store */
+  constructor(folder: string, readOnly = false) {
     this.folder = folder;
     // Without overlappingSync a transaction resolves when it is on disk, not before. With eventTurnBatching the library
     // makes promises of its own, whose rejection by a full disk nobody can take.
     const safe = { overlappingSync: false, eventTurnBatching: false } as const;
-    this.#root = open<Buffer, Buffer>({ path: folder, ...safe, noSubdir: false, maxDbs: 8, ...BINARY });
+    this.#root = open<Buffer, Buffer>({ path: folder, ...safe, noSubdir: false, maxDbs: 8, readOnly, ...BINARY });
     this.#meta = this.#root.openDB({ name: "meta", ...BINARY });
     this.#versions = this.#root.openDB({ name: "versions", ...BINARY });
     this.#log = this.#root.openDB({ name: "log", ...BINARY });

@@ -26,6 +26,7 @@ import { nextTurn } from "../store-follow.ts";
 import { checkTxn } from "../store-limits.ts";
 import { checkStoreFile } from "./embedded-check.ts";
 import { encodeKey } from "./embedded-codec.ts";
+import type { EmbeddedData } from "./embedded-data.ts";
 import { EmbeddedEngine } from "./embedded-engine.ts";
 import { watchEmbedded } from "./embedded-watch.ts";
 import { lockFolder } from "./folder-lock.ts";
@@ -115,26 +116,8 @@ class EmbeddedStore implements Store {
     return { kv: data.get(key), revision: data.head(), clusterId: data.clusterId };
   }
 
-  async *list(range: KeyRange, options: ListOptions = {}): AsyncGenerator<ListPage> {
-    const { data } = this.#engine;
-    const end = encodeKey(range.end);
-    let start = encodeKey(range.start);
-    let revision = options.revision;
-    for (;;) {
-      this.#checkOpen();
-      if (options.signal?.aborted) throw new CodedError("STORE_UNAVAILABLE", { message: "stopped by the caller" });
-      data.refresh();
-      revision ??= data.head();
-      if (revision < data.compacted())
-        throw new CodedError("STORE_COMPACTED", { message: `revision ${revision} has been compacted` });
-      if (revision > data.head())
-        throw new CodedError("STORE_BAD_REVISION", { message: `revision ${revision} lies in the future` });
-      const { kvs, next } = data.page(start, end, revision, options.pageSize ?? PAGE_SIZE, options.keysOnly ?? false);
-      yield { revision, kvs, more: next !== undefined };
-      if (next === undefined) return;
-      start = next;
-      await nextTurn();
-    }
+  list(range: KeyRange, options: ListOptions = {}): AsyncGenerator<ListPage> {
+    return listEmbedded(this.#engine.data, range, options, () => this.#checkOpen());
   }
 
   async txn(txn: Txn): Promise<TxnResult> {
@@ -173,5 +156,32 @@ class EmbeddedStore implements Store {
 
   #checkOpen(): void {
     if (this.#closed.aborted) throw new CodedError("STORE_CLOSED", { message: "the store is closed" });
+  }
+}
+
+/** @param check throws when the store is closed */
+export async function* listEmbedded(
+  data: EmbeddedData,
+  range: KeyRange,
+  options: ListOptions,
+  check: () => void,
+): AsyncGenerator<ListPage> {
+  const end = encodeKey(range.end);
+  let start = encodeKey(range.start);
+  let revision = options.revision;
+  for (;;) {
+    check();
+    if (options.signal?.aborted) throw new CodedError("STORE_UNAVAILABLE", { message: "stopped by the caller" });
+    data.refresh();
+    revision ??= data.head();
+    if (revision < data.compacted())
+      throw new CodedError("STORE_COMPACTED", { message: `revision ${revision} has been compacted` });
+    if (revision > data.head())
+      throw new CodedError("STORE_BAD_REVISION", { message: `revision ${revision} lies in the future` });
+    const { kvs, next } = data.page(start, end, revision, options.pageSize ?? PAGE_SIZE, options.keysOnly ?? false);
+    yield { revision, kvs, more: next !== undefined };
+    if (next === undefined) return;
+    start = next;
+    await nextTurn();
   }
 }
