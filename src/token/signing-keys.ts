@@ -7,6 +7,7 @@ import { createHash, createPublicKey } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
 import { type KeyPairAlgorithm, keyPairSigner, keyPairVerifier } from "../base/jose/algorithms.ts";
 import { type PublicJwkMembers, readKeyPair } from "../base/jose/key-pair.ts";
+import type { Metrics } from "../base/metrics.ts";
 import { type AuthorizationServer as ServerRecord, termsOf } from "../model/authorization-server-record.ts";
 import { type KeyRoles, type KeyTimes, rolesAt, type SigningKey, timesOf } from "../model/signing-key.ts";
 import type {
@@ -32,8 +33,19 @@ export interface SigningKeys extends AuthorizationServers {
   readonly generation: number;
   /** As an issuer whose tokens can be accepted. A changed record is another object. */
   issuer(id: string): OwnIssuer | undefined;
+  /** The keys that sign now. */
+  signers(): readonly SignerState[];
   /** What the operator should know now. */
   problems(): readonly ServerProblem[];
+}
+
+interface SignerState {
+  /** Id of the authorization server. */
+  readonly id: string;
+  readonly algorithm: KeyPairAlgorithm;
+  /** Until its time to sign is over, below 0 afterwards; undefined: until another follows. */
+  readonly leftSeconds: number | undefined;
+  readonly isOverdue: boolean;
 }
 
 interface ServerProblem {
@@ -127,6 +139,16 @@ export function openSigningKeys(clock: Clock): SigningKeys {
       ring.now = undefined;
       forget(server);
     },
+    signers() {
+      const now = clock.nowMs() / 1_000;
+      return [...servers.values()].flatMap(({ id, terms }) =>
+        terms.algorithms.flatMap((algorithm) => {
+          const { signer, isOverdue = false } = nowOf(id).roles.get(algorithm) ?? {};
+          const until = signer?.signUntil;
+          return signer ? [{ id, algorithm, isOverdue, leftSeconds: until === undefined ? until : until - now }] : [];
+        }),
+      );
+    },
     problems() {
       const found: ServerProblem[] = [];
       for (const { id, terms } of servers.values()) {
@@ -143,6 +165,29 @@ export function openSigningKeys(clock: Clock): SigningKeys {
       return found;
     },
   };
+}
+
+/** How long keys of ours go on signing, read at scrape time. */
+export function countSigners(metrics: Metrics, keys: Pick<SigningKeys, "signers">): void {
+  metrics.gaugeOf(
+    "jotgate_signing_key_expiry_seconds",
+    "Until the key that signs is to be followed by another; below 0: it is overdue",
+    ["authorization_server", "algorithm"],
+    () =>
+      keys
+        .signers()
+        .flatMap(({ id, algorithm, leftSeconds }) =>
+          leftSeconds === undefined ? [] : [{ labels: [id, algorithm], value: leftSeconds }],
+        ),
+    "min",
+  );
+  metrics.gaugeOf(
+    "jotgate_signing_key_overdue",
+    "Keys that sign beyond their time, as no admin has made another",
+    [],
+    () => [{ labels: [], value: keys.signers().filter(({ isOverdue }) => isOverdue).length }],
+    "max",
+  );
 }
 
 function exchangeOf({ token_exchange: exchange }: ServerRecord): ExchangeTerms | undefined {

@@ -4,6 +4,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { compileIpSet, METADATA_ADDRESSES } from "../../src/base/net/ip.ts";
 import { accessToken } from "../../src/plugins/access-token/access-token.ts";
+import { authorizationServer } from "../../src/plugins/authorization-server/authorization-server.ts";
 import { consumerRestriction } from "../../src/plugins/consumer-restriction.ts";
 import { jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
 import { keyAuth } from "../../src/plugins/key-auth.ts";
@@ -17,6 +18,7 @@ import { type AdminWorld, openAdminWorld, VIEWER_KEY } from "../support/admin.ts
 
 const plugins = [
   accessToken,
+  authorizationServer,
   jwtAuth,
   keyAuth,
   multiAuth,
@@ -43,6 +45,7 @@ const STANDING: readonly (readonly [string, object])[] = [
     "/consumers/vera",
     { username: "vera", plugins: { "jwt-auth": { key: "$secret://vault/1/vera/key", secret: "s2" } } },
   ],
+  ["/authorization_servers/main", { issuer: "https://auth.example" }],
   ["/token_issuers/idp", { issuer: "https://idp.example" }],
   ["/routes/tokens", { uri: "/tokens", plugins: { "access-token": { issuers: ["idp"], audiences: ["a"] } }, upstream }],
   ["/secrets/vault/1", { uri: "http://127.0.0.1:8200", prefix: "kv", token: "t" }],
@@ -223,6 +226,12 @@ const SUSPICIOUS: readonly Idea[] = [
     "nobody_can_pass",
     /key-auth/,
   ]),
+  put(
+    "a token endpoint where secrets can be guessed",
+    "/routes/n",
+    { uri: "/oauth2/*", plugins: { "authorization-server": { id: "main" } } },
+    ["token_endpoint_open_to_guessing", /limit-req/],
+  ),
   put(
     "access tokens for anybody",
     "/routes/n",

@@ -9,6 +9,7 @@ import type { Answer } from "../../src/plugin/plugin-answer.ts";
 import { answerHeader, bodyText, metricValue, runPhases } from "../../src/plugin/testkit/testkit.ts";
 import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { accessToken } from "../../src/plugins/access-token/access-token.ts";
+import { countSigners } from "../../src/token/signing-keys.ts";
 import {
   AUDIENCES,
   basic,
@@ -349,12 +350,18 @@ test("tokens verify through a rotation by time, on the very second, and until th
 });
 
 test("a key that signs beyond its time is a problem of its server, and so is none at all", async () => {
-  const { keys, clock, token } = await openWorld();
+  const { keys, clock, token, env } = await openWorld();
   const pem = (await pems.get("ES256")) ?? "";
   const { kid } = readKeyPair("ES256", pem);
   keys.setKey(`main/${kid}`, { algorithm: "ES256", private_key: pem, publish_at: NOW, sign_until: NOW + 10 });
   expect(keys.problems()).toEqual([]);
+  countSigners(env.metrics, keys);
+  const labels = { authorization_server: "main", algorithm: "ES256" };
+  const left = () => metricValue(env, "jotgate_signing_key_expiry_seconds", labels);
+  const overdue = () => metricValue(env, "jotgate_signing_key_overdue");
+  expect([await left(), await overdue()]).toEqual([10, 0]);
   clock.advance(10_000);
+  expect([await left(), await overdue()]).toEqual([0, 1]);
   expect(keys.problems()).toEqual([
     { id: "main", message: `the ES256 key ${kid} signs beyond its time: no admin has made another` },
   ]);

@@ -22,6 +22,7 @@ interface RouteFault {
     | "sign_endpoint_open"
     | "nobody_can_pass"
     | "audience_unchecked"
+    | "token_endpoint_open_to_guessing"
     | "id_tokens_accepted"
     | "issuer_without_consumers"
     | "cors_without_options"
@@ -36,6 +37,7 @@ const ASKERS: ReadonlySet<string> = new Set(["multi-auth", "forward-auth", "open
 /** Plugins that answer by themselves, so that no upstream is needed. */
 const ANSWERERS: ReadonlySet<string> = new Set([
   "public-api",
+  "authorization-server",
   "mocking",
   "redirect",
   "fault-injection",
@@ -56,6 +58,10 @@ export function routeFaults(admin: RuleSide, route: PreviewRoute, around: RouteS
     const message = "hands out tokens to everyone who knows a key, and keys stand in every token: add authentication";
     faults.push({ code: "sign_endpoint_open", message });
   }
+  if (givesTokens(route) && !LIMITERS.some((name) => route.plugins.has(name) || around.everywhere.has(name))) {
+    const message = `has a token endpoint and no limit: add one of ${LIMITERS.join(", ")}`;
+    faults.push({ code: "token_endpoint_open_to_guessing", message });
+  }
   if (own(route.plugins.get("access-token") ?? {}, "skip_audience_check") === true) {
     const message = "takes access tokens whoever they were meant for: name audiences instead of skip_audience_check";
     faults.push({ code: "audience_unchecked", message });
@@ -73,6 +79,15 @@ export function routeFaults(admin: RuleSide, route: PreviewRoute, around: RouteS
   const answers = [...route.plugins.keys(), ...around.everywhere].some((name) => ANSWERERS.has(name));
   const fault = answers ? undefined : upstreamFault(route.upstream);
   return fault === undefined ? faults : [...faults, { code: "upstream_without_nodes", message: fault }];
+}
+
+/** Plugins by which a caller cannot ask as often as it likes. */
+const LIMITERS = ["limit-req", "limit-count", "limit-conn", "ip-restriction"] as const;
+
+function givesTokens(route: PreviewRoute): boolean {
+  const conf = route.plugins.get("authorization-server");
+  const endpoints = conf && own(conf, "endpoints");
+  return conf !== undefined && (!Array.isArray(endpoints) || endpoints.includes("token"));
 }
 
 /** What access-token lets in that was not meant, or keeps out. */

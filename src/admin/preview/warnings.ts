@@ -23,6 +23,7 @@ export interface Warning {
     | "sign_endpoint_open"
     | "nobody_can_pass"
     | "audience_unchecked"
+    | "token_endpoint_open_to_guessing"
     | "id_tokens_accepted"
     | "issuer_without_consumers"
     | "upstream_without_nodes"

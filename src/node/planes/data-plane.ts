@@ -38,7 +38,7 @@ import type { Watcher } from "../../sync/watcher.ts";
 import type { IssuerStatus } from "../../token/issuer-facts.ts";
 import { openIssuers } from "../../token/issuers.ts";
 import { type KeyFeed, NO_KEYS } from "../../token/key-feed.ts";
-import { openSigningKeys } from "../../token/signing-keys.ts";
+import { countSigners, openSigningKeys } from "../../token/signing-keys.ts";
 import type { ModifyIndexes } from "../control-facts.ts";
 import { keyFacts, keyProblems, openNodeKeys, serverProblems } from "../node-keys.ts";
 import { gatewaySettings, keyringOf, tlsOptions } from "../node-parts.ts";
@@ -138,6 +138,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   });
   const keepers = options.shared ? undefined : await openNodeKeys(options, options.membership?.id ?? "");
   const servers = openSigningKeys(clock);
+  countSigners(metrics, servers);
   const issuers = openIssuers(options.shared?.keys ?? keepers ?? NO_KEYS, clock, servers);
   let store: Store | undefined;
   const live = openLive({
