@@ -60,15 +60,20 @@ export async function jwtRoute(
   return tokens;
 }
 
-/** A route for access tokens of an issuer with a fixed key, its consumer, and `count` tokens of one caller. */
-export async function accessTokenRoute(server: Server, upstream: string, count: number): Promise<string[]> {
+/**
+ * A route for access tokens of issuers with a fixed key, its consumer, and `count` tokens of one caller.
+ * @param others further issuers that the route trusts
+ */
+export async function accessTokenRoute(server: Server, upstream: string, count: number, others = 0): Promise<string[]> {
   const by = signer("ES256", "bench", SECRET);
   const [iss, aud] = ["https://issuer.bench", "https://api.bench"];
   const keys = { public_key: by.consumer["public_key"], algorithms: ["ES256"] };
   await put(server, "/token_issuers/bench", { issuer: iss, ...keys });
+  const ids = ["bench", ...Array.from({ length: others }, (_, n) => `other-${n}`)];
+  for (const id of ids.slice(1)) await put(server, `/token_issuers/${id}`, { issuer: `https://${id}.bench`, ...keys });
   const credential = { "access-token": { identity: "bench/caller" } };
   await put(server, "/consumers", { username: "bench", plugins: credential });
-  const plugins = { "access-token": { issuers: ["bench"], audiences: [aud] } };
+  const plugins = { "access-token": { issuers: ids, audiences: [aud] } };
   await put(server, "/routes/tokens", { uri: "/tokens/*", plugins, upstream: roundrobin(upstream) });
   const tokens = distinctTokens(by, count, { iss, aud, sub: "caller" });
   await arrived(server, "/tokens/x", 200, `Bearer ${tokens[0]}`);

@@ -59,12 +59,12 @@ export const jwtRuns = (
     extra,
   );
 
-const accessTokenRuns = (name: string, kinds: readonly ServerKind[], count: number, extra: Extra): Run[] =>
+const accessTokenRuns = (name: string, kinds: readonly ServerKind[], count: number, extra: Extra, others = 0): Run[] =>
   runsOf(
     name,
     kinds,
     async (server, upstream, folder) =>
-      requestsFile(folder, "tokens", bearer(await accessTokenRoute(server, upstream, count), "/tokens/x")),
+      requestsFile(folder, "tokens", bearer(await accessTokenRoute(server, upstream, count, others), "/tokens/x")),
     extra,
   );
 
@@ -179,7 +179,8 @@ export const SERIES: readonly Series[] = [
     ...jwtRuns("jwt one token", [NGINX, HAPROXY_JWT, FASTIFY_JWT, EXPRESS_GATEWAY], 1, "HS256", QUICK),
     ...jwtRuns("jwt one token", OURS, 1, "HS256", { ...CACHED, ...QUICK }),
     ...accessTokenRuns("access token ES256", [FAST], 1, { ...CACHED, ...QUICK }),
-    ...accessTokenRuns("access token 10k tokens", [FAST], 10_000, CACHED),
+    ...accessTokenRuns("access token 10k tokens", [FAST], 10_000, CACHED, 99),
+    ...accessTokenRuns("access token new tokens", [FAST], NEW_TOKENS.ES256, NEW),
     ...jwtRuns("jwt 10k tokens", [HAPROXY_JWT, FASTIFY_JWT], 10_000, "HS256", {}),
     ...jwtRuns("jwt 10k tokens", [FAST], 10_000, "HS256", { ...CACHED, ...QUICK }),
     ...jwtRuns("jwt 10k tokens", [GENERAL], 10_000, "HS256", CACHED),
