@@ -96,7 +96,7 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
   const errors = new ErrorLog(log, clock);
   const { accessLog, uses = NO_USES } = options;
   const freshness = options.freshness ?? { isTooOld: false, isLoaded: true };
-  const refusals = new RecentRefusals();
+  const refusals = new RecentRefusals(options.metrics);
   const parts = {
     refusals,
     routing,

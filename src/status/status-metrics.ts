@@ -10,6 +10,10 @@ import type { ConfigStatus, NodeSource, RecordProblem } from "./status-facts.ts"
 /** Process metrics (memory, CPU, event loop, descriptors) of this process. */
 export function collectProcessMetrics(metrics: Metrics): void {
   collectDefaultMetrics({ register: metrics.registry });
+  // Gauges named as counters; the same is in the families without the suffix.
+  for (const what of ["handles", "requests", "resources"]) {
+    metrics.registry.removeSingleMetric(`nodejs_active_${what}_total`);
+  }
 }
 
 /** Configuration and node metrics; in the primary process only. */

@@ -9,6 +9,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Address } from "../settings/setting-kinds.ts";
 import type { HealthReport } from "./control-server.ts";
 import { createServer, listen, type StatusListener } from "./listener.ts";
+import { asOpenMetrics, OPENMETRICS_TYPE, wantsOpenMetrics } from "./openmetrics-text.ts";
 import { type OperatorSource, serveOperators } from "./operator-routes.ts";
 import { type CopyStatus, type NodeSource, notReady, type RecordProblem } from "./status-facts.ts";
 import { CONTENT_SECURITY_POLICY, statusPage } from "./status-page.ts";
@@ -60,8 +61,10 @@ export async function openStatus(options: StatusOptions): Promise<StatusListener
   server.get("/status/ready", ready);
 
   const metrics = async ({ headers }: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
-    const text = Readable.from(await options.metrics());
-    void reply.type(options.metricsType).header("vary", "accept-encoding");
+    const chunks = await options.metrics();
+    const open = wantsOpenMetrics(headers.accept);
+    const text = Readable.from(open ? asOpenMetrics(chunks) : chunks);
+    void reply.type(open ? OPENMETRICS_TYPE : options.metricsType).header("vary", "accept, accept-encoding");
     if (!takesGzip(headers["accept-encoding"])) return reply.send(text);
     return reply.header("content-encoding", "gzip").send(text.pipe(createGzip({ level: constants.Z_BEST_SPEED })));
   };

@@ -1,175 +1,219 @@
 /**
- * What a Prometheus that was set up for APISIX finds at a node: every name and label of its documentation that has a
- * meaning here, and the settings that APISIX has as `plugin_attr.prometheus`. On etcd, with two workers.
+ * deploy/grafana and deploy/alerts.yml against a real Prometheus that scrapes a real cluster: every expression finds series.
  */
+import { spawnSync } from "node:child_process";
+import { copyFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { parse } from "yaml";
+import { CERTIFICATE, PRIVATE_KEY } from "../support/certificates.ts";
 import { type EtcdCluster, etcdAvailable, startEtcd } from "../support/etcd.ts";
-import { admin, type Node, startNode, until } from "../support/process.ts";
-import { sampleOf } from "../support/scrape.ts";
+import { etcdctl, etcdctlAvailable } from "../support/etcdctl.ts";
+import { type IssuerServer, makeKey, openIssuerServer } from "../support/issuer-server.ts";
+import { freePort } from "../support/ports.ts";
+import { admin, type Node, ROOT, type Running, run, startNode, temporaryFolder, until } from "../support/process.ts";
+import { metricsOf } from "../support/scrape.ts";
 
-const ATTRIBUTES = {
-  http_status: { extra_labels: [{ up: "$upstream_addr" }, { team: "$http_x_team" }], expire: 1 },
-  bandwidth: { extra_labels: [{ verb: "$request_method" }] },
-};
+const DEPLOY = join(ROOT, "deploy");
+const available = (program: string): boolean => spawnSync(program, ["--version"]).error === undefined;
+const possible = etcdAvailable() && etcdctlAvailable() && available("prometheus") && available("promtool");
 
-let etcd: EtcdCluster;
-let writer: Node;
-let gateway: Node;
-let upstream: Server;
-let port = 0;
-
-async function put(path: string, record: unknown): Promise<number> {
-  const { status, body } = await admin(writer, "PUT", path, record);
-  expect(status, JSON.stringify(body)).toBeLessThan(300);
-  return Number((body as { modifiedIndex?: number; value?: unknown }).modifiedIndex ?? 0);
+interface Board {
+  readonly panels: readonly { readonly title: string; readonly targets?: readonly { readonly expr: string }[] }[];
+}
+interface Rules {
+  readonly groups: readonly { readonly rules: readonly { readonly alert: string; readonly expr: string }[] }[];
 }
 
-async function scrape(path = "/our/metrics"): Promise<string> {
-  const answer = await fetch(`${gateway.status}${path}`);
-  expect(answer.status).toBe(200);
-  return answer.text();
-}
+const textOf = (folder: string, name: string): string => readFileSync(join(folder, name), "utf8");
+const boards = readdirSync(join(DEPLOY, "grafana")).map((name) => ({
+  name,
+  board: JSON.parse(textOf(join(DEPLOY, "grafana"), name)) as Board,
+}));
+const rules = (parse(readFileSync(join(DEPLOY, "alerts.yml"), "utf8")) as Rules).groups.flatMap((group) => group.rules);
 
-describe.skipIf(!etcdAvailable())("a gateway of two workers", () => {
+test("deploy/grafana is what scripts/grafana.mjs writes", () => {
+  const folder = temporaryFolder("grafana");
+  expect(spawnSync(process.execPath, [join(ROOT, "scripts/grafana.mjs"), folder]).status).toBe(0);
+  expect(readdirSync(folder).sort()).toEqual(boards.map(({ name }) => name).sort());
+  for (const { name } of boards) expect(textOf(join(DEPLOY, "grafana"), name)).toBe(textOf(folder, name));
+});
+
+test("docs/operations/alerts.md says of every alert what to do", () => {
+  const page = readFileSync(join(ROOT, "docs/operations/alerts.md"), "utf8");
+  expect([...page.matchAll(/^## (Jotgate\w+)$/gm)].map(([, name]) => name)).toEqual(rules.map(({ alert }) => alert));
+});
+
+describe.skipIf(!possible)("Prometheus", () => {
+  let etcd: EtcdCluster;
+  let nodes: Node[] = [];
+  let upstream: Server;
+  let issuer: IssuerServer;
+  let prometheus: Running;
+  let base = "";
+
   beforeAll(async () => {
-    upstream = createServer((_request, response) => response.end("ok"));
+    upstream = createServer((_request, response) => response.end("{}"));
     await new Promise<void>((ok) => upstream.listen(0, "127.0.0.1", ok));
-    const address = upstream.address();
-    port = address !== null && typeof address === "object" ? address.port : 0;
-    etcd = await startEtcd();
-    writer = await startNode("admin", { etcd: etcd.endpoints });
-    const target = { type: "roundrobin", nodes: { [`127.0.0.1:${port}`]: 1 } };
-    const checks = { active: { http_path: "/", healthy: { interval: 1 } } };
-    await put("/upstreams/u", { ...target, checks });
-    await put("/routes/1", { uri: "/a/*", name: "main", upstream_id: "u", plugins: { prometheus: {} } });
-    await put("/routes/api", { uri: "/our/metrics", plugins: { "public-api": {} } });
-    gateway = await startNode("gateway", {
+    [etcd, issuer] = await Promise.all([startEtcd(), openIssuerServer()]);
+    const key = makeKey("k1");
+    issuer.keys = [key.jwk];
+    const gateway = {
       etcd: etcd.endpoints,
-      args: [
-        ...["--workers", "2", "--prometheus-metric-prefix", "gw_", "--prometheus-export-uri", "/our/metrics"],
-        ...["--prometheus-default-buckets", "10,100", "--prometheus-metrics", JSON.stringify(ATTRIBUTES)],
-      ],
-    });
-  });
+      args: ["--workers", "1", "--gateway-tls-listen", `127.0.0.1:${await freePort()}`],
+    };
+    nodes = await Promise.all([
+      startNode("admin", { etcd: etcd.endpoints }),
+      startNode("gateway", gateway),
+      startNode("gateway", { ...gateway, args: ["--workers", "2"] }),
+    ]);
+    await configure(nodes[0] as Node, (upstream.address() as AddressInfo).port, issuer.url);
+    await etcdctl(etcd.endpoints, ["put", "/apisix/routes/refused", '{"uri": 5}']);
+    base = await startPrometheus(nodes);
+    await callForAWhile(nodes.slice(1), issuer.token(key, { aud: "https://api.example.com" }));
+  }, 300_000);
 
   afterAll(async () => {
-    for (const node of [gateway, writer]) await node?.stop("SIGKILL");
-    await etcd?.stop();
-    upstream?.closeAllConnections();
+    await prometheus?.stop();
+    await Promise.all(nodes.map((node) => node.stop()));
+    await Promise.all([etcd?.stop(), issuer?.close()]);
     upstream?.close();
   });
 
-  test("every name is there with its labels", async () => {
-    for (let i = 0; i < 10; i++) {
-      const answer = await fetch(`${gateway.gateway}/a/b`, { headers: { "X-Team": "blue", connection: "close" } });
-      expect(answer.status).toBe(200);
+  async function configure(node: Node, port: number, issuerUrl: string): Promise<void> {
+    const at = (name: string) => ({ type: "roundrobin", nodes: { [name]: 1 } });
+    const records: Record<string, object> = {
+      "/global_rules/1": { plugins: { prometheus: {} } },
+      "/ssls/1": { cert: CERTIFICATE, key: PRIVATE_KEY, snis: ["example.com"] },
+      "/upstreams/checked": {
+        ...at(`127.0.0.1:${port}`),
+        checks: { active: { type: "http", http_path: "/", healthy: { interval: 1 } } },
+      },
+      "/routes/checked": { uri: "/checked", upstream_id: "checked" },
+      "/routes/named": { uri: "/named", upstream: at(`localhost:${port}`) },
+      "/routes/away": {
+        uri: "/away",
+        upstream: { ...at("127.0.0.1:1"), retries: 1, nodes: { "127.0.0.1:1": 1, "127.0.0.2:1": 1 } },
+      },
+      "/routes/jwt": { uri: "/jwt", plugins: { "jwt-auth": {} }, upstream_id: "checked" },
+      "/routes/sign": { uri: "/apisix/plugin/jwt/sign", plugins: { "public-api": {} } },
+      "/token_issuers/idp": { issuer: issuerUrl, jwks_uri: `${issuerUrl}/keys`, allow_http: true },
+      "/routes/access": {
+        uri: "/access",
+        plugins: {
+          "access-token": { issuers: ["idp"], audiences: ["https://api.example.com"], consumer_by: "none" },
+        },
+        upstream_id: "checked",
+      },
+      "/authorization_servers/main": { issuer: "http://127.0.0.1:9" },
+      "/routes/auth": { uris: ["/oauth2/*", "/.well-known/*"], plugins: { "authorization-server": { id: "main" } } },
+      "/consumers/jack": { username: "jack", plugins: { "jwt-auth": { key: "jack-key" } } },
+    };
+    for (const [path, record] of Object.entries(records)) {
+      const { status, body } = await admin(node, "PUT", path, record);
+      expect([200, 201], `${path} ${JSON.stringify(body)}`).toContain(status);
     }
-    // Workers may have begun with what the node held; each says within a second that it reached etcd itself.
-    const ready = { gw_upstream_status: 1, gw_http_status: 10, gw_etcd_reachable: 1 };
-    await until("health checks and all workers are shown", async () => {
-      const scraped = await scrape();
-      return Object.entries(ready).every(([name, value]) => sampleOf(scraped, name) === value);
+    await admin(node, "POST", "/revocations?wait=all", { consumer: "jack", issued_before: 1 });
+  }
+
+  async function startPrometheus(scraped: readonly Node[]): Promise<string> {
+    const folder = temporaryFolder("prometheus");
+    copyFileSync(join(DEPLOY, "alerts.yml"), join(folder, "alerts.yml"));
+    const targets = scraped.map(({ status }) => new URL(status).host);
+    const config = {
+      global: { scrape_interval: "1s", evaluation_interval: "1s" },
+      rule_files: ["alerts.yml"],
+      scrape_configs: [{ job_name: "jotgate", static_configs: [{ targets }] }],
+    };
+    writeFileSync(join(folder, "prometheus.yml"), JSON.stringify(config)); // JSON is YAML
+    const port = await freePort();
+    prometheus = run("prometheus", [
+      `--config.file=${folder}/prometheus.yml`,
+      `--storage.tsdb.path=${folder}/data`,
+      `--web.listen-address=127.0.0.1:${port}`,
+      "--log.level=warn",
+    ]);
+    return `http://127.0.0.1:${port}`;
+  }
+
+  async function callForAWhile(gateways: readonly Node[], token: string): Promise<void> {
+    const paths = ["/checked", "/named", "/away", "/jwt", "/access", "/nothing", "/oauth2/token"];
+    await until("three rounds were scraped", async () => {
+      for (const { gateway } of gateways) {
+        const jwt = await (await fetch(`${gateway}/apisix/plugin/jwt/sign?key=jack-key`)).text();
+        await fetch(`${gateway}/jwt`, { headers: { authorization: jwt } });
+        await fetch(`${gateway}/access`, { headers: { authorization: `Bearer ${token}` } });
+        await fetch(`${gateway}/oauth2/token`, {
+          method: "POST",
+          headers: { authorization: `Basic ${btoa("nobody:nothing")}` },
+          body: new URLSearchParams({ grant_type: "client_credentials" }),
+        });
+        for (const path of paths) await fetch(gateway + path);
+      }
+      return (await ask("min(count_over_time(up[30s])) >= 5 and min(up) == 1")).length > 0;
     });
-    const text = await scrape(); // families are written one after the other: only the next scrape has all of those requests
-    const tail = 'request_type="traditional_http",request_llm_model="",llm_model=""';
-    const up = `127.0.0.1:${port}`;
-    const lines = text.split("\n");
-    expect(lines).toContain(
-      `gw_http_status{code="200",route="1",matched_uri="/a/*",matched_host="",service="",consumer="",node="127.0.0.1",${tail},response_source="upstream",up="${up}",team="blue"} 10`,
-    );
-    expect(text).toContain(
-      `gw_bandwidth{type="egress",route="1",service="",consumer="",node="127.0.0.1",${tail},verb="GET"}`,
-    );
-    for (const type of ["request", "upstream", "apisix"]) {
-      const labels = `{type="${type}",route="1",service="",consumer="",node="127.0.0.1",${tail}}`;
-      expect(lines).toContain(`gw_http_latency_count${labels} 10`);
-    }
-    const bounds = [...text.matchAll(/^gw_http_latency_bucket\{type="request".*le="([^"]+)"\} \d+$/gm)];
-    expect(bounds.map(([, bound]) => bound)).toEqual(["10", "100", "+Inf"]);
-    expect(lines).toContain(`gw_upstream_status{name="/apisix/upstreams/u",ip="127.0.0.1",port="${port}"} 1`);
-    expect(lines).toContain("gw_etcd_reachable 1");
-    expect(text).toMatch(/^gw_node_info\{hostname="[^"]+",version="[^"]+"\} 1$/m);
-    expect(sampleOf(text, "gw_http_requests_total")).toBeGreaterThanOrEqual(10);
-    for (const state of ["active", "accepted", "handled", "reading", "writing", "waiting"]) {
-      expect(sampleOf(text, "gw_nginx_http_current_connections", `state="${state}"`)).toBeGreaterThanOrEqual(0);
-    }
-    expect(sampleOf(text, "gw_nginx_http_current_connections", 'state="accepted"')).toBeGreaterThanOrEqual(10);
-    expect(text).not.toMatch(/^apisix_/m);
-    expect(await scrape("/metrics")).toContain("gw_http_status{");
-    expect((await fetch(`${gateway.status}/apisix/prometheus/metrics`)).status).toBe(404);
-    const shared = await fetch(`${gateway.gateway}/our/metrics`);
-    expect([shared.status, (await shared.text()).includes("gw_node_info")]).toEqual([200, false]); // of one worker
+  }
+
+  async function ask(query: string): Promise<readonly unknown[]> {
+    const answer = await fetch(`${base}/api/v1/query`, { method: "POST", body: new URLSearchParams({ query }) });
+    const { data, error } = (await answer.json()) as { data?: { result: readonly unknown[] }; error?: string };
+    if (!data) throw new Error(`${query}: ${error}`);
+    return data.result;
+  }
+
+  test("scrapes all nodes, by OpenMetrics", async () => {
+    expect(await ask("up == 1")).toHaveLength(3);
+    const answer = await fetch(`${nodes[1]?.status}/metrics`, {
+      headers: {
+        accept:
+          "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+      },
+    });
+    expect(answer.headers.get("content-type")).toBe("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    expect(await answer.text()).toMatch(/\n# EOF\n$/);
   });
 
-  test("etcd_modify_indexes follow the changes of each kind", async () => {
-    const index = (text: string, key: string): number =>
-      sampleOf(text, "gw_etcd_modify_indexes", `key="${key}"`) ?? Number.NaN;
-    const first = await scrape();
-    for (const key of ["services", "ssls", "consumers", "global_rules", "stream_routes", "protos", "prev_index"]) {
-      expect(index(first, key), key).toBe(0);
+  test("promtool finds nothing wrong with our names, only with APISIX's", async () => {
+    for (const node of nodes) {
+      const checked = spawnSync("promtool", ["check", "metrics"], { input: await metricsOf(node), encoding: "utf8" });
+      const lines = `${checked.stdout}${checked.stderr}`
+        .split("\n")
+        .filter((line) => line !== "" && !line.startsWith("apisix_"));
+      expect(lines).toEqual([]);
     }
-    const revisions = [index(first, "upstreams"), index(first, "routes")];
-    expect(revisions[0]).toBeGreaterThan(0);
-    expect(revisions[1]).toBeGreaterThan(revisions[0] ?? 0);
-    expect(index(first, "max_modify_index")).toBe(revisions[1]);
-    await put("/global_rules/1", { plugins: { "request-id": {} } });
-    const second = await until("the global rule", async () => {
-      const text = await scrape();
-      return index(text, "global_rules") > 0 ? text : "";
-    });
-    const rule = index(second, "global_rules");
-    expect(rule).toBeGreaterThan(index(first, "max_modify_index"));
-    expect(index(second, "max_modify_index")).toBe(rule);
-    expect(index(second, "x_etcd_index")).toBeGreaterThanOrEqual(rule);
-    expect(index(second, "routes")).toBe(revisions[1]);
-    await admin(writer, "DELETE", "/global_rules/1");
-    const third = await until("the deletion", async () => {
-      const text = await scrape();
-      return index(text, "global_rules") > rule ? text : "";
-    });
-    expect(index(third, "prev_index")).toBe(rule);
   });
 
-  test("a series that stands still is gone after its time, the others stay", async () => {
-    const last = await until("http_status has expired", async () => {
-      const text = await scrape();
-      return sampleOf(text, "gw_http_status") === undefined ? text : "";
-    });
-    expect(sampleOf(last, "gw_bandwidth", 'type="ingress"')).toBeGreaterThan(0);
-    expect((await fetch(`${gateway.gateway}/a/b`)).status).toBe(200);
-    await until("it counts anew", async () => sampleOf(await scrape(), "gw_http_status") === 1);
+  test("every expression of every board finds series", async () => {
+    const without: string[] = [];
+    for (const { name, board } of boards) {
+      for (const { title, targets = [] } of board.panels) {
+        for (const { expr } of targets) {
+          const query = expr.replaceAll(/\$(job|instance)/g, ".+").replaceAll("$__rate_interval", "20s");
+          if ((await ask(query)).length === 0) without.push(`${name}: ${title}: ${query}`);
+        }
+      }
+    }
+    expect(without).toEqual([]);
   });
-});
 
-describe("settings that cannot be", () => {
-  test.each([
-    {
-      says: "a label that is there",
-      args: ["--prometheus-metrics", '{"http_status":{"extra_labels":[{"code":"$uri"}]}}'],
-    },
-    {
-      says: "a label twice",
-      args: ["--prometheus-metrics", '{"bandwidth":{"extra_labels":[{"a":"$uri"},{"a":"$host"}]}}'],
-    },
-    { says: "a metric that is not counted", args: ["--prometheus-metrics", '{"llm_latency":{"expire":1}}'] },
-    {
-      says: "a value that is no variable",
-      args: ["--prometheus-metrics", '{"bandwidth":{"extra_labels":[{"a":"b"}]}}'],
-    },
-    {
-      says: "buckets that do not grow",
-      args: ["--prometheus-default-buckets", "10,10"],
-      error: "prometheus.default_buckets: ",
-    },
-    {
-      says: "a path of the status listener",
-      args: ["--prometheus-export-uri", "/ready"],
-      error: "prometheus.export_uri: /ready",
-    },
-  ])("$says stops the start", async ({ args, error = "--prometheus-metrics: expected " }) => {
-    const node = await startNode("start", { args, nowait: true });
-    expect(await node.exited).not.toBe(0);
-    expect(node.output()).toContain(error);
+  test("every metric that an alert rests on has series, and the refused record is an alert to be", async () => {
+    for (const { alert, expr } of rules) {
+      for (const [name] of expr.matchAll(/\b(?:up|(?:jotgate|nodejs)_\w+)\b/g)) {
+        if (!/_access_log_/.test(name)) expect(await ask(name), `${alert} ${name}`).not.toEqual([]);
+      }
+    }
+    await until("the alert is pending", async () => {
+      const answer = (await (await fetch(`${base}/api/v1/alerts`)).json()) as {
+        data: { alerts: readonly { labels: { alertname: string } }[] };
+      };
+      return answer.data.alerts.some(({ labels }) => labels.alertname === "JotgateRecordProblems");
+    });
+  });
+
+  test("the alerts' own unit tests pass", () => {
+    const tested = spawnSync("promtool", ["test", "rules", "alerts.test.yml"], { cwd: DEPLOY, encoding: "utf8" });
+    expect(tested.status, tested.stdout + tested.stderr).toBe(0);
   });
 });

@@ -97,7 +97,7 @@ function dryContext(
     metrics: new GatewayMetrics(openMetrics()),
     errors: new ErrorLog(silentLog, real.clock),
     accessLog: undefined,
-    refusals: new RecentRefusals(1),
+    refusals: new RecentRefusals(openMetrics(), 1),
     uses: NO_USES,
   };
 }

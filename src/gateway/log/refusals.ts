@@ -4,12 +4,14 @@
  * more that is not an upstream's fault. Source: docs/spec/tokens.md section 12.
  */
 import type { Clock } from "../../base/clock.ts";
+import type { Counter, Family, Metrics } from "../../base/metrics.ts";
 import type { RefusalDetail } from "../../plugin/explanation.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import { knownRequestId } from "../../plugin/variables/variables.ts";
 import { REASONS, type ReasonDefinition } from "../gateway-reasons.ts";
 
 export const REFUSALS_MAX = 1_000;
+const REASONS_MAX = 100;
 const TEXT_MAX = 256;
 
 /** One refused call, as it is shown. Undefined members are not known. */
@@ -43,11 +45,15 @@ export interface RefusalQuery {
 export class RecentRefusals {
   readonly #kept: RecentRefusal[] = [];
   readonly #max: number;
+  readonly #family: Family<Counter>;
+  /** By plugin and reason: one look-up of each instead of a text made of both. */
+  readonly #counters = new Map<string, Map<string, Counter>>();
   /** Where the next one goes. */
   #at = 0;
 
-  constructor(max = REFUSALS_MAX) {
+  constructor(metrics: Metrics, max = REFUSALS_MAX) {
     this.#max = max;
+    this.#family = metrics.counter("jotgate_refusals_total", "Calls refused, by whom and why", ["plugin", "reason"]);
   }
 
   /** @param view of the request, when all that could make its id had their turn */
@@ -55,6 +61,19 @@ export class RecentRefusals {
     if (view) refused.request_id = short(knownRequestId(view));
     this.#kept[this.#at] = refused;
     this.#at = (this.#at + 1) % this.#max;
+    this.#counter(refused.plugin ?? "", refused.reason).inc();
+  }
+
+  #counter(plugin: string, reason: string): Counter {
+    const reasons = this.#counters.get(plugin) ?? new Map<string, Counter>();
+    if (reasons.size === 0) this.#counters.set(plugin, reasons);
+    let counter = reasons.get(reason);
+    // What own plugins give as a reason is theirs to bound: beyond this many it is looked up each time.
+    if (counter === undefined) {
+      counter = this.#family.child(plugin, reason);
+      if (reasons.size < REASONS_MAX) reasons.set(reason, counter);
+    }
+    return counter;
   }
 
   /** The newest first. */
