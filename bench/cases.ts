@@ -9,6 +9,7 @@ import { type Run, type Series, series } from "./series.ts";
 import {
   EXPRESS_GATEWAY,
   FAST,
+  FAST_NEWEST,
   FASTIFY_JWT,
   GENERAL,
   HAPROXY,
@@ -178,6 +179,11 @@ export const SERIES: readonly Series[] = [
   series("jwt", [
     ...jwtRuns("jwt one token", [NGINX, HAPROXY_JWT, FASTIFY_JWT, EXPRESS_GATEWAY], 1, "HS256", QUICK),
     ...jwtRuns("jwt one token", OURS, 1, "HS256", { ...CACHED, ...QUICK }),
+    ...jwtRuns("jwt one token", [FAST_NEWEST], 1, "HS256", CACHED),
+    ...jwtRuns("jwt another token each time", [HAPROXY_JWT], 500, "HS256", {}),
+    ...jwtRuns("jwt another token each time", [FAST, FAST_NEWEST], 500, "HS256", CACHED),
+    ...linesRuns("ten header lines", [NGINX, HAPROXY_JWT], QUICK),
+    ...linesRuns("ten header lines", [FAST], { ...CACHED, ...QUICK }),
     ...accessTokenRuns("access token ES256", [FAST], 1, { ...CACHED, ...QUICK }),
     ...accessTokenRuns("access token 10k tokens", [FAST], 10_000, CACHED, 99),
     ...accessTokenRuns("access token new tokens", [FAST], NEW_TOKENS.ES256, NEW),
@@ -214,7 +220,7 @@ export const SERIES: readonly Series[] = [
   series(
     "half load",
     [
-      ...jwtRuns("half load", [NO_GATEWAY, NGINX], 1, "HS256", QUICK),
+      ...jwtRuns("half load", [NO_GATEWAY, NGINX, HAPROXY_JWT], 1, "HS256", QUICK),
       ...jwtRuns("half load", [FAST], 1, "HS256", { ...CACHED, ...QUICK }),
     ],
     { case: "half load", server: FAST.name },

@@ -9,6 +9,7 @@ import type { AimResult } from "./aims.ts";
 import { svg } from "./chart.ts";
 import type { Machine } from "./machine.ts";
 import { generalShare } from "./own-metrics.ts";
+import { pairedRatios, quartiles } from "./pairs.ts";
 import { cpuOf, medianOf, p99Of, type Row } from "./rows.ts";
 import type { TableFacts } from "./table-facts.ts";
 
@@ -40,7 +41,7 @@ export function markdown(results: Results): string {
     "",
     `${results.date}, commit ${results.commit}, ${machine.cpu}, ${machine.cores} cores, Node ${machine.node}, Linux ${machine.kernel}; load average before it ${results.loadBefore.toFixed(1)}; it took ${results.minutes.toFixed(0)} minutes.`,
     `Server on core 0; wrk (1 thread, 64 connections), the nginx upstream and etcd on core 1. Every server had the same warm-up of ${warmSeconds} s before its first measured round; then ${rounds} interleaved rounds of ${seconds} s each; medians.`,
-    "CPU is user + system time of the server's processes per request. x is CPU over plain nginx **of this run**: of the same case, else of the case plain. Every answer had the status its case expects.",
+    "CPU is user + system time of the server's processes per request. x is CPU over plain nginx **of this run**, round by round: of the same case, else of the case plain. user is the part outside of the kernel. Every answer had the status its case expects.",
   ];
   if (results.failed.length > 0) lines.push("", ...results.failed.map((one) => `**Failed:** ${one}`));
   lines.push("", ...aimLines(results.aims), "", ...rowLines(results.rows), "", ...laneLines(results.rows));
@@ -71,13 +72,15 @@ function rowLines(rows: readonly Row[]): string[] {
   const plain = rows.find((row) => row.case === "plain" && row.server === "nginx");
   const line = (row: Row): string => {
     const base = rows.find((other) => other.case === row.case && other.server === "nginx") ?? plain;
-    const cpus = row.rounds.map((round) => round.cpuMicrosPerRequest);
+    const cpus = quartiles(row.rounds.map((round) => round.cpuMicrosPerRequest));
+    const ratios = base ? pairedRatios(row, base, (round) => round.cpuMicrosPerRequest) : [];
     const used = cpuOf(row) > 0; // without a gateway nothing is
     const numbers = [
       row.rate === undefined ? "" : `at ${row.rate}/s`,
       used ? cpuOf(row).toFixed(1) : "–",
-      used ? `${Math.min(...cpus).toFixed(1)}–${Math.max(...cpus).toFixed(1)}` : "–",
-      used && base ? (cpuOf(row) / cpuOf(base)).toFixed(2) : "–",
+      used ? `${cpus.q1.toFixed(1)}–${cpus.q3.toFixed(1)}` : "–",
+      used ? medianOf(row, (round) => round.userMicrosPerRequest).toFixed(1) : "–",
+      used && ratios.length > 0 ? quartiles(ratios).median.toFixed(2) : "–",
       medianOf(row, (round) => round.requestsPerSecond).toFixed(0),
       medianOf(row, (round) => round.p50Ms).toFixed(2),
       p99Of(row).toFixed(2),
@@ -90,9 +93,11 @@ function rowLines(rows: readonly Row[]): string[] {
   const lines = [
     "## Cases",
     "",
-    "| case | server | load | CPU µs/req | spread | x | req/s | p50 ms | p99 ms | p99.9 ms | RSS MiB | socket errors |",
-    "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    "| case | server | load | CPU µs/req | quartiles | user | x | req/s | p50 ms | p99 ms | p99.9 ms | RSS MiB | socket errors |",
+    "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ...rows.map(line),
+    "",
+    "HAProxy computes the HMAC of each token anew; Jotgate remembers tokens that were verified, and asks each time whether they still count. The cases of new tokens show what a look at a token costs.",
   ];
   if (rows.some((row) => row.rate !== undefined)) lines.push("", ...rateLines(rows));
   return lines;
