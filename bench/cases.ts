@@ -4,6 +4,7 @@
 import { cpus } from "node:os";
 import { accessTokenRoute, arrived, bearer, jwtRoute, plainRoute, put } from "./case-parts.ts";
 import { changes, tables } from "./cases-on-etcd.ts";
+import { HTTP2 } from "./http2.ts";
 import { requestsFile } from "./request-lines.ts";
 import { type Run, type Series, series } from "./series.ts";
 import {
@@ -213,6 +214,7 @@ export const SERIES: readonly Series[] = [
     ...pathRuns("POST 64 KiB", [NGINX, FAST], "/plain/x", { method: "POST", bodyBytes: 65_536 }),
   ]),
   series("handing over", mixedRuns),
+  HTTP2,
   series("workers", [
     ...jwtRuns("1 worker", [FAST], 1, "HS256", { ...CACHED, server: "jotgate, 1 worker" }),
     ...jwtRuns(`${WORKERS} workers`, [MANY], 1, "HS256", CACHED),

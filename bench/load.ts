@@ -5,7 +5,7 @@
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { usageOf } from "./machine.ts";
+import { type Usage, usageOf } from "./machine.ts";
 import type { OpenLoopPlan, OpenLoopResult } from "./open-loop.ts";
 import { LOAD_CORE } from "./servers.ts";
 
@@ -42,6 +42,18 @@ export interface Measured {
   readonly lateMs?: number;
 }
 
+type Used = Pick<Measured, "requests" | "cpuMicrosPerRequest" | "userMicrosPerRequest" | "rssMiB">;
+
+/** What so many requests used between two readings. */
+export function measuredFrom(before: Usage, after: Usage, requests: number): Used {
+  return {
+    requests,
+    cpuMicrosPerRequest: (after.cpuMicros - before.cpuMicros) / requests,
+    userMicrosPerRequest: (after.userMicros - before.userMicros) / requests,
+    rssMiB: after.rssBytes / 2 ** 20,
+  };
+}
+
 /** Throws when the load generator printed no result: a crash until explained, never a zero. */
 export async function measure(burst: Burst): Promise<Measured> {
   const before = usageOf(burst.pid);
@@ -56,14 +68,11 @@ export async function measure(burst: Burst): Promise<Measured> {
   const requests = number(1);
   if (requests === 0) throw new Error(`no request was answered at ${burst.url}`);
   return {
-    requests,
-    cpuMicrosPerRequest: (after.cpuMicros - before.cpuMicros) / requests,
-    userMicrosPerRequest: (after.userMicros - before.userMicros) / requests,
+    ...measuredFrom(before, after, requests),
     requestsPerSecond: requests / (number(2) / 1e6),
     p50Ms: number(3) / 1_000,
     p99Ms: number(4) / 1_000,
     p999Ms: number(5) / 1_000,
-    rssMiB: after.rssBytes / 2 ** 20,
     statusErrors: number(6),
     socketErrors: number(7),
   };
@@ -81,14 +90,11 @@ export async function measureAtRate(burst: Burst, rate: number, status: number):
   // True: the script prints exactly this.
   const result = JSON.parse(done.stdout) as OpenLoopResult;
   return {
-    requests: result.requests,
-    cpuMicrosPerRequest: (after.cpuMicros - before.cpuMicros) / result.requests,
-    userMicrosPerRequest: (after.userMicros - before.userMicros) / result.requests,
+    ...measuredFrom(before, after, result.requests),
     requestsPerSecond: result.requestsPerSecond,
     p50Ms: result.p50Ms,
     p99Ms: result.p99Ms,
     p999Ms: result.p999Ms,
-    rssMiB: after.rssBytes / 2 ** 20,
     statusErrors: status < 400 ? result.wrongStatus : result.requests - result.wrongStatus,
     socketErrors: result.socketErrors,
     lateMs: result.lateP99Ms,

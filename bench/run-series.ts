@@ -5,8 +5,9 @@
 import { mkdtempSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
+import { measureHttp2 } from "./http2.ts";
 import { judge } from "./judge.ts";
-import { type Burst, measure, measureAtRate } from "./load.ts";
+import { type Burst, type Measured, measure, measureAtRate } from "./load.ts";
 import type { Options } from "./options.ts";
 import { type Counted, countedBetween, readCounted } from "./own-metrics.ts";
 import { prime, probe } from "./probe.ts";
@@ -150,8 +151,11 @@ function burstOf({ run, server, requests, sent }: Up, seconds: number): Burst {
   };
 }
 
+const measureOne = ({ server }: Up, burst: Burst): Promise<Measured> =>
+  server.http2 === undefined ? measure(burst) : measureHttp2(burst, server.http2);
+
 async function warm(one: Up, seconds: number): Promise<void> {
-  const { requests } = await measure(burstOf(one, seconds));
+  const { requests } = await measureOne(one, burstOf(one, seconds));
   one.sent += requests + CONNECTIONS;
 }
 
@@ -176,7 +180,9 @@ async function oneRound(one: Up, options: Options, rate: number, upstream: strin
   const burst = burstOf(one, options.seconds);
   const before = await counted(server);
   const stop = run.during?.(server, upstream);
-  const measured = await (rate > 0 ? measureAtRate(burst, rate, run.expect.status) : measure(burst)).finally(stop);
+  const measured = await (rate > 0 ? measureAtRate(burst, rate, run.expect.status) : measureOne(one, burst)).finally(
+    stop,
+  );
   one.sent += measured.requests + CONNECTIONS; // those under way at its end were sent, too
   const after = await counted(server);
   const between = before && after ? countedBetween(before, after) : undefined;

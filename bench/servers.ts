@@ -22,6 +22,8 @@ export interface Server {
   /** Ours only. */
   readonly admin?: string;
   readonly status?: string;
+  /** Where the load goes when it is to come by HTTP/2 (http2.ts). */
+  readonly http2?: string;
   stop(): Promise<void>;
 }
 
