@@ -84,6 +84,9 @@ export const AuthorizationServer = Type.Object(
         description: "when given, tokens hold no others",
       }),
     ),
+    dpop_nonce: Type.Optional(
+      Type.Boolean({ default: false, description: "DPoP proofs at the token endpoint need a nonce of the server" }),
+    ),
     key_rotation: Type.Optional(KeyRotation),
     token_exchange: Type.Optional(TokenExchange),
     client_assertion_audience: Type.Optional(

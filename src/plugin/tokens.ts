@@ -167,10 +167,19 @@ export interface AuthorizationServer {
   readonly exchange: ExchangeTerms | undefined;
   /** What assertions of clients name; undefined: as the compatibility mode says. */
   readonly assertionAudience: "issuer" | "issuer_or_token_endpoint" | undefined;
+  /** Wanted in DPoP proofs at its endpoints; undefined: none are. */
+  readonly dpopNonces: DpopNonces | undefined;
   /** The key that signs at this second; undefined: there is none that could. */
   signer(algorithm: KeyPairAlgorithm): SigningNow | undefined;
   /** The JWK Set of this second: keys that will sign, sign, or have signed. The same object until it changes. */
   published(): PublishedKeys;
+}
+
+export interface DpopNonces {
+  /** undefined: no key signs. */
+  current(): string | undefined;
+  /** @param nonce claim of a proof, whatever it is */
+  accepts(nonce: unknown): boolean;
 }
 
 export interface SigningNow extends Signer {

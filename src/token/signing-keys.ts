@@ -17,6 +17,7 @@ import type {
   PublishedKeys,
   SigningNow,
 } from "../plugin/tokens.ts";
+import { nonceSecret, openDpopNonces } from "./dpop-nonces.ts";
 import { OwnIssuer, type OwnKey } from "./own-issuer.ts";
 
 export interface SigningKeys extends AuthorizationServers {
@@ -57,6 +58,7 @@ interface ServerProblem {
 interface HeldKey extends KeyTimes, OwnKey {
   readonly publicJwk: PublicJwkMembers;
   readonly signing: SigningNow;
+  readonly nonceSecret: Buffer;
 }
 
 /** All keys of one server; outlives its record, as the two may come in any order. */
@@ -93,6 +95,8 @@ export function openSigningKeys(clock: Clock): SigningKeys {
     }
     return ring.now;
   };
+  const secretOf = (id: string, { algorithms: [algorithm = "ES256"] = [] }: ServerRecord): Buffer | undefined =>
+    nowOf(id).roles.get(algorithm)?.signer?.nonceSecret;
   const forget = (id: string): void => {
     if (!servers.has(id) && rings.get(id)?.keys.size === 0) rings.delete(id);
   };
@@ -126,6 +130,7 @@ export function openSigningKeys(clock: Clock): SigningKeys {
         scopesSupported: record.scopes_supported,
         exchange: exchangeOf(record),
         assertionAudience: record.client_assertion_audience,
+        dpopNonces: record.dpop_nonce === true ? openDpopNonces(() => secretOf(id, record), clock) : undefined,
         signer: (algorithm) => nowOf(id).roles.get(algorithm)?.signer?.signing,
         published: () => nowOf(id).published,
       });
@@ -204,6 +209,7 @@ function heldKey(kid: string, record: SigningKey): HeldKey {
     ...timesOf(kid, record),
     publicJwk,
     verifier: keyPairVerifier(algorithm, createPublicKey(key)),
+    nonceSecret: nonceSecret(key),
     signing: { ...keyPairSigner(algorithm, key), kid, algorithm, header },
   };
 }

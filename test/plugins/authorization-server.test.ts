@@ -420,3 +420,35 @@ describe("DPoP at the token endpoint", () => {
     expect([bare.status, bare.reason, json(bare)["error"]]).toEqual([400, "proof_missing", "invalid_dpop_proof"]);
   });
 });
+
+test("with dpop_nonce a proof needs a nonce of the last minutes, of any node", async () => {
+  const [world, sibling] = [
+    await openWorld({ server: { dpop_nonce: true } }),
+    await openWorld({ server: { dpop_nonce: true } }),
+  ];
+  const asking = ({ ask }: World, nonce: unknown, now = NOW) =>
+    ask({
+      ...{ method: "POST", target: "/oauth2/token", body: GRANT },
+      headers: {
+        ...{ "content-type": FORM, ...basic("batch", SECRET) },
+        DPoP: proofFor({ method: "POST", url: `${ISSUER}/oauth2/token`, now }, { claims: { nonce } }),
+      },
+    });
+  const wanted = await asking(world, undefined);
+  expect([wanted.status, wanted.reason, json(wanted)["error"]]).toEqual([400, "nonce_wanted", "use_dpop_nonce"]);
+  const nonce = answerHeader(wanted, "dpop-nonce");
+  expect(nonce).toMatch(/^[\w-]{22}$/);
+  for (const odd of [7, "", "x".repeat(22), nonce?.slice(1), [nonce]])
+    expect((await asking(world, odd)).reason).toBe("nonce_wanted");
+  for (const one of [world, sibling]) {
+    const answer = await asking(one, nonce);
+    expect([answer.status, answerHeader(answer, "dpop-nonce")]).toEqual([200, nonce]);
+  }
+  expect((await world.token(GRANT)).status).toBe(200); // without a proof there is nothing to ask a nonce for
+  world.clock.advance(120_000);
+  const later = await asking(world, nonce, NOW + 120);
+  expect(later.status).toBe(200);
+  expect(answerHeader(later, "dpop-nonce")).not.toBe(nonce);
+  world.clock.advance(60_000);
+  expect((await asking(world, nonce, NOW + 180)).reason).toBe("nonce_wanted");
+});

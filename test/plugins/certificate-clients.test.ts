@@ -112,7 +112,10 @@ describe("certificates at the token endpoint (RFC 8705)", () => {
     { conf: { ...BY_NAME, tls_client_auth_subject_dn: "CN=a,,O=b" }, want: "no name as RFC 4514 writes it" },
     { conf: { ...BY_NAME, tls_client_auth_subject_dn: "CN=#04024869" }, want: "no name as RFC 4514 writes it" },
     { conf: { ...BY_NAME, tls_client_auth_san_ip: "1.2.3" }, want: "is no IP address" },
-    { conf: { token_endpoint_auth_method: "self_signed_tls_client_auth" }, want: "needs jwks" },
+    {
+      conf: { token_endpoint_auth_method: "self_signed_tls_client_auth", client_secret: undefined },
+      want: "needs jwks",
+    },
     { conf: { jwks: { keys: [{ kty: "oct", k: "AA" }] } }, want: "a symmetric key" },
   ])("$want", async ({ conf, want }) => {
     await expect(openWorld({ client: conf })).rejects.toThrow(want);

@@ -16,6 +16,7 @@ type OAuthError =
   | "invalid_scope"
   | "invalid_target"
   | "invalid_dpop_proof"
+  | "use_dpop_nonce"
   | "invalid_grant"
   | "temporarily_unavailable";
 

@@ -40,6 +40,10 @@ const PROOF_INVALID = errorAnswer(400, "invalid_dpop_proof", "The DPoP proof is 
 const PROOF_UNCHECKED = unavailable(503, 1, "proof_unchecked");
 const PROOF_REPLAYED = errorAnswer(400, "invalid_dpop_proof", "The DPoP proof was used before", [], "proof_replayed");
 
+function nonceWanted(nonce: string): Answer {
+  return errorAnswer(400, "use_dpop_nonce", "The DPoP proof needs this nonce", ["DPoP-Nonce", nonce], "nonce_wanted");
+}
+
 /** @returns binds the token of a request, or gives the answer that refuses it */
 export function openTokenBinding(
   env: NodeEnv,
@@ -58,7 +62,10 @@ export function openTokenBinding(
     const proof = proofs.judge(lines, {
       ...{ method: view.head.method, url: outerUrl(view), otherUrl: `${server.terms.issuer}${TOKEN_PATH}` },
       ...{ thumbprint: undefined, token: undefined, nowSeconds: env.clock.nowMs() / 1_000 },
+      acceptsNonce: server.dpopNonces?.accepts,
     });
+    const nonce = proof === "nonce" ? server.dpopNonces?.current() : undefined;
+    if (nonce !== undefined) return counted(nonceWanted(nonce));
     if (typeof proof === "string") return counted(PROOF_INVALID);
     const use = await proofs.isFirst(proof);
     if (use === "replayed") return counted(PROOF_REPLAYED);

@@ -43,7 +43,7 @@ export function openTokenIssue(env: NodeEnv): (content: TokenContent, server: Au
       const input = `${key.header}.${encode(claimsOf(content, server, issued))}`;
       const made = key.sign(input);
       const signature = Buffer.isBuffer(made) ? made : await made;
-      return tokenAnswer(`${input}.${signature.toString("base64url")}`, content);
+      return tokenAnswer(`${input}.${signature.toString("base64url")}`, content, server);
     } finally {
       underWay--;
     }
@@ -104,6 +104,7 @@ function claimsOf(
 function tokenAnswer(
   token: string,
   { granted: { scope, lifetimeSeconds }, binding, issuedType }: TokenContent,
+  server: AuthorizationServer,
 ): Answer {
   const type = binding.jkt === undefined ? "Bearer" : "DPoP";
   const body = {
@@ -111,7 +112,10 @@ function tokenAnswer(
     ...(scope !== "" && { scope }),
     ...(issuedType !== undefined && { issued_token_type: issuedType }),
   };
-  return textAnswer(200, JSON.stringify(body), "token_issued", [...JSON_TYPE, ...NO_STORE]);
+  // The next proof needs none of an earlier minute (RFC 9449 section 8.2).
+  const nonce = binding.jkt === undefined ? undefined : server.dpopNonces?.current();
+  const nonceLines = nonce === undefined ? [] : ["DPoP-Nonce", nonce];
+  return textAnswer(200, JSON.stringify(body), "token_issued", [...JSON_TYPE, ...NO_STORE, ...nonceLines]);
 }
 
 function encode(value: object): string {

@@ -26,7 +26,7 @@ export interface Proofs {
   count(outcome: string): void;
 }
 
-const OUTCOMES = ["ok", "proof_missing", "proof_invalid", "proof_replayed", "proof_unchecked"] as const;
+const OUTCOMES = ["ok", "proof_missing", "proof_invalid", "proof_replayed", "proof_unchecked", "nonce_wanted"] as const;
 const ONCE = { limit: 1, windowMs: (PROOF_AGE_SECONDS + PROOF_AHEAD_SECONDS) * 1_000, sliding: false };
 
 // Keyed by what lives as long as the node: a proof is remembered whichever configurations come and go.
