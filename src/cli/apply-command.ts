@@ -162,6 +162,12 @@ class Applying {
 
 const POLL_MS = 1_100; // an answer about nodes is good for a second
 
+interface ShownProblem {
+  readonly key: string;
+  readonly reason: string;
+  readonly revision: number;
+}
+
 interface ShownNode {
   readonly id: string;
   readonly applied: number;
@@ -203,11 +209,15 @@ async function areAllTaken(
   for (const { id, address } of nodes) {
     if (address === "") continue;
     const { body } = await admin.ask("GET", `/nodes/${encodeURIComponent(id)}/problems`);
-    for (const { key, reason } of (body?.list ?? []) as readonly { key: string; reason: string }[]) {
+    for (const { key, reason, revision } of (body?.list ?? []) as readonly ShownProblem[]) {
       const path = /\/[^/]+\/(?:[^/]+\/credentials\/)?[^/]+$/.exec(key)?.[0] ?? key;
       if (!paths.has(path) && ![...paths].some((one) => key.endsWith(one))) continue;
-      io.complain(`node ${id} does not serve ${path.slice(1)} as written: ${reason}`);
-      all = false;
+      // Without a revision it is no refusal of the record: keys that an issuer does not give, a key that is over.
+      const isRefused = revision > 0;
+      io.complain(
+        `node ${id} ${isRefused ? "does not serve" : "says of"} ${path.slice(1)}${isRefused ? " as written" : ""}: ${reason}`,
+      );
+      if (isRefused) all = false;
     }
   }
   return all;
