@@ -27,6 +27,8 @@ export interface PluginPhases {
   readonly rewrite?: PhaseHandler;
   /** Removes from a request what only this plugin may tell the upstream; for who asks another plugin in its place. */
   readonly distrust?: (view: RequestView) => void;
+  /** What anybody may read, before callers are judged; its own rewrite asks it first, multi-auth before any of its plugins. */
+  readonly publish?: (view: RequestView) => Answer | undefined;
   readonly access?: PhaseHandler;
   /** Before each try, retries included. */
   readonly beforeProxy?: (view: RequestView) => void;

@@ -66,6 +66,8 @@ export interface TokenIssuers {
    * issuers with `{tid}` one more. Never throws.
    */
   find(claims: Claims): TokenIssuer | undefined;
+  /** What they call themselves (`issuer` of their records, our own first); the same array until one changes. */
+  names(): readonly string[];
 }
 
 /** Why `keys` gives none. The words are outcomes of access-token. */
@@ -134,7 +136,7 @@ const NO_KEYS_THERE: TokenKeys = Object.freeze({
   wanted: () => undefined,
   doubted: () => undefined,
 });
-const NONE: TokenIssuers = Object.freeze({ find: () => undefined });
+const NONE: TokenIssuers = Object.freeze({ find: () => undefined, names: () => [] });
 /** A node without issuers. */
 export const NO_TOKENS: Tokens = Object.freeze({
   issuers: () => NONE,

@@ -49,18 +49,27 @@ export const multiAuth = definePlugin({
       }
     const tries = compiled.flatMap((phases) => (phases.rewrite ? [phases.rewrite] : []));
     const distrusts = compiled.flatMap((phases) => (phases.distrust ? [phases.distrust] : []));
+    const publishers = compiled.flatMap((phases) => (phases.publish ? [phases.publish] : []));
+    const published = (view: RequestView): Answer | undefined => {
+      for (const one of publishers) {
+        const answer = one(view);
+        if (answer) return answer;
+      }
+      return undefined;
+    };
     const distrust = (view: RequestView): void => {
       for (const one of distrusts) one(view);
     };
     return {
       rewrite(view) {
         distrust(view);
-        return tryFrom(tries, 0, view, []);
+        return published(view) ?? tryFrom(tries, 0, view, []);
       },
       distrust,
       explain(view, explaining) {
         distrust(view);
-        return tryFrom(explained(compiled, names, explaining), 0, view, []);
+        const answer = explaining.token === undefined ? published(view) : undefined;
+        return answer ?? tryFrom(explained(compiled, names, explaining), 0, view, []);
       },
       close() {
         for (const phases of compiled) phases.close?.();

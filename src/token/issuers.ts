@@ -115,6 +115,7 @@ class Group implements TokenIssuers {
   #generation = -1;
   readonly #literal = new Map<string, TokenIssuer>();
   #templates: readonly Template[] = [];
+  #names: readonly string[] = [];
 
   constructor(ids: IssuerIds, all: ReadonlyMap<string, LiveIssuer>, ours: OwnIssuers, now: () => number) {
     this.#ids = ids;
@@ -131,6 +132,12 @@ class Group implements TokenIssuers {
     return this.#literal.get(iss) ?? (this.#templates.length > 0 ? this.#findTenant(iss, claims["tid"]) : undefined);
   }
 
+  names(): readonly string[] {
+    const now = this.#now();
+    if (now !== this.#generation) this.#sort(now);
+    return this.#names;
+  }
+
   #findTenant(iss: string, tid: unknown): LiveIssuer | undefined {
     if (typeof tid !== "string" || !TENANT_ID.test(tid)) return undefined;
     const tenant = tid.toLowerCase();
@@ -144,13 +151,17 @@ class Group implements TokenIssuers {
     this.#generation = generation;
     this.#literal.clear();
     const templates: Template[] = [];
+    const names = new Set<string>();
     for (const id of this.#ids.authorizationServers ?? []) {
       const own = this.#ours.issuer(id);
-      if (own) this.#literal.set(own.issuer, own);
+      if (!own) continue;
+      this.#literal.set(own.issuer, own);
+      names.add(own.issuer);
     }
     for (const id of this.#ids.issuers ?? []) {
       const issuer = this.#all.get(id);
       if (!issuer) continue;
+      names.add(issuer.issuer);
       const { tenants = [] } = issuer.record;
       for (const text of issuersOf(issuer.record)) {
         const [before = "", after] = text.split(TENANT);
@@ -162,5 +173,6 @@ class Group implements TokenIssuers {
       }
     }
     this.#templates = templates;
+    this.#names = [...names];
   }
 }

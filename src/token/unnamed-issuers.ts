@@ -110,6 +110,7 @@ function groupOf(issuer: LiveIssuer): TokenIssuers {
   const named = issuer.record.valid_issuers;
   const known = named && new Set<unknown>(named);
   return {
+    names: () => named ?? [],
     find({ iss }: Claims): TokenIssuer | undefined {
       if (typeof iss !== "string") return undefined;
       if (known !== undefined) return known.has(iss) ? issuer : undefined;

@@ -34,6 +34,18 @@ describe("an explanation", () => {
     ]);
   });
 
+  test("of a token stays one where the route serves its metadata", () => {
+    const phases = openTokenNode().env.compile(accessToken, {
+      ...{ ...ROUTE, resource: "https://api.example/", resource_metadata: true },
+    });
+    const view = makeView({ target: "/.well-known/oauth-protected-resource" });
+    const steps: Step[] = [];
+    const explaining = { nowMs: NOW * 1_000, steps };
+    expect(phases.explain?.(view, { ...explaining, token: tokenOf({ aud: "x" }) })).toMatchObject({ status: 401 });
+    expect(steps.length).toBeGreaterThan(5);
+    expect(phases.explain?.(view, { ...explaining, token: undefined })).toMatchObject({ status: 200 });
+  });
+
   test("judges the steps behind the first failure too", () => {
     const token = tokenOf({ aud: "https://other.example" });
     const { steps, answer } = explained(openTokenNode(), token, { required_scopes: ["orders.read"] });

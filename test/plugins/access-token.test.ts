@@ -151,6 +151,81 @@ describe("answers", () => {
     );
   });
 
+  describe("of the metadata of the resource", () => {
+    const PATH = "/.well-known/oauth-protected-resource/v1";
+    const SERVED = { resource: "https://api.example/v1", resource_metadata: true };
+    const document = {
+      resource: "https://api.example/v1",
+      authorization_servers: [ISS],
+      bearer_methods_supported: ["header"],
+      tls_client_certificate_bound_access_tokens: true,
+      dpop_signing_alg_values_supported: ["ES256", "EdDSA", "RS256", "PS256"],
+    };
+    test.each<{ conf: object; has: object; target?: string }>([
+      { conf: {}, has: {} },
+      {
+        conf: { required_scopes: ["r"], any_scopes: ["r", "w"], query: "access_token" },
+        has: { scopes_supported: ["r", "w"], bearer_methods_supported: ["header", "query"] },
+      },
+      { conf: { header: "X-Token", query: "token", cookie: "t" }, has: { bearer_methods_supported: [] } },
+      { conf: { dpop: "required" }, has: { bearer_methods_supported: [], dpop_bound_access_tokens_required: true } },
+      {
+        conf: { resource: "https://api.example/" },
+        has: { resource: "https://api.example/" },
+        target: "/.well-known/oauth-protected-resource",
+      },
+      {
+        conf: { resource: "https://api.example/a%20b/?x=1" },
+        has: { resource: "https://api.example/a%20b/?x=1" },
+        target: "/.well-known/oauth-protected-resource/a%20b/?x=1",
+      },
+    ])("with $conf is $has", async ({ conf, has, target = PATH }) => {
+      const made = openTokenNode({ route: { ...SERVED, ...conf } });
+      for (const method of ["GET", "HEAD"]) {
+        const found = await made.call({ method, target });
+        expect(found).toMatchObject({ status: 200, why: "resource_metadata" });
+        expect(JSON.parse(found.body)).toEqual({ ...document, ...has });
+        expect(found.answer?.headers).toContain("application/json");
+      }
+      expect(await made.count("missing")).toBe(0);
+      expect((await made.call({ method: "POST", target })).status).toBe(405);
+    });
+
+    test.each([
+      { says: "below it", input: { target: `${PATH}/x` } },
+      { says: "above it", input: { target: "/.well-known/oauth-protected-resource" } },
+      { says: "where it is not served", input: { target: PATH }, conf: { resource_metadata: false } },
+      { says: "with another query", input: { target: `${PATH}?y` }, conf: { resource: "https://api.example/v1?x" } },
+    ])("is not $says", async ({ input, conf }) => {
+      expect(await openTokenNode({ route: { ...SERVED, ...conf } }).call(input)).toMatchObject({ status: 401 });
+    });
+
+    test("names the issuers of this moment", async () => {
+      const made = openTokenNode({ route: SERVED });
+      made.tokens.set({ id: "idp", issuer: "https://other.example" });
+      const told = JSON.parse((await made.call({ target: PATH })).body);
+      expect(told.authorization_servers).toEqual(["https://other.example"]);
+      made.tokens.remove("idp");
+      expect(JSON.parse((await made.call({ target: PATH })).body).authorization_servers).toBeUndefined();
+    });
+
+    test("is served out of multi-auth, whichever plugin stands first, and explained so", async () => {
+      const env = makeEnv({ plugins: [accessToken, jwtAuth, multiAuth] });
+      const mine = { "access-token": { ...ROUTE, ...SERVED } };
+      for (const auth_plugins of [
+        [{ "jwt-auth": {} }, mine],
+        [mine, { "jwt-auth": {} }],
+      ]) {
+        const phases = env.compile(multiAuth, { auth_plugins });
+        expect((await runPhases(phases, makeView({ target: PATH })))?.reason).toBe("resource_metadata");
+        const explaining = { token: undefined, nowMs: NOW * 1_000, steps: [] };
+        expect(await phases.explain?.(makeView({ target: PATH }), explaining)).toMatchObject({ status: 200 });
+        expect(await runPhases(phases, makeView({ target: "/v1" }))).toMatchObject({ status: 401 });
+        phases.close?.();
+      }
+    });
+  });
+
   test("while there are no keys ask to try again", async () => {
     const made = openTokenNode();
     for (const why of ["keys_unavailable", "keys_too_old"] as const) {
@@ -395,7 +470,12 @@ describe("a configuration is refused that", () => {
     {
       says: "serves metadata",
       conf: { ...ROUTE, resource_metadata: true },
-      want: "resource_metadata: true is not supported yet; resource names the metadata in challenges",
+      want: "resource_metadata: true needs resource, the identifier of this API",
+    },
+    {
+      says: "serves metadata where no request can be",
+      conf: { ...ROUTE, resource_metadata: true, resource: "https://api.example/%00" },
+      want: 'resource: "https://api.example/%00" has a path that no request can have, so its metadata cannot be served',
     },
     {
       says: "has an unknown member",

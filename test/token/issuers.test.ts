@@ -321,6 +321,19 @@ describe("whose token it is", () => {
     expect(issuers.issuers({ issuers: ["b"] }).find({ iss: server.url })).toBeUndefined();
   });
 
+  test("is named by its record, until that is another", () => {
+    const group = issuers.issuers({ issuers: ["a", "b"] });
+    issuers.setRecord("b", { issuer: server.url, valid_issuers: ["https://sts.example/"] });
+    issuers.setRecord("other", { issuer: "https://other.example" });
+    const names = group.names();
+    expect(names).toEqual([server.url]);
+    expect(group.names()).toBe(names);
+    issuers.setRecord("a", { issuer: "https://a.example" });
+    expect(group.names()).toEqual(["https://a.example", server.url]);
+    issuers.setRecord("b", undefined);
+    expect(group.names()).toEqual(["https://a.example"]);
+  });
+
   test.each<[string, object, string | undefined]>([
     ["its tenant", { iss: `https://sts.example/${tid}/`, tid }, "a"],
     ["its tenant in capitals", { iss: `https://sts.example/${tid.toUpperCase()}/`, tid: tid.toUpperCase() }, "a"],

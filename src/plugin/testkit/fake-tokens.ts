@@ -62,13 +62,14 @@ export function makeTokens(...inputs: readonly FakeIssuerInput[]): FakeTokens {
     issuers: ({ issuers: ids = [] }: IssuerIds): TokenIssuers => ({
       find: ({ iss }: Claims) =>
         ids.map((id) => issuers.get(id)).find((one) => typeof iss === "string" && one?.names.includes(iss))?.made,
+      names: () => ids.flatMap((id) => issuers.get(id)?.made.issuer ?? []),
     }),
     unnamed({ discovery, validIssuers }) {
       const find = ({ iss }: Claims): MadeIssuer | undefined => {
         const found = issuers.get(discovery);
         return found && typeof iss === "string" && (validIssuers ?? found.names).includes(iss) ? found.made : undefined;
       };
-      return { issuers: { find }, release: () => undefined };
+      return { issuers: { find, names: () => [] }, release: () => undefined };
     },
     set(input) {
       remove(input.id);

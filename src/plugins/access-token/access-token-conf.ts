@@ -9,6 +9,7 @@ import { checkExpression, compileExpression } from "../../model/expression.ts";
 import { Defaulted } from "../../plugin/plugin.ts";
 import { foldHeaderName, isHeaderName } from "../shared/header-operations.ts";
 import { AnonymousConsumer, Realm, Words } from "../shared/schema-parts.ts";
+import { metadataPathOf } from "./resource-metadata.ts";
 
 const Ids = Type.Array(Type.String({ pattern: "^[a-zA-Z0-9-_.]{1,64}$" }), {
   minItems: 1,
@@ -83,11 +84,13 @@ export function routeConfError(conf: RouteConf): string | undefined {
   }
   if (conf.dpop === "required" && conf.header.toLowerCase() !== "authorization")
     return 'dpop: "required" needs header: "authorization": proofs come with the scheme DPoP';
-  if (conf.resource_metadata) {
-    return "resource_metadata: true is not supported yet; resource names the metadata in challenges";
-  }
   const { resource } = conf;
   if (resource !== undefined && !URL.canParse(resource)) return `resource: ${JSON.stringify(resource)} is no URL`;
+  if (conf.resource_metadata) {
+    if (resource === undefined) return "resource_metadata: true needs resource, the identifier of this API";
+    if (metadataPathOf(resource) === undefined)
+      return `resource: ${JSON.stringify(resource)} has a path that no request can have, so its metadata cannot be served`;
+  }
   return claimsError(conf) ?? headersError(conf);
 }
 

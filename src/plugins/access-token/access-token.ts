@@ -25,6 +25,7 @@ import { ConsumerConf, compileClaimRules, RouteConf, routeConfError } from "./ac
 import { challengeOf, compileAnswers, openTokenCount } from "./bearer-answers.ts";
 import { compileHide, compileTake } from "./bearer-places.ts";
 import { compileClaimHeaders } from "./claim-headers.ts";
+import { compileMetadata, type PublishMetadata } from "./resource-metadata.ts";
 
 export const accessToken: Plugin = definePlugin({
   name: "access-token",
@@ -47,8 +48,8 @@ export const accessToken: Plugin = definePlugin({
       () => openAuthentication(conf, env),
       (state) => state.close(),
     );
-    const { rewrite, distrust, explain } = shared.state;
-    return { rewrite, ...(distrust && { distrust }), explain, close: shared.release };
+    const { rewrite, distrust, publish, explain } = shared.state;
+    return { rewrite, ...(distrust && { distrust }), ...(publish && { publish }), explain, close: shared.release };
   },
 });
 
@@ -63,6 +64,7 @@ interface OwnCaller {
 interface Authentication {
   readonly rewrite: PhaseHandler;
   readonly distrust: ((view: RequestView) => void) | undefined;
+  readonly publish: PublishMetadata | undefined;
   readonly explain: ExplainHandler;
   close(): void;
 }
@@ -138,10 +140,16 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): Authentication {
       return final;
     },
   });
+  const judge = compileBearer(partsWith(openTokenCount(env.metrics), (outcome) => proofs.count(outcome), env.uses));
+  const explain = explainBearer(partsWith(NOT_COUNTED, NOT_COUNTED, NO_USES));
+  const publish = compileMetadata(conf, policy.issuers);
   return {
-    rewrite: compileBearer(partsWith(openTokenCount(env.metrics), (outcome) => proofs.count(outcome), env.uses)),
+    rewrite: publish ? (view) => publish(view) ?? judge(view) : judge,
     distrust: removeSent && ((view) => removeSent(view.headers)),
-    explain: explainBearer(partsWith(NOT_COUNTED, NOT_COUNTED, NO_USES)),
+    publish,
+    explain: publish
+      ? (view, to) => (to.token === undefined ? publish(view) : undefined) ?? explain(view, to)
+      : explain,
     close: release,
   };
 }

@@ -8,6 +8,7 @@ import type { Counter, Metrics } from "../../base/metrics.ts";
 import { DPOP_ALGORITHMS } from "../../plugin/judge/dpop-proof.ts";
 import { TOKEN_OUTCOMES, type TokenOutcome, type TokenRefusal } from "../../plugin/judge/judge-steps.ts";
 import { type Answer, jsonAnswer } from "../../plugin/plugin-answer.ts";
+import { metadataUrl } from "./resource-metadata.ts";
 
 interface ChallengeParts {
   readonly realm: string;
@@ -30,14 +31,8 @@ export function challengeOf(
     ...error,
     ...(scheme === "DPoP" ? [ALGORITHMS] : []),
     ...(scopes.length > 0 ? [`scope="${scopes.join(" ")}"`] : []),
-    ...(resource === undefined ? [] : [`resource_metadata="${metadataUrl(resource)}"`]),
+    ...(resource === undefined ? [] : [`resource_metadata="${metadataUrl(resource).href}"`]),
   ].join(", ");
-}
-
-/** Where RFC 9728 section 3.1 looks for the metadata of a resource. */
-function metadataUrl(resource: string): string {
-  const { origin, pathname, search } = new URL(resource);
-  return `${origin}/.well-known/oauth-protected-resource${pathname === "/" ? "" : pathname}${search}`;
 }
 
 /** The answer to each refusal. */

@@ -4,6 +4,7 @@
  */
 import { createHash, randomUUID, X509Certificate } from "node:crypto";
 import { createServer, type Server } from "node:http";
+import { connect } from "node:http2";
 import { request } from "node:https";
 import type { AddressInfo } from "node:net";
 import * as oauth from "oauth4webapi";
@@ -103,6 +104,40 @@ describe("oauth4webapi", () => {
     const shown = proofFor({ url, token, now: Math.floor(Date.now() / 1_000) }, { key });
     const claims = await judge({ authorization: `DPoP ${token}`, dpop: shown }, { requireDPoP: true });
     expect(claims.cnf).toEqual({ jkt: key.jkt });
+  });
+});
+
+describe("a client that knows only the API", () => {
+  const url = (): URL => new URL("/tools", node.gateway);
+  beforeAll(async () => {
+    const plugin = {
+      ...{ authorization_servers: ["main"], audiences: [API], required_scopes: ["orders.read"], dpop: "optional" },
+      ...{ resource: url().href, resource_metadata: true },
+    };
+    await put("/routes/tools?wait=all", {
+      uris: ["/tools", "/.well-known/oauth-protected-resource/tools"],
+      plugins: { "multi-auth": { auth_plugins: [{ "key-auth": {} }, { "access-token": plugin }] } },
+      upstream: { nodes: { [`127.0.0.1:${(upstream.address() as AddressInfo).port}`]: 1 } },
+    });
+  });
+
+  test("finds the issuer by the challenge, gets a token there, and is served", async () => {
+    const refused = await fetch(url());
+    expect(refused.status).toBe(401);
+    const named = /resource_metadata="([^"]+)"/.exec(refused.headers.get("www-authenticate") ?? "")?.[1];
+    expect(named).toBe(new URL("/.well-known/oauth-protected-resource/tools", node.gateway).href);
+    const resource = await oauth.processResourceDiscoveryResponse(
+      url(),
+      await oauth.resourceDiscoveryRequest(url(), LOCAL),
+    );
+    expect(resource).toMatchObject({ scopes_supported: ["orders.read"], bearer_methods_supported: ["header"] });
+    const issuer = new URL(resource.authorization_servers?.[0] ?? "");
+    const found = await oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, LOCAL));
+    const response = await oauth.clientCredentialsGrantRequest(
+      ...[found, client, oauth.ClientSecretBasic(secret), new URLSearchParams({ scope: "orders.read" }), LOCAL],
+    );
+    const { access_token: token } = await oauth.processClientCredentialsResponse(found, client, response);
+    expect((await fetch(url(), { headers: { authorization: `Bearer ${token}` } })).status).toBe(200);
   });
 });
 
@@ -222,6 +257,19 @@ describe("a client with a certificate", () => {
     expect((await ask(other, "/orders/1", bearer)).status).toBe(401);
     expect((await ask({}, "/orders/1", { ...bearer, ...header })).status).toBe(401);
     expect((await fetch(`${node.gateway}/orders/1`, { headers: { ...bearer, ...header } })).status).toBe(401);
+  });
+
+  test("reads the metadata of the resource over HTTP/2 and HTTP/1.1 alike, and its head", async () => {
+    const path = "/.well-known/oauth-protected-resource/tools";
+    const session = connect(`https://127.0.0.1:${tlsPort}`, { servername: "api.test", rejectUnauthorized: false });
+    const asked = session.request({ ":path": path, ":authority": "api.test" }).setEncoding("utf8");
+    let told = "";
+    for await (const chunk of asked) told += chunk;
+    session.close();
+    expect(JSON.parse(told)).toMatchObject({ authorization_servers: [node.gateway] });
+    expect((await ask({}, path, { expect: "100-continue" })).text).toBe(told);
+    const head = await fetch(new URL(path, node.gateway), { method: "HEAD" });
+    expect([head.status, head.headers.get("content-length"), await head.text()]).toEqual([200, `${told.length}`, ""]);
   });
 });
 
