@@ -16,7 +16,7 @@ beforeAll(async () => {
   echo = run(process.execPath, [join(ROOT, "deploy/echo.mjs"), "--port", String(echoPort)]);
   issuer = await openOidcIssuer();
   await issuer.start([oidcKey("k1")]);
-  node = await startNode("start");
+  node = await startNode("start", { args: ["--usage-interval", "1s"] });
   await until("the upstream", async () => (await fetch(`http://127.0.0.1:${echoPort}/`)).status > 0);
   replaced.set("http://127.0.0.1:9180", node.admin).set("http://127.0.0.1:9080", node.gateway);
   replaced.set("http://127.0.0.1:9090", node.control).set("http://127.0.0.1:4000", issuer.url);
@@ -33,7 +33,7 @@ test("every command of the walk prints what the page says", { timeout: 300_000 }
   expect(await runPage("docs/tokens.md", replaced, { ADMIN_API_KEY: ADMIN_KEY })).toBeGreaterThan(8);
 });
 
-test.each(["docs/explain.md", "docs/revocation.md", "docs/usage.md"])(
+test.each(["docs/explain.md", "docs/revocation.md", "docs/usage.md", "docs/migrating-to-access-tokens.md"])(
   "so does %s",
   { timeout: 300_000 },
   async (page) => {
