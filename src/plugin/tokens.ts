@@ -3,7 +3,7 @@
  * records say, the key that signs now and the keys that are published. Nothing of the second part awaits.
  * Source: docs/spec/tokens.md section 5.
  */
-import type { KeyPairAlgorithm, Signer, Verifier } from "../base/jose/algorithms.ts";
+import type { KeyPairAlgorithm, KeyPairVerifier, Signer } from "../base/jose/algorithms.ts";
 import type { Claims } from "../base/jose/token.ts";
 import type { ServerTerms } from "../model/authorization-server-record.ts";
 import type { Used } from "./uses.ts";
@@ -80,7 +80,7 @@ export type KeysMissing =
   | "keys_too_old";
 
 /** A public key bound to one algorithm. */
-export interface VerifyKey extends Verifier, Used {
+export interface VerifyKey extends KeyPairVerifier, Used {
   /** undefined: the issuer gives it no name. */
   readonly kid: string | undefined;
   readonly algorithm: KeyPairAlgorithm;

@@ -59,6 +59,6 @@ function liveKey(jwk: PublicJwk, algorithm: KeyPairAlgorithm, known: ReadonlyMap
   const identity = `${algorithm} ${jwk.identity}`;
   const before = known.get(identity);
   if (before?.current) return before;
-  const { verify } = keyPairVerifier(algorithm, jwk.key);
-  return { identity, kid: jwk.kid, algorithm, verify, current: true, usedIn: 0 };
+  const { verify, signatureBytes } = keyPairVerifier(algorithm, jwk.key);
+  return { identity, kid: jwk.kid, algorithm, verify, signatureBytes, current: true, usedIn: 0 };
 }

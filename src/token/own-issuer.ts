@@ -3,14 +3,14 @@
  * Promise: a key that was revoked, is over or is not published yet verifies nothing, remembered tokens included.
  * Source: docs/spec/tokens.md sections 4 and 5.2.
  */
-import { KEY_PAIR_ALGORITHMS, type KeyPairAlgorithm, type Verifier } from "../base/jose/algorithms.ts";
+import { KEY_PAIR_ALGORITHMS, type KeyPairAlgorithm, type KeyPairVerifier } from "../base/jose/algorithms.ts";
 import type { KeysMissing, TokenIssuer, VerifyKey } from "../plugin/tokens.ts";
 
 /** A key of ours, as whoever holds it tells. */
 export interface OwnKey {
   readonly kid: string;
   readonly algorithm: KeyPairAlgorithm;
-  readonly verifier: Verifier;
+  readonly verifier: KeyPairVerifier;
 }
 
 const TYPES: ReadonlySet<string> = new Set(["at+jwt"]);
@@ -64,7 +64,7 @@ export class OwnIssuer implements TokenIssuer {
     const made: VerifyKey = {
       kid: key.kid,
       algorithm: key.algorithm,
-      verify: key.verifier.verify,
+      ...key.verifier,
       usedIn: 0,
       get current() {
         return isCurrent();

@@ -10,7 +10,7 @@ import { type EtcdCluster, etcdAvailable, startEtcd } from "../support/etcd.ts";
 import { etcdctl, etcdctlAvailable } from "../support/etcdctl.ts";
 import { type Lone, openLone, seed } from "../support/lone.ts";
 import { allowTime, bounded, slack } from "../support/long-run.ts";
-import { until } from "../support/process.ts";
+import { admin, startNode, until } from "../support/process.ts";
 import { type Relay, startRelay } from "../support/relay.ts";
 import { configOf } from "../support/scrape.ts";
 
@@ -110,5 +110,49 @@ describe.skipIf(!etcdAvailable() || !etcdctlAvailable())("an etcd with users", (
     });
     const said = lone.node.output();
     for (const secret of ["gatewaypw", "rootpw"]) expect(said).not.toContain(secret);
+  });
+
+  test("a client cannot end its token where its node may only read, and is told so, as is the operator; then it may", async () => {
+    const access = { args: ["--etcd-user", "root"], env: { JOTGATE_ETCD_PASSWORD: "rootpw" } };
+    const adminNode = await startNode("admin", { etcd: etcd.endpoints, ...access });
+    try {
+      const origin = lone.node.gateway;
+      const put = async (path: string, body: object): Promise<Record<string, unknown>> => {
+        const answer = await admin(adminNode, "PUT", `${path}?wait=all`, body);
+        expect([path, answer.status]).toEqual([path, 201]);
+        return answer.body as Record<string, unknown>;
+      };
+      await put("/authorization_servers/main", { issuer: origin });
+      await put("/routes/auth", { uri: "/oauth2/*", plugins: { "authorization-server": { id: "main" } } });
+      const { generated } = await put("/consumers/shop", {
+        ...{
+          username: "shop",
+          plugins: { "oauth2-client": { client_id: "batch", audiences: ["https://api.example"] } },
+        },
+      });
+      const { client_secret: secret } = generated as { readonly client_secret: string };
+      const ask = (path: string, body: string): Promise<Response> =>
+        fetch(`${origin}${path}`, {
+          ...{ method: "POST", body: new URLSearchParams(body) },
+          headers: { authorization: `Basic ${Buffer.from(`batch:${secret}`).toString("base64")}` },
+        });
+      const given = await ask("/oauth2/token", "grant_type=client_credentials");
+      const { access_token: token } = (await given.json()) as { readonly access_token: string };
+      const end = (): Promise<Response> => ask("/oauth2/revoke", `token=${token}`);
+      const problems = async (): Promise<string> => JSON.stringify((await configOf(lone.node)).problems);
+
+      const denied = await end();
+      expect([denied.status, denied.headers.get("retry-after"), await denied.text()]).toEqual([
+        ...[503, "2", '{"error":"temporarily_unavailable"}'],
+      ]);
+      expect(await problems()).toMatch(/token_revocations.*readwrite/);
+      const directory = ["/apisix/token_revocations/", "/apisix/token_revocations0"];
+      await ctl("role", "grant-permission", "reader", "readwrite", ...directory);
+      await until("it is written", async () => (await end()).status === 200);
+      expect(await problems()).toBe("[]");
+      expect((await configOf(lone.node)).store_problem).toBeNull();
+    } finally {
+      await adminNode.stop();
+    }
   });
 });

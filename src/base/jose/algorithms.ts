@@ -41,6 +41,12 @@ export interface Verifier {
   verify(input: string, signature: Buffer): boolean;
 }
 
+/** Of a key pair. */
+export interface KeyPairVerifier extends Verifier {
+  /** Length of every signature of this key; others are refused without a look at the key. */
+  readonly signatureBytes: number;
+}
+
 export interface Signer {
   /** The same input gives the same signature. */
   readonly deterministic: boolean;
@@ -144,11 +150,12 @@ export class HmacKey implements Verifier, Signer {
   }
 }
 
-export function keyPairVerifier(algorithm: KeyPairAlgorithm, key: KeyObject): Verifier {
+export function keyPairVerifier(algorithm: KeyPairAlgorithm, key: KeyObject): KeyPairVerifier {
   const { hash } = METHODS[algorithm];
   const bytes = signatureBytes(algorithm, key);
   const options = optionsOf(algorithm, key);
   return {
+    signatureBytes: bytes,
     verify(input, signature) {
       if (signature.length !== bytes) return false;
       try {

@@ -284,7 +284,7 @@ const UNKNOWN_KEY: VerifyKey = Object.freeze({
   algorithm: "ES256",
   current: false,
   usedIn: 0,
-  verify: () => false,
+  ...{ signatureBytes: 0, verify: () => false },
 });
 
 type Facts = Readonly<Record<string, unknown>>;

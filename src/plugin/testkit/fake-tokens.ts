@@ -156,6 +156,6 @@ class MadeIssuer implements FakeIssuer {
 
 function madeKey(from: FakeKey): MadeKey {
   const key = from.key.type === "private" ? createPublicKey(from.key) : from.key;
-  const { verify } = keyPairVerifier(from.algorithm, key);
-  return { from, kid: from.kid, algorithm: from.algorithm, current: true, usedIn: 0, verify };
+  const { verify, signatureBytes } = keyPairVerifier(from.algorithm, key);
+  return { from, kid: from.kid, algorithm: from.algorithm, current: true, usedIn: 0, verify, signatureBytes };
 }

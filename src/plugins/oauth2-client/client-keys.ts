@@ -7,7 +7,7 @@ import { clientKeys } from "./certificate-fit.ts";
 import type { ClientConf } from "./client-schema.ts";
 
 /** Most keys that are tried for a signature that names none. */
-const TRIED_MAX = 4;
+export const TRIED_MAX = 4;
 
 /** undefined: it has none. */
 export function assertionKeys({ jwks, jwks_uri: uri }: ClientConf, tokens: Tokens): TokenKeys | undefined {
@@ -18,7 +18,7 @@ export function assertionKeys({ jwks, jwks_uri: uri }: ClientConf, tokens: Token
     algorithms.map(
       (algorithm): VerifyKey => ({
         ...{ kid, algorithm, current: true, usedIn: 0 },
-        verify: keyPairVerifier(algorithm, key).verify,
+        ...keyPairVerifier(algorithm, key),
       }),
     ),
   );
