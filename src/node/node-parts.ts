@@ -45,7 +45,7 @@ export async function makeParts(settings: Settings): Promise<NodeParts> {
     signEndpoint: settings.jwtAuth.signEndpoint,
   };
   const plugins = [...PLUGINS, ...(await loadOwnPlugins(settings.plugins, PLUGINS))];
-  makeStringsFast(); // all modules are loaded
+  makeStringsFast(); // all modules of a worker are loaded
   const tokenPlaces = new TokenPlaces();
   const registry = openPluginRegistry(observeTokenPlaces(plugins, tokenPlaces));
   return { version, serverHeader, pluginSettings, registry, tokenPlaces };

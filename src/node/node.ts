@@ -1,5 +1,6 @@
 /**
- * The composition root: puts the planes of a role together, opens its listeners, and takes all of it down again.
+ * The composition root: puts the planes of a role together, opens its listeners, and takes all of it down again. What a
+ * role or a setting may leave out is loaded where it is opened.
  * Promise: whatever was started is stopped in the opposite order, also when a later part failed to start.
  */
 import { randomUUID } from "node:crypto";
@@ -8,17 +9,16 @@ import { systemClock } from "../base/clock.ts";
 import { type Log, openLog } from "../base/log.ts";
 import { countLogLines, LogSink } from "../base/log-sink.ts";
 import type { Metrics } from "../base/metrics.ts";
+import { makeStringsFast } from "../base/v8-tuning.ts";
 import type { NodeReport } from "../cluster/registry.ts";
 import { instanceFolder, instanceName } from "../settings/instance.ts";
 import { type Address, formatAddress } from "../settings/setting-kinds.ts";
 import type { Settings } from "../settings/settings.ts";
 import type { Role } from "../settings/settings-check.ts";
-import { openControl } from "../status/control-server.ts";
 import type { StatusListener } from "../status/listener.ts";
 import type { OperatorSource } from "../status/operator-routes.ts";
 import type { ListenerInfo, NodeSource } from "../status/status-facts.ts";
 import { collectNodeMetrics, collectProcessMetrics } from "../status/status-metrics.ts";
-import { openStatus } from "../status/status-server.ts";
 import { readAdminKeys } from "./admin-keys.ts";
 import { bannerText } from "./banner.ts";
 import { controlFacts } from "./control-facts.ts";
@@ -26,7 +26,7 @@ import { containLateErrors } from "./late-errors.ts";
 import { listenerFacts, nodeFacts, operatorFacts, STARTING, type StoreProbe, startStoreProbe } from "./node-facts.ts";
 import { openNodeMetrics } from "./node-metrics.ts";
 import { checkEnvOf, keyringOf, makeParts } from "./node-parts.ts";
-import { type AdminPlane, openAdminPlane } from "./planes/admin-plane.ts";
+import type { AdminPlane } from "./planes/admin-plane.ts";
 import { openServing, type Serving } from "./serving.ts";
 import { openSource } from "./store-source.ts";
 
@@ -111,6 +111,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
       listeners.push(listenerFacts("status", status.address));
     }
     if (settings.control.listen) {
+      const { openControl } = await import("../status/control-server.ts");
       const control = await openControl({
         listen: settings.control.listen,
         hosts: [...settings.control.hosts, settings.control.listen.host],
@@ -130,6 +131,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
 
     let admin: AdminPlane | undefined;
     if (keys) {
+      const { openAdminPlane } = await import("./planes/admin-plane.ts");
       const opening = openAdminPlane({ settings, source, registry, keys: keys.keys, serverHeader, clock, log });
       const opened = await opening;
       admin = opened;
@@ -168,6 +170,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
       if (opened.plain) listeners.push(listenerFacts("gateway", opened.plain));
       if (opened.tls) listeners.push(listenerFacts("gateway-tls", opened.tls, true));
     }
+    makeStringsFast(); // all that this role needs is loaded
     options.print(
       bannerText({
         ...{ version, settings, keys, store: source.kind },
@@ -205,7 +208,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
   }
 }
 
-function openStatusListener(
+async function openStatusListener(
   listen: Address,
   { prometheus, status }: Settings,
   facts: NodeSource,
@@ -215,6 +218,7 @@ function openStatusListener(
     operators,
   }: { readonly serving: () => Serving | undefined; readonly operators: OperatorSource | undefined },
 ): Promise<StatusListener> {
+  const { openStatus } = await import("../status/status-server.ts");
   return openStatus({
     listen,
     hosts: [...status.hosts, listen.host, ...(status.advertise ? [status.advertise.host] : [])],

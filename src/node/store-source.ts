@@ -13,10 +13,7 @@ import { CodedError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { pairMismatch } from "../model/ssl-check.ts";
 import { processEnvironment, type Settings } from "../settings/settings.ts";
-import { openEmbeddedSource } from "../store/embedded/embedded.ts";
-import { openEtcdSource } from "../store/etcd/etcd.ts";
 import type { EtcdTls } from "../store/etcd/etcd-client.ts";
-import { openFileSource } from "../store/file/file-source.ts";
 import type { StoreSource } from "../store/store.ts";
 
 interface OpenedSource {
@@ -33,6 +30,7 @@ export async function openSource(
 ): Promise<OpenedSource> {
   const { etcd, file: path, passphrase, prefix } = settings;
   if (path !== undefined) {
+    const { openFileSource } = await import("../store/file/file-source.ts");
     const env = checks();
     const rules = { isWhole: true, mayBeMasked: false };
     const source = openFileSource({
@@ -42,9 +40,11 @@ export async function openSource(
     return { source, close: async () => source.close() };
   }
   if (etcd.hosts === undefined) {
+    const { openEmbeddedSource } = await import("../store/embedded/embedded.ts");
     const source = await openEmbeddedSource({ folder: join(settings.dataDir, "store"), clock, log });
     return { source, close: () => source.close() };
   }
+  const { openEtcdSource } = await import("../store/etcd/etcd.ts");
   const source = openEtcdSource({
     hosts: etcd.hosts,
     rpcMs: etcd.timeoutMs,

@@ -3,7 +3,6 @@
  * Promise: one access token serves until a minute before its end. Source: docs/spec/secrets.md section 4.
  */
 import { readFile } from "node:fs/promises";
-import { importPKCS8, SignJWT } from "jose";
 import { CodedError, messageOf } from "../../base/errors.ts";
 import type { GcpSecret } from "../../model/secret.ts";
 import { foundIn, isRecord, type ManagerTools, parseDocument, type Reading, type SecretManager } from "./reading.ts";
@@ -32,6 +31,7 @@ export function openGcp(conf: GcpSecret, tools: ManagerTools): SecretManager {
   let fetching: Promise<string> | undefined;
 
   const fetchToken = async (of: Account): Promise<string> => {
+    const { importPKCS8, SignJWT } = await import("jose"); // only who has this manager loads it
     const nowSeconds = Math.floor(tools.clock.nowMs() / 1000);
     const assertion = await new SignJWT({ scope: of.scope })
       .setProtectedHeader({ alg: "RS256", typ: "JWT" })
