@@ -31,3 +31,7 @@ afterAll(async () => {
 test("every command of the tutorial prints what the page says", { timeout: 300_000 }, async () => {
   expect(await runPage("docs/tutorial.md", replaced, { ADMIN_API_KEY: ADMIN_KEY })).toBeGreaterThan(15);
 });
+
+test("docs/routing.md: routes win as the page says", async () => {
+  expect(await runPage("docs/routing.md", replaced, { ADMIN_API_KEY: ADMIN_KEY })).toBeGreaterThan(6);
+});

@@ -3,6 +3,7 @@
  * Promise: what may be written is described as it is checked; what is answered is described as it is stored: references
  * and sealed texts where a pattern was, private keys missing.
  */
+import { describeSchema } from "../../model/descriptions.ts";
 import { KINDS, type Kind, secretSchema } from "../../model/kinds.ts";
 import type { CatalogPlugin, PluginCatalog } from "../plugin-catalog.ts";
 
@@ -163,8 +164,9 @@ function pluginsOf(
 }
 
 function writtenSchema(kind: Kind): Json {
-  if (kind.name === "secret") return { anyOf: ["vault", "aws", "gcp"].map((name) => modern(secretSchema(name) ?? {})) };
-  const schema = modern(kind.schema);
+  if (kind.name === "secret")
+    return { anyOf: ["vault", "aws", "gcp"].map((name) => modern(describeSchema("secret", secretSchema(name) ?? {}))) };
+  const schema = modern(describeSchema(kind.name, kind.schema));
   const properties = schema["properties"] as Json | undefined;
   if (!properties?.["plugins"] || !kind.pluginSide) return schema;
   const plugins = ref(kind.pluginSide === "consumer" ? "ConsumerPlugins" : "RoutePlugins");
@@ -178,7 +180,7 @@ function storedSchema(kind: Kind): Json {
   if (kind.name === "secret" || kind.name === "plugin_metadata") {
     return { type: "object", properties: { id: { type: "string" } }, required: ["id"] };
   }
-  const schema = loose(modern(kind.schema), kind.references) as Json;
+  const schema = loose(modern(describeSchema(kind.name, kind.schema)), kind.references) as Json;
   return Object.fromEntries(Object.entries(schema).filter(([name]) => !RULES.includes(name)));
 }
 
@@ -188,7 +190,10 @@ function loose(schema: unknown, references: boolean): unknown {
   if (typeof schema !== "object" || schema === null) return schema;
   const members = schema as Json;
   const isPrivateKey = members["minLength"] === 64 && members["maxLength"] === 65_536;
-  if (members["type"] === "string" && (references || isPrivateKey)) return { type: "string" };
+  if (members["type"] === "string" && (references || isPrivateKey)) {
+    const { description } = members;
+    return { type: "string", ...(description !== undefined && { description }) };
+  }
   return Object.fromEntries(Object.entries(members).map(([name, value]) => [name, loose(value, references)]));
 }
 
