@@ -20,7 +20,8 @@ type Parts = Pick<DataPlaneOptions, "settings" | "folder" | "clock" | "log" | "m
 export function openNodeKeys({ settings, folder, clock, log, metrics }: Parts, nodeId: string): Promise<KeyKeepers> {
   const { keyring } = settings.encryption;
   const file = openKeyFile(join(folder, "issuer-keys"), keyring);
-  return openKeepers({ ...{ nodeId, file, clock, log, metrics }, denied: settings.tokens.denyAddresses });
+  const net = { denied: settings.tokens.denyAddresses, nameServers: settings.dns.resolvers };
+  return openKeepers({ ...{ nodeId, file, clock, log, metrics }, ...net });
 }
 
 /** What the node tells of them. */

@@ -42,6 +42,7 @@ export async function makeParts(settings: Settings): Promise<NodeParts> {
     prometheus: prometheusSettings(settings),
     tokenCache: { entries: settings.tokens.cacheEntries, bytes: settings.tokens.cacheBytes },
     deniedAddresses: settings.tokens.denyAddresses,
+    nameServers: settings.dns.resolvers,
     signEndpoint: settings.jwtAuth.signEndpoint,
   };
   const plugins = [...PLUGINS, ...(await loadOwnPlugins(settings.plugins, PLUGINS))];

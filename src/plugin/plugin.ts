@@ -111,6 +111,8 @@ export interface PluginSettings {
   readonly tokenCache: { readonly entries: number; readonly bytes: number };
   /** Addresses and ranges that the node never calls for tokens. */
   readonly deniedAddresses: readonly string[];
+  /** Who is asked for names in calls for tokens; default: the system. */
+  readonly nameServers?: readonly string[];
   /** Whom jwt-auth's signing endpoint serves; default: whoever knows a key. */
   readonly signEndpoint?: "open" | "authenticated" | "off";
 }

@@ -31,6 +31,8 @@ export interface SecretLimits {
   readonly answerBytes: number;
   /** Addresses and ranges that no secret manager may have. */
   readonly denied: readonly string[];
+  /** Who is asked for names of secret managers; default: the system. */
+  readonly nameServers?: readonly string[];
 }
 
 export const SECRET_LIMITS: SecretLimits = {

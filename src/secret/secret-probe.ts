@@ -28,11 +28,13 @@ interface SecretProbeOptions {
   readonly allowEnv?: readonly string[] | undefined;
   /** Addresses and ranges that are not called. */
   readonly denied: readonly string[];
+  readonly nameServers?: readonly string[];
   readonly withinMs: number;
   readonly clock: Clock;
 }
 
-export function openSecretProbe({ environment, allowEnv, denied, withinMs, clock }: SecretProbeOptions): AskSecrets {
+export function openSecretProbe(options: SecretProbeOptions): AskSecrets {
+  const { environment, allowEnv, denied, nameServers, withinMs, clock } = options;
   const readEnv = openEnvironment(environment, allowEnv);
   const resolveEnv = (text: string): string => {
     if (!isReference(text)) return text;
@@ -44,7 +46,8 @@ export function openSecretProbe({ environment, allowEnv, denied, withinMs, clock
   };
   return async (questions) => {
     const abort = new AbortController();
-    const exchange = openExchange({ ...SECRET_LIMITS, denied, clock, timeoutMs: withinMs, signal: abort.signal });
+    const net = { denied, nameServers, timeoutMs: withinMs, signal: abort.signal };
+    const exchange = openExchange({ ...SECRET_LIMITS, ...net, clock });
     const late: SecretFault = { kind: "unavailable", why: `no answer within ${withinMs} ms` };
     let end: (fault: SecretFault) => void = () => undefined;
     const ended = new Promise<SecretFault>((resolve) => (end = resolve));

@@ -269,8 +269,12 @@ export const SettingsSchema = Type.Object({
       "Least important entries that are written.",
     ),
   }),
-  dns: group("Names of upstream nodes.", {
-    resolvers: setting(listOf(resolver), "", "Name servers; empty: those of the system."),
+  dns: group("How names are looked up.", {
+    resolvers: setting(
+      listOf(resolver),
+      "",
+      "Name servers for upstreams, issuers of tokens and secret managers; empty: those of the system.",
+    ),
     timeout: setting(duration, "5s", "How long one look-up may take."),
   }),
   plugins: setting(listOf(path), "", "Own plugins: paths of JavaScript modules."),

@@ -32,6 +32,8 @@ interface KeepersOptions {
   readonly file: KeyFile;
   /** Addresses and ranges that are not called. */
   readonly denied: readonly string[];
+  /** Who is asked for names; default: the system. */
+  readonly nameServers?: readonly string[];
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -161,10 +163,10 @@ class Keepers implements KeyKeepers {
   }
 
   #open(id: string, record: TokenIssuer): KeyKeeper {
-    const { clock, log, denied, random = Math.random } = this.#options;
+    const { clock, log, denied, nameServers, random = Math.random } = this.#options;
     const { signal } = this.#abort;
     const exchange = openExchange({
-      ...{ clock, denied, signal, answerBytes: ANSWER_BYTES, timeoutMs: DEFAULT_TIMEOUT_MS },
+      ...{ clock, denied, nameServers, signal, answerBytes: ANSWER_BYTES, timeoutMs: DEFAULT_TIMEOUT_MS },
       code: "ISSUER_UNAVAILABLE",
     });
     const fetched = this.#fetches(id);

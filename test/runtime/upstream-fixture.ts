@@ -1,11 +1,11 @@
 /** Upstreams on a hand-moved clock, with a scripted DNS and a scripted prober: what sockets would say, said by the test. */
 import type { Clock } from "../../src/base/clock.ts";
+import type { DnsAnswer } from "../../src/base/net/dns-lookup.ts";
 import type { Siblings, StateRegistry } from "../../src/plugin/plugin.ts";
 import { makeEnv, metricValue } from "../../src/plugin/testkit/testkit.ts";
 import { makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
 import type { UpstreamIds } from "../../src/runtime/upstream/compiled-upstream.ts";
 import { openDns } from "../../src/runtime/upstream/dns/dns.ts";
-import type { DnsAnswer } from "../../src/runtime/upstream/dns/dns-lookup.ts";
 import type { ProbeConf } from "../../src/runtime/upstream/health/health-conf.ts";
 import type { ProbeOutcome, ProbeTarget } from "../../src/runtime/upstream/health/node-health.ts";
 import type { UpstreamRecord } from "../../src/runtime/upstream/upstream-record.ts";

@@ -7,8 +7,8 @@ import { join } from "node:path";
 import { createServer as createTlsServer } from "node:tls";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { systemClock } from "../../src/base/clock.ts";
+import { makeDnsLookup } from "../../src/base/net/dns-lookup.ts";
 import { makeProbe } from "../../src/gateway/health-probe.ts";
-import { makeDnsLookup } from "../../src/runtime/upstream/dns/dns-lookup.ts";
 import type { ProbeConf } from "../../src/runtime/upstream/health/health-conf.ts";
 import { CERTIFICATE, PRIVATE_KEY } from "../support/certificates.ts";
 

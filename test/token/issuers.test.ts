@@ -12,6 +12,7 @@ import type { VerifyKey } from "../../src/plugin/tokens.ts";
 import { type LiveIssuers, openIssuers } from "../../src/token/issuers.ts";
 import { type KeyFile, type KeyKeepers, openKeepers } from "../../src/token/key-keepers.ts";
 import { type IssuerServer, makeKey, openIssuerServer } from "../support/issuer-server.ts";
+import { type NameServer, openNameServer } from "../support/name-server.ts";
 
 const K1 = makeKey("k1");
 const K2 = makeKey("k2");
@@ -31,9 +32,12 @@ const file: KeyFile = {
   },
 };
 
-async function start(denied: readonly string[] = METADATA_ADDRESSES): Promise<void> {
+async function start(
+  denied: readonly string[] = METADATA_ADDRESSES,
+  nameServers: readonly string[] = [],
+): Promise<void> {
   metrics = openMetrics();
-  const common = { nodeId: "n1", file, denied, clock: systemClock, log: silentLog, metrics };
+  const common = { nodeId: "n1", file, denied, nameServers, clock: systemClock, log: silentLog, metrics };
   keepers = await openKeepers(common);
   issuers = openIssuers(keepers, systemClock);
 }
@@ -252,6 +256,80 @@ describe("what an issuer does wrong is a failure with a reason, and the old set 
       expect(keepers.problems()[0]?.reason).toMatch(/is not allowed/);
     }
     expect(server.seen).toHaveLength(0);
+  });
+
+  describe("a name that means", () => {
+    const name = "idp.test";
+    const record = () => ({
+      ...{ issuer: `http://${name}:${server.port}`, allow_http: true },
+      cooldown: 1,
+      timeout: 2,
+    });
+    let nameServer: NameServer;
+    beforeEach(async () => {
+      nameServer = await openNameServer();
+      await stop();
+      server.discovery = (_request, response) =>
+        response.end(JSON.stringify({ issuer: record().issuer, jwks_uri: `http://${name}:${server.port}/keys` }));
+      await start(["127.0.0.2", ...METADATA_ADDRESSES], [nameServer.address]);
+      return () => nameServer.close();
+    });
+    const wanted = () => keysOf("k1", record().issuer);
+
+    test.each([
+      ["the metadata service of a cloud", ["169.254.169.254"]],
+      ["it as IPv6", ["fd00:ec2::254"]],
+      ["it in IPv4 within IPv6", ["::ffff:a9fe:a9fe"]],
+      ["it beside a good address", ["127.0.0.1", "169.254.169.254"]],
+    ])("%s is not called", async (_says, addresses) => {
+      nameServer.set(name, addresses);
+      issuers.setRecord("a", record());
+      expect(await wanted()).toBe("keys_unavailable");
+      expect(keepers.problems()[0]?.reason).toMatch(/address \S+ is not allowed/);
+      expect(server.seen).toHaveLength(0);
+    });
+
+    test("a good address and then another: each connection is made to what was judged for it", async () => {
+      nameServer.set(name, ["127.0.0.1"], ["127.0.0.2"]);
+      issuers.setRecord("a", record());
+      expect(await wanted()).toBe("keys_unavailable");
+      expect(keepers.problems()[0]?.reason).toMatch(/address 127\.0\.0\.2 is not allowed/);
+      expect([server.discoveries, server.fetches]).toEqual([1, 0]);
+      nameServer.set(name, ["127.0.0.1"]);
+      await expect.poll(wanted, SOON).toHaveLength(1);
+      const [key] = (await wanted()) as VerifyKey[];
+      nameServer.set(name, ["169.254.169.254"]);
+      const told = () => keysOf("k2", record().issuer).then(() => keepers.problems()[0]?.reason);
+      await expect.poll(told, SOON).toMatch(/keys are \d+ seconds old: .*169\.254\.169\.254 is not allowed/);
+      expect([await wanted(), key?.current]).toEqual([[key], true]);
+    });
+  });
+
+  test.each([
+    ["announced", { "Content-Length": "1000000000" }],
+    ["in chunks", {}],
+  ])("a gigabyte, %s, is read up to the bound and no further", async (_says, headers) => {
+    let sent = 0;
+    let ended = false;
+    server.failing = (_request, response) => {
+      response.writeHead(200, headers);
+      response.on("close", () => {
+        ended = true;
+      });
+      const chunk = Buffer.alloc(65_536, 32);
+      const pour = (): void => {
+        while (!response.destroyed && sent < 1_000_000_000) {
+          sent += chunk.length;
+          if (!response.write(chunk)) return void response.once("drain", pour);
+        }
+      };
+      pour();
+    };
+    issuers.setRecord("a", { issuer: server.url });
+    expect(await keysOf("k1")).toBe("keys_unavailable");
+    expect(keepers.problems()[0]?.reason).toMatch(/answer above 1048576 bytes/);
+    await expect.poll(() => ended, SOON).toBe(true);
+    expect(sent).toBeLessThan(32_000_000);
   });
 
   test("one that does not answer keeps nobody waiting for another", async () => {

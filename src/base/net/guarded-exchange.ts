@@ -3,12 +3,13 @@
  * Promise: bounded time and size; redirects are answers, not instructions; certificates are verified; addresses of
  * the machine's own metadata services are never called, by name or by number (see METADATA_ADDRESSES).
  */
-import { type LookupAddress, lookup } from "node:dns";
+import { lookup } from "node:dns";
 import { type ClientRequest, type IncomingHttpHeaders, type RequestOptions, request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
 import { isIP, type LookupFunction } from "node:net";
 import type { Clock } from "../clock.ts";
 import { CodedError, type ErrorCode, messageOf } from "../errors.ts";
+import { makeDnsLookup } from "./dns-lookup.ts";
 import { compileIpSet, type IpSet } from "./ip.ts";
 
 interface ExchangeRequest {
@@ -41,6 +42,8 @@ interface ExchangeOptions {
   readonly answerBytes: number;
   /** Addresses and ranges that are not called. */
   readonly denied: readonly string[];
+  /** Who is asked for names, as `dns.resolvers`; default: the system. */
+  readonly nameServers?: readonly string[] | undefined;
   /** Ends every request under way. */
   readonly signal: AbortSignal;
   /** Of the errors; default SECRET_UNRESOLVED. */
@@ -49,7 +52,8 @@ interface ExchangeOptions {
 
 export function openExchange(options: ExchangeOptions): GuardedExchange {
   const isDenied = compileIpSet(options.denied);
-  const guarded = guardLookup(isDenied);
+  const { nameServers = [], timeoutMs } = options;
+  const guarded = guardLookup(nameServers.length > 0 ? lookupBy(nameServers, timeoutMs) : lookup, isDenied);
   const code = options.code ?? "SECRET_UNRESOLVED";
   return (request) =>
     new Promise((resolve, reject) => {
@@ -110,15 +114,29 @@ function oneEach(headers: IncomingHttpHeaders): Record<string, string | undefine
   return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)]));
 }
 
-/** Looks names up as usual, and fails when any of the addresses is denied. */
-function guardLookup(isDenied: IpSet): LookupFunction {
+/** Fails when any of the addresses is denied; the connection is made to these and no others. */
+function guardLookup(find: LookupFunction, isDenied: IpSet): LookupFunction {
   return (hostname, options, callback) => {
-    lookup(hostname, options, (error, found: string | LookupAddress[], family?: number) => {
+    find(hostname, options, (error, found, family) => {
       if (error) return callback(error, found, family);
       const addresses = typeof found === "string" ? [found] : found.map(({ address }) => address);
       const denied = addresses.find(isDenied);
       if (denied === undefined) return callback(null, found, family);
       return callback(new Error(`address ${denied} is not allowed`), found, family);
     });
+  };
+}
+
+function lookupBy(servers: readonly string[], timeoutMs: number): LookupFunction {
+  const find = makeDnsLookup({ servers, timeoutMs });
+  return (hostname, { all }, callback) => {
+    find(hostname).then(
+      ({ addresses }) => {
+        const found = addresses.map((address) => ({ address, family: isIP(address) }));
+        if (all === true) return callback(null, found);
+        return callback(null, found[0]?.address ?? "", found[0]?.family);
+      },
+      (error: unknown) => callback(error instanceof Error ? error : new Error(String(error)), []),
+    );
   };
 }

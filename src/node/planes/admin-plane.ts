@@ -80,7 +80,7 @@ export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminP
     isVariableSet: (name) => environment[name] !== undefined,
     askSecrets: openSecretProbe({
       ...{ environment, clock, allowEnv: settings.secrets.allowEnv, denied: settings.secrets.denyAddresses },
-      withinMs: PROBE_MS,
+      ...{ nameServers: settings.dns.resolvers, withinMs: PROBE_MS },
     }),
     historyEntries: settings.history.entries,
     usageEveryMs: settings.usage.intervalMs,

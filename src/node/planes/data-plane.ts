@@ -6,6 +6,7 @@
 import type { Clock } from "../../base/clock.ts";
 import { type Log, unfailing } from "../../base/log.ts";
 import type { Counter, Family, Metrics } from "../../base/metrics.ts";
+import { makeDnsLookup } from "../../base/net/dns-lookup.ts";
 import { compileIpSet } from "../../base/net/ip.ts";
 import type { Freshness } from "../../gateway/gateway-context.ts";
 import { type GatewayServer, openGatewayServer } from "../../gateway/gateway-server.ts";
@@ -24,7 +25,6 @@ import type { Problem } from "../../runtime/problems.ts";
 import { compileChecks } from "../../runtime/record-checks.ts";
 import { openStates } from "../../runtime/shared-states.ts";
 import { openDns } from "../../runtime/upstream/dns/dns.ts";
-import { makeDnsLookup } from "../../runtime/upstream/dns/dns-lookup.ts";
 import type { Probe } from "../../runtime/upstream/health/node-health.ts";
 import { withoutDenied } from "../../runtime/upstream/target-list.ts";
 import { openUpstreams, type Upstreams } from "../../runtime/upstream/upstreams.ts";
@@ -121,7 +121,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     clock,
     log,
     metrics,
-    limits: { denied: settings.secrets.denyAddresses },
+    limits: { denied: settings.secrets.denyAddresses, nameServers: settings.dns.resolvers },
     allowEnv: settings.secrets.allowEnv,
   });
   const upstreams = openUpstreams({

@@ -64,6 +64,7 @@ export function openIntrospector(settings: IntrospectorSettings, env: NodeEnv): 
   const exchange = openExchange({
     ...{ clock: env.clock, answerBytes: ANSWER_BYTES, denied: env.settings.deniedAddresses, signal: abort.signal },
     ...{ timeoutMs: settings.timeoutSeconds * 1_000, code: "ISSUER_UNAVAILABLE" as const },
+    nameServers: env.settings.nameServers,
   });
   const warn = openLimitedWarn(env.log, env.clock);
   const said = new LRUCache<string, Introspection>({ max: ENTRIES_MAX, maxSize: BYTES_MAX });

@@ -4,8 +4,8 @@
  */
 import { isIP, isIPv6 } from "node:net";
 import { CodedError } from "../../base/errors.ts";
+import type { DnsLookup } from "../../base/net/dns-lookup.ts";
 import type { IpSet } from "../../base/net/ip.ts";
-import type { DnsLookup } from "./dns/dns-lookup.ts";
 import type { NodeRecord, UpstreamRecord } from "./upstream-record.ts";
 
 export type Scheme = "http" | "https" | "grpc" | "grpcs";

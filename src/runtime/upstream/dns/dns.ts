@@ -6,7 +6,7 @@ import type { Clock } from "../../../base/clock.ts";
 import { Limiter } from "../../../base/limiter.ts";
 import type { Log } from "../../../base/log.ts";
 import type { Metrics } from "../../../base/metrics.ts";
-import type { DnsLookup } from "./dns-lookup.ts";
+import type { DnsLookup } from "../../../base/net/dns-lookup.ts";
 import { DomainName, type NameEnv, type NameStatus } from "./domain-name.ts";
 
 export interface Dns {

@@ -8,7 +8,7 @@ import { messageOf } from "../../../base/errors.ts";
 import type { Limiter } from "../../../base/limiter.ts";
 import type { Log } from "../../../base/log.ts";
 import type { Counter } from "../../../base/metrics.ts";
-import type { DnsAnswer, DnsLookup } from "./dns-lookup.ts";
+import type { DnsAnswer, DnsLookup } from "../../../base/net/dns-lookup.ts";
 
 export interface NameStatus {
   readonly name: string;

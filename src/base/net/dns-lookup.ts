@@ -6,7 +6,7 @@ import { ADDRCONFIG } from "node:dns";
 import { Resolver, lookup as systemLookup } from "node:dns/promises";
 import { readFile, stat } from "node:fs/promises";
 import { isIP, isIPv4, isIPv6 } from "node:net";
-import { Limiter } from "../../../base/limiter.ts";
+import { Limiter } from "../limiter.ts";
 
 export interface DnsAnswer {
   /** IP literals, at least one. */
