@@ -82,6 +82,22 @@ export function rotateInEmergency(
   return { algorithm, make: timesFrom(now, now, terms), change, remove: [], next: undefined, retiring: signer };
 }
 
+/** Some keys verify nothing any more; where none is left to sign, a new one does at once. */
+export function revokingThese(
+  algorithm: KeyPairAlgorithm,
+  keys: readonly KeyTimes[],
+  kids: ReadonlySet<string>,
+  terms: ServerTerms,
+  now: number,
+): RotationPlan {
+  const ended = ({ kid, revokedAt = Number.POSITIVE_INFINITY }: KeyTimes): boolean => kids.has(kid) && revokedAt > now;
+  const change = keys.filter(ended).map((key) => ({ ...key, revokedAt: now }));
+  const { signer } = rolesAt([...keys.filter((key) => !ended(key)), ...change], now);
+  const isShort = change.length > 0 && signer === undefined && terms.algorithms.includes(algorithm);
+  const make = isShort ? timesFrom(now, now, terms) : undefined;
+  return { algorithm, make, change, remove: [], next: undefined, retiring: undefined };
+}
+
 function nextOf(keys: readonly KeyTimes[], signer: KeyTimes | undefined, now: number): KeyTimes | undefined {
   const coming = keys.filter(
     (key) => key.signFrom > now && key.revokedAt === undefined && key.signFrom > (signer?.signFrom ?? 0),

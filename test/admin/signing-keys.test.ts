@@ -3,12 +3,14 @@ import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { catalogOf } from "../../src/admin/plugin-catalog.ts";
 import { keyringCodec } from "../../src/admin/sealing/keyring-codec.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import { makeKeyPem, readKeyPair } from "../../src/base/jose/key-pair.ts";
 import { openKeyring } from "../../src/base/keyring.ts";
 import { authorizationServer } from "../../src/plugins/authorization-server/authorization-server.ts";
 import { oauth2Client } from "../../src/plugins/oauth2-client/oauth2-client.ts";
 import { pluginFieldsOf } from "../../src/runtime/field-opener.ts";
 import { openPluginRegistry } from "../../src/runtime/plugins/plugin-registry.ts";
+import { openSigningKeys } from "../../src/token/signing-keys.ts";
 import { type AdminWorld, openAdminWorld, PLUGINS, VIEWER_KEY } from "../support/admin.ts";
 
 const plugins = [...PLUGINS, authorizationServer, oauth2Client];
@@ -99,6 +101,37 @@ describe("rotation", () => {
     expect(former.revoked_at).toBe(answer.body.sign_from);
   });
 
+  test("that a revocation of the kid brings is that of an emergency, for this key alone", async () => {
+    const name = issuer();
+    const { body } = await put("/authorization_servers/leak", { issuer: name, algorithms: ["ES256", "EdDSA"] });
+    const [{ kid }, { kid: other }] = body.signing_keys;
+    const revoke = (one: string) => world.call("POST", "/revocations", { body: { issuer: name, kid: one } });
+    const answer = await revoke(kid);
+    expect(answer.status).toBe(200);
+    const [{ next }] = answer.body.signing_keys;
+    expect(answer.body.signing_keys).toEqual([{ authorization_server: "leak", kid, next }]);
+    const read = async (one: string) => (await world.call("GET", `/signing_keys/leak/${one}`)).body.value;
+    const made = await read(next);
+    expect(made).toMatchObject({ algorithm: "ES256", publish_at: made.sign_from });
+    expect(await read(kid)).toMatchObject({ revoked_at: made.sign_from });
+    expect(await read(other)).not.toHaveProperty("revoked_at");
+    const published = openSigningKeys(systemClock);
+    published.setServer("leak", { issuer: name });
+    const opened = async (one: string) => ({ ...(await read(one)), private_key: await makeKeyPem("ES256") });
+    for (const one of [kid, next]) published.setKey(`leak/${one}`, await opened(one));
+    expect(published.get("leak")?.signer("ES256")?.kid).toBe(next);
+    expect(published.issuer("leak")?.keys("ES256", kid)).toBe("unknown_kid");
+
+    expect((await revoke(kid)).body.signing_keys).toBeUndefined();
+    await world.call("DELETE", `/revocations/${answer.body.rules[0].name}`);
+    expect(await read(kid)).toHaveProperty("revoked_at");
+    const elsewhere = await world.call("POST", "/revocations", { body: { issuer: issuer(), kid: other } });
+    expect(elsewhere.body.signing_keys).toBeUndefined();
+    expect(await read(other)).not.toHaveProperty("revoked_at");
+    const spare = (await world.call("POST", "/authorization_servers/leak/rotate?algorithm=EdDSA")).body.next;
+    expect((await revoke(spare)).body.signing_keys).toEqual([{ authorization_server: "leak", kid: spare, next: null }]);
+  });
+
   test("says what is wrong with what it was asked", async () => {
     expect((await world.call("POST", "/authorization_servers/none/rotate")).status).toBe(404);
     const answer = await world.call("POST", "/authorization_servers/main/rotate?algorithm=RS256");
@@ -118,6 +151,10 @@ describe("a key of one's own", () => {
     );
     const answer = await put(`/signing_keys/own/${kid}`, { algorithm: "ES256", private_key: pem });
     expect([answer.status, answer.body.value.private_key]).toEqual([201, "********"]);
+    const own = (await world.call("GET", "/authorization_servers/own")).body.value.issuer;
+    await world.call("POST", "/revocations", { body: { issuer: own, kid } });
+    const revived = await put(`/signing_keys/own/${kid}`, { algorithm: "ES256", private_key: pem });
+    expect(revived.body.value).toHaveProperty("revoked_at");
     const { value } = (await world.call("GET", `/signing_keys/own/${kid}`)).body;
     expect(value.sign_from).toBe(value.publish_at + 300);
     expect((await put(`/signing_keys/own/${kid}`, value)).status).toBe(200);
@@ -182,7 +219,7 @@ describe("a client", () => {
     [{ default_scope: "b", scope: "a" }, "default_scope b is not in scope"],
     [{ claims: { iss: "x" } }, "claims must not hold iss: it is set by the authorization server"],
     [{ claims: { x: "y".repeat(3_000) } }, /^.*claims are 3008 bytes, at most 2048 go into a token/],
-    [{ jwks: {} }, /additional properties forbidden, found jwks/],
+    [{ jwks: {} }, 'jwks: no member "keys"'],
     [{ token_endpoint_auth_method: "none" }, /token_endpoint_auth_method/],
   ])("%j is refused, and said why", async (more, text) => {
     const answer = await put(path, client(more));

@@ -91,6 +91,7 @@ export async function completeKey(
     ...value,
     ...{ authorization_server: value["authorization_server"] ?? server, kid: value["kid"] ?? kid },
     ...{ publish_at: published, sign_from: given.sign_from ?? published + ahead },
+    ...(previous?.["revoked_at"] !== undefined && { revoked_at: previous["revoked_at"] }), // nothing revives it
     ...(typeof pem === "string" && !isReference(pem) && publicOf(algorithm, pem)),
   };
 }

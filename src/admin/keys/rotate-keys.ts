@@ -1,26 +1,34 @@
 /**
- * Rotates signing keys: by time, which every admin does, and by hand, `POST /authorization_servers/{id}/rotate`.
+ * Rotates signing keys: by time, which every admin does, and by hand, `POST /authorization_servers/{id}/rotate`; and ends
+ * those that a revocation names.
  * Promise: whoever comes second finds its transaction refused and begins anew, so that two admins make one key; an admin
  * that is away stops no token. Source: docs/spec/tokens.md section 5.2.
  */
 import { sleep, type Timer } from "../../base/clock.ts";
-import { messageOf } from "../../base/errors.ts";
+import { CodedError, messageOf } from "../../base/errors.ts";
 import { KEY_PAIR_ALGORITHMS, type KeyPairAlgorithm } from "../../base/jose/algorithms.ts";
 import {
   type AuthorizationServer,
   authorizationServerError,
   termsOf,
 } from "../../model/authorization-server-record.ts";
-import { type RotationPlan, rotateInEmergency, rotateNow, rotationDue } from "../../model/key-rotation.ts";
+import {
+  type RotationPlan,
+  revokingThese,
+  rotateInEmergency,
+  rotateNow,
+  rotationDue,
+} from "../../model/key-rotation.ts";
 import { dirOf, keyOf, parseKey } from "../../model/keys.ts";
 import { KINDS } from "../../model/kinds.ts";
+import type { RevocationRule } from "../../model/revocation.ts";
 import { prefixRange } from "../../store/store.ts";
 import type { AdminContext, AdminRequest, ReadSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
 import { warningsOfAnswer } from "../preview/warnings.ts";
 import { readStored, toStored } from "../read/stored-record.ts";
 import { signingKeysGuardKey } from "../store-paths.ts";
-import { commit } from "../write/commit.ts";
+import { type Commit, commit } from "../write/commit.ts";
 import { warningHeader } from "../write/write-commit.ts";
 import { Plan } from "../write/write-plan.ts";
 import { expectGuard, listKeys, planRotation, type StoredKey } from "./key-store.ts";
@@ -130,6 +138,13 @@ async function rotateOnce(
   const { value: candidate } = stored;
   const server = { kind: KINDS.authorization_server, id, key, previous: stored, previousValue: candidate, candidate };
   const warnings = await warningsOfAnswer(admin, server);
+  const done = await commitKeys(admin, request, plan, id);
+  if (done.kind === "conflict") return "conflict";
+  return { status: 200, body, headers: warningHeader(warnings), revision: done.revision, asked: done.asked };
+}
+
+/** @param plan writes the guard of the server `id` */
+async function commitKeys(admin: AdminContext, request: AdminRequest, plan: Plan, id: string): Promise<Commit> {
   admin.history.plan(admin, plan, request, []);
   const guard = signingKeysGuardKey(admin.prefix, id);
   const operation = plan.get(guard);
@@ -139,9 +154,67 @@ async function rotateOnce(
     after: operation?.op === "put" ? operation.value : undefined,
   };
   const done = await commit(admin.store, admin.clock, plan, evidence, request.ask);
-  if (done.kind === "conflict") return "conflict";
-  admin.history.written(admin);
-  return { status: 200, body, headers: warningHeader(warnings), revision: done.revision, asked: done.asked };
+  if (done.kind === "done") admin.history.written(admin);
+  return done;
+}
+
+interface RevokedKey {
+  readonly authorization_server: string;
+  readonly kid: string;
+  /** The key that was made to sign instead; null: another signs already. */
+  readonly next: string | null;
+}
+
+/**
+ * Keys of ours that a rule names are neither published nor verify anything from now on; where one of them signs, a new one
+ * does at once. @throws CodedError STORE_UNAVAILABLE while others keep changing the same keys
+ */
+export async function revokeKeys(
+  admin: AdminContext,
+  request: AdminRequest,
+  rules: readonly Pick<RevocationRule, "type" | "value" | "issuer">[],
+): Promise<readonly RevokedKey[]> {
+  const named = rules.filter(({ type }) => type === "kid");
+  const revoked: RevokedKey[] = [];
+  if (named.length === 0) return revoked;
+  for await (const page of admin.store.list(prefixRange(dirOf(admin.prefix, "authorization_server")))) {
+    for (const kv of page.kvs) {
+      const server = toStored(kv).value as unknown as AuthorizationServer | undefined;
+      const id = parseKey(admin.prefix, kv.key)?.id;
+      if (id === undefined || server === undefined || authorizationServerError(server) !== undefined) continue;
+      const kids = new Set(named.filter(({ issuer }) => issuer === server.issuer).map(({ value }) => value));
+      if (kids.size > 0) revoked.push(...(await revokeSome(admin, { ...request, ask: undefined }, id, server, kids)));
+    }
+  }
+  return revoked;
+}
+
+async function revokeSome(
+  admin: AdminContext,
+  request: AdminRequest,
+  id: string,
+  server: AuthorizationServer,
+  kids: ReadonlySet<string>,
+): Promise<readonly RevokedKey[]> {
+  const terms = termsOf(server);
+  for (let attempt = 1; ; attempt++) {
+    const plan = new Plan();
+    const revoked: RevokedKey[] = [];
+    await expectGuard(admin, plan, id);
+    const keys = await listKeys(admin, id);
+    const now = Math.floor(admin.clock.nowMs() / 1_000);
+    for (const algorithm of KEY_PAIR_ALGORITHMS) {
+      const own = keys.filter((one) => one.algorithm === algorithm);
+      const rotation = revokingThese(algorithm, own, kids, terms, now);
+      if (rotation.change.length === 0) continue;
+      const next = (await planRotation(admin, plan, id, rotation, own)) ?? null;
+      revoked.push(...rotation.change.map(({ kid }) => ({ authorization_server: id, kid, next })));
+    }
+    if (revoked.length === 0 || (await commitKeys(admin, request, plan, id)).kind === "done") return revoked;
+    if (attempt >= ATTEMPTS)
+      throw new CodedError("STORE_UNAVAILABLE", { message: "others keep changing the same signing keys: try again" });
+    await sleep(admin.clock, RETRY_MS * Math.random());
+  }
 }
 
 function algorithmOf(text: string | undefined, known: readonly KeyPairAlgorithm[]): KeyPairAlgorithm | undefined {

@@ -37,10 +37,21 @@ const ENTRY: Json = {
 
 export const REVOCATION_BODY: Json = { anyOf: [ENTRY, { type: "array", items: ENTRY, minItems: 1, maxItems: 10_000 }] };
 
+const ENDED_KEY: Json = {
+  type: "object",
+  properties: {
+    ...{ authorization_server: { type: "string" }, kid: { type: "string" } },
+    next: { type: ["string", "null"], description: "The key that was made to sign instead." },
+  },
+  required: ["authorization_server", "kid", "next"],
+  additionalProperties: false,
+};
+
 export const REVOKED: Json = {
   type: "object",
   properties: {
     ...{ revoked: { type: "integer" }, rules: { type: "array", items: RULE } },
+    signing_keys: { type: "array", items: ENDED_KEY, description: "Keys of ours that a kid named." },
     ...DRY_RUN,
     ...APPLIED,
   },

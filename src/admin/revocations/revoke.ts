@@ -8,6 +8,7 @@ import { Slice } from "../../store/store-follow.ts";
 import { readJson } from "../admin-body.ts";
 import type { AdminContext, AdminRequest } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
+import { revokeKeys } from "../keys/rotate-keys.ts";
 import { commit } from "../write/commit.ts";
 import { Plan } from "../write/write-plan.ts";
 import { readWanted, type Times, type WantedRule, type WantedToken } from "./revocation-body.ts";
@@ -42,6 +43,7 @@ export async function revoke(admin: AdminContext, request: AdminRequest): Promis
   if (request.options.dryRun) {
     return { status: 200, body: { dry_run: true, status: 200, ...said, changes: [], warnings } };
   }
+  const keys = await revokeKeys(admin, request, rules);
   let written: RevocationWritten | undefined;
   if (rules.length > 0) {
     const isLast = tokens.length === 0;
@@ -51,7 +53,8 @@ export async function revoke(admin: AdminContext, request: AdminRequest): Promis
   if (!written) return refuse(400, NOTHING);
   admin.history.written(admin);
   const { revision, asked } = written;
-  const body = { ...said, revision: Number(revision), ...(warnings.length > 0 && { warnings }) };
+  const ended = keys.length > 0 && { signing_keys: keys };
+  const body = { ...said, ...ended, revision: Number(revision), ...(warnings.length > 0 && { warnings }) };
   return { status: 200, body, revision, asked };
 }
 
