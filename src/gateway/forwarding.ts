@@ -3,6 +3,7 @@
  * Promise: a try is repeated only when nothing was sent or the method is idempotent and the body is still here; never
  * after a response head. Each target is reported once. Source: docs/spec/proxy.md section 4.
  */
+import type { CodedError } from "../base/errors.ts";
 import { requestIdOf } from "../plugin/variables/variables.ts";
 import type { AttemptOutcome, Attempts, Target, Timeouts, UpstreamUnit } from "../runtime/upstream/upstream-unit.ts";
 import {
@@ -147,6 +148,11 @@ export class Forwarding implements UpstreamCall, BodySink {
     if (!link) return;
     if (this.#chunked) link.write("0\r\n\r\n");
     link.finish();
+  }
+
+  onBodyTooLarge(error: CodedError): void {
+    this.#life.reply.endAfterThis();
+    this.response.broken(failureAnswer(error));
   }
 
   onDrain(): void {

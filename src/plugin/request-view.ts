@@ -193,6 +193,8 @@ export interface RequestBody {
    * Throws CodedError REQUEST_TOO_LARGE above `limitBytes`, CLIENT_ABORTED when the client went away.
    */
   read(limitBytes: number): Promise<Buffer>;
+  /** Fails with REQUEST_TOO_LARGE once more than these bytes came. Only narrows. */
+  limit(bytes: number): void;
   /** Sends these bytes upstream instead. */
   replace(bytes: Buffer): void;
 }

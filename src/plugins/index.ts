@@ -4,10 +4,13 @@
 import type { Plugin } from "../plugin/plugin.ts";
 import { accessToken } from "./access-token/access-token.ts";
 import { apiBreaker } from "./api-breaker.ts";
+import { attachConsumerLabel } from "./attach-consumer-label.ts";
 import { authorizationServer } from "./authorization-server/authorization-server.ts";
 import { basicAuth } from "./basic-auth.ts";
+import { clientControl } from "./client-control.ts";
 import { consumerRestriction } from "./consumer-restriction.ts";
 import { cors } from "./cors.ts";
+import { csrf } from "./csrf.ts";
 import { echo } from "./echo.ts";
 import { faultInjection } from "./fault-injection.ts";
 import { hmacAuth } from "./hmac-auth.ts";
@@ -37,10 +40,13 @@ import { uriBlocker } from "./uri-blocker.ts";
 export const PLUGINS: readonly Plugin[] = Object.freeze([
   accessToken,
   apiBreaker,
+  attachConsumerLabel,
   authorizationServer,
   basicAuth,
+  clientControl,
   consumerRestriction,
   cors,
+  csrf,
   echo,
   faultInjection,
   hmacAuth,

@@ -2,6 +2,8 @@
 import { describe, expect, test } from "vitest";
 import type { PluginPhases } from "../../src/plugin/plugin.ts";
 import { textAnswer } from "../../src/plugin/plugin-answer.ts";
+import { makeEnv } from "../../src/plugin/testkit/testkit.ts";
+import { clientControl } from "../../src/plugins/client-control.ts";
 import { LANES, openLane } from "./lanes.ts";
 import { answering, ask, cutResponse, OK, openClient, send, upstreamOf, waitFor } from "./support.ts";
 
@@ -34,6 +36,27 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
       expect((await ask(gateway.port, wanted)).status).toBe(503);
       expect((await ask(gateway.port, post("small").replace("/x", "/whole"))).status).toBe(200);
     }
+  });
+
+  test("client-control bounds bodies with and without an announced length, small and large ones", async () => {
+    const upstream = await raw(answering(OK));
+    const statuses = async (most: number, bodyBytes = 0): Promise<number[]> => {
+      const plugins = [makeEnv().compile(clientControl, { max_body_size: most })];
+      const gateway = await open({ upstream: upstreamOf([upstream.port]), plugins }, { bodyBytes });
+      const bodies = [post("12345"), post("123456"), chunked("123", "45"), chunked("123", "456")];
+      const asked = [];
+      for (const body of bodies) asked.push((await ask(gateway.port, body)).status);
+      return asked;
+    };
+    expect(await statuses(5)).toEqual([200, 413, 200, 413]);
+    expect(await statuses(100, 5)).toEqual([200, 413, 200, 413]); // the node's own bound stays
+    const silent = await raw(() => undefined);
+    const large = await open({
+      upstream: upstreamOf([silent.port]),
+      plugins: [makeEnv().compile(clientControl, { max_body_size: 200_000 })],
+    });
+    expect((await ask(large.port, chunked("a".repeat(150_000), "a".repeat(150_000)))).status).toBe(413);
+    expect(silent.all).not.toContain("\r\n0\r\n\r\n"); // it never sees an end
   });
 
   test("a body that never pauses and never ends has its total time", async () => {

@@ -12,6 +12,7 @@ const find = (name: string) => PLUGINS.find((plugin) => plugin.name === name);
 /** Source: docs/spec/plugins.md section 2. */
 const PRIORITIES: Readonly<Record<string, number>> = {
   "real-ip": 23_000,
+  "client-control": 22_000,
   "request-id": 12_015,
   "fault-injection": 11_000,
   mocking: 10_900,
@@ -19,6 +20,7 @@ const PRIORITIES: Readonly<Record<string, number>> = {
   "ip-restriction": 3000,
   "ua-restriction": 2999,
   "referer-restriction": 2990,
+  csrf: 2980,
   "uri-blocker": 2900,
   "request-validation": 2800,
   "multi-auth": 2600,
@@ -30,6 +32,7 @@ const PRIORITIES: Readonly<Record<string, number>> = {
   "jwt-auth": 2510,
   "key-auth": 2500,
   "consumer-restriction": 2400,
+  "attach-consumer-label": 2399,
   "proxy-rewrite": 1008,
   "api-breaker": 1005,
   "limit-conn": 1003,

@@ -19,6 +19,8 @@ export interface BodySink {
   /** @returns false to be given no more until `resume` */
   onBody(chunk: Buffer): boolean;
   onBodyEnd(): void;
+  /** More came than is allowed: there will be no end. */
+  onBodyTooLarge(error: CodedError): void;
 }
 
 type Waiter = () => void;
@@ -36,7 +38,7 @@ const SLOWEST = 16.384;
 export class IncomingBody implements RequestBody {
   readonly #announced: number | undefined;
   readonly #source: BodySource | undefined;
-  readonly #limitBytes: number;
+  #limitBytes: number;
   readonly #memory: BodyMemory | undefined;
   /** When it was first waited for. */
   #sinceMs: number | undefined;
@@ -98,6 +100,12 @@ export class IncomingBody implements RequestBody {
     if (this.#held === 0) return EMPTY;
     this.#whole ??= this.#chunks.length === 1 ? this.#chunks[0] : Buffer.concat(this.#chunks, this.#held);
     return this.#whole;
+  }
+
+  limit(bytes: number): void {
+    if (this.#limitBytes > 0 && this.#limitBytes <= bytes) return;
+    this.#limitBytes = bytes;
+    if (this.received > bytes) this.fail(tooLarge(bytes));
   }
 
   replace(bytes: Buffer): void {
@@ -166,7 +174,9 @@ export class IncomingBody implements RequestBody {
     this.received += chunk.length;
     if (this.#discarding || this.#error) return;
     if (this.#limitBytes > 0 && this.received > this.#limitBytes) {
-      this.fail(tooLarge(this.#limitBytes));
+      const error = tooLarge(this.#limitBytes);
+      this.fail(error);
+      this.#sink?.onBodyTooLarge(error);
       return;
     }
     if (this.#sink) {

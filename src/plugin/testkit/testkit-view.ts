@@ -95,12 +95,18 @@ function linesOf(input: HeaderInput): string[] {
 /** A body in memory; `read` gives what `replace` has put there, as the lane would send it. */
 function bodyOf(input: string | Buffer | undefined): RequestBody {
   let bytes = Buffer.from(input ?? "");
+  let limitBytes = Number.POSITIVE_INFINITY;
   return {
     length: bytes.length,
-    read: (limitBytes) =>
-      bytes.length <= limitBytes
+    read: (most) =>
+      bytes.length <= Math.min(most, limitBytes)
         ? Promise.resolve(bytes)
-        : Promise.reject(new CodedError("REQUEST_TOO_LARGE", { message: `the body is above ${limitBytes} bytes` })),
+        : Promise.reject(
+            new CodedError("REQUEST_TOO_LARGE", { message: `the body is above ${Math.min(most, limitBytes)} bytes` }),
+          ),
+    limit: (most) => {
+      limitBytes = Math.min(limitBytes, most);
+    },
     replace: (made) => {
       bytes = Buffer.from(made);
     },
