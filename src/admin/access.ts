@@ -37,6 +37,8 @@ export interface Credentials {
 }
 
 export interface Access {
+  /** @throws as `openAccess`. @returns what makes these keys and addresses count from then on; that cannot fail */
+  prepare(next: Pick<AccessOptions, "keys" | "allowList">): () => void;
   /** 403 for an address that is not on the allow-list. */
   admitsAddress(address: string): AdminAnswer | undefined;
   /** Who it is, or the refusal. */
@@ -50,19 +52,24 @@ const ADDRESSES_MAX = 4_096;
 /** @throws CodedError SETTINGS_INVALID without any key: an open Admin API is never what was meant */
 export function openAccess(options: AccessOptions): Access {
   const { clock, log } = options;
-  if (options.keys.length === 0) {
-    throw new CodedError("SETTINGS_INVALID", { message: "the Admin API needs at least one key" });
-  }
   const salt = randomBytes(32); // digests are compared, so a match by length or prefix tells nothing
   const digest = (text: string): Buffer => createHash("sha256").update(salt).update(text).digest();
-  const keys = options.keys.map(({ name, role, key }) => ({ actor: { name, role }, digest: digest(key) }));
-  const allows = options.allowList.length === 0 ? () => true : compileIpSet(options.allowList);
+  const compile = ({ keys, allowList }: Pick<AccessOptions, "keys" | "allowList">) => {
+    if (keys.length === 0) {
+      throw new CodedError("SETTINGS_INVALID", { message: "the Admin API needs at least one key" });
+    }
+    return {
+      keys: keys.map(({ name, role, key }) => ({ actor: { name, role }, digest: digest(key) })),
+      allows: allowList.length === 0 ? () => true : compileIpSet(allowList),
+    };
+  };
+  let rules = compile(options);
   const guesses = new LRUCache<string, { count: number; readonly untilMs: number }>({ max: ADDRESSES_MAX });
 
   function find(candidate: string): Actor | undefined {
     const wanted = digest(candidate);
     let found: Actor | undefined;
-    for (const key of keys) if (timingSafeEqual(key.digest, wanted)) found = key.actor; // all of them, every time
+    for (const key of rules.keys) if (timingSafeEqual(key.digest, wanted)) found = key.actor; // all of them, every time
     return found;
   }
 
@@ -85,7 +92,13 @@ export function openAccess(options: AccessOptions): Access {
   }
 
   return {
-    admitsAddress: (address) => (allows(address) ? undefined : refuse(403, "403 Forbidden")),
+    prepare(next) {
+      const compiled = compile(next);
+      return () => {
+        rules = compiled;
+      };
+    },
+    admitsAddress: (address) => (rules.allows(address) ? undefined : refuse(403, "403 Forbidden")),
     identify(request) {
       const isForeign = isForeignPage(request, options.origins ?? []);
       const candidate = candidateOf(request, options.keyAnywhere, isForeign);

@@ -5,8 +5,10 @@
  */
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage } from "node:http";
+import type { Server } from "node:https";
 import type { Socket } from "node:net";
 import { Readable } from "node:stream";
+import { createSecureContext, type SecureContextOptions } from "node:tls";
 import replyFrom from "@fastify/reply-from";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { isCodedError, messageOf } from "../base/errors.ts";
@@ -36,6 +38,13 @@ interface AdminLimits {
   readonly connectionsPerAddress: number;
 }
 
+/** PEM texts; with `clientCa`, clients must show a certificate signed by it. */
+export interface AdminTls {
+  readonly cert: string;
+  readonly key: string;
+  readonly clientCa?: string;
+}
+
 export interface ListenerOptions {
   readonly log: Log;
   /** Value of `Server`. */
@@ -44,8 +53,7 @@ export interface ListenerOptions {
   readonly cors?: boolean | readonly string[];
   /** Default: 10 s, 60 s, 1,024, 256. */
   readonly limits?: Partial<AdminLimits>;
-  /** PEM texts; with `clientCa`, clients must show a certificate signed by it. */
-  readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
+  readonly tls?: AdminTls;
 }
 
 const BASE = "/apisix/admin";
@@ -101,11 +109,9 @@ export function makeListener(options: ListenerOptions, access: Access, news: Sto
   const secure =
     tls &&
     ({
-      cert: tls.cert,
-      key: tls.key,
-      ...(tls.clientCa !== undefined && { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true }),
+      ...contextOf(tls),
+      ...(tls.clientCa !== undefined && { requestCert: true, rejectUnauthorized: true }),
       handshakeTimeout: limits.headMs,
-      minVersion: "TLSv1.2",
       ...http,
     } as const);
   // True: the two differ in the type of the raw server only, which is not used here.
@@ -163,6 +169,24 @@ export function serve(app: FastifyInstance, admin: AdminContext, route: AdminRou
       return target instanceof URL ? reply.from(target.href, TO_NODE) : send(reply, target);
     },
   });
+}
+
+function contextOf({ cert, key, clientCa }: AdminTls): SecureContextOptions {
+  return { cert, key, ...(clientCa !== undefined && { ca: clientCa }), minVersion: "TLSv1.2" };
+}
+
+/**
+ * Other certificates for a listener that has some: for new connections; those that wait are closed.
+ * @throws what OpenSSL says of bad texts. @returns what puts them in place; that cannot fail
+ */
+export function prepareTls(app: FastifyInstance, tls: AdminTls): () => void {
+  const options = contextOf(tls);
+  createSecureContext(options);
+  return () => {
+    const server = app.server as unknown as Server; // true: it was made with `https`
+    server.setSecureContext(options);
+    server.closeIdleConnections();
+  };
 }
 
 const NOT_FOUND = refuse(404, "404 Not Found");

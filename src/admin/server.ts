@@ -9,7 +9,7 @@ import type { AskSecrets } from "../secret/secret-probe.ts";
 import type { Store } from "../store/store.ts";
 import { type AccessKey, openAccess } from "./access.ts";
 import type { AdminContext } from "./admin-context.ts";
-import { type ListenerOptions, makeListener, serve } from "./admin-listener.ts";
+import { type AdminTls, type ListenerOptions, makeListener, prepareTls, serve } from "./admin-listener.ts";
 import { keepPreparing } from "./bootstrap.ts";
 import { openHistory } from "./history/history.ts";
 import { keepKeys } from "./keys/rotate-keys.ts";
@@ -63,6 +63,8 @@ export interface AdminOptions extends ListenerOptions {
 
 interface AdminServer {
   readonly address: { readonly host: string; readonly port: number };
+  /** @throws what is wrong with them. @returns what makes them count from then on; that cannot fail */
+  prepare(next: Pick<AdminOptions, "keys" | "allowList"> & { readonly tls: AdminTls | undefined }): () => void;
   /** Ends running requests, then the listener; twice is fine. */
   close(): Promise<void>;
 }
@@ -96,6 +98,12 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
   let closing: Promise<void> | undefined;
   return {
     address: typeof bound === "object" && bound ? { host: bound.address, port: bound.port } : options.listen,
+    prepare({ tls, ...rules }) {
+      const commits = [access.prepare(rules), ...(tls ? [prepareTls(app, tls)] : [])];
+      return () => {
+        for (const commit of commits) commit();
+      };
+    },
     close() {
       preparation.stop();
       news.stop();

@@ -25,6 +25,12 @@ export interface Log {
 
 export type LogLevel = "debug" | "info" | "warn" | "error" | "silent";
 
+/** The log of a process, and all its children. */
+interface RootLog extends Log {
+  /** From now on less important lines are not written. */
+  setLevel(level: LogLevel): void;
+}
+
 interface LogOptions {
   readonly level: LogLevel;
   /** The id of the node; its workers say the same. */
@@ -33,18 +39,57 @@ interface LogOptions {
 }
 
 /** One JSON line per entry on stderr; stdout stays free for what a user asked to see. */
-export function openLog({ level, node, sink }: LogOptions): Log {
+export function openLog({ level, node, sink }: LogOptions): RootLog {
   const log = pino(
     {
-      level,
+      level: "debug", // ours can be changed for all children at once, pino's cannot
       base: { node },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
     sink,
   );
-  sink.onLost = (lines) => log.warn({ lines }, "lines of the log were dropped: nobody took them");
-  return log;
+  const threshold = { rank: RANKS[level] };
+  const root = new LeveledLog(log, threshold);
+  sink.onLost = (lines) => root.warn({ lines }, "lines of the log were dropped: nobody took them");
+  return Object.assign(root, {
+    setLevel(next: LogLevel): void {
+      threshold.rank = RANKS[next];
+    },
+  });
+}
+
+const RANKS: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3, silent: 4 };
+
+class LeveledLog implements Log {
+  readonly #log: Log;
+  /** Shared by all children. */
+  readonly #threshold: { readonly rank: number };
+
+  constructor(log: Log, threshold: { readonly rank: number }) {
+    this.#log = log;
+    this.#threshold = threshold;
+  }
+
+  debug(fields: Fields, message: string): void {
+    if (this.#threshold.rank <= RANKS.debug) this.#log.debug(fields, message);
+  }
+
+  info(fields: Fields, message: string): void {
+    if (this.#threshold.rank <= RANKS.info) this.#log.info(fields, message);
+  }
+
+  warn(fields: Fields, message: string): void {
+    if (this.#threshold.rank <= RANKS.warn) this.#log.warn(fields, message);
+  }
+
+  error(fields: Fields, message: string): void {
+    if (this.#threshold.rank <= RANKS.error) this.#log.error(fields, message);
+  }
+
+  child(fields: Fields): Log {
+    return new LeveledLog(this.#log.child(fields), this.#threshold);
+  }
 }
 
 const nothing = (): void => {};

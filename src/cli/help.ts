@@ -15,7 +15,7 @@ Usage: jotgate <command> [--setting value ...]
   admin          one admin node of a cluster; needs --etcd http://host:2379
   gateway        one gateway node of a cluster; needs --etcd http://host:2379
   check FILE     say whether a settings file is valid, and for which commands
-  reload         let the running node of this data folder replace its workers
+  reload         let the running node of this data folder take its settings anew (docs/operations/reload.md)
   validate PATH  say whether files of configuration are valid (docs/operations/files.md)
   diff PATH      what apply would change; exit code 0 same, 2 differs, 1 wrong
   apply PATH     make an admin's records those of the files, wait until all nodes serve them

@@ -11,7 +11,7 @@ import { checkRole, type Role } from "../settings/settings-check.ts";
 import { type CommandIo, EXIT_DONE, EXIT_USAGE, processIo } from "./command-io.ts";
 import { explainCommand } from "./explain-command.ts";
 import { helpText, settingsText, versionText } from "./help.ts";
-import { reload } from "./pid-file.ts";
+import { reloadCommand } from "./reload.ts";
 import { runNode } from "./run-node.ts";
 import { TOKEN_USAGE, tokenCommand } from "./token-command.ts";
 
@@ -24,7 +24,7 @@ const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
   ["admin", (args, io) => run("admin", args, io)],
   ["gateway", (args, io) => run("gateway", args, io)],
   ["check", check],
-  ["reload", (args, io) => withSettings(args, io, (settings) => reload(settings, io))],
+  ["reload", (args, io) => withSettings(args, io, (settings) => reloadCommand(settings, io))],
   ["explain", explainCommand],
   ["token", tokenCommand],
   // Loaded when asked for: they know all plugins.
@@ -66,7 +66,8 @@ async function run(role: Role, args: readonly string[], io: CommandIo): Promise<
     const { startNode } = await import("../node/node.ts");
     // npm passes Ctrl-C on to a process that the terminal has already told.
     const echoMs = io.env["npm_lifecycle_event"] === "start" ? SIGNAL_ECHO_MS : 0;
-    return runNode(role, settings, { ...io, start: startNode, signals: process, echoMs });
+    const readAgain = (): Settings => readSettings({ argv: args, env: io.env, readFile });
+    return runNode(role, settings, { ...io, start: startNode, readAgain, signals: process, echoMs });
   });
 }
 

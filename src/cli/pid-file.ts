@@ -1,13 +1,10 @@
 /**
- * The file that tells `jotgate reload` which process to signal.
+ * The file that says which process a node is, for whoever is to signal it.
  * Promise: a process id is only trusted when the process behind it says that it is a node: the file may be old, or anybody's,
  * and the signal ends most other programs.
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { messageOf } from "../base/errors.ts";
-import type { Settings } from "../settings/settings.ts";
-import { type CommandIo, EXIT_DONE, EXIT_FAILED } from "./command-io.ts";
 
 const NAME = "pid";
 /** What a node calls itself (main.ts), in the memory of its arguments, which may be longer. */
@@ -29,11 +26,12 @@ export function writePidFile(folder: string): () => void {
 
 interface Instance {
   readonly name: string;
+  readonly folder: string;
   readonly pid: number;
 }
 
 /** The running instances of a data folder. */
-function runningInstances(dataDir: string): readonly Instance[] {
+export function runningInstances(dataDir: string): readonly Instance[] {
   let names: readonly string[];
   try {
     names = readdirSync(dataDir);
@@ -41,7 +39,7 @@ function runningInstances(dataDir: string): readonly Instance[] {
     return []; // nothing was ever started here
   }
   return names
-    .map((name) => ({ name, pid: readPid(join(dataDir, name, NAME)) }))
+    .map((name) => ({ name, folder: join(dataDir, name), pid: readPid(join(dataDir, name, NAME)) }))
     .filter((instance): instance is Instance => instance.pid !== undefined && isOurs(instance.pid));
 }
 
@@ -54,7 +52,8 @@ function readPid(file: string): number | undefined {
   }
 }
 
-function isOurs(pid: number): boolean {
+/** Whether a node runs behind this id. */
+export function isOurs(pid: number): boolean {
   try {
     process.kill(pid, 0);
   } catch {
@@ -65,28 +64,4 @@ function isOurs(pid: number): boolean {
   } catch {
     return true; // no /proc on this system
   }
-}
-
-/** @returns the exit code: 0 when a node was told, 1 when there is none or more than one */
-export function reload(settings: Settings, io: Pick<CommandIo, "print" | "complain">): number {
-  const all = runningInstances(settings.dataDir);
-  const meant = settings.instance === undefined ? all : all.filter(({ name }) => name === settings.instance);
-  const [one, ...others] = meant;
-  if (!one) {
-    const which = settings.instance === undefined ? "no node" : `no node named ${settings.instance}`;
-    io.complain(`${which} is running with the data folder ${settings.dataDir} (--data-dir)`);
-    return EXIT_FAILED;
-  }
-  if (others.length > 0) {
-    io.complain(`several nodes are running; choose one by --instance: ${meant.map(({ name }) => name).join(", ")}`);
-    return EXIT_FAILED;
-  }
-  try {
-    process.kill(one.pid, "SIGHUP");
-  } catch (error) {
-    io.complain(`process ${one.pid} cannot be signalled: ${messageOf(error)}`);
-    return EXIT_FAILED;
-  }
-  io.print(`told ${one.name} (process ${one.pid}) to replace its workers`);
-  return EXIT_DONE;
 }

@@ -1,6 +1,6 @@
 /**
  * Runs a node until it is told to stop: SIGTERM, SIGINT and SIGQUIT drain it, a second one ends the process at once,
- * SIGHUP replaces its workers.
+ * SIGHUP has it take its settings anew.
  * Promise: whatever way the node ends, the listeners on signals and the file with the process id are gone.
  */
 import { messageOf } from "../base/errors.ts";
@@ -10,14 +10,18 @@ import type { Settings } from "../settings/settings.ts";
 import type { Role } from "../settings/settings-check.ts";
 import { EXIT_FAILED } from "./command-io.ts";
 import { writePidFile } from "./pid-file.ts";
+import { openReloads } from "./reload.ts";
 
 /** A node that was started. */
 export interface RunningNode {
   readonly log: Log;
   /** Drains and ends; idempotent. */
   stop(reason: string): Promise<void>;
-  /** Replaces workers one after another; absent where there is only one process. */
-  reload?(): Promise<void>;
+  /**
+   * Runs with these settings from now on, which differ in what can change without a restart; replaces its workers.
+   * @returns what of it cannot be seen in the settings. @throws what is wrong; all is as before then
+   */
+  reload(settings: Settings): Promise<{ readonly hasNewTls: boolean; readonly workers: number }>;
   /** The exit code, once the node ended. */
   readonly done: Promise<number>;
 }
@@ -37,6 +41,8 @@ export interface Signals {
 
 interface RunOptions {
   readonly start: StartNode;
+  /** The settings as flags, environment and files say when it is called. */
+  readonly readAgain: () => Settings;
   readonly signals: Signals;
   readonly print: (text: string) => void;
   readonly complain: (text: string) => void;
@@ -62,11 +68,11 @@ export async function runNode(role: Role, settings: Settings, options: RunOption
     stoppingSince = performance.now();
     if (node) stop(node, signal);
   };
+  let reload: (() => void) | undefined;
+  let isReloadAsked = false;
   const onReload = (): void => {
-    if (!node) return; // it starts with what is there now
-    const { log } = node;
-    if (!node.reload) log.warn({}, "nothing to reload: this node is a single process");
-    else node.reload().catch((error: unknown) => log.error({ error: messageOf(error) }, "reload failed"));
+    if (reload) reload();
+    else isReloadAsked = true;
   };
   for (const signal of STOP_SIGNALS) signals.on(signal, onStop);
   signals.on("SIGHUP", onReload);
@@ -74,6 +80,8 @@ export async function runNode(role: Role, settings: Settings, options: RunOption
   try {
     node = await options.start({ role, settings, print });
     removePid = writePidFile(instanceFolder(role, settings));
+    reload = openReloads({ role, settings, node, readAgain: options.readAgain });
+    if (isReloadAsked) reload(); // it had read its settings before
     if (stopping !== undefined) stop(node, stopping);
     return await node.done;
   } catch (error) {

@@ -33,7 +33,9 @@ Every setting has one path and three names. For \`gateway.tls.min_version\`:
   Service (\`JOTGATE_SERVICE_HOST\`, \`JOTGATE_PORT_9080_TCP\`, …) are known by their form and are no settings.
 - Settings marked 🔒 are secrets: they appear in no message, and can be given as the path of a file that holds them:
   \`--admin-key-file\`, \`JOTGATE_ADMIN_KEY_FILE\`, \`admin: { key_file: … }\`. Prefer that to flags, which other users of the machine
-  can see.`;
+  can see.
+- Settings marked ↻ are taken by a running node on \`jotgate reload\` or SIGHUP ([reload](operations/reload.md)); those of \`admin.tls\` only from one
+  file to another. All others wait for a restart.`;
 
 function table(entries: readonly SettingEntry[]): string {
   return ["| Setting | Default | Meaning |", "|---|---|---|", ...entries.map(row)].join("\n");
@@ -42,7 +44,7 @@ function table(entries: readonly SettingEntry[]): string {
 function row({ path, facts }: SettingEntry): string {
   const names = [path, ...facts.aliases];
   const cell = [
-    `\`${path}\`${facts.secret ? " 🔒" : ""}`,
+    `\`${path}\`${facts.secret ? " 🔒" : ""}${facts.reload === "no" ? "" : " ↻"}`,
     ...names.map((name) => `\`--${flagOf(name)}\``),
     ...names.map((name) => `\`${variableOf(name)}\``),
   ].join("<br>");

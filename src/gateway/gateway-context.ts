@@ -47,7 +47,7 @@ export interface GatewayContext {
   readonly clock: Clock;
   readonly errors: ErrorLog;
   /** undefined when it is off. */
-  readonly accessLog: AccessLog | undefined;
+  accessLog: AccessLog | undefined;
   /** The last of them. */
   readonly refusals: RecentRefusals;
   /** Who called is noted here. */

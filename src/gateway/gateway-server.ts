@@ -9,7 +9,7 @@ import { NO_USES, type Uses } from "../plugin/uses.ts";
 import type { HostGuard } from "./client-connection.ts";
 import { explain } from "./explain/explain-request.ts";
 import { openFastLane } from "./fast/fast-lane.ts";
-import type { Freshness, Routing } from "./gateway-context.ts";
+import type { Freshness, GatewayContext, Routing } from "./gateway-context.ts";
 import { GatewayListener, type HandOff, KnownConnections, type ListenAddress, listenAll } from "./gateway-listener.ts";
 import { GatewayMetrics } from "./gateway-metrics.ts";
 import { DEFAULT_GATEWAY_SETTINGS, type GatewaySettings } from "./gateway-settings.ts";
@@ -64,6 +64,12 @@ export interface GatewayServer {
   readonly refusals: RecentRefusals;
   /** What it would do with a request; text: what is wrong with the question. */
   explain(query: ExplainQuery): Promise<Readonly<Record<string, unknown>> | string>;
+  /**
+   * From now on these settings count, and this log of requests; whoever opened the former log closes it. What was found of a
+   * peer when its connection was accepted stays.
+   * @param settings what differs from the defaults
+   */
+  configure(settings: Partial<GatewaySettings>, accessLog: AccessLog | undefined): void;
   /** From now on every response asks its client to connect anew; new connections are still served. */
   beginDrain(): void;
   /**
@@ -112,7 +118,7 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
     freshness,
     uses,
   };
-  const context = { ...parts, bodies: new BodyMemory(settings.bodiesBytes), draining: false };
+  const context: GatewayContext = { ...parts, bodies: new BodyMemory(settings.bodiesBytes), draining: false };
   const known = new KnownConnections(settings, options.plainGuard);
   const general = openGeneralLane(context, (socket) => known.factsOf(socket));
   const fast = settings.fastLane ? openFastLane(context, (socket) => general.accept(socket)) : undefined;
@@ -159,6 +165,13 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
     metrics,
     refusals,
     explain: (query) => explain(context, query, options.plainGuard),
+    configure(next, log) {
+      Object.assign(settings, DEFAULT_GATEWAY_SETTINGS, next); // lanes and connections read this one object
+      limits.connections = settings.upstreamConnections;
+      context.bodies.limitBytes = settings.bodiesBytes;
+      context.accessLog = log;
+      general.configure();
+    },
     beginDrain,
     close: async (drainMs, quietMs = Math.min(QUIET_MS, drainMs / 4)) => {
       beginDrain();

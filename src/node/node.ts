@@ -40,8 +40,11 @@ interface StartedNode {
   readonly log: Log;
   /** Drains and ends; idempotent. */
   stop(reason: string): Promise<void>;
-  /** Replaces workers one after another; absent where there is only one process. */
-  reload?(): Promise<void>;
+  /**
+   * Runs with these settings from now on; they differ in what can change without a restart. Workers are replaced one after
+   * another. @returns what of it cannot be seen in the settings. @throws what is wrong; all is as before then
+   */
+  reload(settings: Settings): Promise<{ readonly hasNewTls: boolean; readonly workers: number }>;
   /** The exit code, once the node ended. */
   readonly done: Promise<number>;
 }
@@ -186,10 +189,16 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
       finish = resolve;
     });
     let stopping: Promise<void> | undefined;
-    const reload = serving?.reload;
     return {
       ...{ log, done },
-      ...(reload ? { reload } : {}),
+      async reload(next) {
+        const nextKeys = keys && readAdminKeys(next, source.kind === "embedded");
+        const commit = admin?.prepare(next, nextKeys?.keys ?? []);
+        await serving?.reload(next);
+        log.setLevel(next.log.level);
+        const { hasNewTls } = commit?.() ?? { hasNewTls: false };
+        return { hasNewTls, workers: serving?.workers().filter(({ state }) => state === "serving").length ?? 0 };
+      },
       stop(reason) {
         stopping ??= (async () => {
           log.info({ reason }, "stopping");

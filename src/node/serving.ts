@@ -6,6 +6,7 @@ import { availableParallelism } from "node:os";
 import type { RecentRefusal, RefusalQuery } from "../gateway/log/refusals.ts";
 import type { ExplainQuery } from "../model/explain-query.ts";
 import type { Address } from "../settings/setting-kinds.ts";
+import type { Settings } from "../settings/settings.ts";
 import type { HealthReport } from "../status/control-server.ts";
 import type { ConfigStatus, WorkerInfo } from "../status/status-facts.ts";
 import type { TableRecord } from "../sync/table.ts";
@@ -42,8 +43,11 @@ export interface Serving {
   join(): Promise<void>;
   /** Leaves the registry, stops accepting, finishes what runs within `drainMs`. */
   close(drainMs: number): Promise<void>;
-  /** Replaces all workers one after another; absent where there is one process. */
-  reload?(): Promise<void>;
+  /**
+   * Serves by these settings from now on; workers are replaced one after another.
+   * @throws what keeps them from it; all is as before then
+   */
+  reload(settings: Settings): Promise<void>;
 }
 
 export interface ServingOptions extends DataPlaneOptions {
@@ -80,5 +84,6 @@ async function serveHere(options: ServingOptions): Promise<Serving> {
     join: plane.join,
     beginDrain: () => plane.server.beginDrain(),
     close: (drainMs) => plane.close(drainMs),
+    reload: async (settings) => plane.configure(settings),
   };
 }

@@ -5,6 +5,9 @@
 import { type Static, type TObject, type TProperties, type TUnsafe, Type } from "typebox";
 import type { SettingKind } from "./setting-kinds.ts";
 
+/** Whether a running node takes a new value: always, only from one value to another, or by a restart. */
+type TakenAnew = "yes" | "while set" | "no";
+
 /** What the sources and the documentation need to know of one setting. */
 export interface SettingDefinition<Suffix extends string = string> {
   readonly kind: SettingKind<unknown, Suffix>;
@@ -16,6 +19,7 @@ export interface SettingDefinition<Suffix extends string = string> {
   readonly switchable: boolean;
   /** Never shown in messages; can also be given as `…_file`, the path of a file that holds it. */
   readonly secret: boolean;
+  readonly reload: TakenAnew;
   /** Other names, as YAML paths: `etcd` for `etcd.hosts`. */
   readonly aliases: readonly string[];
 }
@@ -27,6 +31,8 @@ export type Setting<Value, Suffix extends string = ""> = TUnsafe<Value> & {
 
 interface SettingMore {
   readonly secret?: boolean;
+  /** Default: no. */
+  readonly reload?: TakenAnew;
   readonly aliases?: readonly string[];
 }
 
@@ -55,8 +61,9 @@ export function switchable<Value, Suffix extends string>(
   kind: SettingKind<Value, Suffix>,
   defaultText: string,
   description: string,
+  more: SettingMore = {},
 ): Setting<Value | undefined, Suffix> {
-  return leaf(kind, { description, defaultText, unset: undefined, switchable: true });
+  return leaf(kind, { description, defaultText, unset: undefined, switchable: true, ...more });
 }
 
 /** Settings below a common name. */
@@ -66,9 +73,9 @@ export function group<Tree extends TProperties>(description: string, tree: Tree)
 
 function leaf<Value, Suffix extends string>(
   kind: SettingKind<Value, Suffix>,
-  facts: Omit<SettingDefinition, "kind" | "secret" | "aliases"> & SettingMore,
+  facts: Omit<SettingDefinition, "kind" | "secret" | "reload" | "aliases"> & SettingMore,
 ): Setting<Value | undefined, Suffix> & Setting<Value, Suffix> {
-  const full: SettingDefinition<Suffix> = { secret: false, aliases: [], ...facts, kind };
+  const full: SettingDefinition<Suffix> = { secret: false, reload: "no", aliases: [], ...facts, kind };
   // True: TypeBox keeps members it does not know; the value type is that of the kind's reader.
   return Type.Unsafe<Value>({ description: facts.description, setting: full }) as never;
 }

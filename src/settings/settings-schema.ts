@@ -86,25 +86,35 @@ const gateway = group("The listener for callers.", {
 
 const admin = group("The Admin API.", {
   listen: setting(address, "127.0.0.1:9180", "Where the Admin API is served."),
-  key: optional(apiKey, "generated at first start on the embedded store", "Key with role admin.", { secret: true }),
+  key: optional(apiKey, "generated at first start on the embedded store", "Key with role admin.", {
+    secret: true,
+    reload: "yes",
+  }),
   viewer_key: optional(apiKey, "generated at first start on the embedded store", "Key with role viewer.", {
     secret: true,
+    reload: "yes",
     aliases: ["viewer_key"],
   }),
-  keys: setting(adminKeys, "[]", "Further keys, each with a name for the history.", { secret: true }),
-  allow_list: setting(listOf(ipRange), "", "Socket addresses that may use the Admin API; empty: all that reach it."),
+  keys: setting(adminKeys, "[]", "Further keys, each with a name for the history.", {
+    secret: true,
+    reload: "yes",
+  }),
+  allow_list: setting(listOf(ipRange), "", "Socket addresses that may use the Admin API; empty: all that reach it.", {
+    reload: "yes",
+  }),
   cors: setting(
     onOffOrOrigins,
     "on",
     "Send the CORS headers that APISIX's Admin API sends; with a list of origins, only to pages from there.",
   ),
   tls: group("TLS of the Admin API.", {
-    cert: optional(path, "plain HTTP", "PEM file of the certificate chain."),
-    key: optional(path, "plain HTTP", "PEM file of its key."),
+    cert: optional(path, "plain HTTP", "PEM file of the certificate chain.", { reload: "while set" }),
+    key: optional(path, "plain HTTP", "PEM file of its key.", { reload: "while set" }),
     client_ca: optional(
       path,
       "no client certificates",
       "PEM file of the authority that client certificates must be signed by.",
+      { reload: "while set" },
     ),
   }),
 });
@@ -202,18 +212,23 @@ export const SettingsSchema = Type.Object({
     listOf(ipRange),
     "client-sent X-Forwarded-For is continued, the other X-Forwarded-* are overwritten",
     "Peers whose X-Forwarded-*, Forwarded and Client-Cert headers are believed.",
+    { reload: "yes" },
   ),
   real_ip: group("Which address counts as the client's.", {
     header: setting(
       text("a header name", /^[A-Za-z0-9-]{1,64}$/),
       "X-Real-IP",
       "Header that carries the client's address: lines of `X-Forwarded-For` are read as one list, of any other header the last line counts, both from the right.",
+      { reload: "yes" },
     ),
-    trusted: setting(listOf(ipRangeOrUnix), "127.0.0.1,::1,unix:", "Peers whose header is believed."),
+    trusted: setting(listOf(ipRangeOrUnix), "127.0.0.1,::1,unix:", "Peers whose header is believed.", {
+      reload: "yes",
+    }),
     recursive: setting(
       onOff,
       "off",
       "Go on to the left while addresses are themselves trusted; off: the last address.",
+      { reload: "yes" },
     ),
   }),
   router: group("How routes are matched.", {
@@ -254,19 +269,25 @@ export const SettingsSchema = Type.Object({
   drain_time: setting(duration, "30s", "How long a stopping node waits for running requests."),
   limits,
   access_log: group("One line per request.", {
-    format: setting(choice("off", "json", "template"), "off", "Off, one JSON object, or `access_log.template`."),
+    format: setting(choice("off", "json", "template"), "off", "Off, one JSON object, or `access_log.template`.", {
+      reload: "yes",
+    }),
     template: setting(
       text("one line of text", /^[^\r\n\0]{1,4096}$/),
       '$remote_addr - $consumer_name [$time_iso8601] "$request_method $request_uri $server_protocol" $status $bytes_sent $request_time',
       "Line with $variables.",
+      { reload: "yes" },
     ),
-    target: setting(path, "stdout", "`stdout`, or the path of a file that is appended to."),
+    target: setting(path, "stdout", "`stdout`, or the path of a file that is appended to.", {
+      reload: "yes",
+    }),
   }),
   log: group("The log of the program itself, JSON lines on stderr.", {
     level: setting(
       choice("debug", "info", "warn", "error", "silent"),
       "info",
       "Least important entries that are written.",
+      { reload: "yes" },
     ),
   }),
   dns: group("How names are looked up.", {

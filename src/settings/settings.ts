@@ -114,7 +114,8 @@ function shorten(input: unknown): string {
   return written.length > 80 ? `${written.slice(0, 77)}...` : written;
 }
 
-function place(settings: Record<string, unknown>, path: readonly string[], value: unknown): void {
+/** @param path the setting's in the program's object */
+export function place(settings: Record<string, unknown>, path: readonly string[], value: unknown): void {
   let at = settings;
   for (const name of path.slice(0, -1)) {
     at[name] ??= {};
@@ -123,7 +124,7 @@ function place(settings: Record<string, unknown>, path: readonly string[], value
   at[path.at(-1) ?? ""] = value;
 }
 
-function freeze<Value>(value: Value): Value {
+export function freeze<Value>(value: Value): Value {
   if (typeof value !== "object" || value === null) return value;
   for (const member of Object.values(value)) freeze(member);
   return Object.freeze(value);

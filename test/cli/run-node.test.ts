@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { silentLog } from "../../src/base/log.ts";
 import { type RunningNode, runNode, type Signals } from "../../src/cli/run-node.ts";
-import { readSettings } from "../../src/settings/settings.ts";
+import { readSettings, type Settings } from "../../src/settings/settings.ts";
+import { until } from "../support/until.ts";
 
 const dataDir = mkdtempSync(join(tmpdir(), "jotgate-run-"));
 afterAll(() => rmSync(dataDir, { recursive: true, force: true }));
@@ -26,19 +27,27 @@ function world(echoMs = 0) {
   const line = (_fields: unknown, message: string): void => void lines.push(message);
   let end: (code: number) => void = () => {};
   const node: RunningNode = {
-    log: { ...silentLog, warn: line, error: line },
+    log: { ...silentLog, info: line, warn: line, error: line },
     async stop(reason) {
       calls.push(`stop ${reason}`);
     },
     async reload() {
       calls.push("reload");
+      return { hasNewTls: false, workers: 0 };
     },
     done: new Promise((resolve) => {
       end = resolve;
     }),
   };
   const complaints: string[] = [];
-  const options = { signals, echoMs, print: () => {}, complain: (text: string) => void complaints.push(text) };
+  const readAgain = (): Settings => settings;
+  const options = {
+    signals,
+    echoMs,
+    readAgain,
+    print: () => {},
+    complain: (text: string) => void complaints.push(text),
+  };
   const send = (signal: string): void => void emitter.emit(signal, signal);
   return { node, calls, lines, exits, complaints, options, send, end: (code: number) => end(code), emitter };
 }
@@ -99,26 +108,47 @@ test("a signal that comes while the node starts stops it as soon as it runs", as
   expect(calls).toEqual(["stop SIGTERM"]);
 });
 
-test("SIGHUP replaces workers, or says that there are none", async () => {
+test("SIGHUP hands the node what it can take, and one that comes meanwhile is followed by another reload", async () => {
   const { node, calls, lines, options, send, end } = world();
-  const { reload, ...single } = node;
-  expect(reload).toBeDefined();
-  const first = runNode("all", settings, { ...options, start: async () => node });
-  await Promise.resolve();
-  send("SIGHUP");
-  expect(calls).toEqual(["reload"]);
-  end(0);
-  await first;
-  const other = world();
-  const second = runNode("all", settings, {
-    ...other.options,
-    start: async () => ({ ...single, log: other.node.log, done: other.node.done }),
+  const given: Settings[] = [];
+  const read = [
+    readSettings({
+      argv: ["--data-dir", dataDir, "--log-level", "debug", "--drain-time", "1s"],
+      env: {},
+      readFile: () => "",
+    }),
+    readSettings({ argv: ["--data-dir", dataDir, "--log-level", "warn"], env: {}, readFile: () => "" }),
+  ];
+  let go: () => void = () => {};
+  const code = runNode("all", settings, {
+    ...options,
+    readAgain: () => read.shift() ?? settings,
+    start: async () => ({
+      ...node,
+      async reload(next) {
+        given.push(next);
+        if (given.length === 1)
+          await new Promise<void>((resolve) => {
+            go = resolve;
+          });
+        return { hasNewTls: false, workers: 0 };
+      },
+    }),
   });
   await Promise.resolve();
-  other.send("SIGHUP");
-  expect([...lines, ...other.lines]).toEqual(["nothing to reload: this node is a single process"]);
-  other.end(0);
-  await second;
+  await Promise.resolve();
+  for (let i = 0; i < 3; i++) send("SIGHUP");
+  await until(() => given.length === 1, "the first reload");
+  expect(given[0]?.log.level).toBe("debug");
+  expect(given[0]?.drainTimeMs).toBe(settings.drainTimeMs);
+  go();
+  await until(() => lines.filter((line) => line === "reloaded").length === 2, "the second reload");
+  expect(given.map(({ log }) => log.level)).toEqual(["debug", "warn"]);
+  expect(calls).toEqual([]);
+  const report = JSON.parse(readFileSync(join(dataDir, "node-9080", "reload.json"), "utf8"));
+  expect(report).toMatchObject({ begun: 2, ended: 2, taken: ["log.level"], restart: [] });
+  end(0);
+  await code;
 });
 
 test.each([

@@ -46,7 +46,7 @@ test("the start script becomes a node that serves, can be reloaded and stops on 
   const reload = started([join(ROOT, "bin/jotgate.mjs"), "reload", "--data-dir", dataDir]);
   expect([await reload.exited, reload.output()]).toEqual([
     0,
-    `told node-0 (process ${node.pid}) to replace its workers\n`,
+    `told node-0 (process ${node.pid}) to reload\nno setting that can be taken has changed\n`,
   ]);
 
   node.signal("SIGINT");

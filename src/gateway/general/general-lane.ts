@@ -26,6 +26,8 @@ interface GeneralLane {
   readonly server: Server;
   /** Takes over a connection, whose unread bytes were put back. */
   accept(socket: Socket): void;
+  /** The settings of its context have changed. */
+  configure(): void;
   close(): Promise<void>;
 }
 
@@ -39,8 +41,18 @@ export function openGeneralLane(context: GatewayContext, connectionOf: Connectio
   return {
     server: lane.server,
     accept: (socket) => void lane.server.emit("connection", socket),
+    configure: () => void Object.assign(lane.server, limitsOf(context)),
     // It never listened, which Node reports as an error; closing still ends its timer and its idle connections.
     close: () => new Promise((resolve) => lane.server.close(() => resolve())),
+  };
+}
+
+/** What Node's server reads for each connection. */
+function limitsOf({ settings }: GatewayContext) {
+  return {
+    maxHeaderSize: settings.headBytes + settings.targetBytes + 8192, // beyond our own limits, which name the fault
+    headersTimeout: settings.headTimeoutMs,
+    keepAliveTimeout: settings.idleTimeoutMs,
   };
 }
 
@@ -85,14 +97,11 @@ class Lane {
     this.#context = context;
     this.#connectionOf = connectionOf;
     this.#date = new DateLine(context.clock);
-    const { settings } = context;
     const server = createServer({
-      maxHeaderSize: settings.headBytes + settings.targetBytes + 8192, // beyond our own limits, which name the fault
+      ...limitsOf(context),
       insecureHTTPParser: false, // whatever NODE_OPTIONS says
-      headersTimeout: settings.headTimeoutMs,
       requestTimeout: 0, // bodies have an idle time-out instead
       connectionsCheckingInterval: CHECK_MS,
-      keepAliveTimeout: settings.idleTimeoutMs,
       noDelay: true,
       requireHostHeader: false, // our own refusal does not look at what follows on the connection
     });

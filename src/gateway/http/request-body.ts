@@ -265,15 +265,15 @@ function tooLarge(limitBytes: number): CodedError {
  * wants whole are refused.
  */
 export class BodyMemory {
-  readonly #limitBytes: number;
+  limitBytes: number;
   #held = 0;
 
   constructor(limitBytes: number) {
-    this.#limitBytes = limitBytes;
+    this.limitBytes = limitBytes;
   }
 
   get isFull(): boolean {
-    return this.#held >= this.#limitBytes;
+    return this.#held >= this.limitBytes;
   }
 
   /** @param bytes negative when they are given back */

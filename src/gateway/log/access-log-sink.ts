@@ -34,6 +34,11 @@ interface AccessLogSinkOptions {
   readonly pendingLengthMax?: number;
 }
 
+/** @throws the system's error when lines could not be written there */
+export function checkTarget(target: string): void {
+  if (target !== "stdout") closeSync(openSync(target, FLAGS, FILE_MODE));
+}
+
 export class LineSink {
   readonly #target: string | undefined;
   readonly #clock: Clock;
@@ -99,7 +104,7 @@ export class LineSink {
     this.#torn = undefined;
     this.#lines = 0;
     this.#pending = "";
-    if (this.#target !== undefined && !this.#writing) closeSync(this.#fd);
+    if (this.#fd !== STDOUT && !this.#writing) closeSync(this.#fd);
   }
 
   #tick(): void {

@@ -22,7 +22,7 @@ import { type PoolContext, UpstreamPool } from "./upstream-pool.ts";
 import type { ResponseLimits } from "./upstream-response.ts";
 
 interface ClientLimits extends ResponseLimits {
-  /** Most connections to all upstreams together. */
+  /** Most connections to all upstreams together; may change. */
   readonly connections: number;
 }
 

@@ -2,10 +2,14 @@
  * The admin half of a process: the Admin API on the store, the beat that proves freshness, and the barrier.
  */
 
+import { X509Certificate } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
+import type { AdminTls } from "../../admin/admin-listener.ts";
 import { catalogOf } from "../../admin/plugin-catalog.ts";
 import { keyringCodec } from "../../admin/sealing/keyring-codec.ts";
 import { openAdminServer } from "../../admin/server.ts";
 import type { Clock } from "../../base/clock.ts";
+import { CodedError } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import { compileIpSet } from "../../base/net/ip.ts";
 import { Barrier } from "../../cluster/barrier.ts";
@@ -37,24 +41,38 @@ const PROBE_MS = 2_000;
 export interface AdminPlane {
   readonly address: { readonly host: string; readonly port: number };
   readonly store: Store;
+  /**
+   * Reads the files of `admin.tls` again. @throws what is wrong with them. @returns what makes all of it count from then on, and
+   * whether the files say something else than before; that cannot fail
+   */
+  prepare(settings: Settings, keys: readonly NamedKey[]): () => { readonly hasNewTls: boolean };
   close(): Promise<void>;
+}
+
+/** @throws CodedError SETTINGS_INVALID naming the setting and the file */
+function readTls({ cert, key, clientCa }: Settings["admin"]["tls"]): AdminTls | undefined {
+  if (cert === undefined || key === undefined) return undefined;
+  const read = (name: string, file: string): string => readPem(`admin.tls.${name}`, file).toString("utf8");
+  const tls = {
+    ...{ cert: read("cert", cert), key: read("key", key) },
+    ...(clientCa !== undefined && { clientCa: read("client_ca", clientCa) }),
+  };
+  requirePair("admin.tls.cert", tls.cert, "admin.tls.key", tls.key);
+  try {
+    if (tls.clientCa !== undefined) new X509Certificate(tls.clientCa);
+  } catch {
+    throw new CodedError("SETTINGS_INVALID", {
+      message: `admin.tls.client_ca: ${clientCa} holds no certificate in PEM`,
+    });
+  }
+  return tls;
 }
 
 export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminPlane> {
   const { settings, clock, log } = options;
   const store = options.source.open();
   const { admin, prefix } = settings;
-  const tls =
-    admin.tls.cert !== undefined && admin.tls.key !== undefined
-      ? {
-          cert: readPem("admin.tls.cert", admin.tls.cert).toString("utf8"),
-          key: readPem("admin.tls.key", admin.tls.key).toString("utf8"),
-          ...(admin.tls.clientCa === undefined
-            ? {}
-            : { clientCa: readPem("admin.tls.client_ca", admin.tls.clientCa).toString("utf8") }),
-        }
-      : undefined;
-  if (tls) requirePair("admin.tls.cert", tls.cert, "admin.tls.key", tls.key);
+  let tls = readTls(admin.tls);
   const environment = processEnvironment();
   const barrier = new Barrier({ source: options.source, store, prefix, clock, log });
   const keyring = keyringOf(settings);
@@ -92,6 +110,16 @@ export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminP
   return {
     address: server.address,
     store,
+    prepare(next, keys) {
+      const read = readTls(next.admin.tls);
+      const commit = server.prepare({ keys, allowList: next.admin.allowList, tls: read });
+      return () => {
+        commit();
+        const hasNewTls = !isDeepStrictEqual(read, tls);
+        tls = read;
+        return { hasNewTls };
+      };
+    },
     async close() {
       await barrier.stop(); // first: whoever waits is answered as things stand
       await server.close();

@@ -3,6 +3,7 @@
  * Promise: it starts from the last-known-good file where there is one, serves while the store is away, and never waits
  * for the store to start or to stop.
  */
+import { isDeepStrictEqual } from "node:util";
 import type { Clock } from "../../base/clock.ts";
 import { type Log, unfailing } from "../../base/log.ts";
 import type { Counter, Family, Metrics } from "../../base/metrics.ts";
@@ -97,6 +98,8 @@ export interface DataPlane {
   problems(): readonly Problem[];
   /** See `Follower.join`. */
   join(): Promise<void>;
+  /** Serves by these settings from now on. @throws the system's error when the access log cannot be opened; nothing has changed then */
+  configure(settings: Settings): void;
   /** Stops accepting, finishes what runs within `drainMs`, writes the file, leaves the registry. */
   close(drainMs: number, quietMs?: number): Promise<void>;
 }
@@ -189,14 +192,16 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   });
   await options.shared?.beforeListening(follower.watcher);
   const freshness = watchFreshness(follower.watcher, settings.maxStaleMs, clock);
-  const accessLog = openAccessLog({ ...settings.accessLog, places: options.tokenPlaces, clock, log, metrics });
+  const openLines = (how: Settings["accessLog"]) =>
+    openAccessLog({ ...how, places: options.tokenPlaces, clock, log, metrics });
+  let lines = { how: settings.accessLog, log: openLines(settings.accessLog) };
   const server = await openGatewayServer({
     routing: live,
     freshness,
     listen: settings.gateway.listen,
     plainGuard,
     tls: tls.listen && certificates ? { listen: tls.listen, certificates, fallbackSni: tls.fallbackSni } : undefined,
-    accessLog,
+    accessLog: lines.log,
     uses: live.uses,
     settings: gatewaySettings(settings, options.serverHeader),
     metrics,
@@ -225,11 +230,18 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
       ...(keepers ? keyProblems(keepers, prefix) : []),
       ...serverProblems(servers, prefix),
     ],
+    configure(next) {
+      const former = lines;
+      if (!isDeepStrictEqual(next.accessLog, former.how))
+        lines = { how: next.accessLog, log: openLines(next.accessLog) };
+      server.configure(gatewaySettings(next, options.serverHeader), lines.log);
+      if (lines !== former) void former.log?.close();
+    },
     async close(drainMs, quietMs) {
       await follower.leave();
       await server.close(drainMs, quietMs);
       freshness.stop();
-      await accessLog?.close();
+      await lines.log?.close();
       await follower.stop();
       certificates?.close();
       plainGuard?.close();

@@ -8,10 +8,12 @@ import { fileURLToPath } from "node:url";
 import { CodedError } from "../../base/errors.ts";
 import { workerArguments } from "../../base/v8-tuning.ts";
 import { makeProbe } from "../../gateway/health-probe.ts";
+import { checkTarget } from "../../gateway/log/access-log-sink.ts";
 import { REFUSALS_MAX, type RecentRefusal } from "../../gateway/log/refusals.ts";
 import { openLocalCounters } from "../../plugins/limits/local-counters.ts";
 import { openStates } from "../../runtime/shared-states.ts";
 import { countProbes } from "../../runtime/upstream/upstreams.ts";
+import type { Settings } from "../../settings/settings.ts";
 import { serveStore } from "../../store/ipc/ipc-serve.ts";
 import type { Revision } from "../../store/store.ts";
 import { Waiters } from "../../sync/waiters.ts";
@@ -37,6 +39,9 @@ const NO_WORKER = "explain: no worker of this node serves at the moment: ask aga
 
 export async function serveByWorkers(options: ServingOptions, count: number): Promise<Serving> {
   const { settings, source, registry, folder, version, metrics, clock, log } = options;
+  /** Of workers that begin; a reload changes them. */
+  let current = settings;
+  const begunWith = new WeakMap<WorkerProcess, Settings>();
   const view = new WorkersView(clock);
   const waiters = new Waiters(clock);
   const merged = new MergedMetrics<WorkerProcess>(metrics, () => view.serving, settings.prometheus.maxSeries);
@@ -83,7 +88,8 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
         throw new CodedError("WORKER_UNAVAILABLE", { message });
       }
       await worker.begun;
-      return { settings, folder, store: source.kind };
+      begunWith.set(worker, current);
+      return { settings: current, folder, store: source.kind };
     });
     void worker.gone.then(serveTable(worker.channel, following, clock));
     const admission = new WorkerAdmission(clock);
@@ -165,7 +171,20 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
       issuers: () => keyFacts(keepers),
       metrics: merged.chunks,
       beginDrain: () => supervisor.beginDrain(),
-      reload: () => supervisor.reload(),
+      async reload(next) {
+        const former = current;
+        if (next.accessLog.format !== "off") checkTarget(next.accessLog.target);
+        current = next;
+        try {
+          await supervisor.reload();
+        } catch (error) {
+          current = former;
+          // Of those that serve by the new ones nobody knows whether they do well: back with them, too.
+          if (supervisor.workers.some((worker) => worker.state === "serving" && begunWith.get(worker) === next))
+            await supervisor.reload();
+          throw error;
+        }
+      },
     };
   } catch (error) {
     await close(0);

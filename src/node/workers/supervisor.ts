@@ -54,7 +54,8 @@ export class Supervisor {
   /** The first workers are on their way. */
   isStarting = true;
   #watchdog: Timer | undefined;
-  #reloading: Promise<void> | undefined;
+  /** Of the last reload: its former workers. */
+  #draining: Promise<void> = Promise.resolve();
   #isStopping = false;
 
   constructor(options: SupervisorOptions) {
@@ -85,14 +86,20 @@ export class Supervisor {
   }
 
   /**
-   * Resolves when every worker was replaced and the former ones have ended. A reload under way is joined.
+   * Resolves when every worker was replaced; the former ones drain. It begins when those of the reload before have ended.
    * @throws CodedError WORKER_UNAVAILABLE when a new worker does not come up; the former ones go on then
    */
-  reload(): Promise<void> {
-    this.#reloading ??= this.#reloadAll().finally(() => {
-      this.#reloading = undefined;
-    });
-    return this.#reloading;
+  async reload(): Promise<void> {
+    await this.#draining;
+    const ended: Promise<void>[] = [];
+    try {
+      await this.#replaceAll(ended);
+    } finally {
+      this.#draining = Promise.all(ended).then(() => undefined);
+    }
+    this.#spareFailures = 0;
+    this.#spare?.kill(); // it is as old as they were
+    this.#options.log.info({}, "all workers are replaced");
   }
 
   beginDrain(): void {
@@ -140,10 +147,10 @@ export class Supervisor {
     });
   }
 
-  async #reloadAll(): Promise<void> {
+  /** @param ended takes the ends of the former ones */
+  async #replaceAll(ended: Promise<void>[]): Promise<void> {
     const { clock, drainMs, log } = this.#options;
     log.info({}, "replacing all workers");
-    const ended: Promise<void>[] = [];
     for (const slot of this.#slots) {
       if (this.#isStopping) break;
       if (!slot.current) continue; // a new one is on its way anyway
@@ -164,10 +171,6 @@ export class Supervisor {
       // Nobody waits for it to end, so idle connections may stay until their clients have used them once more.
       if (former) ended.push(former.stop(drainMs, drainMs));
     }
-    await Promise.all(ended);
-    this.#spareFailures = 0;
-    this.#spare?.kill(); // it is as old as they were
-    log.info({}, "all workers are replaced");
   }
 
   #ended(slot: Slot, worker: WorkerProcess, end: WorkerEnd): void {
