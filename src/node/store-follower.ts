@@ -39,6 +39,8 @@ export interface FollowOptions {
   readonly settings: Settings;
   readonly source: StoreSource;
   readonly consumer: RecordConsumer;
+  /** Resolves when it is known whether newly taken records can be used, after a bounded time. */
+  readonly judged?: (() => Promise<unknown>) | undefined;
   /** The newest records that were not taken, or refuse requests. */
   readonly refusals?: (() => readonly RecordRefusal[]) | undefined;
   /** The node's own folder; the file lies in it. */
@@ -165,7 +167,7 @@ function takeDuties(membership: Membership, options: FollowOptions, copy: LastKn
   const lease = (): ReturnType<Registration["lease"]> => registration.lease();
   // What a node acknowledges it keeps: in all of its workers, and over a restart with the store away.
   const settled = (revision: Revision): Promise<unknown> =>
-    Promise.all([membership.settled?.(revision), copy?.keep(revision)]);
+    Promise.all([membership.settled?.(revision), copy?.keep(revision), options.judged?.()]);
   const acknowledger = new Acknowledger({
     ...{ store, prefix, id, log, lease, settled, state: report },
     refusals: options.refusals,

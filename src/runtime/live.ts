@@ -317,6 +317,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
           if (table.get(storeKey) !== undefined) refused.push(storeKey); // what it stands over goes on serving
           continue;
         }
+        revision = kv.modRevision; // of what is said of this record
         const problem = take(key, kv);
         if (problem === undefined) continue;
         const blocks = kinds[key.kind]?.refused?.(key, kv) === true;

@@ -21,6 +21,7 @@ describe.skipIf(!etcdAvailable())("a write that one node refuses", () => {
   let etcd: EtcdCluster;
   let authority: Authority;
   let adminNode: Node;
+  const variables: Record<string, string> = {};
   const nodes: Node[] = [];
 
   beforeAll(async () => {
@@ -28,8 +29,10 @@ describe.skipIf(!etcdAvailable())("a write that one node refuses", () => {
     etcd = await startEtcd();
     const plugin = join(temporaryFolder("own-guard"), "own-guard.mjs");
     writeFileSync(plugin, OWN_PLUGIN);
-    const start = async (role: "admin" | "gateway", args: readonly string[]): Promise<Node> => {
-      const node = await startNode(role, { etcd: etcd.endpoints, args });
+    const [good, other] = [authority.issue(["later.test"]), authority.issue(["later.test"])];
+    Object.assign(variables, { LATER_CERT: good.cert, LATER_KEY: good.key, OTHER_KEY: other.key });
+    const start = async (role: "admin" | "gateway", args: readonly string[], env = {}): Promise<Node> => {
+      const node = await startNode(role, { etcd: etcd.endpoints, args, env });
       nodes.push(node);
       return node;
     };
@@ -38,9 +41,10 @@ describe.skipIf(!etcdAvailable())("a write that one node refuses", () => {
       ...["--gateway-tls-min-version", version],
     ];
     adminNode = await start("admin", ["--plugins", plugin]);
-    await start("gateway", ["--plugins", plugin, "--workers", "1", ...(await tls("TLSv1.2"))]);
-    await start("gateway", ["--workers", "1", ...(await tls("TLSv1.3"))]);
-    await start("gateway", ["--workers", "2", ...(await tls("TLSv1.3"))]);
+    await start("gateway", ["--plugins", plugin, "--workers", "1", ...(await tls("TLSv1.2"))], variables);
+    const faulty = { ...variables, LATER_KEY: variables["OTHER_KEY"] };
+    await start("gateway", ["--workers", "1", ...(await tls("TLSv1.3"))], faulty);
+    await start("gateway", ["--workers", "2", ...(await tls("TLSv1.3"))], faulty);
   });
 
   afterAll(async () => {
@@ -62,6 +66,12 @@ describe.skipIf(!etcdAvailable())("a write that one node refuses", () => {
       "/ssls/old",
       () => ({ ...authority.issue(["old.test"]), snis: ["old.test"], ssl_protocols: ["TLSv1.2"] }),
       /^ssl_protocols: none of TLSv1\.2 is allowed, the oldest accepted is TLSv1\.3$/,
+    ],
+    [
+      "a key that a variable has there, of another certificate",
+      "/ssls/later",
+      () => ({ cert: "$env://LATER_CERT", key: "$env://LATER_KEY", snis: ["later.test"] }),
+      /private key does not belong to the certificate/,
     ],
   ])("for %s", async (_says, path, body, reason) => {
     const answer = await admin(adminNode, "PUT", `${path}?wait=all&timeout=10s`, body());

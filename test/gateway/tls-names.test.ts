@@ -1,6 +1,7 @@
 /** Which certificate a server name gets, and what becomes of it when records change. Source: docs/spec/resources.md "SSL". */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Authority, openAuthority, type Pair } from "../support/authority.ts";
+import { openSecretServer, sendJson } from "../support/secret-server.ts";
 import { answering, OK, openRawUpstream, type RawUpstream, routingOf, upstreamOf, waitFor } from "./support.ts";
 import { openTlsGateway, shake, subjectOf, type TlsGateway, type TlsInput } from "./tls-support.ts";
 
@@ -211,6 +212,31 @@ describe("changes", () => {
     gateway.ssls.set("1", { ...pair("new"), sni: "a.test" });
     expect(gateway.certificates.problems()).toEqual([]);
     expect(await subjectOf(gateway.tlsPort, { servername: "a.test" })).toBe("new");
+  });
+
+  test("what a record refers to is waited for, for a bounded time, before it counts as taken", async () => {
+    const vault = await openSecretServer();
+    try {
+      const waiting: (() => void)[] = [];
+      const data = { cert: pair("one").cert, key: pair("other").key };
+      vault.answer = (_request, response) => void waiting.push(() => sendJson(response, 200, { data }));
+      const gateway = await open();
+      gateway.secrets.setConf("vault", "1", { uri: vault.url, prefix: "kv/apisix", token: "root" });
+      const [cert, key] = ["$secret://vault/1/tls/cert", "$secret://vault/1/tls/key"];
+      gateway.ssls.set("1", { cert, key, sni: "a.test" });
+      await waitFor(() => waiting.length > 0);
+      await gateway.certificates.settled(10);
+      expect(gateway.certificates.refusals()).toEqual([]);
+      const settled = gateway.certificates.settled(60_000);
+      const answered = setInterval(() => waiting.splice(0).map((answer) => answer()), 10);
+      await settled;
+      clearInterval(answered);
+      expect(gateway.certificates.refusals()).toMatchObject([
+        { key: "/apisix/ssls/1", revision: 7n, reason: expect.stringContaining("does not belong") },
+      ]);
+    } finally {
+      await vault.close();
+    }
   });
 
   test("a record without any good certificate fails its handshakes and no others", async () => {

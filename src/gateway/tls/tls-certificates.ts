@@ -5,7 +5,7 @@
  * as a problem and its predecessor keeps serving, or its names are closed if it verifies clients and none does; an unresolved
  * reference never stands for its value.
  */
-import type { Clock } from "../../base/clock.ts";
+import { type Clock, sleep } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { Metrics, Sample } from "../../base/metrics.ts";
@@ -50,6 +50,8 @@ export interface TlsCertificates {
   problems(): readonly Problem[];
   /** The newest of them by which a record was not taken. */
   refusals(): readonly Problem[];
+  /** Resolves when no value of a changed record is under way, after `withinMs` at the latest; then `refusals` names what is wrong with it. */
+  settled(withinMs: number): Promise<void>;
   close(): void;
 }
 
@@ -64,6 +66,8 @@ const EXPIRY_NAMES_MAX = 1_000;
 interface NamedCertificate {
   readonly id: string;
   value: Ssl;
+  /** Of the record. */
+  revision: bigint;
   /** Compiled from the newest value that could be; closed while there is none and the record verifies clients. */
   certificate: ServerCertificate | undefined;
   references: readonly string[];
@@ -79,6 +83,7 @@ class Certificates implements TlsCertificates {
   readonly #entries = new Map<string, NamedCertificate>();
   readonly #names: TlsNames;
   readonly #stop: () => void;
+  readonly #underWay = new Set<Promise<void>>();
   #verifying = 0;
 
   constructor(options: TlsCertificatesOptions) {
@@ -114,6 +119,13 @@ class Certificates implements TlsCertificates {
     return this.#problems.refusals();
   }
 
+  async settled(withinMs: number): Promise<void> {
+    if (this.#underWay.size === 0) return;
+    const late = new AbortController();
+    await Promise.race([Promise.all(this.#underWay), sleep(this.#options.clock, withinMs, late.signal)]);
+    late.abort();
+  }
+
   close(): void {
     this.#stop();
     for (const entry of this.#entries.values()) {
@@ -134,8 +146,10 @@ class Certificates implements TlsCertificates {
     }
     const { cert, key, certs, keys, client } = ssl;
     const references = referencesIn({ cert, key, certs, keys, client });
-    const entry = before ?? { id, value: ssl, certificate: undefined, references, release: nothing, turn: 0 };
+    const { revision } = this.#options.source;
+    const entry = before ?? { id, value: ssl, revision, certificate: undefined, references, release: nothing, turn: 0 };
     entry.value = ssl;
+    entry.revision = revision;
     entry.references = references;
     entry.release = references.length === 0 ? nothing : this.#secrets.use(references, () => this.#refresh(entry));
     this.#entries.set(id, entry);
@@ -159,12 +173,14 @@ class Certificates implements TlsCertificates {
       return;
     }
     this.#closeUnserved(entry);
-    void this.#secrets.resolve(references).then((values) => {
+    const reading = this.#secrets.resolve(references).then((values) => {
+      this.#underWay.delete(reading);
       if (entry.turn !== turn) return;
       if (values) this.#compile(entry, values);
       // References name places, not values, so they may be told.
       else this.#report(entry, `unresolved: ${references.join(", ")}`);
     });
+    this.#underWay.add(reading);
   }
 
   #compile(entry: NamedCertificate, values: ReadonlyMap<string, unknown>): void {
@@ -202,8 +218,7 @@ class Certificates implements TlsCertificates {
 
   #report(entry: NamedCertificate, reason: string): void {
     const closes = this.#closeUnserved(entry);
-    const { revision } = this.#options.source;
-    this.#problems.set(this.#keyOf(entry.id), "record", revision, closes ? `${reason}${CLOSES}` : reason, closes);
+    this.#problems.set(this.#keyOf(entry.id), "record", entry.revision, closes ? `${reason}${CLOSES}` : reason, closes);
   }
 
   #noteClaims(name: string, claimants: readonly ServerCertificate[]): void {

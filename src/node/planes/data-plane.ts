@@ -9,6 +9,7 @@ import { type Log, unfailing } from "../../base/log.ts";
 import type { Counter, Family, Metrics } from "../../base/metrics.ts";
 import { makeDnsLookup } from "../../base/net/dns-lookup.ts";
 import { compileIpSet } from "../../base/net/ip.ts";
+import type { RecordRefusal } from "../../cluster/acknowledge.ts";
 import type { Freshness } from "../../gateway/gateway-context.ts";
 import { type GatewayServer, openGatewayServer } from "../../gateway/gateway-server.ts";
 import { makeProbe } from "../../gateway/health-probe.ts";
@@ -94,6 +95,8 @@ export interface DataPlane {
   explain(query: ExplainQuery): Promise<Readonly<Record<string, unknown>> | string>;
   /** Of this process; a worker has none. */
   issuers(): readonly IssuerStatus[];
+  /** The newest certificates that were not taken, those included whose values are under way. */
+  certificateRefusals(): Promise<readonly RecordRefusal[]>;
   /** What is wrong with records, certificates included. */
   problems(): readonly Problem[];
   /** See `Follower.join`. */
@@ -184,6 +187,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   const follower = await followStore({
     ...{ settings, source, folder: options.folder, membership: options.membership, clock, log },
     consumer: live,
+    judged: certificates && (() => certificates.settled(JUDGED_WITHIN_MS)),
     refusals: () => [...live.refusals(), ...(certificates?.refusals() ?? [])],
     series: metrics,
     takeUses: () => live.uses.take(Number.POSITIVE_INFINITY),
@@ -223,6 +227,10 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
       const shown = await server.explain(query);
       return typeof shown === "string" ? shown : { ...shown, revision: Number(live.revision) };
     },
+    async certificateRefusals() {
+      await certificates?.settled(JUDGED_WITHIN_MS);
+      return certificates?.refusals().map(({ key, revision, reason }) => ({ key, revision, reason })) ?? [];
+    },
     issuers: () => (keepers ? keyFacts(keepers) : []),
     problems: () => [
       ...live.problems(),
@@ -256,6 +264,9 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     },
   };
 }
+
+/** An acknowledgement waits this long for values that certificates refer to: less than who waits for all by default. */
+const JUDGED_WITHIN_MS = 1_500;
 
 /** How often the age of the configuration is compared with `max_stale`. */
 const FRESHNESS_EVERY_MS = 250;

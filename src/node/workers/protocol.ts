@@ -145,6 +145,13 @@ const RefusedCalls = Type.Unsafe<readonly RecentRefusal[]>({
 /** The calls that a worker refused last. */
 export const REFUSALS = call("refusals", Query, RefusedCalls);
 
+/** The newest certificates that a worker did not take, once it knows the values that they refer to, or after a bounded time. */
+export const CERTIFICATES = call(
+  "certificates",
+  Nothing,
+  Type.Array(Type.Object({ key: Type.String(), revision: Digits, reason: Type.String() }), { maxItems: 1_000 }),
+);
+
 /** What the worker would do with a request; both sides check and bound what they read of it. */
 export const EXPLAIN = call(
   "explain",

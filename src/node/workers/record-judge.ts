@@ -15,6 +15,8 @@ import type { RecordConsumer } from "../../sync/table.ts";
 interface RecordJudge extends RecordConsumer {
   /** The newest ones. */
   refusals(): readonly RecordRefusal[];
+  /** Takes what only workers find out, and each of them says. */
+  note(refusals: readonly RecordRefusal[]): void;
 }
 
 /**
@@ -32,6 +34,10 @@ export function openRecordJudge(
   };
   return {
     refusals: () => refusals,
+    note(told) {
+      for (const one of told)
+        if (!refusals.some(({ key, revision }) => key === one.key && revision === one.revision)) note(one);
+    },
     apply({ changes }, taken) {
       const refused: string[] = [];
       for (const { key: storeKey, kv } of changes) {

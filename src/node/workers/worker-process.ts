@@ -9,6 +9,7 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import { CodedError, messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { SeriesPage } from "../../base/metric-pages.ts";
+import type { RecordRefusal } from "../../cluster/acknowledge.ts";
 import type { RecentRefusal, RefusalQuery } from "../../gateway/log/refusals.ts";
 import type { ExplainQuery } from "../../model/explain-query.ts";
 import type { Address } from "../../settings/setting-kinds.ts";
@@ -16,7 +17,19 @@ import type { HealthReport } from "../../status/control-server.ts";
 import type { ConfigStatus, WorkerInfo } from "../../status/status-facts.ts";
 import { readFacts } from "./config-wire.ts";
 import { readPages } from "./merged-metrics.ts";
-import { APPLIED, DRAIN, EXPLAIN, FACTS, FAILED, HEALTH, LISTENING, METRICS, REFUSALS, STOP } from "./protocol.ts";
+import {
+  APPLIED,
+  CERTIFICATES,
+  DRAIN,
+  EXPLAIN,
+  FACTS,
+  FAILED,
+  HEALTH,
+  LISTENING,
+  METRICS,
+  REFUSALS,
+  STOP,
+} from "./protocol.ts";
 import { RECALL } from "./shared-messages.ts";
 
 /** How a process ended. */
@@ -43,6 +56,8 @@ interface WorkerOptions {
 const ANSWER_MS = 2_000;
 /** It judges for four seconds at most. */
 const EXPLAIN_MS = 5_000;
+/** More than a worker takes for it. */
+const CERTIFICATES_MS = 3_000;
 /** A request waits for it. */
 const RECALL_MS = 500;
 /** How much longer than its drain time a worker may take to end. */
@@ -188,6 +203,11 @@ export class WorkerProcess {
 
   refusals(query: RefusalQuery): Promise<readonly RecentRefusal[]> {
     return this.channel.call(REFUSALS, query, ANSWER_MS);
+  }
+
+  async certificateRefusals(): Promise<readonly RecordRefusal[]> {
+    const refused = await this.channel.call(CERTIFICATES, null, CERTIFICATES_MS);
+    return refused.map(({ revision, ...same }) => ({ ...same, revision: BigInt(revision) }));
   }
 
   explain(query: ExplainQuery): Promise<Readonly<Record<string, unknown>> | string> {

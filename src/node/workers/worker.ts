@@ -29,6 +29,7 @@ import { pageMetrics } from "./merged-metrics.ts";
 import {
   APPLIED,
   BEGIN,
+  CERTIFICATES,
   DRAIN,
   EXPLAIN,
   FACTS,
@@ -127,6 +128,10 @@ function answer(channel: Channel, plane: DataPlane, metrics: Metrics): void {
   channel.onCall(METRICS, pageMetrics(metrics));
   channel.onCall(HEALTH, () => plane.upstreams.healthStatus());
   channel.onCall(REFUSALS, (query) => plane.server.refusals.find(query));
+  channel.onCall(CERTIFICATES, async () => {
+    const refused = await plane.certificateRefusals();
+    return refused.map(({ revision, ...same }) => ({ ...same, revision: String(revision) }));
+  });
   channel.onCall(EXPLAIN, (query) => plane.explain(query));
   channel.onTell(DRAIN, () => plane.server.beginDrain());
   channel.onCall(STOP, async ({ drainMs, quietMs }) => {
