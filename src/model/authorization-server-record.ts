@@ -51,6 +51,9 @@ const TokenExchange = Type.Object(
       }),
     ),
     federated: IssuerIds("token issuers whose tokens are all that a client without a secret shows"),
+    delegation: Type.Optional(
+      Type.Boolean({ description: "whether an actor_token may say who acts; default: the client does" }),
+    ),
   },
   { additionalProperties: false },
 );

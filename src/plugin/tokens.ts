@@ -155,6 +155,8 @@ export interface ExchangeTerms {
   readonly issuers: readonly string[];
   readonly federated: readonly string[];
   readonly audiences: ReadonlySet<string>;
+  /** Whether the token of another may say who acts. */
+  readonly delegates: boolean;
 }
 
 /** One record, compiled: a changed record is another object. */

@@ -197,8 +197,8 @@ export function countSigners(metrics: Metrics, keys: Pick<SigningKeys, "signers"
 
 function exchangeOf({ token_exchange: exchange }: ServerRecord): ExchangeTerms | undefined {
   if (!exchange?.enabled) return undefined;
-  const { issuers = [], federated = [], subject_audiences: audiences } = exchange;
-  return { issuers, federated, audiences: new Set(audiences) };
+  const { issuers = [], federated = [], subject_audiences: audiences, delegation: delegates = false } = exchange;
+  return { issuers, federated, audiences: new Set(audiences), delegates };
 }
 
 function heldKey(kid: string, record: SigningKey): HeldKey {

@@ -77,9 +77,12 @@ describe("a workload", () => {
     const answer = await world.token(form(tokenOf("k8s", POD), "&client_id=pod"), {});
     expect(answer.status).toBe(200);
     const body = json(answer);
-    expect(body).toMatchObject({ token_type: "Bearer", expires_in: 3_600, issued_token_type: ACCESS });
+    expect(body).toMatchObject({ token_type: "Bearer", expires_in: 599, issued_token_type: ACCESS });
     expect(claimsIn(body)).toMatchObject({ sub: "pod", client_id: "pod", scope: "orders.read" });
     expect(claimsIn(body)).not.toHaveProperty("act");
+    expect(Number(claimsIn(body)["exp"])).toBeLessThanOrEqual(NOW + 600);
+    const long = await world.token(form(tokenOf("k8s", { ...POD, exp: NOW + 86_400 }), "&client_id=pod"), {});
+    expect(json(long)["expires_in"]).toBe(3_600);
   });
 
   test.each([
@@ -90,6 +93,7 @@ describe("a workload", () => {
     ["of an issuer that is not federated", tokenOf("idp", POD)],
     ["without a signature", makeToken({ header: { alg: "none" }, payload: { iss: "https://k8s.example", ...POD } })],
     ["with another key", tokenOf("k8s", POD, { algorithm: "EdDSA", header: { kid: "k8s" } })],
+    ["that is over within the clock skew", tokenOf("k8s", { ...POD, exp: NOW - 10 })],
     ["that is bound to a key", tokenOf("k8s", { ...POD, cnf: { jkt: "x" } })],
   ])("gets none for a token %s", async (_, token) => {
     expect(await errorOf(await open(), form(token, "&client_id=pod"), {})).toBe("invalid_grant");
@@ -179,6 +183,56 @@ describe("an API that was called", () => {
     const world = await open();
     const token = tokenOf("idp", { act: nested(7), may_act: { sub: "trader" } });
     expect(claimsIn(json(await world.token(form(token), TRADER)))["act"]).toEqual({ sub: "trader", act: nested(7) });
+  });
+
+  describe("with delegation", () => {
+    const BOT = { sub: "bot" };
+    const acting = (token: string, type = JWT): string =>
+      `&actor_token=${token}&actor_token_type=${encodeURIComponent(type)}`;
+
+    test("says by another's token who acts, bounded by its life and by may_act", async () => {
+      const world = await open({ delegation: true });
+      const ask = async (subject: object, actor: object): Promise<Record<string, unknown>> =>
+        json(await world.token(form(tokenOf("idp", subject), acting(tokenOf("idp", actor))), TRADER));
+      const body = await ask({ act: nested(7) }, { ...BOT, exp: NOW + 100 });
+      expect(claimsIn(body)).toMatchObject({
+        ...{ sub: "alice", client_id: "trader", act: { iss: "https://idp.example", sub: "bot", act: nested(7) } },
+      });
+      expect(body["expires_in"]).toBe(99);
+      for (const may of [{ sub: "bot" }, { sub: "bot", iss: "https://idp.example" }])
+        expect(claimsIn(await ask({ may_act: may }, BOT))).toMatchObject({ act: { sub: "bot" } });
+      for (const may of [{ sub: "trader" }, { sub: "bot", iss: ISSUER }, { sub: "bot", client_id: "other" }, "bot"])
+        expect(await ask({ may_act: may }, BOT)).toMatchObject({ error: "invalid_grant" });
+      expect(await ask({ act: nested(8) }, BOT)).toMatchObject({ error: "invalid_grant" });
+      const ours = await world.token(form(tokenOf("idp"), acting(await subjectOf(world))), TRADER);
+      expect(claimsIn(json(ours))["act"]).toEqual({ sub: "batch" });
+    });
+
+    test.each([
+      ["for another audience", tokenOf("idp", { ...BOT, aud: "https://other.example" })],
+      ["that is over", tokenOf("idp", { ...BOT, exp: NOW - 31 })],
+      ["of an issuer that is not listed", tokenOf("unlisted", BOT)],
+      ["without sub", tokenOf("idp", { sub: undefined })],
+      ["without a signature", makeToken({ header: { alg: "none" }, payload: { iss: "https://idp.example", ...BOT } })],
+    ])("takes no actor token %s", async (_, actor) => {
+      expect(await errorOf(await open({ delegation: true }), form(tokenOf("idp"), acting(actor)))).toBe(
+        "invalid_grant",
+      );
+    });
+
+    test("wants the type of the actor token, and none from a workload, nor where it is off", async () => {
+      const world = await open({ delegation: true });
+      const [subject, actor] = [tokenOf("idp"), tokenOf("idp", BOT)];
+      expect(await errorOf(world, form(subject, `&actor_token=${actor}`))).toBe("invalid_request");
+      expect(await errorOf(world, form(subject, `&actor_token_type=${encodeURIComponent(JWT)}`))).toBe(
+        "invalid_request",
+      );
+      expect(await errorOf(world, form(subject, acting(actor, "urn:x")))).toBe("invalid_request");
+      expect(await errorOf(world, form(tokenOf("k8s", POD), `&client_id=pod${acting(actor)}`), {})).toBe(
+        "invalid_request",
+      );
+      expect(await errorOf(await open(), form(subject, acting(actor)))).toBe("invalid_request");
+    });
   });
 
   test("must be registered for it, and say what it brings", async () => {

@@ -37,6 +37,9 @@ const NO_SUBJECT = invalidRequest("subject_token or subject_token_type is missin
 const OTHER_TYPE = invalidRequest("subject_token_type is none of access_token, jwt and id_token");
 const OTHER_RESULT = invalidRequest("requested_token_type can only be access_token");
 const NO_ACTORS = invalidRequest("actor_token is not taken here");
+const HALF_AN_ACTOR = invalidRequest("actor_token and actor_token_type belong together");
+const OTHER_ACTOR_TYPE = invalidRequest("actor_token_type is none of access_token, jwt and id_token");
+const ACTOR_REFUSED = errorAnswer(400, "invalid_grant", "The actor token is refused");
 const REFUSED = errorAnswer(400, "invalid_grant", "The subject token is refused");
 const WIDE_SCOPE = errorAnswer(400, "invalid_scope", "The subject token does not have this scope");
 
@@ -67,6 +70,19 @@ export function openTokenExchange(env: NodeEnv, authenticate: AuthenticateClient
     return judgeToEnd(text, whole, court, () => identities.resolvePending() ?? clients.resolvePending());
   };
 
+  /** A token that a client brings: for this server, of a listed issuer, or of ours for the client as an API. */
+  const judgeShown = async (
+    text: string,
+    client: Client,
+    server: AuthorizationServer,
+    terms: ExchangeTerms,
+  ): Promise<Judged<Caller>> => {
+    const { others, own } = groupsOf(server, terms);
+    const foreign = await judge(text, { issuers: others, audiences: terms.audiences, strangers: true });
+    if (foreign.ok || foreign.why !== "unknown_issuer") return foreign;
+    return judge(text, { issuers: own, audiences: client.data.resources ?? new Set(), strangers: false });
+  };
+
   /** The client that shows nothing but the token of a federated issuer. */
   const workloadOf = (view: RequestView, form: TokenForm, server: AuthorizationServer): Client | undefined => {
     const shows = [form.get("client_secret"), form.get("client_assertion"), view.header("authorization")];
@@ -81,38 +97,39 @@ export function openTokenExchange(env: NodeEnv, authenticate: AuthenticateClient
   ): Promise<UnboundContent | Answer> => {
     const terms = server.exchange;
     const text = form.get("subject_token");
-    const wrong = parameterError(form);
+    const actorText = form.get("actor_token");
+    const wrong = parameterError(form, terms);
     const workload = workloadOf(view, form, server);
     if (workload !== undefined && terms !== undefined) {
       if (wrong !== undefined || text === undefined) return wrong ?? NO_SUBJECT;
+      if (actorText !== undefined) return NO_ACTORS; // nobody acts for another here
       const { federated: issuers } = groupsOf(server, terms);
       const judged = await judge(text, { issuers, audiences: terms.audiences, strangers: false });
-      if (!judged.ok) return refusalOf(judged);
+      if (!judged.ok) return refusalOf(judged, REFUSED);
       if (judged.caller?.consumer.username !== workload.consumer.username) return REFUSED;
       view.consumer = workload.consumer;
       view.credentialId = workload.credentialId;
       const granted = grantOf(form, workload.data, server);
-      return "status" in granted
-        ? granted
-        : { client: workload, granted, subject: workload.key, issuedType: ACCESS_TOKEN_TYPE };
+      const bounded = "status" in granted ? granted : within(granted, judged.token.exp, env.clock.nowMs() / 1_000);
+      return "status" in bounded
+        ? bounded
+        : { client: workload, granted: bounded, subject: workload.key, issuedType: ACCESS_TOKEN_TYPE };
     }
     const client = await authenticate(view, form, server);
     if ("status" in client) return client;
     if (!client.data.grants.has(TOKEN_EXCHANGE) || terms === undefined) return NOT_ITS_GRANT;
     if (wrong !== undefined || text === undefined) return wrong ?? NO_SUBJECT;
-    const { others, own } = groupsOf(server, terms);
-    const foreign = await judge(text, { issuers: others, audiences: terms.audiences, strangers: true });
-    const isOurs = !foreign.ok && foreign.why === "unknown_issuer";
-    const judged = isOurs
-      ? await judge(text, { issuers: own, audiences: client.data.resources ?? new Set(), strangers: false })
-      : foreign;
-    if (!judged.ok) return refusalOf(judged);
-    const act = actorOf(judged.token, client, server);
+    const judged = await judgeShown(text, client, server, terms);
+    if (!judged.ok) return refusalOf(judged, REFUSED);
+    const actor = actorText === undefined ? undefined : await judgeShown(actorText, client, server, terms);
+    if (actor?.ok === false) return refusalOf(actor, ACTOR_REFUSED);
+    const act = actingFor(judged.token, actor?.token, client, server);
     const { subject } = judged.token;
     if (act === undefined || subject === undefined) return REFUSED;
     const granted = grantOf(form, client.data, server);
     if ("status" in granted) return granted;
-    const narrowed = narrow(granted, judged.token, form, env.clock.nowMs() / 1_000);
+    const exp = Math.min(judged.token.exp, actor?.token.exp ?? Number.POSITIVE_INFINITY);
+    const narrowed = narrow(granted, judged.token, exp, form, env.clock.nowMs() / 1_000);
     return "status" in narrowed ? narrowed : { client, granted: narrowed, subject, act, issuedType: ACCESS_TOKEN_TYPE };
   };
   return Object.assign(exchange, { close: release });
@@ -124,12 +141,15 @@ interface IssuerGroups {
   readonly federated: TokenIssuers;
 }
 
-function parameterError(form: TokenForm): Answer | undefined {
+function parameterError(form: TokenForm, terms: ExchangeTerms | undefined): Answer | undefined {
   const type = form.get("subject_token_type");
   if (type === undefined) return NO_SUBJECT;
   if (!SUBJECT_TYPES.has(type)) return OTHER_TYPE;
   if ((form.get("requested_token_type") ?? ACCESS_TOKEN_TYPE) !== ACCESS_TOKEN_TYPE) return OTHER_RESULT;
-  return form.get("actor_token") === undefined ? undefined : NO_ACTORS;
+  const [actor, actorType] = [form.get("actor_token"), form.get("actor_token_type")];
+  if (actor !== undefined && terms?.delegates !== true) return NO_ACTORS;
+  if ((actor === undefined) !== (actorType === undefined)) return HALF_AN_ACTOR;
+  return actorType === undefined || SUBJECT_TYPES.has(actorType) ? undefined : OTHER_ACTOR_TYPE;
 }
 
 /** As a credential of access-token names it; matched exactly. */
@@ -138,36 +158,60 @@ function identityOf(token: AccessToken): string | null {
   return typeof value === "string" && value !== "" ? `${token.from.id}/${value}` : null;
 }
 
-function refusalOf({ why }: Judged<Caller> & { readonly ok: false }): Answer {
-  return why === "keys_unavailable" || why === "keys_too_old" ? unavailable(503, 5, "issuer_unavailable") : REFUSED;
+function refusalOf({ why }: Judged<Caller> & { readonly ok: false }, answer: Answer): Answer {
+  return why === "keys_unavailable" || why === "keys_too_old" ? unavailable(503, 5, "issuer_unavailable") : answer;
 }
 
-/** @returns the claim `act`; undefined: the token names others who may act, or too many have acted already */
-function actorOf({ claims }: AccessToken, client: Client, server: AuthorizationServer): object | undefined {
-  const may = claims["may_act"];
-  if (may !== undefined && !mayAct(may, client, server)) return undefined;
-  const before = claims["act"];
+/**
+ * @param actor default: the client itself
+ * @returns the claim `act`; undefined: the token names others who may act, or too many have acted already
+ */
+function actingFor(
+  { claims, from }: AccessToken,
+  actor: AccessToken | undefined,
+  client: Client,
+  { terms }: AuthorizationServer,
+): object | undefined {
+  const acting = { iss: actor?.from.issuer ?? terms.issuer, sub: actor ? actor.subject : client.key };
+  if (acting.sub === undefined) return undefined;
+  const { may_act: may, act: before } = claims;
+  if (may !== undefined && !mayAct(may, acting, [terms.issuer, from.issuer], client)) return undefined;
   let depth = 1;
   for (let one: unknown = before; one !== undefined; one = (one as { readonly act?: unknown }).act) {
     if (typeof one !== "object" || one === null || ++depth > ACTORS_MAX) return undefined;
   }
-  return { sub: client.key, ...(before !== undefined && { act: before }) };
+  return {
+    ...(acting.iss !== terms.issuer && { iss: acting.iss }),
+    sub: acting.sub,
+    ...(before !== undefined && { act: before }),
+  };
 }
 
-function mayAct(may: unknown, client: Client, server: AuthorizationServer): boolean {
+/** @param unsaid whose names are meant where `may_act` has no `iss`: ours, and the subject token's issuer's */
+function mayAct(
+  may: unknown,
+  acting: { readonly iss: string; readonly sub: string | undefined },
+  unsaid: readonly string[],
+  client: Client,
+): boolean {
   if (typeof may !== "object" || may === null) return false;
-  const { sub, iss = server.terms.issuer, client_id: id = client.key } = may as Readonly<Record<string, unknown>>;
-  return sub === client.key && iss === server.terms.issuer && id === client.key;
+  const { sub, iss, client_id: id = client.key } = may as Readonly<Record<string, unknown>>;
+  const isIssuer = iss === undefined ? unsaid.includes(acting.iss) : iss === acting.iss;
+  return sub === acting.sub && isIssuer && id === client.key;
 }
 
 /** Within the subject token, as well. */
-function narrow(granted: Granted, token: AccessToken, form: TokenForm, now: number): Granted | Answer {
+function narrow(granted: Granted, token: AccessToken, exp: number, form: TokenForm, now: number): Granted | Answer {
   const scopes = tokenScopes(token) ?? new Set<string>();
   const wanted = granted.scope === "" ? [] : granted.scope.split(" ");
   const kept = wanted.filter((scope) => scopes.has(scope));
   if (form.get("scope") !== undefined && kept.length < wanted.length) return WIDE_SCOPE;
-  const leftSeconds = Math.floor(token.exp - now) - 1; // the date of the new one may be a second from now
+  return within({ ...granted, scope: kept.join(" ") }, exp, now);
+}
+
+/** It lives no longer than what was shown for it. */
+function within(granted: Granted, exp: number, now: number): Granted | Answer {
+  const leftSeconds = Math.floor(exp - now) - 1; // the date of the new one may be a second from now
   if (leftSeconds < 1) return REFUSED;
-  const lifetimeSeconds = Math.min(granted.lifetimeSeconds, leftSeconds);
-  return { ...granted, scope: kept.join(" "), lifetimeSeconds };
+  return { ...granted, lifetimeSeconds: Math.min(granted.lifetimeSeconds, leftSeconds) };
 }

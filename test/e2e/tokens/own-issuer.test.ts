@@ -143,6 +143,48 @@ describe.skipIf(!etcdAvailable())("an issuer that is us", () => {
     }
   });
 
+  test("a workload gets in at every node by its platform's token alone, and who lost it by none", async () => {
+    const key = makeKey("k8s-1");
+    const platform = await openIssuerServer();
+    try {
+      platform.keys = [key.jwk];
+      await put("/token_issuers/k8s", { issuer: platform.url, jwks_uri: `${platform.url}/keys` });
+      await put("/authorization_servers/main", {
+        ...{ issuer, token_exchange: { enabled: true, subject_audiences: [issuer], federated: ["k8s"] } },
+      });
+      const sub = "system:serviceaccount:shop:orders";
+      await put("/consumers/shop/credentials/who", { plugins: { "access-token": { identity: `k8s/${sub}` } } });
+      const grant = "urn:ietf:params:oauth:grant-type:token-exchange";
+      const conf = { token_endpoint_auth_method: "none", grant_types: [grant], audiences: [API] };
+      await register("pod", conf);
+      expect(secrets.has("pod")).toBe(false);
+      const seconds = Math.floor(Date.now() / 1_000);
+      const projected = (claims: object = {}): string =>
+        platform.token(key, { iss: platform.url, sub, aud: [issuer], iat: seconds, exp: seconds + 600, ...claims });
+      const trade = (at: Node, subject: string): Promise<Response> =>
+        fetch(`${at.gateway}/oauth2/token`, {
+          method: "POST",
+          headers: { connection: "close" }, // any worker
+          body: new URLSearchParams({
+            ...{ grant_type: grant, client_id: "pod", subject_token: subject },
+            subject_token_type: "urn:ietf:params:oauth:token-type:jwt",
+          }),
+        });
+      for (const node of gateways) {
+        const answer = await trade(node, projected());
+        const body = (await answer.json()) as { readonly access_token: string; readonly expires_in: number };
+        expect([answer.status, body.expires_in <= 600]).toEqual([200, true]);
+        expect(await everywhere(body.access_token)).toEqual(new Set([200]));
+      }
+      for (const wrong of [{ sub: `${sub}2` }, { aud: ["https://kubernetes.default.svc"] }, { exp: seconds - 60 }])
+        expect((await trade(first(), projected(wrong))).status).toBe(400);
+      await admin(adminNode, "DELETE", "/consumers/shop/credentials/who?wait=all");
+      for (const node of gateways) expect((await trade(node, projected())).status).toBe(400);
+    } finally {
+      await platform.close();
+    }
+  });
+
   test("many clients end their tokens at once, and each gets its answer", async () => {
     const tokens = await Promise.all(Array.from({ length: 40 }, () => tokenOf()));
     const answers = await Promise.all(
