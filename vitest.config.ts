@@ -25,7 +25,7 @@ const SUITES: Readonly<Record<string, readonly string[]>> = {
   ],
   contract: ["contract/**/*"],
   conformance: ["conformance/**/*"],
-  e2e: ["cli/**/*", "e2e/**/*"],
+  e2e: ["cli/**/*", "console/**/*", "e2e/**/*"],
   faults: ["faults/**/*", "guarantees/**/*", "hostile/**/*"],
   sim: ["sim/**/*"],
   fuzz: ["fuzz/**/*"],

@@ -4,7 +4,7 @@
  */
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -80,26 +80,54 @@ export async function installIfNeeded() {
   );
 }
 
-/** A text that changes whenever the build would: the sources, how they are compiled, and by what. */
-function sourceState() {
+/** A text that changes whenever what is built of these files and folders would. */
+function stateOf(...paths) {
   const hash = createHash("sha256");
-  const files = readdirSync(join(ROOT, "src"), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
-    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
-    .sort();
-  const settings = ["tsconfig.json", "tsconfig.build.json", "node_modules/typescript/package.json"];
-  for (const file of [...files, ...settings.map((name) => join(ROOT, name))]) {
+  const files = paths.flatMap((path) => {
+    const full = join(ROOT, path);
+    if (!statSync(full).isDirectory()) return [full];
+    return readdirSync(full, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile() && entry.name !== "generated.ts")
+      .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
+  });
+  for (const file of files.sort())
     hash.update(file.slice(ROOT.length)).update("\0").update(readFileSync(file)).update("\0");
-  }
   return hash.digest("hex");
 }
+
+const sourceState = () =>
+  stateOf("src", "console", "tsconfig.json", "tsconfig.build.json", "node_modules/typescript/package.json");
+const consoleState = () => stateOf("console", "scripts/console.mjs", "package-lock.json");
 
 export function isBuilt() {
   return existsSync(STAMP) && readFileSync(STAMP, "utf8") === sourceState();
 }
 
+const compiler = join(ROOT, "node_modules/typescript/bin/tsc");
+
+/** Checks the console's types by what the Admin API says of itself. */
+export async function consoleTypes() {
+  const made = await run(process.execPath, ["--import", "tsx", "scripts/console-types.mjs"]);
+  return made === 0 && (await run(process.execPath, [compiler, "-p", "console/tsconfig.json"])) === 0;
+}
+
+/** The console's files: those of the last build where nothing of them changed. */
+async function buildConsole(folder) {
+  const state = consoleState();
+  const former = join(DIST, "console");
+  const stamp = join(former, ".build");
+  if (existsSync(stamp) && readFileSync(stamp, "utf8") === state) {
+    cpSync(former, folder, { recursive: true });
+    return true;
+  }
+  const code = await run(process.execPath, ["scripts/console.mjs", folder]);
+  if (code === 0) writeFileSync(join(folder, ".build"), state);
+  return code === 0;
+}
+
 /**
- * Compiles src to dist. The old build stays until the new one is complete, and when the new one fails.
+ * Compiles src to dist and bundles the console into dist/console. The old build stays until the new one is complete, and when
+ * the new one fails.
  * @param checked whether the types were checked a moment ago
  */
 export function build(checked = false) {
@@ -107,11 +135,15 @@ export function build(checked = false) {
     const next = `${DIST}.${process.pid}`;
     const former = `${next}.former`;
     const state = sourceState();
-    const compiler = join(ROOT, "node_modules/typescript/bin/tsc");
     try {
       const options = ["-p", "tsconfig.build.json", "--outDir", next, ...(checked ? ["--noCheck"] : [])];
-      const code = await run(process.execPath, [compiler, ...options]);
-      if (code !== 0) throw new Error("the sources do not compile; the messages above say where");
+      const steps = [
+        run(process.execPath, [compiler, ...options]).then((code) => code === 0),
+        buildConsole(join(next, "console")),
+        checked || consoleTypes(),
+      ];
+      if ((await Promise.all(steps)).includes(false))
+        throw new Error("the sources do not compile; the messages above say where");
       writeFileSync(join(next, ".build"), state);
       if (existsSync(DIST)) renameSync(DIST, former);
       renameSync(next, DIST);

@@ -7,7 +7,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { buildIfNeeded, has, installIfNeeded, ROOT, run, withoutColours } from "./project.mjs";
+import { buildIfNeeded, consoleTypes, has, installIfNeeded, ROOT, run, withoutColours } from "./project.mjs";
 
 const tool = (path) => join(ROOT, "node_modules", path);
 const durations = [];
@@ -95,7 +95,10 @@ try {
     await step("etcd", ensureEtcd);
     await step("lint", () => node(tool("@biomejs/biome/bin/biome"), "check", "."));
     await step("house", () => node(join(ROOT, "scripts/house.mjs")));
-    const typesGood = await step("types", () => node(tool("typescript/bin/tsc"), "-p", "tsconfig.json", "--noEmit"));
+    const typesGood = await step(
+      "types",
+      async () => (await node(tool("typescript/bin/tsc"), "-p", "tsconfig.json", "--noEmit")) && (await consoleTypes()),
+    );
     await step("build", async () => {
       await buildIfNeeded(typesGood);
       return true;

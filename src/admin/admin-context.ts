@@ -14,6 +14,8 @@ import type { AskSecrets } from "../secret/secret-probe.ts";
 import type { Store } from "../store/store.ts";
 import type { History } from "./history/history.ts";
 import type { NodeList } from "./node-list.ts";
+import type { ClusterPulse } from "./overview/cluster-pulse.ts";
+import type { Expiring } from "./overview/expiring.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
 import type { Members, StoredMembers } from "./read/stored-record.ts";
 import type { Arguments } from "./request-target.ts";
@@ -118,4 +120,7 @@ export interface AdminContext extends WriteSide {
   /** What admins show to nodes. */
   readonly nodeKey: NodeKeyring;
   readonly revocations: AdminRevocations;
+  readonly pulse: ClusterPulse;
+  /** Certificates that end soon. */
+  readonly expiring: () => Promise<readonly Expiring[]>;
 }

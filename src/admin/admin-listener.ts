@@ -1,6 +1,7 @@
 /**
  * The Admin API's listener: Fastify with a hook that asks for the key, one place for what goes wrong, and routes that read
- * bodies as APISIX does. Promise: every path asks for a key, except OPTIONS and `HEAD /apisix/admin`, which carry no data.
+ * bodies as APISIX does. Promise: every path asks for a key, except OPTIONS and `HEAD /apisix/admin`, which carry no data, and
+ * routes that say so: the console's files.
  * Source: docs/spec/admin-api.md sections 1 to 3.
  */
 import { randomUUID } from "node:crypto";
@@ -72,6 +73,10 @@ const ID_LENGTH_MAX = 128;
 const NOTHING = Buffer.alloc(0);
 
 declare module "fastify" {
+  interface FastifyContextConfig {
+    /** Whoever may reach the listener may ask. */
+    withoutKey?: boolean;
+  }
   interface FastifyRequest {
     [ASKED]?: Asked;
     [CODE]?: string;
@@ -91,6 +96,10 @@ export function makeListener(options: ListenerOptions, access: Access, news: Sto
   const cors = openCors(options.cors ?? true);
   const fixed = { Server: options.serverHeader, "Content-Type": "application/json" };
   const admit = (request: FastifyRequest, reply: FastifyReply): FastifyReply | undefined => {
+    if (request.routeOptions.config.withoutKey) {
+      const barred = access.admitsAddress(request.raw.socket.remoteAddress ?? "");
+      return barred && send(reply.headers(fixed), barred);
+    }
     reply.headers(fixed).headers(cors.answer(request.headers.origin));
     const answer = identify(cors, access, request);
     return answer && send(reply, answer);

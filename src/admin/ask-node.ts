@@ -3,8 +3,9 @@
  * Promise: bounded in time and bytes; nothing of the caller goes along but the question; what fails is told with its cure.
  */
 import { messageOf } from "../base/errors.ts";
+import type { NodeKeyring } from "../cluster/node-key.ts";
 import { listNodes, type RegisteredNode, readNode } from "../cluster/registry.ts";
-import type { AdminContext } from "./admin-context.ts";
+import type { StoreSide } from "./admin-context.ts";
 import { type AdminAnswer, refuse } from "./admin-response.ts";
 
 const NODE_MS = 6_000;
@@ -13,11 +14,16 @@ const ANSWER_MAX = 4_194_304;
 const TRIED_MAX = 3;
 const UNSPECIFIED = new Set(["0.0.0.0", "[::]", ""]);
 
+/** What asking takes: where nodes are registered, and the key that they know admins by. */
+export type AskSide = Omit<StoreSide, "clock"> & { readonly nodeKey: NodeKeyring };
+
 interface Question {
   /** With its query. */
   readonly path: string;
   /** Sent as JSON by POST; absent: GET. */
   readonly body?: object;
+  /** The answer is no JSON: its text, and how long it may be. */
+  readonly textMax?: number;
 }
 
 /** @returns undefined for what is no `host:port` of one machine */
@@ -28,14 +34,14 @@ export function statusUrl(address: string, path: string): URL | undefined {
 }
 
 /** One node by its id. */
-export async function askNode(admin: AdminContext, id: string, question: Question): Promise<AdminAnswer> {
+export async function askNode(admin: AskSide, id: string, question: Question): Promise<AdminAnswer> {
   const node = await readNode(admin.store, admin.prefix, id);
   if (!node) return refuse(404, `no node ${id.slice(0, 64)} is registered: GET /apisix/admin/nodes lists them`);
   return ask(admin, node, question);
 }
 
 /** The first of some nodes that answers. */
-export async function askAny(admin: AdminContext, question: Question): Promise<AdminAnswer> {
+export async function askAny(admin: AskSide, question: Question): Promise<AdminAnswer> {
   const { nodes } = await listNodes(admin.store, admin.prefix);
   if (nodes.length === 0)
     return refuse(503, "no gateway node is registered: start one, it is the nodes that answer this");
@@ -50,7 +56,7 @@ export async function askAny(admin: AdminContext, question: Question): Promise<A
 
 /** All nodes at once. */
 export async function askAll(
-  admin: AdminContext,
+  admin: AskSide,
   question: Question,
 ): Promise<readonly { readonly id: string; readonly answer: AdminAnswer }[]> {
   const { nodes } = await listNodes(admin.store, admin.prefix);
@@ -58,9 +64,9 @@ export async function askAll(
 }
 
 async function ask(
-  admin: AdminContext,
+  admin: AskSide,
   { id, address }: RegisteredNode,
-  { path, body }: Question,
+  { path, body, textMax }: Question,
 ): Promise<AdminAnswer> {
   const url = statusUrl(address, path);
   if (!url)
@@ -82,7 +88,8 @@ async function ask(
       await response.body?.cancel();
       return refuse(502, `node ${id} does not take the key of the admins: ${CURE(admin.prefix)}`);
     }
-    return { status: response.status, body: JSON.parse(await readText(response)) as object };
+    const text = await readText(response, textMax ?? ANSWER_MAX);
+    return { status: response.status, body: textMax === undefined ? (JSON.parse(text) as object) : text };
   } catch (error) {
     const late = (error as { readonly name?: unknown }).name === "TimeoutError";
     admin.log.warn({ asked: id, error: messageOf(error) }, "a node did not answer");
@@ -94,13 +101,13 @@ async function ask(
 const CURE = (prefix: string): string =>
   `it must run this version, have the same encryption.keyring and may read ${prefix}-jotgate/node-key in etcd`;
 
-async function readText(response: Response): Promise<string> {
+async function readText(response: Response, max: number): Promise<string> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   if (response.body) {
     for await (const chunk of response.body) {
       size += chunk.length;
-      if (size > ANSWER_MAX) throw new Error("the answer is too long");
+      if (size > max) throw new Error("the answer is too long");
       chunks.push(chunk);
     }
   }

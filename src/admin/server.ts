@@ -11,9 +11,12 @@ import { type AccessKey, openAccess } from "./access.ts";
 import type { AdminContext } from "./admin-context.ts";
 import { type AdminTls, type ListenerOptions, makeListener, prepareTls, serve } from "./admin-listener.ts";
 import { keepPreparing } from "./bootstrap.ts";
+import { type ConsoleOptions, serveConsole } from "./console/console-files.ts";
 import { openHistory } from "./history/history.ts";
 import { keepKeys } from "./keys/rotate-keys.ts";
 import { openNodeList } from "./node-list.ts";
+import { openClusterPulse } from "./overview/cluster-pulse.ts";
+import { openExpiring } from "./overview/expiring.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
 import { keepRevocations } from "./revocations/revocation-keeper.ts";
 import { openAdminRevocations, type RevocationLimits } from "./revocations/revocation-writer.ts";
@@ -57,6 +60,8 @@ export interface AdminOptions extends ListenerOptions {
   readonly usageEveryMs?: number | undefined;
   /** What admins show to nodes; default: one that is stored as it is. */
   readonly nodeKey?: NodeKeyring;
+  /** The console's files; default: it is not served. */
+  readonly console?: ConsoleOptions | undefined;
   /** What `?wait=all` waits by; started and stopped by its owner. Default: nobody can wait. */
   readonly barrier?: Barrier;
 }
@@ -89,6 +94,7 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
   const app = makeListener(options, access, news);
   const strict = options.compat === "strict";
   for (const route of adminRoutes({ stream: options.stream !== false, strict })) serve(app, admin, route, strict);
+  if (options.console) serveConsole(app, options.console, options.serverHeader);
   await app.listen({ host: options.listen.host, port: options.listen.port });
   const preparation = await keepPreparing(admin);
   const stopTidying = keepRevocations(admin);
@@ -111,6 +117,7 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
         await stopTidying();
         await stopRotating();
         await stopUsage();
+        admin.pulse.stop();
         await admin.history.idle();
       });
       return closing;
@@ -121,6 +128,7 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
 function buildEngine(options: AdminOptions): AdminContext {
   const { store, prefix, catalog, clock, log } = options;
   const codec = options.codec ?? plainCodec((name, side) => catalog.get(name)?.encryptFields(side) ?? []);
+  const nodeKey = options.nodeKey ?? new NodeKeyring({ store, prefix, keyring: undefined, clock });
   return {
     store,
     prefix,
@@ -137,7 +145,9 @@ function buildEngine(options: AdminOptions): AdminContext {
     queue: openKeyQueue(),
     barrier: options.barrier,
     nodes: openNodeList(store, prefix, clock, options.barrier),
-    nodeKey: options.nodeKey ?? new NodeKeyring({ store, prefix, keyring: undefined, clock }),
+    nodeKey,
+    pulse: openClusterPulse({ store, prefix, clock, log, nodeKey }),
+    expiring: openExpiring({ store, prefix, clock, log }),
     history: openHistory(options.historyEntries ?? HISTORY_ENTRIES),
     revocations: openAdminRevocations(options.revocations),
   };

@@ -14,6 +14,8 @@ interface BannerInput {
   /** Named where there is no plain one. */
   readonly gatewayTls?: { readonly host: string; readonly port: number } | undefined;
   readonly admin: { readonly host: string; readonly port: number } | undefined;
+  /** Of the one-time link to the console. */
+  readonly consoleToken?: string | undefined;
   readonly status: { readonly host: string; readonly port: number } | undefined;
 }
 
@@ -24,7 +26,13 @@ export function bannerText(facts: BannerInput): string {
   const add = (name: string, text: string): void => void lines.push(`  ${name.padEnd(10)} ${text}`);
   if (facts.gateway) add("gateway", url(facts.gateway));
   else if (facts.gatewayTls) add("gateway", url(facts.gatewayTls).replace("http:", "https:"));
+  const scheme = settings.admin.tls.cert === undefined ? "http:" : "https:";
   if (facts.admin) add("admin", `${url(facts.admin)}/apisix/admin`);
+  if (facts.admin && settings.admin.console) {
+    const page = `${url(facts.admin).replace("http:", scheme)}/ui/`;
+    const once = facts.consoleToken === undefined ? "" : `#once=${facts.consoleToken}   (signs in once, for a minute)`;
+    add("console", `${page}${once}`);
+  }
   if (facts.status) add("status", `${url(facts.status)}/status (metrics at /metrics)`);
   if (facts.store === "file") add("file", `${resolve(settings.file ?? "")} (followed; no Admin API)`);
   else if (facts.store === "embedded") add("data", resolve(settings.dataDir));

@@ -135,7 +135,10 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
     let admin: AdminPlane | undefined;
     if (keys) {
       const { openAdminPlane } = await import("./planes/admin-plane.ts");
-      const opening = openAdminPlane({ settings, source, registry, keys: keys.keys, serverHeader, clock, log });
+      const opening = openAdminPlane({
+        ...{ settings, source, registry, keys: keys.keys, serverHeader, clock, log },
+        isTerminal: process.stdout.isTTY === true,
+      });
       const opened = await opening;
       admin = opened;
       stops.push(() => opened.close());
@@ -180,6 +183,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
         gateway: serving?.plain,
         gatewayTls: serving?.tls,
         admin: admin?.address,
+        consoleToken: admin?.consoleToken(),
         status: status?.address,
       }),
     );

@@ -107,6 +107,7 @@ const admin = group("The Admin API.", {
     "on",
     "Send the CORS headers that APISIX's Admin API sends; with a list of origins, only to pages from there.",
   ),
+  console: setting(onOff, "on", "Serve the operator's console under `/ui/`; it asks for a key (docs/console.md)."),
   tls: group("TLS of the Admin API.", {
     cert: optional(path, "plain HTTP", "PEM file of the certificate chain.", { reload: "while set" }),
     key: optional(path, "plain HTTP", "PEM file of its key.", { reload: "while set" }),

@@ -351,6 +351,9 @@ describe("real answers are as described", () => {
     expect((await call("POST", "/configs/export", { key: "short" })).status).toBe(400);
     expect((await call("POST", "/configs/export", { key: "k".repeat(43) })).text).toContain('"end":true');
     await call("GET", "/nodes");
+    expect((await call("GET", "/whoami")).body).toMatchObject({ role: "admin", prefix: "/apisix" });
+    expect((await call("GET", "/overview")).body.silent).toEqual(["n1"]);
+    expect((await call("GET", "/problems")).body.silent).toEqual(["n1"]);
     for (const view of ["config", "status", "metrics", "healthcheck", "problems", "issuers"])
       await call("GET", `/nodes/n1/${view}`);
     expect((await call("POST", "/explain", { route: "r1" })).status).toBe(502); // nobody listens there

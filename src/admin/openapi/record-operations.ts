@@ -13,6 +13,7 @@ const LIST_PARAMETERS: readonly Json[] = [
   query("name", "Pattern found in `name`."),
   query("label", "A label's name."),
   query("uri", "Pattern found in `uri` or `uris`."),
+  query("search", "Text found in the id, name, description, paths or hosts, in either case."),
   query("filter", "Members and their values, form-encoded."),
 ];
 const MISSING = answer("There is no such record.", anyOf(ref("KeyNotFound"), ref("Error")));

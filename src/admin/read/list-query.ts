@@ -6,7 +6,7 @@ import { compilePattern, patternError } from "../../base/regex.ts";
 import type { Kind } from "../../model/kinds.ts";
 import { type Members, own, ownMembers } from "./stored-record.ts";
 
-export type RecordFilter = (value: Members) => boolean;
+export type RecordFilter = (value: Members, id: string) => boolean;
 
 export interface ListQuery {
   /** All filters together; undefined when there is none. */
@@ -15,6 +15,8 @@ export interface ListQuery {
   readonly page: { readonly number: number; readonly size: number } | undefined;
 }
 
+/** Members that `search` looks into, beside the id. */
+const SEARCHED = ["name", "desc", "uri", "uris", "host", "hosts", "snis", "sni", "username", "issuer"] as const;
 const PAGE_SIZE_MIN = 10;
 const PAGE_SIZE_MAX = 500;
 
@@ -49,12 +51,17 @@ function filterOf(kind: Kind, args: ReadonlyMap<string, string>): RecordFilter |
     const found = searcher(uri);
     filters.push((value) => found(own(value, "uri")) || listIn(own(value, "uris")).some(found));
   }
+  const search = args.get("search")?.toLowerCase();
+  if (search !== undefined && search !== "") {
+    const found = (text: unknown): boolean => typeof text === "string" && text.toLowerCase().includes(search);
+    filters.push((value, id) => found(id) || SEARCHED.some((member) => [own(value, member)].flat().some(found)));
+  }
   const wanted = new URLSearchParams(args.get("filter") ?? "");
   for (const member of kind.filters) {
     const last = wanted.getAll(member).at(-1); // of a repeated member the last value counts
     if (last !== undefined) filters.push((value) => own(value, member) === last);
   }
-  return filters.length === 0 ? undefined : (value) => filters.every((filter) => filter(value));
+  return filters.length === 0 ? undefined : (value, id) => filters.every((filter) => filter(value, id));
 }
 
 function searcher(source: string): (value: unknown) => boolean {

@@ -95,7 +95,7 @@ function readEntry(
   const parsed = parseKey(admin.prefix, kv.key);
   if (parsed?.kind !== target.kind.name) return undefined; // placeholders, and credentials among the consumers
   const record = toStored(kv);
-  if (matches && !(record.value && matches(record.value))) return undefined;
+  if (matches && !(record.value && matches(record.value, parsed.id))) return undefined;
   return entryOf(admin, request, target, parsed.id, record);
 }
 
@@ -135,9 +135,10 @@ async function listOnePage(
   for await (const page of admin.store.list(range, { keysOnly: query.matches === undefined })) {
     revision = page.revision;
     for (const kv of page.kvs) {
-      if (parseKey(admin.prefix, kv.key)?.kind !== target.kind.name) continue;
+      const parsed = parseKey(admin.prefix, kv.key);
+      if (parsed?.kind !== target.kind.name) continue;
       any = true;
-      if (query.matches && !matchesKv(kv, query.matches)) continue;
+      if (query.matches && !matchesKv(kv, parsed.id, query.matches)) continue;
       places.push({ key: kv.key, createRevision: kv.createRevision });
     }
   }
@@ -153,9 +154,9 @@ async function listOnePage(
   return { status: 200, body: { list, total: places.length } };
 }
 
-function matchesKv(kv: KeyValue, matches: RecordFilter): boolean {
+function matchesKv(kv: KeyValue, id: string, matches: RecordFilter): boolean {
   const value: Members | undefined = toStored(kv).value;
-  return value !== undefined && matches(value);
+  return value !== undefined && matches(value, id);
 }
 
 /** The record as it was at the revision of the listing. */

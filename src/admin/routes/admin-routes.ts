@@ -12,6 +12,7 @@ import { EXPORT_ROUTES } from "./export-routes.ts";
 import { HISTORY_ROUTES } from "./history-routes.ts";
 import { ISSUER_ROUTES } from "./issuer-routes.ts";
 import { NODE_ROUTES } from "./node-routes.ts";
+import { OVERVIEW_ROUTES } from "./overview-routes.ts";
 import { recordRoutes } from "./record-routes.ts";
 import { REVOCATION_ROUTES } from "./revocation-routes.ts";
 import { ROTATE_ROUTES } from "./rotate-routes.ts";
@@ -35,6 +36,7 @@ export function adminRoutes(options: AdminRouteOptions): readonly AdminRoute[] {
     ...EXPORT_ROUTES,
     ...EXPLAIN_ROUTES,
     ...NODE_ROUTES,
+    ...OVERVIEW_ROUTES,
     ...CLUSTER_ROUTES,
     ...HISTORY_ROUTES,
     ...REVOCATION_ROUTES,

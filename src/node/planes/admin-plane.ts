@@ -5,6 +5,8 @@
 import { X509Certificate } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import type { AdminTls } from "../../admin/admin-listener.ts";
+import { CONSOLE_FOLDER } from "../../admin/console/console-files.ts";
+import { makeOneTimeLink } from "../../admin/console/one-time-link.ts";
 import { catalogOf } from "../../admin/plugin-catalog.ts";
 import { keyringCodec } from "../../admin/sealing/keyring-codec.ts";
 import { openAdminServer } from "../../admin/server.ts";
@@ -31,6 +33,8 @@ interface AdminPlaneOptions {
   readonly registry: PluginRegistry;
   readonly keys: readonly NamedKey[];
   readonly serverHeader: string;
+  /** Whether somebody reads what this process prints. */
+  readonly isTerminal: boolean;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -46,6 +50,8 @@ export interface AdminPlane {
    * whether the files say something else than before; that cannot fail
    */
   prepare(settings: Settings, keys: readonly NamedKey[]): () => { readonly hasNewTls: boolean };
+  /** Token of a one-time link to the console, where a terminal on this machine can show one. */
+  consoleToken(): string | undefined;
   close(): Promise<void>;
 }
 
@@ -77,6 +83,8 @@ export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminP
   const barrier = new Barrier({ source: options.source, store, prefix, clock, log });
   const keyring = keyringOf(settings);
   const catalog = catalogOf(options.registry, { compat: settings.compat }, judgeEnvOf(settings, options.registry));
+  const adminKey = options.keys.find(({ role }) => role === "admin");
+  const link = options.isTerminal && admin.console && adminKey ? makeOneTimeLink(adminKey.key, clock) : undefined;
   const server = await openAdminServer({
     store,
     ...(keyring && { codec: keyringCodec(keyring, pluginFieldsOf(options.registry), prefix, catalog.declared) }),
@@ -100,6 +108,7 @@ export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminP
       ...{ environment, clock, allowEnv: settings.secrets.allowEnv, denied: settings.secrets.denyAddresses },
       ...{ nameServers: settings.dns.resolvers, withinMs: PROBE_MS },
     }),
+    ...(admin.console && { console: { folder: CONSOLE_FOLDER, link } }),
     historyEntries: settings.history.entries,
     usageEveryMs: settings.usage.intervalMs,
     revocations: { maxTokens: settings.tokens.maxRevocations, keepMs: settings.tokens.keepRevokedMs },
@@ -120,6 +129,7 @@ export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminP
         return { hasNewTls };
       };
     },
+    consoleToken: () => link?.issue(),
     async close() {
       await barrier.stop(); // first: whoever waits is answered as things stand
       await server.close();

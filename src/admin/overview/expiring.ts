@@ -1,0 +1,65 @@
+/**
+ * Certificates that end soon, as the records under `ssls` have them. Read at most once a minute, however many ask.
+ */
+import { X509Certificate } from "node:crypto";
+import type { Clock } from "../../base/clock.ts";
+import { dirOf, parseKey } from "../../model/keys.ts";
+import { prefixRange } from "../../store/store.ts";
+import type { StoreSide } from "../admin-context.ts";
+import { toStored } from "../read/stored-record.ts";
+
+const KEPT_MS = 60_000;
+const SOON_MS = 30 * 86_400_000;
+const SHOWN_MAX = 100;
+
+export interface Expiring {
+  /** Of the record. */
+  readonly key: string;
+  readonly names: readonly string[];
+  /** Seconds since 1970. */
+  readonly ends: number;
+}
+
+export function openExpiring(side: StoreSide): () => Promise<readonly Expiring[]> {
+  let kept: { readonly list: Promise<readonly Expiring[]>; readonly untilMs: number } | undefined;
+  return () => {
+    const now = side.clock.monotonicMs();
+    if (kept && kept.untilMs > now) return kept.list;
+    const mine = { list: readExpiring(side, side.clock), untilMs: now + KEPT_MS };
+    kept = mine;
+    mine.list.catch(() => {
+      if (kept === mine) kept = undefined;
+    });
+    return mine.list;
+  };
+}
+
+/** The soonest first. */
+async function readExpiring({ store, prefix }: StoreSide, clock: Clock): Promise<readonly Expiring[]> {
+  const found: Expiring[] = [];
+  for await (const page of store.list(prefixRange(dirOf(prefix, "ssl")))) {
+    for (const kv of page.kvs) {
+      const { value } = toStored(kv);
+      if (!value || parseKey(prefix, kv.key)?.kind !== "ssl") continue;
+      const certs = [value["cert"], ...(Array.isArray(value["certs"]) ? value["certs"] : [])];
+      const ends = Math.min(...certs.map(endOf));
+      if (ends - clock.nowMs() > SOON_MS) continue;
+      const { snis, sni } = value;
+      const names = [...(Array.isArray(snis) ? snis : [sni])].filter(
+        (name): name is string => typeof name === "string",
+      );
+      found.push({ key: kv.key, names, ends: Math.floor(ends / 1_000) });
+    }
+  }
+  return found.sort((a, b) => a.ends - b.ends).slice(0, SHOWN_MAX);
+}
+
+/** Milliseconds since 1970; what is no certificate never ends here: problems tell of it. */
+function endOf(pem: unknown): number {
+  if (typeof pem !== "string") return Number.POSITIVE_INFINITY;
+  try {
+    return Date.parse(new X509Certificate(pem).validTo);
+  } catch {
+    return Number.POSITIVE_INFINITY; // a reference, or nothing that is one
+  }
+}
