@@ -80,6 +80,9 @@ export async function installIfNeeded() {
   );
 }
 
+/** Made from src: types and paths of the Admin API, for the console. */
+const GENERATED = "generated.ts";
+
 /** A text that changes whenever what is built of these files and folders would. */
 function stateOf(...paths) {
   const hash = createHash("sha256");
@@ -87,7 +90,7 @@ function stateOf(...paths) {
     const full = join(ROOT, path);
     if (!statSync(full).isDirectory()) return [full];
     return readdirSync(full, { recursive: true, withFileTypes: true })
-      .filter((entry) => entry.isFile() && entry.name !== "generated.ts")
+      .filter((entry) => entry.isFile() && entry.name !== GENERATED)
       .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
   });
   for (const file of files.sort())
@@ -97,7 +100,8 @@ function stateOf(...paths) {
 
 const sourceState = () =>
   stateOf("src", "console", "tsconfig.json", "tsconfig.build.json", "node_modules/typescript/package.json");
-const consoleState = () => stateOf("console", "scripts/console.mjs", "package-lock.json");
+const consoleState = () =>
+  stateOf("console", `console/src/api/${GENERATED}`, "scripts/console.mjs", "package-lock.json");
 
 export function isBuilt() {
   return existsSync(STAMP) && readFileSync(STAMP, "utf8") === sourceState();
@@ -105,11 +109,11 @@ export function isBuilt() {
 
 const compiler = join(ROOT, "node_modules/typescript/bin/tsc");
 
+const generate = async () => (await run(process.execPath, ["--import", "tsx", "scripts/console-types.mjs"])) === 0;
+const checkConsole = async () => (await run(process.execPath, [compiler, "-p", "console/tsconfig.json"])) === 0;
+
 /** Checks the console's types by what the Admin API says of itself. */
-export async function consoleTypes() {
-  const made = await run(process.execPath, ["--import", "tsx", "scripts/console-types.mjs"]);
-  return made === 0 && (await run(process.execPath, [compiler, "-p", "console/tsconfig.json"])) === 0;
-}
+export const consoleTypes = async () => (await generate()) && (await checkConsole());
 
 /** The console's files: those of the last build where nothing of them changed. */
 async function buildConsole(folder) {
@@ -137,10 +141,11 @@ export function build(checked = false) {
     const state = sourceState();
     try {
       const options = ["-p", "tsconfig.build.json", "--outDir", next, ...(checked ? ["--noCheck"] : [])];
+      if (!(await generate())) throw new Error("the Admin API cannot be described; the messages above say why");
       const steps = [
         run(process.execPath, [compiler, ...options]).then((code) => code === 0),
         buildConsole(join(next, "console")),
-        checked || consoleTypes(),
+        checked || checkConsole(),
       ];
       if ((await Promise.all(steps)).includes(false))
         throw new Error("the sources do not compile; the messages above say where");
