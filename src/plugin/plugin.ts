@@ -57,8 +57,12 @@ export interface InternalApi {
 
 /** Shared state that outlives configuration changes, keyed by what it depends on, closed when nobody holds it. */
 export interface StateRegistry {
-  /** Returns the state under `key`, making it on first use; `release` gives it back. */
-  hold<T>(key: string, make: () => T, close?: (state: T) => void): { readonly state: T; release(): void };
+  /** Returns the state under `key`, making it on first use; `release` gives it back. The end of the process waits for `close`. */
+  hold<T>(
+    key: string,
+    make: () => T,
+    close?: (state: T) => void | Promise<void>,
+  ): { readonly state: T; release(): void };
 }
 
 /** What one node offers to all its plugins. */

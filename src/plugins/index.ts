@@ -14,12 +14,14 @@ import { csrf } from "./csrf.ts";
 import { echo } from "./echo.ts";
 import { faultInjection } from "./fault-injection.ts";
 import { hmacAuth } from "./hmac-auth.ts";
+import { httpLogger } from "./http-logger.ts";
 import { ipRestriction } from "./ip-restriction.ts";
 import { jwtAuth } from "./jwt-auth/jwt-auth.ts";
 import { keyAuth } from "./key-auth.ts";
 import { limitConn } from "./limit-conn.ts";
 import { limitCount } from "./limit-count.ts";
 import { limitReq } from "./limit-req.ts";
+import { lokiLogger } from "./loki-logger.ts";
 import { mocking } from "./mocking.ts";
 import { multiAuth } from "./multi-auth.ts";
 import { oauth2Client } from "./oauth2-client/oauth2-client.ts";
@@ -33,8 +35,11 @@ import { refererRestriction } from "./referer-restriction.ts";
 import { requestId } from "./request-id.ts";
 import { requestValidation } from "./request-validation.ts";
 import { responseRewrite } from "./response-rewrite.ts";
+import { syslog } from "./syslog.ts";
+import { tcpLogger } from "./tcp-logger.ts";
 import { trafficSplit } from "./traffic-split.ts";
 import { uaRestriction } from "./ua-restriction.ts";
+import { udpLogger } from "./udp-logger.ts";
 import { uriBlocker } from "./uri-blocker.ts";
 
 export const PLUGINS: readonly Plugin[] = Object.freeze([
@@ -50,12 +55,14 @@ export const PLUGINS: readonly Plugin[] = Object.freeze([
   echo,
   faultInjection,
   hmacAuth,
+  httpLogger,
   ipRestriction,
   jwtAuth,
   keyAuth,
   limitConn,
   limitCount,
   limitReq,
+  lokiLogger,
   mocking,
   multiAuth,
   oauth2Client,
@@ -69,7 +76,10 @@ export const PLUGINS: readonly Plugin[] = Object.freeze([
   requestId,
   requestValidation,
   responseRewrite,
+  syslog,
+  tcpLogger,
   trafficSplit,
   uaRestriction,
+  udpLogger,
   uriBlocker,
 ]);

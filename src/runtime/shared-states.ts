@@ -8,8 +8,8 @@ import type { StateRegistry } from "../plugin/plugin.ts";
 export interface States extends StateRegistry {
   /** States that exist, lingering ones included. */
   readonly size: number;
-  /** Closes all of them, whoever holds them; for the end of the process. */
-  close(): void;
+  /** Closes all of them, whoever holds them, and waits; for the end of the process. */
+  close(): Promise<void>;
 }
 
 /** How long an unused state is kept: longer than any request that may still use it, and than the gap between two. */
@@ -17,7 +17,7 @@ export const LINGER_MS = 30_000;
 
 interface Held {
   readonly state: unknown;
-  readonly close: () => void;
+  readonly close: () => void | Promise<void>;
   users: number;
 }
 
@@ -38,7 +38,7 @@ export function openStates(clock: Clock): States {
       lingering.delete(key);
       const gone = held.get(key);
       held.delete(key);
-      gone?.close();
+      void gone?.close();
     }
   };
 
@@ -54,7 +54,7 @@ export function openStates(clock: Clock): States {
     get size() {
       return held.size;
     },
-    hold<T>(key: string, make: () => T, close?: (state: T) => void) {
+    hold<T>(key: string, make: () => T, close?: (state: T) => void | Promise<void>) {
       let entry = held.get(key);
       if (!entry) {
         const state = make();
@@ -75,14 +75,13 @@ export function openStates(clock: Clock): States {
         },
       };
     },
-    close() {
+    async close() {
       timer?.cancel();
       timer = undefined;
       lingering.clear();
-      for (const [key, entry] of held) {
-        held.delete(key);
-        entry.close();
-      }
+      const entries = [...held.values()];
+      held.clear();
+      await Promise.all(entries.map((entry) => entry.close()));
     },
   };
 }

@@ -44,7 +44,12 @@ const PRIORITIES: Readonly<Record<string, number>> = {
   "authorization-server": 502, // ours alone
   "public-api": 501,
   prometheus: 500,
+  "loki-logger": 414,
   echo: 412,
+  "http-logger": 410,
+  "tcp-logger": 405,
+  syslog: 401,
+  "udp-logger": 400,
 };
 
 describe("the built-in plugins", () => {

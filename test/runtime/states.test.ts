@@ -63,11 +63,11 @@ test("states that were given back at different times are closed at different tim
   expect(closed).toEqual(["a", "b"]);
 });
 
-test("closing the registry closes all of them once", () => {
+test("closing the registry closes all of them once", async () => {
   const { clock, closed, states, hold } = openCounted();
   const held = hold("a");
   hold("b").release();
-  states.close();
+  await states.close();
   held.release();
   clock.advance(LINGER_MS * 2);
   expect(closed).toEqual(["a", "b"]);

@@ -215,7 +215,7 @@ export async function openSimNode(options: SimNodeOptions): Promise<SimNode> {
       await watcher.stop();
       await registrationStore.close();
       live.close();
-      states.close();
+      await states.close();
     },
   };
   if (saved) {

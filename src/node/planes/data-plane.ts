@@ -260,7 +260,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
       upstreams.close();
       dns.close();
       resolver.close();
-      states.close();
+      await states.close();
     },
   };
 }

@@ -153,7 +153,7 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
     waiters.giveUp();
     await followed.stop();
     await keepers.close();
-    states.close();
+    await states.close();
   };
   try {
     const { plain, tls } = await starting;

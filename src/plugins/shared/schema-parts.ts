@@ -29,6 +29,9 @@ export const Realm = (normal: string) =>
 
 export const AnonymousConsumer = Type.Optional(Type.String({ minLength: 1 }));
 
+/** Where requests are sent to. */
+export const HttpUri = Type.String({ pattern: "^[^/]+://([\\da-zA-Z.-]+|\\[[\\da-fA-F:]+\\])(:\\d+)?" });
+
 export const RejectedMessage = Type.Optional(Type.String({ minLength: 1 }));
 
 /** An expression over variables; what is inside is checked by model/expression.ts. */
