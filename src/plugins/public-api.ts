@@ -19,8 +19,9 @@ export const publicApi = definePlugin({
   }),
   compile: (conf, env) => ({
     access(view) {
-      const api = env.internalApi(conf.uri ?? view.path);
-      return api?.methods.includes(view.method) ? api.handle(view) : NOT_FOUND;
+      const path = conf.uri ?? view.path;
+      const api = env.internalApi(path);
+      return api?.methods.includes(view.method) ? api.handle(view, path) : NOT_FOUND;
     },
   }),
 });

@@ -233,6 +233,18 @@ const SUSPICIOUS: readonly Idea[] = [
     ["token_endpoint_open_to_guessing", /limit-req/],
   ),
   put(
+    "a token endpoint at another path",
+    "/routes/n",
+    { uri: "/token", plugins: { "public-api": { uri: "/apisix/plugin/authorization-server/main/token" } } },
+    ["token_endpoint_open_to_guessing", /limit-req/],
+  ),
+  put(
+    "a token endpoint under a prefix",
+    "/routes/n",
+    { uri: "/apisix/plugin/authorization-server/main/*", plugins: { "public-api": {} } },
+    ["token_endpoint_open_to_guessing", /limit-req/],
+  ),
+  put(
     "access tokens for anybody",
     "/routes/n",
     {

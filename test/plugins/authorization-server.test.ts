@@ -9,6 +9,7 @@ import type { Answer } from "../../src/plugin/plugin-answer.ts";
 import { answerHeader, bodyText, metricValue, runPhases } from "../../src/plugin/testkit/testkit.ts";
 import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { accessToken } from "../../src/plugins/access-token/access-token.ts";
+import { publicApi } from "../../src/plugins/public-api.ts";
 import { countSigners } from "../../src/token/signing-keys.ts";
 import {
   AUDIENCES,
@@ -451,4 +452,28 @@ test("with dpop_nonce a proof needs a nonce of the last minutes, of any node", a
   expect(answerHeader(later, "dpop-nonce")).not.toBe(nonce);
   world.clock.advance(60_000);
   expect((await asking(world, nonce, NOW + 180)).reason).toBe("nonce_wanted");
+});
+
+test("public-api serves the endpoints of each server, by its own path or by that of the request", async () => {
+  const { env } = await openWorld();
+  const base = "/apisix/plugin/authorization-server";
+  const asked = async (conf: object, target: string, method = "GET", body = ""): Promise<Answer> => {
+    const headers = { "content-type": FORM, ...basic("batch", SECRET) };
+    const answer = await runPhases(env.compile(publicApi, conf), makeView({ method, target, headers, body }));
+    if (!answer) throw new Error("the request went on");
+    return answer;
+  };
+  const given = await asked({ uri: `${base}/main/token` }, "/get-a-token", "POST", GRANT);
+  expect([given.status, json(given)["token_type"]]).toEqual([200, "Bearer"]);
+  const token = String(json(given)["access_token"]);
+  expect(json(await asked({}, `${base}/main/metadata`))).toMatchObject({ issuer: ISSUER });
+  expect(json(await asked({}, `${base}/main/jwks`))["keys"]).toHaveLength(1);
+  expect((await asked({}, `${base}/main/revocation`, "POST", `token=${token}`)).status).toBe(200);
+  expect(json(await asked({}, `${base}/main/introspection`, "POST", `token=${token}`))["error"]).toBe(
+    "unauthorized_client",
+  );
+  expect((await asked({}, `${base}/other/token`, "POST", GRANT)).status).toBe(503);
+  for (const wrong of ["/main/x/token", "//token", "/token", "/main/token/", "/main/tokens"])
+    expect([wrong, (await asked({}, `${base}${wrong}`, "POST", GRANT)).status]).toEqual([wrong, 404]);
+  expect((await asked({}, `${base}/main/token`)).status).toBe(404);
 });

@@ -39,7 +39,7 @@ describe("every algorithm", () => {
   test.each(ALL_ALGORITHMS)("%s: tokens of the signing endpoint pass jose, and come back", async (algorithm) => {
     const node = nodeOf(algorithm);
     const api = node.env.internalApi("/apisix/plugin/jwt/sign");
-    const answer = await api?.handle(makeView({ target: "/x?key=jack-key" }));
+    const answer = await api?.handle(makeView({ target: "/x?key=jack-key" }), "/apisix/plugin/jwt/sign");
     const token = bodyText(answer);
     const { payload } = await compactVerify(token, keyOf(algorithm).publicKey, { algorithms: [algorithm] });
     expect(JSON.parse(Buffer.from(payload).toString())).toMatchObject({ key: "jack-key" });

@@ -179,7 +179,7 @@ describe("prometheus", () => {
     const env = makeEnv({ plugins: [prometheus], settings: { prometheus: settings } });
     log(env, {}, { route: ROUTE, status: 200, node: "a" });
     expect(env.internalApi("/apisix/prometheus/metrics")).toBeUndefined();
-    const text = bodyText(await env.internalApi("/m")?.handle(makeView()));
+    const text = bodyText(await env.internalApi("/m")?.handle(makeView(), "/m"));
     expect(
       [...text.matchAll(/apisix_http_latency_bucket\{.*type="request".*le="([^"]+)"/g)].map(([, le]) => le),
     ).toEqual(["7", "70", "+Inf"]);
@@ -197,7 +197,7 @@ describe("prometheus", () => {
   test("the metrics are an API for public-api", async () => {
     const env = makeEnv({ plugins: [prometheus] });
     log(env, {}, { route: ROUTE, status: 200 });
-    const answer = await env.internalApi("/apisix/prometheus/metrics")?.handle(makeView());
+    const answer = await env.internalApi("/apisix/prometheus/metrics")?.handle(makeView(), "/m");
     expect(answerHeader(answer, "content-type")).toContain("text/plain");
     expect(bodyText(answer)).toContain('apisix_http_status{code="200",route="1"');
   });

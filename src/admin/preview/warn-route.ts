@@ -30,7 +30,8 @@ interface RouteFault {
   readonly message: string;
 }
 
-/** jwt-auth's signing endpoint, which hands out tokens. */
+/** APIs that hand out tokens: of authorization-server, and jwt-auth's signing endpoint. */
+const TOKEN_APIS = "/apisix/plugin/authorization-server/";
 const SIGN_PATH = "/apisix/plugin/jwt/sign";
 /** Plugins that ask others, or several plugins, who calls. */
 const ASKERS: ReadonlySet<string> = new Set(["multi-auth", "forward-auth", "openid-connect", "opa", "cas-auth"]);
@@ -87,7 +88,9 @@ const LIMITERS = ["limit-req", "limit-count", "limit-conn", "ip-restriction"] as
 function givesTokens(route: PreviewRoute): boolean {
   const conf = route.plugins.get("authorization-server");
   const endpoints = conf && own(conf, "endpoints");
-  return conf !== undefined && (!Array.isArray(endpoints) || endpoints.includes("token"));
+  if (conf !== undefined && (!Array.isArray(endpoints) || endpoints.includes("token"))) return true;
+  const isToken = (path: string): boolean => path.startsWith(TOKEN_APIS) && path.endsWith("/token");
+  return servesApi(route, isToken, (begin) => TOKEN_APIS.startsWith(begin) || begin.startsWith(TOKEN_APIS));
 }
 
 /** What access-token lets in that was not meant, or keeps out. */
@@ -130,14 +133,27 @@ function asksNoCredential(name: string, conf: Members): boolean {
   return (own(conf, "consumer_by") ?? "credential") !== "credential" || own(conf, "consumer_optional") === true;
 }
 
-function signs({ plugins, paths }: PreviewRoute): boolean {
+function signs(route: PreviewRoute): boolean {
+  return servesApi(
+    route,
+    (path) => path === SIGN_PATH,
+    (begin) => SIGN_PATH.startsWith(begin),
+  );
+}
+
+/** @param mayBegin whether paths that begin so can be those of the API */
+function servesApi(
+  { plugins, paths }: PreviewRoute,
+  isApi: (path: string) => boolean,
+  mayBegin: (begin: string) => boolean,
+): boolean {
   const conf = plugins.get("public-api");
   if (!conf) return false;
   const uri = own(conf, "uri");
-  if (uri !== undefined) return uri === SIGN_PATH;
+  if (uri !== undefined) return typeof uri === "string" && isApi(uri);
   return paths.some(({ source }) => {
     const { literal, exact } = literalOf(source, false);
-    return exact ? literal === SIGN_PATH : SIGN_PATH.startsWith(literal);
+    return exact ? isApi(literal) : mayBegin(literal);
   });
 }
 

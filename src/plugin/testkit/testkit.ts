@@ -10,16 +10,17 @@ import { labelText } from "../../base/metric-pages.ts";
 import { type Metrics, openMetrics } from "../../base/metrics.ts";
 import { compileSchema } from "../../base/schema/schema.ts";
 import { withDefaults } from "../../base/schema/schema-defaults.ts";
-import type {
-  CompileEnv,
-  InternalApi,
-  NodeEnv,
-  Plugin,
-  PluginPhases,
-  PluginSettings,
-  ResourceInfo,
-  Siblings,
-  StateRegistry,
+import {
+  type CompileEnv,
+  type InternalApi,
+  internalApisOf,
+  type NodeEnv,
+  type Plugin,
+  type PluginPhases,
+  type PluginSettings,
+  type ResourceInfo,
+  type Siblings,
+  type StateRegistry,
 } from "../plugin.ts";
 import type { Answer } from "../plugin-answer.ts";
 import type { Consumer, Credential, CredentialTable } from "../plugin-consumer.ts";
@@ -90,7 +91,7 @@ export function makeEnv(input: EnvInput = {}): TestEnv {
   const tables = new Map<string, TestTable>();
   const consumers = new Map<string, Consumer>();
   const states = new TestStates();
-  let apis: readonly InternalApi[] | undefined;
+  let apis: ((path: string) => InternalApi | undefined) | undefined;
 
   const tableOf = (plugin: string): TestTable => {
     const known = tables.get(plugin) ?? new TestTable();
@@ -145,8 +146,8 @@ export function makeEnv(input: EnvInput = {}): TestEnv {
     metadata: (plugin) => input.metadata?.[plugin],
     shown: (name, read = compileVariable(name, clock)) => shownVariable(name, read, places),
     internalApi(path) {
-      apis ??= [...plugins.values()].flatMap((plugin) => plugin.internalApis?.(env) ?? []);
-      return apis.find((api) => api.path === path);
+      apis ??= internalApisOf([...plugins.values()].flatMap((plugin) => plugin.internalApis?.(env) ?? []));
+      return apis(path);
     },
     plugin: (name, conf) => env.compile(pluginOf(name), conf),
     upstream: (choice) => Object.freeze({ ...choice }),

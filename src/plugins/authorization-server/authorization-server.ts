@@ -3,13 +3,21 @@
  * Plugins of higher priority on the same route run first. Source: docs/spec/tokens.md section 6.
  */
 import { type Static, Type } from "typebox";
-import { type CompileEnv, Defaulted, definePlugin, type PhaseResult, type PluginPhases } from "../../plugin/plugin.ts";
+import {
+  type CompileEnv,
+  Defaulted,
+  definePlugin,
+  type InternalApi,
+  type NodeEnv,
+  type PhaseResult,
+  type PluginPhases,
+} from "../../plugin/plugin.ts";
 import { type Answer, bareAnswer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { AuthorizationServer } from "../../plugin/tokens.ts";
 import { openClientAuthentication } from "./client-authentication.ts";
 import { unavailable } from "./oauth-answers.ts";
-import { type EndpointHandler, openOwnTokens } from "./own-tokens.ts";
+import { openOwnTokens } from "./own-tokens.ts";
 import {
   INTROSPECTION_PATH,
   JWKS_PATH,
@@ -41,60 +49,102 @@ export const authorizationServer = definePlugin({
   priority: 502,
   schema: Conf,
   compile: compileConf,
+  internalApis: openApis,
 });
 
 const GET = ["GET", "HEAD"];
 const POST = ["POST"];
 const NOT_FOUND = bareAnswer(404, "no_such_endpoint");
+const NO_SERVER = unavailable(503, 1, "no_such_authorization_server");
+const ALL: ReadonlySet<string> = new Set(ENDPOINTS);
 
 interface Endpoint {
   readonly methods: readonly string[];
-  handle(view: RequestView): PhaseResult;
+  readonly handle: (view: RequestView, server: AuthorizationServer) => Answer | Promise<Answer>;
+}
+
+interface Endpoints {
+  readonly by: Readonly<Record<(typeof ENDPOINTS)[number], Endpoint>>;
+  close(): void;
+}
+
+/** @param serves endpoints that are offered; what is not is not named in the metadata */
+function openEndpoints(env: NodeEnv, serves: ReadonlySet<string>): Endpoints {
+  const authenticate = openClientAuthentication(env);
+  const token = openTokenEndpoint(env, authenticate);
+  const own = openOwnTokens(env, authenticate);
+  const documents = new WeakMap<AuthorizationServer, Answer>();
+  const metadata = (_: RequestView, server: AuthorizationServer): Answer => {
+    const known = documents.get(server) ?? metadataAnswer(server, serves);
+    documents.set(server, known);
+    return known;
+  };
+  return {
+    by: {
+      token: { methods: POST, handle: token.handle },
+      jwks: { methods: GET, handle: jwksAnswer },
+      metadata: { methods: GET, handle: metadata },
+      introspection: { methods: POST, handle: own.introspect },
+      revocation: { methods: POST, handle: own.revoke },
+    },
+    close() {
+      own.close();
+      token.close();
+    },
+  };
 }
 
 function compileConf(conf: Conf, env: CompileEnv): PluginPhases {
   const serves = new Set<string>(conf.endpoints);
-  const authenticate = openClientAuthentication(env);
-  const token = openTokenEndpoint(env, authenticate);
-  const own = openOwnTokens(env, authenticate);
+  const { by, close } = openEndpoints(env, serves);
   let server: AuthorizationServer | undefined;
   let paths: ReadonlyMap<string, Endpoint> = new Map();
 
   const renew = (found: AuthorizationServer): void => {
     const { pathname } = new URL(found.terms.issuer);
     const base = pathname === "/" ? "" : pathname;
-    const metadata = metadataAnswer(found, serves);
-    const document: Endpoint = { methods: GET, handle: () => metadata };
-    const all = new Map<string, Endpoint>();
-    const post = (name: (typeof ENDPOINTS)[number], path: string, handler: EndpointHandler): void => {
-      if (serves.has(name)) all.set(`${base}${path}`, { methods: POST, handle: (view) => handler(view, found) });
-    };
-    post("token", TOKEN_PATH, token.handle);
-    post("introspection", INTROSPECTION_PATH, own.introspect);
-    post("revocation", REVOCATION_PATH, own.revoke);
-    if (serves.has("jwks")) all.set(`${base}${JWKS_PATH}`, { methods: GET, handle: (view) => jwksAnswer(view, found) });
-    if (serves.has("metadata")) {
-      all.set(`${base}/.well-known/openid-configuration`, document);
-      all.set(`/.well-known/oauth-authorization-server${base}`, document);
-    }
+    const places: readonly (readonly [(typeof ENDPOINTS)[number], string])[] = [
+      ["token", `${base}${TOKEN_PATH}`],
+      ["introspection", `${base}${INTROSPECTION_PATH}`],
+      ["revocation", `${base}${REVOCATION_PATH}`],
+      ["jwks", `${base}${JWKS_PATH}`],
+      ["metadata", `${base}/.well-known/openid-configuration`],
+      ["metadata", `/.well-known/oauth-authorization-server${base}`],
+    ];
     server = found;
-    paths = all;
+    paths = new Map(places.flatMap(([name, path]) => (serves.has(name) ? [[path, by[name]]] : [])));
   };
 
   return {
-    close() {
-      own.close();
-      token.close();
-    },
+    close,
     access(view): PhaseResult {
       const found = env.servers.get(conf.id);
-      if (found === undefined) return unavailable(503, 1, "no_such_authorization_server");
+      if (found === undefined) return NO_SERVER;
       if (found !== server) renew(found);
       const endpoint = paths.get(view.path);
       if (endpoint === undefined) return NOT_FOUND;
-      return endpoint.methods.includes(view.method) ? endpoint.handle(view) : wrongMethod(endpoint);
+      return endpoint.methods.includes(view.method) ? endpoint.handle(view, found) : wrongMethod(endpoint);
     },
   };
+}
+
+const APIS = "/apisix/plugin/authorization-server/";
+
+/** The same endpoints for public-api: `/apisix/plugin/authorization-server/{id}/{endpoint}`. */
+function openApis(env: NodeEnv): readonly InternalApi[] {
+  let opened: Endpoints | undefined;
+  const endpointOf = (name: (typeof ENDPOINTS)[number]): Endpoint => {
+    opened ??= openEndpoints(env, ALL);
+    return opened.by[name];
+  };
+  return ENDPOINTS.map((name) => ({
+    methods: name === "jwks" || name === "metadata" ? GET : POST,
+    path: `${APIS}*/${name}`,
+    handle(view, path) {
+      const server = env.servers.get(path.slice(APIS.length, path.lastIndexOf("/")));
+      return server === undefined ? NO_SERVER : endpointOf(name).handle(view, server);
+    },
+  }));
 }
 
 function wrongMethod({ methods }: Endpoint): Answer {

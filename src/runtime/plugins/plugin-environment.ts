@@ -7,7 +7,14 @@ import type { Metrics } from "../../base/metrics.ts";
 import { withDefaults } from "../../base/schema/schema-defaults.ts";
 import type { StoredValue } from "../../model/record.ts";
 import type { Counters } from "../../plugin/counters.ts";
-import type { InternalApi, NodeEnv, PluginSettings, Siblings, StateRegistry } from "../../plugin/plugin.ts";
+import {
+  type InternalApi,
+  internalApisOf,
+  type NodeEnv,
+  type PluginSettings,
+  type Siblings,
+  type StateRegistry,
+} from "../../plugin/plugin.ts";
 import type { CredentialTable } from "../../plugin/plugin-consumer.ts";
 import type { Revocations } from "../../plugin/revocations.ts";
 import { type AuthorizationServers, NO_SERVERS, NO_TOKENS, type Tokens } from "../../plugin/tokens.ts";
@@ -55,7 +62,7 @@ export function openPluginEnvironment(
   const metadata = new Map<string, unknown>();
   const versions = new Map<string, number>();
   const places = parts.tokenPlaces ?? new TokenPlaces();
-  let apis: ReadonlyMap<string, InternalApi> | undefined;
+  let apis: ((path: string) => InternalApi | undefined) | undefined;
 
   const env: NodeEnv = {
     clock: parts.clock,
@@ -76,8 +83,8 @@ export function openPluginEnvironment(
     metadata: (plugin) => metadata.get(plugin),
     shown: (name, read = compileVariable(name, parts.clock)) => shownVariable(name, read, places),
     internalApi(path) {
-      apis ??= collectApis(registry, env);
-      return apis.get(path);
+      apis ??= internalApisOf(registry.names.flatMap((name) => registry.get(name)?.internalApis?.(env) ?? []));
+      return apis(path);
     },
   };
   return {
@@ -93,9 +100,4 @@ export function openPluginEnvironment(
     },
     metadataVersion: (plugin) => versions.get(plugin) ?? 0,
   };
-}
-
-function collectApis(registry: PluginRegistry, env: NodeEnv): ReadonlyMap<string, InternalApi> {
-  const all = registry.names.flatMap((name) => registry.get(name)?.internalApis?.(env) ?? []);
-  return new Map(all.map((api) => [api.path, api]));
 }
