@@ -13,6 +13,7 @@ import { cors } from "./cors.ts";
 import { csrf } from "./csrf.ts";
 import { echo } from "./echo.ts";
 import { faultInjection } from "./fault-injection.ts";
+import { forwardAuth } from "./forward-auth.ts";
 import { hmacAuth } from "./hmac-auth.ts";
 import { httpLogger } from "./http-logger.ts";
 import { ipRestriction } from "./ip-restriction.ts";
@@ -54,6 +55,7 @@ export const PLUGINS: readonly Plugin[] = Object.freeze([
   csrf,
   echo,
   faultInjection,
+  forwardAuth,
   hmacAuth,
   httpLogger,
   ipRestriction,

@@ -33,6 +33,7 @@ const PRIORITIES: Readonly<Record<string, number>> = {
   "key-auth": 2500,
   "consumer-restriction": 2400,
   "attach-consumer-label": 2399,
+  "forward-auth": 2002,
   "proxy-rewrite": 1008,
   "api-breaker": 1005,
   "limit-conn": 1003,

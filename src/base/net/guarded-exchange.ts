@@ -17,7 +17,7 @@ interface ExchangeRequest {
   /** http or https. */
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body?: string;
+  readonly body?: string | Buffer;
   /** Default: that of the options. */
   readonly timeoutMs?: number;
   /** Default true. */
@@ -96,7 +96,7 @@ export function openExchange(options: ExchangeOptions): GuardedExchange {
 const HEAD_BYTES_MAX = 16_384;
 
 function send(url: URL, request: ExchangeRequest, guarded: LookupFunction, signal: AbortSignal): ClientRequest {
-  const body = request.body === undefined ? undefined : Buffer.from(request.body);
+  const body = typeof request.body === "string" ? Buffer.from(request.body) : request.body;
   const headers = body === undefined ? request.headers : { ...request.headers, "Content-Length": String(body.length) };
   const options: RequestOptions = {
     ...{ method: request.method, headers, agent: false, lookup: guarded, signal },
