@@ -212,7 +212,9 @@ export class Exchange implements Life {
   filterHead(response: ResponseView): void {
     const { context, global, pipeline, view } = this;
     view.response = response;
-    response.headers.append("Server", context.settings.serverHeader);
+    const { ownHeaders } = context.settings;
+    for (let at = 0; at < ownHeaders.length; at += 2)
+      response.headers.append(ownHeaders[at] as string, ownHeaders[at + 1] as string);
     if (response.status >= 500 || context.settings.showUpstreamStatus) {
       const statuses = this.#forwarding?.shownStatuses;
       if (statuses !== undefined) response.headers.append("X-APISIX-Upstream-Status", statuses);

@@ -5,8 +5,8 @@ import { compileIpSet, type IpSet } from "../base/net/ip.ts";
 import type { PathOptions } from "../base/net/path.ts";
 
 export interface GatewaySettings {
-  /** Value of the `Server` header. */
-  readonly serverHeader: string;
+  /** Of every response, flat [name, value, …]: `Server`, and the node's name where it is to be shown. */
+  readonly ownHeaders: readonly string[];
   /** Peers whose X-Forwarded-* are believed; undefined when not set, which is not the same as nobody. */
   readonly trustedAddresses: IpSet | undefined;
   /** Peers whose real-ip header is believed ("unix:" for unix sockets). */
@@ -50,7 +50,7 @@ export interface GatewaySettings {
 }
 
 export const DEFAULT_GATEWAY_SETTINGS: GatewaySettings = Object.freeze({
-  serverHeader: "jotgate",
+  ownHeaders: Object.freeze(["Server", "jotgate"]),
   trustedAddresses: undefined,
   realIpTrusted: trustedWithUnix(["127.0.0.1", "::1", "unix:"]),
   realIpHeader: "x-real-ip",

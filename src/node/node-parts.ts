@@ -92,15 +92,16 @@ export function checkEnvOf(settings: Settings, registry: PluginRegistry): CheckE
 /**
  * Translates the settings of a user into what the gateway's listeners are given.
  */
-export function gatewaySettings(settings: Settings, serverHeader: string): Partial<GatewaySettings> {
-  const { limits, realIp, router, trustedAddresses } = settings;
+export function gatewaySettings(settings: Settings, serverHeader: string, nodeId: string): Partial<GatewaySettings> {
+  const { gateway, limits, realIp, router, trustedAddresses } = settings;
+  const shown = gateway.nodeHeader === undefined ? [] : [gateway.nodeHeader, nodeId];
   return {
-    serverHeader,
+    ownHeaders: ["Server", serverHeader, ...shown],
     trustedAddresses: trustedAddresses === undefined ? undefined : compileIpSet(trustedAddresses),
     realIpTrusted: trustedWithUnix(realIp.trusted),
     realIpHeader: realIp.header.toLowerCase(),
     realIpRecursive: realIp.recursive,
-    showUpstreamStatus: settings.gateway.showUpstreamStatus,
+    showUpstreamStatus: gateway.showUpstreamStatus,
     paths: {
       strict: settings.compat === "strict",
       deleteTailSlash: router.deleteUriTailSlash,

@@ -163,6 +163,7 @@ export async function startNode(options: StartOptions): Promise<StartedNode> {
         tokenPlaces,
         folder,
         serverHeader,
+        nodeId: id,
         metrics,
         clock,
         log,

@@ -67,6 +67,11 @@ const gateway = group("The listener for callers.", {
     "off",
     "Send `X-APISIX-Upstream-Status` with every proxied response, not only when the upstream answered 5xx.",
   ),
+  node_header: switchable(
+    text("a header name that begins with X-", /^[Xx]-[A-Za-z0-9-]{1,62}$/),
+    "off",
+    "Header of every answer that holds the id of the node that gave it, such as X-Jotgate-Node; callers see it.",
+  ),
   mtls_over_plain: setting(
     onOff,
     "off",

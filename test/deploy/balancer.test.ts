@@ -116,7 +116,7 @@ describe.skipIf(!haproxy)("deploy/haproxy.cfg", () => {
     },
     { says: "recursion", argv: ["--real-ip-recursive"], env: composeEnvironment(), kept: true },
   ])("forged headers change nothing behind it, with $says", async ({ argv, env, kept }) => {
-    const settings = gatewaySettings(readSettings({ argv, env, readFile: () => "" }), "jotgate");
+    const settings = gatewaySettings(readSettings({ argv, env, readFile: () => "" }), "jotgate", "node-1");
     const gateway = await openTestGateway(routingOf({ "*": { upstream: upstreamOf([upstream.port]) } }), settings);
     onTestFinished(() => gateway.close(0));
     const status = await freePort();

@@ -3,6 +3,7 @@
  */
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { get } from "node:https";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readSettings } from "../../src/settings/settings.ts";
@@ -43,6 +44,20 @@ const call = (node: Node, headers: Record<string, string> = {}): Promise<Respons
   // Trust is found when a connection is accepted.
   fetch(`${node.gateway}/seen`, { headers: { ...headers, connection: "close" } });
 
+/** What is answered to these bytes; the connection ends with it, or after its head. */
+function answerTo(host: string, port: number, bytes: string): Promise<string> {
+  return new Promise((resolve) => {
+    let text = "";
+    const socket = connect(port, host, () => socket.write(bytes));
+    socket.on("data", (chunk) => {
+      text += chunk.toString("latin1");
+      if (text.includes("\r\n\r\n")) socket.destroy();
+    });
+    socket.on("error", () => undefined);
+    socket.on("close", () => resolve(text));
+  });
+}
+
 describe.each([
   { processes: "one process", workers: "1" },
   { processes: "two workers", workers: "2" },
@@ -57,7 +72,16 @@ describe.each([
     settings("log: { level: info }\n");
     node = await startNode("start", {
       dataDir,
-      args: ["--workers", workers, "--config", path("gateway.yaml"), "--drain-time", "2s"],
+      args: [
+        "--workers",
+        workers,
+        "--config",
+        path("gateway.yaml"),
+        "--drain-time",
+        "2s",
+        "--gateway-node-header",
+        "X-Jotgate-Node",
+      ],
     });
     expect(await putRoute(node)).toBe(201);
   });
@@ -97,6 +121,24 @@ describe.each([
     settings("log: { level: error }\n");
     expect(await reload(dataDir)).toMatchObject({ code: 0, output: expect.stringContaining("no setting that can") });
     expect(node.output().slice(said)).not.toContain('"level":"info"');
+  });
+
+  test("every answer says which node gave it", async () => {
+    const { id } = (await (await fetch(`${node.status}/status`)).json()) as { readonly id: string };
+    expect(id).toMatch(/^node-\d+-/);
+    const served = [
+      await call(node),
+      await fetch(`${node.gateway}/nothing`),
+      await fetch(node.gateway, { method: "OPTIONS" }),
+    ];
+    expect(served.map(({ headers }) => headers.get("x-jotgate-node"))).toEqual([id, id, id]);
+    const { hostname, port } = new URL(node.gateway);
+    for (const bytes of [
+      "GET /seen HTTP/1.1\r\nHost: a b\r\n\r\n",
+      "nonsense\r\n\r\n",
+      "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+    ])
+      expect(await answerTo(hostname, Number(port), bytes)).toContain(`X-Jotgate-Node: ${id}\r\n`);
   });
 
   test.skipIf(workers === "2").each([

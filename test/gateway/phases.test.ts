@@ -44,7 +44,7 @@ describe.each(LANES)("$lane", ({ fastLane }) => {
   const log: Log = { debug: record, info: record, warn: record, error: record, child: () => log };
 
   const open = (routing: Parameters<typeof openWith>[0]): Promise<TestGateway> =>
-    openWith(routing, { serverHeader: "jotgate/9" }, log);
+    openWith(routing, { ownHeaders: ["Server", "jotgate/9"] }, log);
   const ok = (answer: Parameters<typeof answering>[0] = OK): Promise<RawUpstream> => raw(answering(answer));
 
   test.each([{ pause: false }, { pause: true }])(

@@ -243,7 +243,7 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
   #refuseHeadTimeout(): void {
     recordRefusal(this.#context, this.#facts, "", refusal("request_head_timeout"));
     const page = pageOf(408);
-    const lines = ["Server", this.#context.settings.serverHeader, "Content-Type", "application/json"];
+    const lines = [...this.#context.settings.ownHeaders, "Content-Type", "application/json"];
     this.#writer.raw(responseHeadText(408, lines, page.length, this.#shared.date.line, "close") + page);
     this.#linger();
   }

@@ -186,7 +186,7 @@ class Lane {
     queue.fault = undefined;
     this.#record(answer, request.socket, request.method ?? "");
     const body = pageOf(answer.status);
-    const headers = ["Server", this.#context.settings.serverHeader, ...answer.headers, "Connection", "close"];
+    const headers = [...this.#context.settings.ownHeaders, ...answer.headers, "Connection", "close"];
     response.writeHead(answer.status, [...headers, "Content-Length", String(Buffer.byteLength(body))]);
     response.end(request.method === "HEAD" ? undefined : body);
   }
@@ -224,7 +224,7 @@ class Lane {
   #refuseRaw(socket: Duplex, answer: OwnAnswer): void {
     this.#record(answer, socket, "");
     const body = pageOf(answer.status);
-    const lines = ["Server", this.#context.settings.serverHeader, ...JSON_TYPE];
+    const lines = [...this.#context.settings.ownHeaders, ...JSON_TYPE];
     const head = responseHeadText(answer.status, lines, Buffer.byteLength(body), this.#date.line, "close");
     socket.end(head + body, "latin1", () => socket.destroy());
   }

@@ -51,7 +51,7 @@ export function openGeneralExchange(
   if (!("view" in read)) return read;
   if (asterisk) {
     context.metrics.unmatched.count(200);
-    response.writeHead(200, ["Server", settings.serverHeader, "Content-Length", "0"]);
+    response.writeHead(200, [...settings.ownHeaders, "Content-Length", "0"]);
     response.end();
     return undefined;
   }

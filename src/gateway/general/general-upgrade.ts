@@ -71,7 +71,7 @@ function isWebSocket(request: IncomingMessage): boolean {
 function refuse(context: GatewayContext, connection: ClientConnection, reply: UpgradeReply, answer: OwnAnswer): void {
   recordRefusal(context, connection, "GET", answer);
   const body = Buffer.from(pageOf(answer.status));
-  reply.head(answer.status, ["Server", context.settings.serverHeader, ...answer.headers], body.length, false);
+  reply.head(answer.status, [...context.settings.ownHeaders, ...answer.headers], body.length, false);
   reply.data(body, 0, body.length, "kept");
   reply.end();
 }

@@ -192,7 +192,7 @@ export class Http2Session {
     const { settings } = this.#context;
     recordRefusal(this.#context, this.#connection, method, answer);
     const body = typeof answer.body === "string" ? answer.body : pageOf(answer.status);
-    const lines = ["server", settings.serverHeader, ...answer.headers];
+    const lines = [...settings.ownHeaders, ...answer.headers];
     lines.push("content-length", String(Buffer.byteLength(body)));
     stream.respond({ ...foldLines(lines), ":status": answer.status }, { endStream: method === "HEAD" });
     if (method !== "HEAD") stream.end(body);
@@ -202,7 +202,8 @@ export class Http2Session {
   #answerOptions(stream: ServerHttp2Stream): void {
     const { metrics, settings } = this.#context;
     metrics.unmatched.count(200);
-    stream.respond({ ":status": 200, server: settings.serverHeader, "content-length": 0 }, { endStream: true });
+    const lines = [...settings.ownHeaders, "content-length", "0"];
+    stream.respond({ ...foldLines(lines), ":status": 200 }, { endStream: true });
     if (!stream.endAfterHeaders) stream.close(NGHTTP2_NO_ERROR);
   }
 

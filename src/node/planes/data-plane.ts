@@ -56,6 +56,7 @@ export interface DataPlaneOptions {
   /** The node's own folder. */
   readonly folder: string;
   readonly serverHeader: string;
+  readonly nodeId: string;
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly log: Log;
@@ -207,7 +208,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     tls: tls.listen && certificates ? { listen: tls.listen, certificates, fallbackSni: tls.fallbackSni } : undefined,
     accessLog: lines.log,
     uses: live.uses,
-    settings: gatewaySettings(settings, options.serverHeader),
+    settings: gatewaySettings(settings, options.serverHeader, options.nodeId),
     metrics,
     clock,
     log,
@@ -242,7 +243,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
       const former = lines;
       if (!isDeepStrictEqual(next.accessLog, former.how))
         lines = { how: next.accessLog, log: openLines(next.accessLog) };
-      server.configure(gatewaySettings(next, options.serverHeader), lines.log);
+      server.configure(gatewaySettings(next, options.serverHeader, options.nodeId), lines.log);
       if (lines !== former) void former.log?.close();
     },
     async close(drainMs, quietMs) {

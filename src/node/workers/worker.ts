@@ -70,7 +70,7 @@ export async function runWorker(): Promise<void> {
     const begin = await channel.call(BEGIN, { version: readVersion() }, BEGIN_MS);
     // True: the primary read and checked them.
     const settings = begin.settings as Settings;
-    await serve(settings, begin, channel, { clock, sink, log: log(settings.log.level) });
+    await serve(settings, { ...begin, node }, channel, { clock, sink, log: log(settings.log.level) });
   } catch (error) {
     channel.tell(FAILED, { message: messageOf(error), ...systemFacts(error) });
     clock.after(FAILED_MS, () => process.exit(1));
@@ -79,7 +79,7 @@ export async function runWorker(): Promise<void> {
 
 async function serve(
   settings: Settings,
-  { folder, store }: { readonly folder: string; readonly store: string },
+  { folder, node, store }: { readonly folder: string; readonly node: string; readonly store: string },
   channel: Channel,
   { clock, sink, log }: { readonly clock: Clock; readonly sink: LogSink; readonly log: Log },
 ): Promise<void> {
@@ -94,7 +94,7 @@ async function serve(
   const checks = () => checkEnvOf(settings, parts.registry);
   const source = local ? openIpcSource(channel, store) : (await openSource(settings, clock, log, checks)).source;
   const plane = await openDataPlane({
-    ...{ settings, source, folder, metrics, clock, log },
+    ...{ settings, source, folder, metrics, clock, log, nodeId: node },
     ...parts,
     shared: {
       counters: openLeasedCounters(channel, clock),
