@@ -1,12 +1,14 @@
 /**
  * `npm run cluster`: the cluster of docker-compose.yml as plain processes on loopback: etcd with three members, an admin
- * node, two gateway nodes, a balancer in front of them, an upstream and a secret store. Ctrl-C ends all of it.
+ * node, two gateway nodes, a balancer in front of them, an upstream, a secret store and, where it is installed, Prometheus with
+ * the jobs of deploy/prometheus.yml and the alerts of deploy/alerts.yml. Ports that are taken are replaced by free ones, so that
+ * several clusters run side by side. Ctrl-C ends all of it.
  *
  *   npm run cluster -- [--free-ports]
  */
 import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -15,6 +17,7 @@ import { buildIfNeeded, has, installIfNeeded, ROOT } from "./project.mjs";
 
 const { values: options } = parseArgs({ options: { "free-ports": { type: "boolean", default: false } } });
 const BIN = join(ROOT, "bin/jotgate.mjs");
+const PROMETHEUS = has("prometheus") ? "prometheus" : undefined;
 const HAPROXY = ["haproxy", "/usr/sbin/haproxy", "/usr/local/sbin/haproxy"].find((path) => has(path, "-v"));
 const PORTS = {
   balancer: 9080,
@@ -33,6 +36,17 @@ const PORTS = {
   peer1: 12380,
   peer2: 22380,
   peer3: 32380,
+  prometheus: 9094,
+};
+/** Where deploy/prometheus.yml has the parts of the composed cluster, and which port that is here. */
+const SCRAPED = {
+  "gateway1:9091": "gateway1Status",
+  "gateway2:9091": "gateway2Status",
+  "admin:9091": "adminStatus",
+  "balancer:8404": "numbers",
+  "etcd1:2381": "etcd1",
+  "etcd2:2381": "etcd2",
+  "etcd3:2381": "etcd3",
 };
 const MEMBERS = [1, 2, 3];
 
@@ -49,6 +63,8 @@ function missing() {
   }
   if (!HAPROXY)
     say("Missing: haproxy (`apt-get install haproxy`). Going on without a balancer: call the gateways directly.");
+  if (!PROMETHEUS)
+    say("Missing: prometheus (`apt-get install prometheus`). Going on without it; /metrics of each node are there.");
   if (!has("vault")) say("Missing: vault. A stand-in for its KV version 1 engine runs instead (deploy/kv.mjs).");
   return false;
 }
@@ -56,6 +72,11 @@ function missing() {
 async function claimPorts() {
   const ports = {};
   for (const [name, wanted] of Object.entries(PORTS)) ports[name] = await claimPort(options["free-ports"] ? 0 : wanted);
+  const other = Object.entries(PORTS).filter(([name, wanted]) => ports[name] !== wanted);
+  if (!options["free-ports"] && other.length > 0)
+    say(
+      `Taken: ${other.map(([, wanted]) => wanted).join(", ")}. Free ports stand in for them; they are listed at the end.`,
+    );
   return ports;
 }
 
@@ -179,6 +200,28 @@ async function startBalancer(processes, ports) {
   await untilAnswers(balancer, http(ports.balancer));
 }
 
+/** The jobs of deploy/prometheus.yml at the ports of this cluster, and its alerts. */
+async function startPrometheus(processes, ports, folder) {
+  if (!PROMETHEUS) return;
+  const jobs = readFileSync(join(ROOT, "deploy/prometheus.yml"), "utf8").replace(/\b[a-z]+[0-9]?:\d+\b/g, (target) => {
+    if (SCRAPED[target] === undefined)
+      throw new Error(`deploy/prometheus.yml scrapes ${target}, which this cluster does not know`);
+    return at(ports[SCRAPED[target]]);
+  });
+  copyFileSync(join(ROOT, "deploy/alerts.yml"), join(folder, "alerts.yml"));
+  writeFileSync(join(folder, "prometheus.yml"), `${jobs}\nrule_files: [alerts.yml]\n`);
+  const args = [
+    "--config.file",
+    "prometheus.yml",
+    "--storage.tsdb.path",
+    "prometheus",
+    "--web.listen-address",
+    at(ports.prometheus),
+  ];
+  const prometheus = processes.start("prometheus", PROMETHEUS, args);
+  await untilAnswers(prometheus, `${http(ports.prometheus)}/-/ready`, 200);
+}
+
 function announce(ports, keys, folder) {
   const callers = HAPROXY ? ports.balancer : ports.gateway1;
   say(`
@@ -189,6 +232,7 @@ The cluster runs.
   Admin API      ${http(ports.admin)}/apisix/admin   status ${http(ports.adminStatus)}/status
   etcd           ${MEMBERS.map((i) => http(ports[`etcd${i}`])).join(",")}
   upstream       ${at(ports.echo)}
+  Prometheus     ${PROMETHEUS ? `${http(ports.prometheus)}   (targets /targets, alerts /alerts)` : "not installed"}
   secrets        ${http(ports.vault)}   (token root, KV version 1 at kv/)
   admin key      ${keys.admin}
   viewer key     ${keys.viewer}
@@ -242,6 +286,7 @@ try {
   say("Starting the admin node and two gateway nodes ...");
   await startNodes(processes, ports, folder, keys);
   await startBalancer(processes, ports);
+  await startPrometheus(processes, ports, folder);
   if (stopping === undefined) announce(ports, keys, folder);
   setInterval(() => {}, 3_600_000); // until a signal
 } catch (error) {

@@ -3,6 +3,7 @@
  * Promise: after `stop` none of them is left, and none is ended by name.
  */
 import { spawn } from "node:child_process";
+import { createSocket } from "node:dgram";
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -86,14 +87,52 @@ export async function untilAnswers(process, url, status, limitMs = 30_000) {
   }
 }
 
-/** A port on loopback that nobody listens on; `wanted` itself, or an error that names it, unless it is 0. */
-export function claimPort(wanted) {
-  return new Promise((resolve, reject) => {
+const LOWEST = 10_240;
+/** Where the kernel's own begin, unless it says otherwise. */
+const USUAL_CEILING = 32_768;
+const TRIES = 500;
+
+/** Numbers that other programs of this kind leave alone while this process lives. */
+const reserved = [];
+
+/**
+ * A port on loopback that nobody listens on: `wanted`, or where that is taken (or 0) one below the range from which the kernel
+ * takes ports for connections. A UDP socket on the same number keeps it from other clusters until this process ends.
+ */
+export async function claimPort(wanted) {
+  if (wanted > 0 && (await claim(wanted))) return wanted;
+  const ceiling = portCeiling();
+  for (let tries = 0; tries < TRIES; tries++) {
+    const port = LOWEST + Math.floor(Math.random() * (ceiling - LOWEST));
+    if (await claim(port)) return port;
+  }
+  throw new Error(`no port between ${LOWEST} and ${ceiling} is free`);
+}
+
+function portCeiling() {
+  try {
+    const low = Number.parseInt(readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8"), 10);
+    return low > LOWEST + 2_000 ? Math.min(low, 65_536) : 65_536; // where the kernel takes nearly all, there is no better place
+  } catch {
+    return USUAL_CEILING;
+  }
+}
+
+async function claim(port) {
+  const socket = createSocket("udp4").unref();
+  const isMine = await new Promise((resolve) => {
+    socket.on("error", () => resolve(false));
+    socket.bind({ port, address: "127.0.0.1", exclusive: true }, () => resolve(true));
+  });
+  if (isMine && (await isFree(port))) reserved.push(socket);
+  else socket.close();
+  return reserved.includes(socket);
+}
+
+function isFree(port) {
+  return new Promise((resolve) => {
     const server = createServer();
-    server.on("error", () => reject(new Error(`port ${wanted} is taken; free it, or use --free-ports`)));
-    server.listen(wanted, "127.0.0.1", () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
+    server.on("error", () => resolve(false));
+    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
   });
 }

@@ -1,16 +1,28 @@
 /**
- * `npm run cluster`, as a newcomer meets it: it prints what to type, that works through the balancer, a killed gateway is not
- * missed, and Ctrl-C leaves nothing behind.
+ * `npm run cluster`, as a newcomer meets it, with some of its ports taken: it prints what to type, that works through the
+ * balancer, its Prometheus sees all of it, a killed gateway is not missed, and Ctrl-C leaves nothing behind.
  */
 
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, readlinkSync } from "node:fs";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { etcdAvailable } from "../support/etcd.ts";
 import { ROOT, run, until } from "../support/process.ts";
 
 const haproxyAvailable = ["haproxy", "/usr/sbin/haproxy"].some((path) => !spawnSync(path, ["-v"]).error);
+
+const prometheusAvailable = !spawnSync("prometheus", ["--version"]).error;
+
+/** Listens there until the test is over, if nobody does. */
+function take(port: number): Promise<void> {
+  return new Promise((resolve) => {
+    const server = createServer().on("error", () => resolve());
+    server.listen(port, "127.0.0.1", () => resolve());
+    onTestFinished(() => void server.close());
+  });
+}
 
 /** Processes whose working folder is `folder`: all that the script started. */
 function processesIn(folder: string): number[] {
@@ -29,7 +41,8 @@ function processesIn(folder: string): number[] {
 
 describe.skipIf(!etcdAvailable() || !haproxyAvailable)("npm run cluster", () => {
   test("serves through the balancer, does not miss a killed gateway, ends whole", async () => {
-    const cluster = run(process.execPath, [join(ROOT, "scripts/cluster.mjs"), "--free-ports"]);
+    await Promise.all([9080, 9180].map(take));
+    const cluster = run(process.execPath, [join(ROOT, "scripts/cluster.mjs")]);
     onTestFinished(async () => void (await cluster.stop("SIGINT")));
     let ended = false;
     void cluster.exited.then(() => {
@@ -46,6 +59,22 @@ describe.skipIf(!etcdAvailable() || !haproxyAvailable)("npm run cluster", () => 
     const url = found(/curl (\S+\/anything\/hello)/);
     const call = async (): Promise<number> => (await fetch(url)).status;
     await until("the route", async () => (await call()) === 200);
+
+    expect(cluster.output()).toMatch(/^Taken: .*9080.*9180/m);
+    const ports = [...cluster.output().matchAll(/127\.0\.0\.1:(\d+)/g)].map(([, port]) => Number(port));
+    expect(ports).not.toContain(9080);
+    expect(Math.max(...ports)).toBeLessThan(32_768);
+    if (prometheusAvailable) {
+      const prometheus = found(/Prometheus +(http:\/\/\S+)/);
+      const ask = async (path: string) => (await (await fetch(`${prometheus}/api/v1/${path}`)).json()).data;
+      const isSeen = async (): Promise<boolean> => {
+        const { activeTargets } = (await ask("targets")) as { activeTargets: readonly { readonly health: string }[] };
+        return activeTargets.length === 7 && activeTargets.every(({ health }) => health === "up");
+      };
+      await until("Prometheus scrapes all seven", isSeen, 60_000);
+      const { groups } = (await ask("rules")) as { groups: readonly { readonly rules: readonly object[] }[] };
+      expect(groups.flatMap(({ rules }) => rules).length).toBeGreaterThan(5);
+    } else expect(cluster.output()).toMatch(/Prometheus +not installed/);
 
     const gateway = Number(readFileSync(join(folder, "gateway1", pidFolder(folder), "pid"), "utf8"));
     process.kill(gateway, "SIGKILL");
