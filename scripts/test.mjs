@@ -103,6 +103,7 @@ try {
       await buildIfNeeded(typesGood);
       return true;
     });
+    await step("newest Node.js", () => node(join(ROOT, "scripts/nodes.mjs"), "--newest"));
     await step("tests", tests);
   }
 } finally {
