@@ -66,7 +66,8 @@ describe.skipIf(!etcdAvailable() || !haproxyAvailable)("npm run cluster", () => 
     expect(Math.max(...ports)).toBeLessThan(32_768);
     if (prometheusAvailable) {
       const prometheus = found(/Prometheus +(http:\/\/\S+)/);
-      const ask = async (path: string) => (await (await fetch(`${prometheus}/api/v1/${path}`)).json()).data;
+      const ask = async (path: string): Promise<unknown> =>
+        ((await (await fetch(`${prometheus}/api/v1/${path}`)).json()) as { readonly data: unknown }).data;
       const isSeen = async (): Promise<boolean> => {
         const { activeTargets } = (await ask("targets")) as { activeTargets: readonly { readonly health: string }[] };
         return activeTargets.length === 7 && activeTargets.every(({ health }) => health === "up");
