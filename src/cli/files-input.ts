@@ -4,7 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { isCodedError, messageOf } from "../base/errors.ts";
-import { didYouMean } from "../settings/setting-names.ts";
+import { didYouMean } from "../base/suggest.ts";
 import { readSettings, type Settings } from "../settings/settings.ts";
 import { faultText } from "../store/file/file-document.ts";
 import { FaultPlaces, type FileRecord, readRecords, readTexts } from "../store/file/file-records.ts";

@@ -4,8 +4,8 @@
  */
 import { readFileSync } from "node:fs";
 import { isCodedError, messageOf } from "../base/errors.ts";
+import { didYouMean } from "../base/suggest.ts";
 import { tuneCollector } from "../base/v8-tuning.ts";
-import { didYouMean } from "../settings/setting-names.ts";
 import { readSettings, type Settings } from "../settings/settings.ts";
 import { checkRole, type Role } from "../settings/settings-check.ts";
 import { type CommandIo, EXIT_DONE, EXIT_USAGE, processIo } from "./command-io.ts";

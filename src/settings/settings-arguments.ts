@@ -4,8 +4,9 @@
  * may have been meant as its value is never repeated.
  */
 import { isIP } from "node:net";
+import { didYouMean } from "../base/suggest.ts";
 import { SWITCH_WORDS } from "./setting-kinds.ts";
-import { didYouMean, FLAG_NAMES, type SettingName, VARIABLE_NAMES, VARIABLE_PREFIX } from "./setting-names.ts";
+import { FLAG_NAMES, type SettingName, VARIABLE_NAMES, VARIABLE_PREFIX } from "./setting-names.ts";
 
 /** A setting as one source gives it. */
 export interface Given extends SettingName {

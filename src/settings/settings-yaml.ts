@@ -3,7 +3,8 @@
  * Promise: no message repeats text of the file beyond the names of members, since values may be secrets.
  */
 import { isAlias, isMap, isScalar, LineCounter, type Node, parseDocument } from "yaml";
-import { didYouMean, SETTING_GROUPS, SETTING_NAMES } from "./setting-names.ts";
+import { didYouMean } from "../base/suggest.ts";
+import { SETTING_GROUPS, SETTING_NAMES } from "./setting-names.ts";
 import type { Given, SourceRead } from "./settings-arguments.ts";
 
 const ALIASES_MAX = 100; // far more than a person writes; bounds what a hostile file can expand to

@@ -29,6 +29,42 @@ test.each([
     body: { uri: "/a", methods: ["FETCH"], upstream: { nodes } },
     want: /route\.methods\[0\] must be one of GET, POST/,
   },
+  {
+    says: "limit-count in redis that nobody names, which lacks no count",
+    path: "/routes/1",
+    body: { uri: "/a", plugins: { "limit-count": { count: 1, time_window: 1, policy: "redis" } }, upstream: { nodes } },
+    want: /^plugins\.limit-count needs redis_host/,
+  },
+  {
+    says: "a member that is misspelt, beside all that are needed",
+    path: "/routes/1",
+    body: { uri: "/a", methodss: ["GET"], upstream: { nodes } },
+    want: /^route has no member methodss; did you mean methods\?$/,
+  },
+  {
+    says: "a misspelt member further in",
+    path: "/routes/1",
+    body: { uri: "/a", upstream: { nodes, time_out: {} } },
+    want: /^route\.upstream has no member time_out; did you mean timeout\?$/,
+  },
+  {
+    says: "two members that exclude each other",
+    path: "/routes/1",
+    body: { uri: "/a", uris: ["/b"], upstream: { nodes } },
+    want: /^route takes uri or uris, not both$/,
+  },
+  {
+    says: "a route without a path",
+    path: "/routes/1",
+    body: { upstream: { nodes } },
+    want: /^route needs plugins and uri, or upstream and uri,/,
+  },
+  {
+    says: "a certificate that is too short to be one",
+    path: "/ssls/1",
+    body: { cert: "x", key: "y", sni: "a.com" },
+    want: /^ssl\.cert must be a text of 128 to 65536 characters$/,
+  },
   { says: "ssl without its key", path: "/ssls/1", body: { cert: CERTIFICATE, snis: ["a.com"] }, want: /key/ },
   {
     says: "chash without a key",

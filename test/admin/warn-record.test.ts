@@ -4,6 +4,9 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { basicAuth } from "../../src/plugins/basic-auth.ts";
+import { keyAuth } from "../../src/plugins/key-auth.ts";
+import { multiAuth } from "../../src/plugins/multi-auth.ts";
 import { type AdminWorld, openAdminWorld } from "../support/admin.ts";
 
 const upstream = { type: "roundrobin", nodes: { "127.0.0.1:80": 1 } };
@@ -31,6 +34,7 @@ async function warningsOf(path: string, body: object, of = world): Promise<reado
 }
 
 const route = (more: object) => ({ uri: "/a", upstream, ...more });
+const NO_PATTERNS = 'uri knows no patterns but "*" at its end; use vars such as ["uri","~~","^/a/[0-9]+$"]';
 const never = (uri: string, why: string) => ({
   path: "/routes/r",
   body: route({ uri }),
@@ -43,6 +47,9 @@ test.each([
     body: route({ plugins: { cors: { allow_origin: "https://a.com" } } }),
     want: "unknown_member: plugins.cors has no member allow_origin, which is without effect; did you mean allow_origins?",
   },
+  ...["/users/{id}", "/users/[0-9]+", "/a/(b|c)", "/a/\\d"].map((uri) =>
+    never(uri, `matches only ${uri.replace(/^\/(?:users|a)\//, "")} itself: ${NO_PATTERNS}`),
+  ),
   {
     path: "/consumers/c",
     body: { username: "c", plugins: { "jwt-auth": { key: "k", secrets: "s".repeat(32) } } },
@@ -115,8 +122,21 @@ test.each([
     body: route({ plugins: { "traffic-split": { rules: [{ weighted_upstreams: [{ upstream, weight: 1 }] }] } } }),
   },
   { path: "/consumers/c", body: { username: "c", plugins: { "key-auth": { key: "$ENV://SET" } } } },
+  { path: "/routes/r", body: route({ uri: "/Products(1)/a[1]/*" }) },
 ])("nothing is said of what is sound: $path $body", async ({ path, body }) => {
   expect(await warningsOf(path, body)).toEqual([]);
+});
+
+test("members of plugins inside multi-auth are looked at too", async () => {
+  const other = await openAdminWorld({ plugins: [multiAuth, keyAuth, basicAuth] });
+  try {
+    const auth_plugins = [{ "basic-auth": {} }, { "key-auth": { headers: "x" } }];
+    expect(await warningsOf("/routes/r", route({ plugins: { "multi-auth": { auth_plugins } } }), other)).toEqual([
+      "unknown_member: plugins.multi-auth.auth_plugins[1].key-auth has no member headers, which is without effect; did you mean header?",
+    ]);
+  } finally {
+    await other.close();
+  }
 });
 
 test("with router.mode radixtree_uri_with_parameter, parameters match", async () => {

@@ -6,7 +6,7 @@
 import { X509Certificate } from "node:crypto";
 import { isIPv6 } from "node:net";
 import { isReference, parseReference } from "../../base/reference.ts";
-import { didYouMean } from "../../settings/setting-names.ts";
+import { didYouMean } from "../../base/suggest.ts";
 import type { ReadSide, RecordChange, RuleSide } from "../admin-context.ts";
 import { type Members, own, ownMembers } from "../read/stored-record.ts";
 import { type IssuerFault, issuerFaults, openidFaults } from "./warn-issuer.ts";
@@ -54,6 +54,7 @@ function pluginFaults(admin: RuleSide, value: Members, isConsumer: boolean): Rec
     const schema = (isConsumer ? plugin?.consumerSchema : undefined) ?? plugin?.schema;
     if (schema === undefined || !isMembers(conf)) continue;
     faults.push(...unknownMembers(`plugins.${name}`, schema, conf));
+    if (name === "multi-auth") faults.push(...innerFaults(admin, own(conf, "auth_plugins")));
     if (name === "openid-connect") faults.push(...openidFaults(conf, `plugins.${name}`, admin.isAddressDenied));
     if (name !== "jwt-auth" || own(conf, "public_key") === undefined || own(conf, "algorithm") !== undefined) continue;
     const message =
@@ -61,6 +62,16 @@ function pluginFaults(admin: RuleSide, value: Members, isConsumer: boolean): Rec
     faults.push({ code: "key_of_another_algorithm", message });
   }
   return faults;
+}
+
+/** Of the plugins that multi-auth holds. */
+function innerFaults(admin: RuleSide, all: unknown): RecordFault[] {
+  if (!Array.isArray(all)) return [];
+  return all.flatMap((one, at) =>
+    Object.entries(isMembers(one) ? one : {}).flatMap(([name, conf]) =>
+      unknownMembers(`plugins.multi-auth.auth_plugins[${at}].${name}`, admin.catalog.get(name)?.schema, conf),
+    ),
+  );
 }
 
 type Schema = Readonly<Record<string, unknown>>;
@@ -117,6 +128,9 @@ function neverMatches(uri: string, withParameters: boolean): string | undefined 
   if (octet !== undefined) return "matches only with router.match_uri_encoded_slash: else %2F becomes a slash first";
   if (/\/\//.test(uri)) return "matches no request: repeated slashes are made one before";
   if (/\/\.{1,2}(?:\/|$)/.test(uri)) return "matches no request: dot segments are resolved before";
+  const pattern = /\{[^/]*\}|\[[^/]*\][+*?]|\([^/]*[|*+?][^/]*\)|\\[dw]/.exec(uri)?.[0];
+  if (pattern !== undefined && !withParameters)
+    return `matches only ${pattern} itself: uri knows no patterns but "*" at its end; use vars such as ["uri","~~","^/a/[0-9]+$"]`;
   const parameter = /\/(:[A-Za-z_]\w*)/.exec(uri)?.[1];
   if (parameter === undefined || withParameters) return undefined;
   return `matches only ${parameter} itself: parameters need router.mode radixtree_uri_with_parameter; "*" stands for any rest`;

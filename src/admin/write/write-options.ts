@@ -4,7 +4,7 @@
  * Promise: what cannot be understood is refused before anything is written.
  */
 
-import { suggest } from "../../settings/setting-names.ts";
+import { suggest } from "../../base/suggest.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import type { StoredMembers } from "../read/stored-record.ts";
 import type { Arguments } from "../request-target.ts";

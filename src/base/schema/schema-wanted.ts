@@ -2,6 +2,7 @@
  * Says what a schema wants at the place where a value fails it, for people: the sentence that tools compare says only what is
  * wrong. Walks as schema-text.ts does; values themselves are never quoted.
  */
+import { didYouMean } from "../suggest.ts";
 import { explain, type JsonSchema, membersOf } from "./schema-text.ts";
 
 /** @param path how the value is called @returns undefined when it is fine, or nothing more can be said than its error says */
@@ -9,6 +10,7 @@ export function wanted(schema: unknown, value: unknown, path: string): string | 
   if (!isSchema(schema) || explain(schema, value, true) === undefined) return undefined;
   return (
     inside(schema, value, path) ??
+    stranger(schema, value, path) ??
     missing(schema, value, path) ??
     clauses(schema, value)
       .map((clause) => wanted(clause, value, path))
@@ -61,6 +63,13 @@ function inside(schema: JsonSchema, value: unknown, path: string): string | unde
   return undefined;
 }
 
+function stranger(schema: JsonSchema, value: unknown, path: string): string | undefined {
+  if (schema["additionalProperties"] !== false || schema["patternProperties"] !== undefined) return undefined;
+  const known = Object.keys(membersOf(schema["properties"]) ?? {});
+  const name = Object.keys(membersOf(value) ?? {}).find((one) => !known.includes(one));
+  return name === undefined ? undefined : `${path} has no member ${name.slice(0, 64)}${didYouMean(name, known)}`;
+}
+
 function missing(schema: JsonSchema, value: unknown, path: string): string | undefined {
   const members = membersOf(value);
   if (!members) return undefined;
@@ -70,8 +79,21 @@ function missing(schema: JsonSchema, value: unknown, path: string): string | und
     const parts = absent.map((name) => `${name} (${describe(properties[String(name)]) ?? "any value"})`);
     return `${path} needs ${parts.join(" and ")}`;
   }
-  const choices = ["anyOf", "oneOf"].flatMap((word) => listOf(schema[word])).flatMap(needsOf);
+  const failed = ["anyOf", "oneOf"].filter((word) => explain({ [word]: schema[word] }, value, true) !== undefined);
+  const branches = failed.flatMap((word) => listOf(schema[word]));
+  const [one, other] = branches.filter((branch) => explain(branch, value, true) === undefined);
+  if (one !== undefined && other !== undefined) return excluding(one, other, members, path);
+  const choices = branches.flatMap(needsOf);
   return choices.length > 0 ? `${path} needs ${[...new Set(choices)].join(", or ")}` : undefined;
+}
+
+/** Two branches of a choice are satisfied: by members that must not stand together. */
+function excluding(one: unknown, other: unknown, members: object, path: string): string | undefined {
+  const [mine, theirs] = [one, other].map((branch) => new Set(needsOf(branch).flatMap((text) => text.split(" and "))));
+  const only = (these = new Set<string>(), those = new Set<string>()): string | undefined =>
+    [...these].find((name) => !those.has(name) && Object.hasOwn(members, name));
+  const [left, right] = [only(mine, theirs), only(theirs, mine)];
+  return left === undefined || right === undefined ? undefined : `${path} takes ${left} or ${right}, not both`;
 }
 
 function needsOf(branch: unknown): readonly string[] {
@@ -102,7 +124,9 @@ function describe(schema: unknown): string | undefined {
     case "number":
       return `a ${schema["type"] === "integer" ? "whole number" : "number"}${rangeOf(schema)}`;
     case "string":
-      return typeof schema["pattern"] === "string" ? `a text that matches ${schema["pattern"]}` : "a text";
+      return typeof schema["pattern"] === "string"
+        ? `a text that matches ${schema["pattern"]}`
+        : `a text${lengthOf(schema)}`;
     case "boolean":
       return "true or false";
     default:
@@ -122,6 +146,12 @@ function rangeOf({ minimum, maximum, exclusiveMinimum }: JsonSchema): string {
   const least =
     minimum !== undefined ? ` from ${minimum}` : exclusiveMinimum !== undefined ? ` above ${exclusiveMinimum}` : "";
   return maximum === undefined ? least : `${least} to ${maximum}`;
+}
+
+function lengthOf({ minLength, maxLength }: JsonSchema): string {
+  const [least, most] = [Number(minLength ?? 0), Number(maxLength ?? 0)];
+  if (least > 1) return most > 0 ? ` of ${least} to ${most} characters` : ` of at least ${least} characters`;
+  return most > 0 ? ` of at most ${most} characters` : "";
 }
 
 function listOf(value: unknown): readonly unknown[] {

@@ -6,9 +6,9 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../../base/errors.ts";
+import { didYouMean } from "../../base/suggest.ts";
 import { keyOf, parseKey, type RecordKey } from "../../model/keys.ts";
 import { KINDS, type Kind, kindByDir } from "../../model/kinds.ts";
-import { didYouMean } from "../../settings/setting-names.ts";
 import { type FileDocument, type FileEnvironment, type FileFault, placeOf, readDocument } from "./file-document.ts";
 import { type OpenSealed, openSealing } from "./file-sealing.ts";
 
