@@ -10,6 +10,8 @@ import { Overview } from "./pages/overview.tsx";
 import { Problems } from "./pages/problems.tsx";
 import { RecordsPage } from "./pages/records.tsx";
 import { SignIn } from "./pages/sign-in.tsx";
+import { Tokens } from "./pages/tokens.tsx";
+import { Upstreams } from "./pages/upstreams.tsx";
 import { signOut, useKey } from "./session.ts";
 import { applyTheme, switchTheme } from "./theme.ts";
 import { Palette } from "./ui/palette.tsx";
@@ -18,6 +20,8 @@ import { Badge, Failure, Loading, Notice, Page } from "./ui/parts.tsx";
 const PAGES = [
   ["/", "Overview"],
   ["/records/routes", "Records"],
+  ["/tokens", "Tokens"],
+  ["/upstreams", "Upstreams"],
   ["/explain", "Explain"],
   ["/history", "History"],
   ["/problems", "Problems"],
@@ -85,6 +89,8 @@ function Shell(props: { readonly of: string }): ReactNode {
             <Redirect to="/records/routes" />
           </Route>
           <Route path="/records/*">{(params) => <RecordsPage path={params["*"] ?? ""} />}</Route>
+          <Route path="/tokens" component={Tokens} />
+          <Route path="/upstreams" component={Upstreams} />
           <Route path="/explain" component={Explain} />
           <Route path="/history" component={HistoryPage} />
           <Route path="/problems" component={Problems} />

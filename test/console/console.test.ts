@@ -16,6 +16,9 @@ const HOSTILE = `<img src=x onerror="document.title='owned'">"'{{1}}\${2}<script
 const JWT_SECRET = "a-secret-of-thirty-two-bytes-long";
 const SHOTS = process.env["UPDATE_SCREENSHOTS"] === "1" ? join(ROOT, "docs/console") : undefined;
 
+/** What docs/console.md shows. */
+const SHOWN = ["overview", "check", "conflict", "tokens", "upstreams", "explain", "history", "problems", "dark"];
+
 let etcd: EtcdCluster;
 let control: Node;
 let gateways: Node[];
@@ -48,10 +51,16 @@ async function type(value: unknown): Promise<void> {
   await page.keyboard.insertText(typeof value === "string" ? value : JSON.stringify(value, null, 2));
 }
 
+function jwtOf(claims: object): string {
+  const parts = [{ alg: "HS256", typ: "JWT" }, claims];
+  const text = parts.map((part) => Buffer.from(JSON.stringify(part)).toString("base64url")).join(".");
+  return `${text}.${createHmac("sha256", JWT_SECRET).update(text).digest("base64url")}`;
+}
+
 /** No serious finding, and a picture where pictures are asked for. */
 async function fine(name: string): Promise<void> {
   expect(await findingsOn(page)).toEqual([]);
-  if (SHOTS === undefined) return;
+  if (SHOTS === undefined || !SHOWN.includes(name)) return;
   const path = join(SHOTS, `${name}.png`);
   mkdirSync(SHOTS, { recursive: true });
   await page.screenshot({ path, type: "png" });
@@ -213,11 +222,77 @@ describe.skipIf(!etcdAvailable() || !browserAvailable())("the console", () => {
     expect((await admin(control, "GET", "/routes/turned")).body).toMatchObject({ value: { desc: "before" } });
   });
 
+  test("a token is decoded, judged on a route, revoked, and said to be", async () => {
+    const token = jwtOf({ key: "jack-key", exp: Math.floor(Date.now() / 1_000) + 600 });
+    const call = () => fetch(`${gateways[0]?.gateway}/orders/1`, { headers: { Authorization: `Bearer ${token}` } });
+    expect((await call()).status).toBe(200);
+    await open("/tokens");
+    await page.getByLabel("Paste a token").fill(token);
+    const said = page.getByRole("region", { name: "What the token says" });
+    await said.getByText("jack-key").waitFor();
+    await page.getByLabel("Route").fill("orders");
+    await button("Is it valid there?").click();
+    await said.getByText("forwarded").waitFor();
+    await button("Is it revoked?").click();
+    await said.getByText("It is not revoked").waitFor();
+    await fine("tokens");
+    await button("Revoke it").click();
+    await said.getByText("It is revoked").waitFor();
+    expect((await call()).status).toBe(401);
+    expect(page.url()).not.toContain(token.slice(0, 20));
+  });
+
+  test("a rule ends a consumer's tokens, and is taken back; its key is rotated and shown once", async () => {
+    await open("/tokens");
+    await page.getByLabel("Consumer", { exact: true }).fill("jack");
+    await page.getByLabel("Reason").fill("laptop stolen");
+    await button("Revoke").click();
+    const rule = page.getByRole("row", { name: /laptop stolen/ });
+    await rule.waitFor();
+    await rule.getByRole("button", { name: "Take back" }).click();
+    await page.getByText("No rule ends tokens").waitFor();
+    await put("/consumers/jill", { username: "jill", plugins: { "jwt-auth": { key: "jill", secret: JWT_SECRET } } });
+    await page.goto(`${control.admin}/ui/records/consumers/jill`);
+    await button("Rotate its key").click();
+    const shown = page.getByRole("region", { name: "Keys" }).getByText("shown once");
+    await shown.waitFor();
+    await fine("consumer");
+  });
+
+  test("own signing keys are shown with their life, and rotated", async () => {
+    await put("/authorization_servers/own", { issuer: "https://own.example" });
+    await open("/records/authorization_servers/own");
+    const keys = page.getByRole("region", { name: "Signing keys" });
+    await until("a key", async () => (await keys.getByRole("row").count()) > 1);
+    await keys.getByRole("button", { name: "Rotate", exact: true }).click();
+    await keys.getByText("Rotated").waitFor();
+    expect(await button("Emergency rotation").isDisabled()).toBe(true);
+    await fine("signing-keys");
+  });
+
+  test("unhealthy targets are told by upstream and node, with what was counted", async () => {
+    const check = {
+      type: "http",
+      http_path: "/",
+      healthy: { interval: 1 },
+      unhealthy: { interval: 1, tcp_failures: 1 },
+    };
+    const checks = { active: { ...check, timeout: 1 } };
+    await put("/upstreams/sick", { nodes: { "127.0.0.1:9": 1, ...nodes }, checks });
+    await put("/routes/sick", { uri: "/sick", upstream_id: "sick" });
+    await open("/upstreams");
+    const row = page.getByRole("row", { name: /upstreams\/sick.*127\.0\.0\.1:9.*unhealthy/ });
+    await until("both nodes say so", async () => {
+      await Promise.all(gateways.map((node) => fetch(`${node.gateway}/sick`).then((reply) => reply.arrayBuffer())));
+      return (await row.count()) === 2;
+    });
+    await fine("upstreams");
+    await admin(control, "DELETE", "/routes/sick");
+    await admin(control, "DELETE", "/upstreams/sick");
+  });
+
   test("explain says which route, why not the others, and where a token fails", async () => {
-    const text = ["HS256", { key: "jack-key", exp: 1_000 }]
-      .map((part, at) => Buffer.from(JSON.stringify(at === 0 ? { alg: part, typ: "JWT" } : part)).toString("base64url"))
-      .join(".");
-    const token = `${text}.${createHmac("sha256", JWT_SECRET).update(text).digest("base64url")}`;
+    const token = jwtOf({ key: "jack-key", exp: 1_000 });
     await open("/explain");
     await page.getByLabel("Address").fill("http://localhost/orders/7");
     await page.getByLabel("Headers, one a line").fill(`Authorization: Bearer ${token}`);
@@ -302,7 +377,15 @@ describe.skipIf(!etcdAvailable() || !browserAvailable())("the console", () => {
     await page.locator(".cm-content").waitFor();
     await fine("dark");
     await page.setViewportSize({ width: 360, height: 740 });
-    for (const path of ["/", "/records/routes", "/records/routes/orders", "/explain", "/history", "/problems"]) {
+    for (const path of [
+      "/",
+      "/records/routes",
+      "/records/routes/orders",
+      "/explain",
+      "/history",
+      "/problems",
+      "/tokens",
+    ]) {
       await page.goto(`${control.admin}/ui${path}`);
       await page.locator("main h1").waitFor();
       const wide = await page.evaluate<number>("document.documentElement.scrollWidth");

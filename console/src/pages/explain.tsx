@@ -4,12 +4,9 @@
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { type FormEvent, type ReactNode, useState } from "react";
 import { ask } from "../api/client.ts";
-import type { Operations } from "../api/generated.ts";
-import { useNodes } from "../api/queries.ts";
-import { Badge, CopyButton, Empty, Failure, Notice, Page, Query, RecordRef, Table, Time } from "../ui/parts.tsx";
-
-type Explained = Operations["explain"]["answer"];
-type Facts = Readonly<Record<string, unknown>>;
+import { useMayWrite, useNodes } from "../api/queries.ts";
+import { CopyButton, Empty, Failure, Notice, Page, Query, RecordRef, Table, Time } from "../ui/parts.tsx";
+import { Verdict } from "./verdict.tsx";
 
 interface Asked {
   readonly method: string;
@@ -46,6 +43,7 @@ export function Explain(): ReactNode {
   const [headers, setHeaders] = useState("");
   const [node, setNode] = useState("");
   const nodes = useNodes();
+  const mayAsk = useMayWrite();
   const isUrl = URL.canParse(address);
   const explain = useMutation({
     mutationFn: (asked: Asked) =>
@@ -98,7 +96,7 @@ export function Explain(): ReactNode {
         </label>
         {!isUrl && <Notice tone="bad" title="The address is no URL: write it as http://host/path?query" />}
         <p className="actions">
-          <button type="submit" className="primary" disabled={!isUrl || explain.isPending}>
+          <button type="submit" className="primary" disabled={!isUrl || !mayAsk || explain.isPending}>
             Explain
           </button>
           {isUrl && (
@@ -109,85 +107,13 @@ export function Explain(): ReactNode {
           )}
         </p>
       </form>
+      {!mayAsk && (
+        <Notice tone="plain" title="A viewer's key may only read: to explain a request takes a key with role admin" />
+      )}
       {explain.error && <Failure error={explain.error} retry={() => explain.reset()} />}
       {explain.data && <Verdict of={explain.data} />}
       <Refusals />
     </Page>
-  );
-}
-
-const list = (value: unknown): readonly Facts[] => (Array.isArray(value) ? (value as readonly Facts[]) : []);
-const word = (value: unknown): string =>
-  typeof value === "string" ? value : value === undefined ? "" : JSON.stringify(value);
-
-/** Of a step: all that it says beside its name. */
-const rest = (facts: Facts, ...without: readonly string[]): string =>
-  Object.entries(facts)
-    .filter(([name]) => !without.includes(name))
-    .map(([name, value]) => `${name}: ${word(value)}`)
-    .join(", ");
-
-function Verdict(props: { readonly of: Explained }): ReactNode {
-  const facts: Facts = props.of;
-  const verdict = word(facts["verdict"]);
-  const status = facts["status"] === undefined ? "" : ` with ${word(facts["status"])}`;
-  const from = facts["from"];
-  return (
-    <section className="panel" aria-label="Verdict">
-      <Notice tone={verdict === "forwarded" ? "good" : "warn"} title={`${verdict}${status}`}>
-        <p>
-          {word(facts["reason"])} {facts["plugin"] !== undefined && `by ${word(facts["plugin"])}`}{" "}
-          {typeof from === "string" && <RecordRef of={from} />}
-        </p>
-        {facts["route"] !== undefined && (
-          <p>
-            Route <RecordRef of={`routes/${word(facts["route"])}`} />
-          </p>
-        )}
-        {facts["upstream"] !== undefined && <p>Upstream: {rest(Object(facts["upstream"]) as Facts)}</p>}
-      </Notice>
-      {list(facts["plugins"]).length > 0 && (
-        <Table label="Plugins in order" head={["Plugin", "Phase", "From", "Did", "Why"]}>
-          {list(facts["plugins"]).map((one) => (
-            <tr key={`${word(one["plugin"])} ${word(one["phase"])} ${word(one["from"])}`}>
-              <td>{word(one["plugin"])}</td>
-              <td>{word(one["phase"])}</td>
-              <td>{typeof one["from"] === "string" && <RecordRef of={one["from"]} />}</td>
-              <td>{word(one["did"])}</td>
-              <td>{rest(one, "plugin", "phase", "from", "did")}</td>
-            </tr>
-          ))}
-        </Table>
-      )}
-      {list(facts["steps"]).length > 0 && (
-        <Table label="The token, step by step" head={["Step", "Result", "What"]}>
-          {list(facts["steps"]).map((one) => (
-            <tr key={word(one["step"])}>
-              <td>{word(one["step"])}</td>
-              <td>{one["ok"] === true ? <Badge tone="good">good</Badge> : <Badge tone="bad">not good</Badge>}</td>
-              <td>{rest(one, "step", "ok")}</td>
-            </tr>
-          ))}
-        </Table>
-      )}
-      {list(facts["near"]).length > 0 && (
-        <Table label="Why not the others" head={["Route", "Why not"]}>
-          {list(facts["near"]).map((one) => (
-            <tr key={word(one["route"])}>
-              <td>
-                <RecordRef of={`routes/${word(one["route"])}`} />
-              </td>
-              <td>{word(one["why"])}</td>
-            </tr>
-          ))}
-        </Table>
-      )}
-      {facts["answer"] !== undefined && <pre>{JSON.stringify(facts["answer"], null, 2)}</pre>}
-      <p className="muted">
-        Judged by {word(facts["node"])} at revision {word(facts["revision"])}.{" "}
-        {props.of.nodes_behind.length > 0 && `Behind it: ${props.of.nodes_behind.join(", ")}.`}
-      </p>
-    </section>
   );
 }
 

@@ -16,6 +16,7 @@ import {
 } from "../api/queries.ts";
 import { Badge, Empty, Failure, Loading, Notice, Page, Query, Table, Time } from "../ui/parts.tsx";
 import { RecordEditor } from "./record-editor.tsx";
+import { RecordPanel } from "./record-panels.tsx";
 
 export function RecordsPage(props: { readonly path: string }): ReactNode {
   const [params] = useSearchParams();
@@ -226,7 +227,10 @@ function OneRecord(props: { readonly place: Place }): ReactNode {
       }
     >
       {record.data ? (
-        <RecordEditor place={place} loaded={record.data} reload={() => void record.refetch()} />
+        <>
+          <RecordEditor place={place} loaded={record.data} reload={() => void record.refetch()} />
+          <RecordPanel place={place} />
+        </>
       ) : isMissing ? (
         <Notice tone="plain" title="There is no such record">
           <p>
