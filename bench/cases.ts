@@ -154,6 +154,15 @@ const fiveRuns = (name: string, plugins: Readonly<Record<string, unknown>>): Run
     return requestsFile(folder, "five", ["/plain/x"]);
   });
 
+const SAMPLED = { name: "parent_base", options: { root: { name: "trace_id_ratio", options: { fraction: 0.01 } } } };
+/** The upstream takes the spans: it answers 200 to whatever comes. */
+const tracedRuns = runsOf("traces, 1 % sampled", [FAST, GENERAL], async (server, upstream, folder) => {
+  const collector = { address: upstream.replace("http://", "") };
+  await put(server, "/plugin_metadata/opentelemetry", { collector });
+  await plainRoute(server, upstream, { opentelemetry: { sampler: SAMPLED } });
+  return requestsFile(folder, "traced", ["/plain/x"]);
+});
+
 /** One upload in chunks among a hundred requests; it is handed over, and its connection closes behind it. */
 const MIXED = Array.from({ length: 100 }, (_, n) => (n === 99 ? "/plain/x\t\tchunked" : "/plain/x"));
 const mixedRuns = runsOf("1 in 100 handed over", [NGINX, ...OURS], async (server, upstream, folder) => {
@@ -206,7 +215,7 @@ export const SERIES: readonly Series[] = [
     ...signRuns("sign new payloads", [FAST], PAYLOADS),
   ]),
   series("refusals", [...missingRuns([HAPROXY_404, FAST, GENERAL]), ...badRuns]),
-  series("plugins", [...fiveRuns("no plugins", {}), ...fiveRuns("five plugins", FIVE_PLUGINS)]),
+  series("plugins", [...fiveRuns("no plugins", {}), ...fiveRuns("five plugins", FIVE_PLUGINS), ...tracedRuns]),
   series("bodies", [
     ...pathRuns("response 1 KiB", [NGINX, ...OURS], "/plain/1k", { answerBytes: 1_024 }),
     ...pathRuns("response 64 KiB", [NGINX, ...OURS], "/plain/64k", { answerBytes: 65_536 }),

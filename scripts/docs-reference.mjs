@@ -99,6 +99,17 @@ const IN_PROSE = {
     "claim_validator.audience.required": "Whether it must be there",
     "claim_validator.audience.match_with_client_id": "Whether `client_id` must be in it",
   },
+  opentelemetry: {
+    "sampler.name": "How it is decided which traces are sent",
+    "sampler.options": "What the sampler needs",
+    "sampler.options.fraction": "Share of the traces, for `trace_id_ratio`",
+    "sampler.options.root": "For `parent_base`: the sampler of traces that begin here",
+    "sampler.options.root.name": "How it decides",
+    "sampler.options.root.options": "What it needs",
+    "sampler.options.root.options.fraction": "Share of the traces, for `trace_id_ratio`",
+    collector: "Who gets the spans",
+    batch_span_processor: "How spans are put together",
+  },
   prometheus: {
     disabled_labels: "Labels that are left empty, by metric",
     "disabled_labels.bandwidth": "Labels of `bandwidth`",

@@ -3,6 +3,7 @@
  * Promise: nothing here throws, whatever plugins do.
  */
 import { type ErrorCode, isCodedError, messageOf } from "../base/errors.ts";
+import type { Fields } from "../base/log.ts";
 import { refusalDetailOf } from "../plugin/explanation.ts";
 import type { PhaseHandler } from "../plugin/plugin.ts";
 import type { RequestView } from "../plugin/request-view.ts";
@@ -75,7 +76,12 @@ export function recordRefusal(
   });
 }
 
-function ownerOf(handler: PhaseHandler | undefined, global: Pipeline, pipeline: Pipeline): PipelinePlugin | undefined {
+/** The plugin that a handler is of; undefined for what is no plugin's. */
+export function ownerOf(
+  handler: PhaseHandler | undefined,
+  global: Pipeline,
+  pipeline: Pipeline,
+): PipelinePlugin | undefined {
   if (handler === undefined) return undefined;
   return pipeline.plugins.find((one) => one.owns(handler)) ?? global.plugins.find((one) => one.owns(handler));
 }
@@ -90,11 +96,14 @@ function logCrash(context: GatewayContext, view: RequestView, error: unknown, me
   const stack = error instanceof Error ? error.stack : undefined;
   // True: that is what lower case makes of a code.
   const reason = isCodedError(error) ? (error.code.toLowerCase() as Lowercase<ErrorCode>) : PLUGIN_FAILED.reason;
-  context.errors.error(
-    reason,
-    { request_id: requestIdOf(view), route: view.route?.id, error: messageOf(error), stack },
-    message,
-  );
+  context.errors.error(reason, { ...requestFields(view), error: messageOf(error), stack }, message);
+}
+
+/** What every line about a request says of it. */
+export function requestFields(view: RequestView): Fields {
+  const { route, trace } = view;
+  const fields = { request_id: requestIdOf(view), route: route?.id };
+  return trace ? { ...fields, trace_id: trace.traceId, span_id: trace.spanId } : fields;
 }
 
 function runLog(context: GatewayContext, view: RequestView, handlers: Pipeline["log"]): void {

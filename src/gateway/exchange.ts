@@ -8,12 +8,12 @@ import { HeaderList } from "../plugin/headers.ts";
 import type { PhaseHandler } from "../plugin/plugin.ts";
 import type { Answer } from "../plugin/plugin-answer.ts";
 import type { Consumer } from "../plugin/plugin-consumer.ts";
-import type { RequestView } from "../plugin/request-view.ts";
+import type { RequestView, Wait } from "../plugin/request-view.ts";
 import { ResponseView } from "../plugin/response-view.ts";
 import { loadBodyVariables } from "../plugin/variables/body-variables.ts";
 import { EMPTY_PIPELINE } from "../runtime/plugins/pipeline.ts";
 import type { Pipeline, Route } from "../runtime/routes/route-unit.ts";
-import { crashAnswer, recordOutcome } from "./exchange-end.ts";
+import { crashAnswer, ownerOf, recordOutcome } from "./exchange-end.ts";
 import { Forwarding } from "./forwarding.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import {
@@ -116,10 +116,24 @@ export class Exchange implements Life {
   }
 
   #await(pending: Promise<Answer | undefined>): void {
+    const wait = this.view.trace?.waits && this.#noteWait(this.view.trace.waits);
     pending.then(
-      (answer) => this.run(answer),
-      (error: unknown) => this.crash(error),
+      (answer) => {
+        if (wait) wait.endMs = this.context.clock.monotonicMs();
+        this.run(answer);
+      },
+      (error: unknown) => {
+        if (wait) wait.endMs = this.context.clock.monotonicMs();
+        this.crash(error);
+      },
     );
+  }
+
+  #noteWait(waits: Wait[]): Wait {
+    const owner = ownerOf(this.#handlers[this.#at - 1], this.global, this.pipeline);
+    const wait = { plugin: owner?.plugin.name ?? "", startMs: this.context.clock.monotonicMs(), endMs: 0 };
+    waits.push(wait);
+    return wait;
   }
 
   #matchRoute(): readonly PhaseHandler[] | undefined {

@@ -4,8 +4,8 @@
  * after a response head. Each target is reported once. Source: docs/spec/proxy.md section 4.
  */
 import type { CodedError } from "../base/errors.ts";
-import { requestIdOf } from "../plugin/variables/variables.ts";
 import type { AttemptOutcome, Attempts, Target, Timeouts, UpstreamUnit } from "../runtime/upstream/upstream-unit.ts";
+import { requestFields } from "./exchange-end.ts";
 import {
   failureAnswer,
   UPSTREAM_EXHAUSTED,
@@ -164,6 +164,9 @@ export class Forwarding implements UpstreamCall, BodySink {
   onFailed(failure: UpstreamFailure): void {
     this.#link = undefined;
     if (this.#life.over) return;
+    const { context, view } = this.#life;
+    view.upstream.failure = failure.kind;
+    view.upstream.endMs = context.clock.monotonicMs();
     const { response } = this;
     if (response.hasBegun) {
       this.#logFailure(failure);
@@ -225,6 +228,7 @@ export class Forwarding implements UpstreamCall, BodySink {
     const { context, global, pipeline, view } = this.#life;
     for (const handler of global.beforeProxy) handler(view);
     for (const handler of pipeline.beforeProxy) handler(view);
+    view.upstream.failure = "";
     this.#host = upstreamHost(view, this.#unit, target);
     this.#startMs = context.clock.monotonicMs();
     this.#waiting = false;
@@ -283,7 +287,7 @@ export class Forwarding implements UpstreamCall, BodySink {
   #logFailure(failure: UpstreamFailure): void {
     const { context, view } = this.#life;
     const { id: target, address } = this.#target ?? {};
-    const fields = { request_id: requestIdOf(view), route: view.route?.id, target, address };
+    const fields = { ...requestFields(view), target, address };
     context.errors.warn(FAILED[failure.kind].reason, fields, failure.message);
   }
 }

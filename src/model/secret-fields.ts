@@ -63,6 +63,7 @@ const FIXED: Readonly<Record<string, readonly Place[]>> = {
   stream_route: [pem("upstream", ...CLIENT_KEY)],
   token_issuer: [text("bearer_token")],
   signing_key: [pem("private_key")],
+  plugin_metadata: [text("collector", "request_headers")], // of opentelemetry
   // Of all managers, since their members do not meet.
   secret: [text("token"), text("secret_access_key"), text("session_token"), text("auth_config", "private_key")],
 };

@@ -63,6 +63,26 @@ export interface RequestHead {
   readonly startedMs: number;
 }
 
+/** The trace that follows a request; ids in hexadecimal digits. */
+export interface RequestTrace {
+  readonly traceId: string;
+  /** Of the gateway's own span. */
+  readonly spanId: string;
+  /** Whether the variables `opentelemetry_*` have values. */
+  readonly hasVariables: boolean;
+  /** The W3C `traceparent` of that span. */
+  readonly parent: string;
+  /** Where it is noted what the request waited for; undefined: nobody asks. */
+  readonly waits: Wait[] | undefined;
+}
+
+/** A phase that a plugin did not end at once; monotonic milliseconds, 0 until it ended. */
+export interface Wait {
+  readonly plugin: string;
+  readonly startMs: number;
+  endMs: number;
+}
+
 /** A place for facts of one upstream attempt; filled by the lane. */
 export interface UpstreamProperties {
   /** "host:port" of the last target tried. */
@@ -71,6 +91,8 @@ export interface UpstreamProperties {
   port: number;
   /** Status of each try in order; 0 where none arrived. */
   readonly statuses: number[];
+  /** How the last try failed (`connect`, `reset`, `read_timeout`, …); "" when it did not. */
+  failure: string;
   connectMs: number;
   /** Monotonic milliseconds; 0 until it happened. */
   sentMs: number;
@@ -113,6 +135,8 @@ export class RequestView {
   upstreamChoice: unknown = undefined;
   /** The answer of whichever phase ended the request; undefined when the upstream answers. */
   reason = "";
+  /** Set by a plugin that traces; before it ran, and where none does, undefined. */
+  trace: RequestTrace | undefined = undefined;
   /** The response as far as it is known; set before header filters run. */
   response: ResponseView | undefined = undefined;
   readonly upstream: UpstreamProperties = {
@@ -120,6 +144,7 @@ export class RequestView {
     address: "",
     port: 0,
     statuses: [],
+    failure: "",
     connectMs: 0,
     sentMs: 0,
     headMs: 0,

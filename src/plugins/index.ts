@@ -27,6 +27,7 @@ import { mocking } from "./mocking.ts";
 import { multiAuth } from "./multi-auth.ts";
 import { oauth2Client } from "./oauth2-client/oauth2-client.ts";
 import { openidConnect } from "./openid-connect/openid-connect.ts";
+import { opentelemetry } from "./opentelemetry/opentelemetry.ts";
 import { prometheus } from "./prometheus/prometheus.ts";
 import { proxyRewrite } from "./proxy-rewrite/proxy-rewrite.ts";
 import { publicApi } from "./public-api.ts";
@@ -69,6 +70,7 @@ export const PLUGINS: readonly Plugin[] = Object.freeze([
   multiAuth,
   oauth2Client,
   openidConnect,
+  opentelemetry,
   prometheus,
   proxyRewrite,
   publicApi,

@@ -14,6 +14,7 @@ const PRIORITIES: Readonly<Record<string, number>> = {
   "real-ip": 23_000,
   "client-control": 22_000,
   "request-id": 12_015,
+  opentelemetry: 12_009,
   "fault-injection": 11_000,
   mocking: 10_900,
   cors: 4000,

@@ -5,6 +5,7 @@
 import { isReference } from "../../base/reference.ts";
 import type { Kind } from "../../model/kinds.ts";
 import { replaceNamed } from "../../model/named-secrets.ts";
+import { replaceSecrets } from "../../model/secret-fields.ts";
 import { hideSecrets } from "../../model/secret-names.ts";
 import type { Actor, RuleSide } from "../admin-context.ts";
 import type { PluginCatalog } from "../plugin-catalog.ts";
@@ -47,7 +48,16 @@ export function masked(catalog: PluginCatalog, kind: Kind, value: Members): Memb
   if (kind.name === "token_issuer") return maskMember(value, "bearer_token");
   if (kind.name === "authorization_server") return value;
   if (kind.name === "signing_key") return maskMember(value, "private_key");
-  const copy: Record<string, unknown> = { ...value };
+  const copy: Record<string, unknown> = {
+    ...(kind.name === "plugin_metadata"
+      ? replaceSecrets(
+          kind,
+          value,
+          () => [],
+          () => MASK,
+        )
+      : value),
+  };
   const plugins = own(value, "plugins");
   if (isMembers(plugins)) {
     copy["plugins"] = Object.fromEntries(

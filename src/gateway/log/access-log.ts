@@ -87,6 +87,7 @@ function jsonFormat(clock: Clock): LineFormat {
 function jsonLine(view: RequestView, status: number, clock: Clock, auth: AuthRefusal | undefined): string {
   const { connection, consumer, head, route, upstream } = view;
   let line = `{"time":"${isoTime(clock)}","request_id":${quote(requestIdOf(view))},"client":${quote(view.clientAddress)}`;
+  if (view.trace) line += `,"trace_id":"${view.trace.traceId}","span_id":"${view.trace.spanId}"`;
   line += `,"method":${quote(head.method)},"scheme":"${connection.scheme}","host":${quote(view.host)}`;
   line += `,"path":${quote(hideTokens(view.path))},"protocol":"HTTP/${head.httpVersion}","status":${status}`;
   if (view.reason !== "") line += `,"reason":${quote(view.reason)}`;

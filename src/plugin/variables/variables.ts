@@ -7,7 +7,7 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { type Clock, systemClock } from "../../base/clock.ts";
 import type { HeaderList } from "../headers.ts";
-import type { RequestView } from "../request-view.ts";
+import type { RequestTrace, RequestView } from "../request-view.ts";
 import { compileBodyVariable } from "./body-variables.ts";
 import { firstArg, type Variable, type VariableValue } from "./query.ts";
 import { compileTokenClaim, TOKEN_VARIABLES } from "./token-variables.ts";
@@ -48,6 +48,7 @@ export function requestIdOf(view: RequestView): string {
 const NOTHING: Variable = () => undefined;
 const HOSTNAME = hostname();
 
+const shownTrace = ({ trace }: RequestView): RequestTrace | undefined => (trace?.hasVariables ? trace : undefined);
 const text = (value: string | undefined): string | undefined => (value === "" ? undefined : value);
 const requestUri = (view: RequestView): string =>
   view.head.query === undefined ? view.path : `${view.path}?${view.head.query}`;
@@ -110,6 +111,9 @@ const FIXED: Readonly<Record<string, Variable>> = {
   apisix_request_id: requestIdOf,
   ...TOKEN_VARIABLES,
   hostname: () => HOSTNAME,
+  opentelemetry_context_traceparent: (view) => shownTrace(view)?.parent,
+  opentelemetry_trace_id: (view) => shownTrace(view)?.traceId,
+  opentelemetry_span_id: (view) => shownTrace(view)?.spanId,
 };
 
 type TimedVariable = (view: RequestView, clock: Clock) => VariableValue;
