@@ -7,6 +7,8 @@ export interface CommandIo {
   readonly print: (text: string) => void;
   /** A line about what is wrong, on stderr. */
   readonly complain: (text: string) => void;
+  /** Whether `print` writes to a screen. */
+  readonly isTerminal?: boolean;
   /** All that is piped in, without line breaks at its end; "" where nobody pipes. Absent: nothing can be. */
   readonly read?: () => Promise<string>;
 }
@@ -26,6 +28,7 @@ export function processIo(): CommandIo {
     env: process.env,
     print: (text) => void process.stdout.write(`${text}\n`),
     complain: (text) => void process.stderr.write(`jotgate: ${text.replaceAll("\n", "\njotgate: ")}\n`),
+    isTerminal: process.stdout.isTTY === true,
     read: readStdin,
   };
 }

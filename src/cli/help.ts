@@ -22,6 +22,7 @@ Usage: jotgate <command> [--setting value ...]
   dump PATH      write an admin's records to a file or folder
   backup FILE    all of a store, sealed: the embedded one (also running), or --etcd
   restore FILE   a backup into an empty embedded store or --etcd
+  status         the cluster on one screen: nodes, lag, problems, traffic; exit code 0, 1 or 2
   explain URL    ask an admin what a node would do with a call, and why (docs/explain.md)
   token VERB     make, read, judge and end access tokens; \`jotgate help token\` (docs/tokens.md)
   version        print versions

@@ -32,6 +32,7 @@ const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
   ["diff", async (args, io) => (await import("./diff-command.ts")).diffCommand(args, io)],
   ["apply", async (args, io) => (await import("./apply-command.ts")).applyCommand(args, io)],
   ["dump", async (args, io) => (await import("./dump-command.ts")).dumpCommand(args, io)],
+  ["status", async (args, io) => (await import("./status-command.ts")).statusCommand(args, io)],
   ["backup", (args, io) => withFile("backup", args, io)],
   ["restore", (args, io) => withFile("restore", args, io)],
   ["version", version],
