@@ -106,6 +106,16 @@ export const signRuns = (
     },
     extra,
   );
+
+const tokenRequests: Run["prepare"] = async (server, _upstream, folder) => {
+  await put(server, "/authorization_servers/bench", { issuer: "https://auth.bench", algorithms: ["ES256"] });
+  const client = { client_id: "bench", client_secret: SECRET, audiences: ["urn:bench"] };
+  await put(server, "/consumers", { username: "bench", plugins: { "oauth2-client": client } });
+  const plugins = { "authorization-server": { id: "bench" } };
+  await put(server, "/routes/auth?wait=all", { uri: "/oauth2/*", plugins });
+  const authorization = `Basic ${Buffer.from(`bench:${SECRET}`).toString("base64")}`;
+  return requestsFile(folder, "token", [`/oauth2/token\t${authorization}\tform`]);
+};
 /** More than the signatures that are remembered within one second. */
 const PAYLOADS = Array.from({ length: 20_000 }, (_, n) => `${SIGN}&payload=%7B%22n%22%3A${n}%7D`);
 
@@ -213,6 +223,7 @@ export const SERIES: readonly Series[] = [
     ...signRuns("sign", [NGINX, FAST], [SIGN], QUICK),
     ...signRuns("sign", [FASTIFY_JWT, GENERAL], [SIGN]),
     ...signRuns("sign new payloads", [FAST], PAYLOADS),
+    ...runsOf("token endpoint ES256", [FAST], tokenRequests, { method: "POST" }),
   ]),
   series("refusals", [...missingRuns([HAPROXY_404, FAST, GENERAL]), ...badRuns]),
   series("plugins", [...fiveRuns("no plugins", {}), ...fiveRuns("five plugins", FIVE_PLUGINS), ...tracedRuns]),

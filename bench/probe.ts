@@ -1,7 +1,7 @@
 /**
  * A few requests of a case, one after the other, whose answers are looked at: the load generator only counts.
  */
-import { type RequestLine, readRequests } from "./request-lines.ts";
+import { FORM_BODY, FORM_TYPE, type RequestLine, readRequests } from "./request-lines.ts";
 import type { Run } from "./series.ts";
 import type { Server } from "./servers.ts";
 
@@ -22,7 +22,11 @@ async function probeOne(run: Run, server: Server, line: RequestLine): Promise<vo
   const method = line.chunked ? "POST" : (run.method ?? "GET");
   const answer = await fetch(server.url + line.path, {
     method,
-    ...(line.authorization !== undefined && { headers: { authorization: line.authorization } }),
+    headers: {
+      ...(line.authorization !== undefined && { authorization: line.authorization }),
+      ...(line.form && { "content-type": FORM_TYPE }),
+    },
+    ...(line.form && { body: FORM_BODY }),
     ...(run.bodyBytes && { body: "x".repeat(run.bodyBytes) }),
     // The body of a stream has no length, so it goes out in chunks.
     ...(line.chunked && { body: new Blob(["hello"]).stream(), duplex: "half" }),

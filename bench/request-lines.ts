@@ -1,7 +1,7 @@
 /**
  * Files of requests, as both load generators read them: a line is PATH, PATH <tab> AUTHORIZATION, or
  * PATH <tab> <tab> chunked, an upload in chunks on a connection that closes behind it, or PATH <tab> AUTHORIZATION
- * <tab> lines, with ten header lines (both wrk only).
+ * <tab> lines, with ten header lines, or <tab> form, which posts FORM_BODY (all three wrk only).
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,7 +10,11 @@ export interface RequestLine {
   readonly path: string;
   readonly authorization: string | undefined;
   readonly chunked: boolean;
+  readonly form: boolean;
 }
+
+export const FORM_TYPE = "application/x-www-form-urlencoded";
+export const FORM_BODY = "grant_type=client_credentials";
 
 /** Writes a requests file; @returns its path */
 export function requestsFile(folder: string, name: string, lines: readonly string[]): string {
@@ -25,5 +29,5 @@ export function readRequests(file: string): RequestLine[] {
 
 export function readLine(line: string): RequestLine {
   const [path = "/", token, how] = line.split("\t");
-  return { path, authorization: token === "" ? undefined : token, chunked: how === "chunked" };
+  return { path, authorization: token === "" ? undefined : token, chunked: how === "chunked", form: how === "form" };
 }

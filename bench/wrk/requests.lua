@@ -1,6 +1,6 @@
 -- Sends the requests listed in a file in turn. Each line is PATH, PATH <tab> AUTHORIZATION, or PATH <tab> <tab> chunked:
 -- an upload in chunks, on a connection that closes behind it; PATH <tab> AUTHORIZATION <tab> lines: with ten header lines.
--- See request-lines.ts.
+-- PATH <tab> AUTHORIZATION <tab> form posts a form. See request-lines.ts.
 -- Usage: wrk -s requests.lua URL -- FILE METHOD BODY_BYTES SKIP, which begins after so many lines.
 local texts, n, at = {}, 0, 0
 
@@ -26,6 +26,9 @@ function init(args)
       headers["Transfer-Encoding"] = "chunked"
       headers["Connection"] = "close"
       texts[n] = wrk.format("POST", path, headers, nil) .. "5\r\nhello\r\n0\r\n\r\n"
+    elseif how == "form" then
+      headers["Content-Type"] = "application/x-www-form-urlencoded"
+      texts[n] = wrk.format("POST", path, headers, "grant_type=client_credentials")
     else
       texts[n] = wrk.format(method, path, headers, body)
     end
