@@ -166,7 +166,7 @@ const fiveRuns = (name: string, plugins: Readonly<Record<string, unknown>>): Run
 
 const SAMPLED = { name: "parent_base", options: { root: { name: "trace_id_ratio", options: { fraction: 0.01 } } } };
 /** The upstream takes the spans: it answers 200 to whatever comes. */
-const tracedRuns = runsOf("traces, 1 % sampled", [FAST, GENERAL], async (server, upstream, folder) => {
+const tracedRuns = runsOf("traces 1 % sampled", [FAST, GENERAL], async (server, upstream, folder) => {
   const collector = { address: upstream.replace("http://", "") };
   await put(server, "/plugin_metadata/opentelemetry", { collector });
   await plainRoute(server, upstream, { opentelemetry: { sampler: SAMPLED } });

@@ -206,6 +206,10 @@ describe.skipIf(!etcdAvailable() || !browserAvailable())("the console", () => {
     await page.getByText("Saved", { exact: true }).waitFor();
     const { body } = await admin(control, "GET", "/routes/contested");
     expect(body).toMatchObject({ value: { desc: "mine" } });
+    // It stays until something is typed, with what the record became in the editor.
+    await page.locator(".cm-content").getByText("update_time").waitFor();
+    await page.waitForLoadState("networkidle");
+    expect(await page.getByText("Saved", { exact: true }).isVisible()).toBe(true);
   });
 
   test("history shows who did what, and takes one record back after a preview", async () => {

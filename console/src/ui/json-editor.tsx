@@ -43,6 +43,8 @@ export default function JsonEditor(props: JsonEditorProps): ReactNode {
   const changed = useRef(props.onChange);
   changed.current = props.onChange;
   const first = useRef(props);
+  /** What the page puts in is no edit of its user. */
+  const isPutIn = useRef(false);
 
   useEffect(() => {
     if (!host.current) return;
@@ -70,7 +72,7 @@ export default function JsonEditor(props: JsonEditorProps): ReactNode {
           EditorView.contentAttributes.of({ "aria-label": label }),
           EditorState.readOnly.of(readOnly),
           EditorView.updateListener.of((update) => {
-            if (update.docChanged) changed.current(update.state.doc.toString());
+            if (update.docChanged && !isPutIn.current) changed.current(update.state.doc.toString());
           }),
         ],
       }),
@@ -82,7 +84,9 @@ export default function JsonEditor(props: JsonEditorProps): ReactNode {
   useEffect(() => {
     const editor = view.current;
     if (!editor || editor.state.doc.toString() === props.text) return;
+    isPutIn.current = true;
     editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: props.text } });
+    isPutIn.current = false;
   }, [props.text]);
 
   return <div ref={host} className="editor" data-testid="json" />;
