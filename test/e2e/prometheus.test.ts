@@ -192,6 +192,10 @@ describe.skipIf(!possible)("Prometheus", () => {
         for (const { expr } of targets) {
           const query = expr.replaceAll(/\$(job|instance)/g, ".+").replaceAll("$__rate_interval", "20s");
           if ((await ask(query)).length === 0) without.push(`${name}: ${title}: ${query}`);
+          // What is put in place of nothing must not hide a metric that is none.
+          for (const [metric] of expr.matchAll(/\b(?:jotgate|apisix|nodejs|process)_\w+/g)) {
+            if ((await ask(metric)).length === 0) without.push(`${name}: ${title}: ${metric}`);
+          }
         }
       }
     }

@@ -20,7 +20,7 @@ export interface IntrospectorSettings {
   readonly method: "client_secret_basic" | "client_secret_post";
   readonly timeoutSeconds: number;
   readonly verifyTls: boolean;
-  /** How long an answer is remembered at most; 0: as long as any. */
+  /** How long an answer is remembered at most; 0: no bound but the one that all answers have. */
   readonly intervalSeconds: number;
   /** Claim that says when the answer ends: `exp` as a date, another one in seconds from now. */
   readonly expiryClaim: string;
