@@ -5,6 +5,7 @@
  *   read → build candidate → check → plan → commit → answer
  */
 import type { Clock } from "../base/clock.ts";
+import type { Members } from "../base/json/members.ts";
 import type { Log } from "../base/log.ts";
 import type { Asking, Barrier } from "../cluster/barrier.ts";
 import type { NodeKeyring } from "../cluster/node-key.ts";
@@ -17,7 +18,7 @@ import type { NodeList } from "./node-list.ts";
 import type { ClusterPulse } from "./overview/cluster-pulse.ts";
 import type { Expiring } from "./overview/expiring.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
-import type { Members, StoredMembers } from "./read/stored-record.ts";
+import type { StoredMembers } from "./read/stored-record.ts";
 import type { Arguments } from "./request-target.ts";
 import type { AdminRevocations } from "./revocations/revocation-writer.ts";
 import type { FieldCodec } from "./sealing/keyring-codec.ts";

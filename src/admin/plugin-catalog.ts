@@ -3,16 +3,15 @@
  * The composition root hands in the node's plugins; nothing here compiles or runs one.
  * Source: docs/spec/admin-api.md sections 5.9, 6 and 7.
  */
+import type { Members } from "../base/json/members.ts";
 import { withDefaults } from "../base/schema/schema-defaults.ts";
 import type { KindName } from "../model/kinds.ts";
 import type { DeclaredMembers } from "../model/named-secrets.ts";
 import type { CredentialDefinition, Rotated, WriteContext } from "../plugin/plugin.ts";
 import { declaredMembersOf } from "../runtime/field-opener.ts";
 import type { PluginRegistry, PluginSide } from "../runtime/plugins/plugin-registry.ts";
-import { type JudgeEnv, verdictOn } from "../runtime/record-verdict.ts";
+import { type VerdictChecks, verdictOn } from "../runtime/record-verdict.ts";
 import { upstreamError } from "../runtime/upstream/upstream-record.ts";
-
-type Members = Readonly<Record<string, unknown>>;
 
 export interface CatalogPlugin {
   readonly name: string;
@@ -61,7 +60,7 @@ export interface PluginCatalog {
 }
 
 /** The catalog of a node's plugins. */
-export function catalogOf(registry: PluginRegistry, write: WriteContext, judge?: JudgeEnv): PluginCatalog {
+export function catalogOf(registry: PluginRegistry, write: WriteContext, judge?: VerdictChecks): PluginCatalog {
   const plugins = registry.names.flatMap((name) => describe(registry, name, write));
   const byName = new Map(plugins.map((plugin) => [plugin.name, plugin]));
   return {
@@ -82,7 +81,7 @@ const UNJUDGED: ReadonlySet<KindName> = new Set(["plugin_metadata", "secret", "p
 const STREAM_SCHEMES: ReadonlySet<unknown> = new Set(["tcp", "udp", "tls", "kafka"]);
 
 /** @param value plain text */
-function nodesVerdict(kind: KindName, value: Members, judge: JudgeEnv): string | undefined {
+function nodesVerdict(kind: KindName, value: Members, judge: VerdictChecks): string | undefined {
   if (UNJUDGED.has(kind)) return undefined;
   const judged = kind === "upstream" && STREAM_SCHEMES.has(value["scheme"]) ? { ...value, scheme: "http" } : value;
   const id = String(value["username"] ?? value["id"] ?? "0");

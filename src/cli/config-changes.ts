@@ -7,12 +7,11 @@
 import { createHash } from "node:crypto";
 import { needed } from "../admin/preview/judge-files.ts";
 import { holdsMask } from "../admin/write/put-back.ts";
+import type { Members } from "../base/json/members.ts";
 import { keyOf } from "../model/keys.ts";
 import { KINDS, type Kind, type KindName } from "../model/kinds.ts";
 import type { FileRecord } from "../store/file/file-records.ts";
 import { type AdminClient, type Answered, LostAdmin } from "./admin-client.ts";
-
-type Members = Readonly<Record<string, unknown>>;
 
 export interface ConfigChange {
   readonly kind: Kind;

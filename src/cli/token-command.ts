@@ -2,6 +2,7 @@
  * `jotgate token`: makes, reads, judges and ends access tokens from the command line, for operators and CI.
  * Promise: secrets come from the environment or from a pipe, never from arguments; nothing prints a token but `token new`.
  */
+import { isMembers } from "../base/json/members.ts";
 import { type AdminReply, askAdmin, askFor, DEFAULT_ADMIN } from "./admin-call.ts";
 import { type CommandIo, EXIT_DONE, EXIT_FAILED, EXIT_USAGE } from "./command-io.ts";
 import { explanationText } from "./explain-command.ts";
@@ -161,7 +162,7 @@ async function decodeToken(asked: Asked, io: CommandIo): Promise<number> {
 function readPart(part: string): AdminReply | undefined {
   try {
     const value: unknown = JSON.parse(Buffer.from(part, "base64url").toString("utf8"));
-    return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as AdminReply) : undefined;
+    return isMembers(value) ? (value as AdminReply) : undefined;
   } catch {
     return undefined;
   }

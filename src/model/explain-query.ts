@@ -2,6 +2,7 @@
  * What an explanation is asked about: a whole request, or a token on a route. Checked where it is asked and where it is
  * answered, with sentences that say what, where and the cure. Source: docs/spec/tokens.md section 12.
  */
+import { isMembers } from "../base/json/members.ts";
 
 export interface ExplainQuery {
   /** Judged in place of what the request carries. */
@@ -35,7 +36,7 @@ const FIELD = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 /** @returns the question, or what is wrong with it */
 export function readExplainQuery(body: unknown): ExplainQuery | string {
-  if (!isObject(body)) return 'explain: the body must be an object: {"request":{…}} or {"token":"…","route":"…"}';
+  if (!isMembers(body)) return 'explain: the body must be an object: {"request":{…}} or {"token":"…","route":"…"}';
   const strange = Object.keys(body).find((name) => !MEMBERS.includes(name));
   if (strange !== undefined) return `explain: there is no member ${strange.slice(0, 64)}: use ${MEMBERS.join(", ")}`;
   const { token, route, request, at, node } = body;
@@ -59,7 +60,7 @@ export function readExplainQuery(body: unknown): ExplainQuery | string {
 }
 
 function readRequest(given: unknown): NonNullable<ExplainQuery["request"]> | string {
-  if (!isObject(given)) return 'request must be an object: {"method","host","uri","headers"}';
+  if (!isMembers(given)) return 'request must be an object: {"method","host","uri","headers"}';
   const strange = Object.keys(given).find((name) => !REQUEST_MEMBERS.includes(name));
   if (strange !== undefined) return `request has no member ${strange.slice(0, 64)}: use ${REQUEST_MEMBERS.join(", ")}`;
   const { method = "GET", host, uri, scheme = "http", client, headers = {} } = given;
@@ -85,7 +86,7 @@ function readRequest(given: unknown): NonNullable<ExplainQuery["request"]> | str
 }
 
 function readHeaders(headers: unknown): readonly string[] | string {
-  if (!isObject(headers))
+  if (!isMembers(headers))
     return "request.headers must be an object of names and values; a list says a header that is repeated";
   const lines: string[] = [];
   for (const [name, given] of Object.entries(headers)) {
@@ -97,10 +98,6 @@ function readHeaders(headers: unknown): readonly string[] | string {
     }
   }
   return lines.length > 2 * HEADERS_MAX ? `request.headers has more than ${HEADERS_MAX} lines` : lines;
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function isText(value: unknown, max: number): value is string {

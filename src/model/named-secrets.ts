@@ -4,12 +4,11 @@
  * Promise: the value given is not changed, and is what comes back when nothing was replaced. A member that a schema names is a
  * setting, unless its name leaves no doubt. References are no secrets.
  */
+import { isMembers, type Members } from "../base/json/members.ts";
 import { isSealed } from "../base/keyring.ts";
 import { isReference } from "../base/reference.ts";
 import type { Kind } from "./kinds.ts";
 import { hideSecrets, isSecretName, isSurelySecretName } from "./secret-names.ts";
-
-type Members = Readonly<Record<string, unknown>>;
 
 /** Dotted paths of the members that a plugin's schema names; lists count for nothing in a path. */
 export type DeclaredMembers = (plugin: string) => ReadonlySet<string>;
@@ -161,8 +160,4 @@ function collect(schema: unknown, path: string, into: Set<string>, depth: number
     const branches = rules[word];
     if (Array.isArray(branches)) for (const branch of branches) collect(branch, path, into, depth + 1);
   }
-}
-
-function isMembers(value: unknown): value is Members {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -3,13 +3,13 @@
  * Promise: the stored value given is not changed; only own members are read or written, whatever they are called.
  * Source: docs/spec/admin-api.md section 5.3.
  */
-type Members = Record<string, unknown>;
+import { isMembers, type WritableMembers } from "../base/json/members.ts";
 
 /**
  * Lays `patch` over `value`: null removes a member, objects merge, arrays and empty objects replace.
  * Both must be objects (the caller has checked).
  */
-export function mergePatch(value: Readonly<Members>, patch: Readonly<Members>): Members {
+export function mergePatch(value: Readonly<WritableMembers>, patch: Readonly<WritableMembers>): WritableMembers {
   const merged = new Map(Object.entries(value));
   for (const [name, wanted] of Object.entries(patch)) {
     const existing = merged.get(name);
@@ -26,7 +26,7 @@ type PatchResult = { readonly ok: true; readonly value: unknown } | { readonly o
  * Puts `wanted` at a path of member names ("upstream/nodes"; in arrays, positions from 1 as tools of APISIX count).
  * Missing objects on the way are made; a scalar on the way is an error, and so is what is no position of an array.
  */
-export function patchAt(value: Readonly<Members>, subPath: string, wanted: unknown): PatchResult {
+export function patchAt(value: Readonly<WritableMembers>, subPath: string, wanted: unknown): PatchResult {
   const names = subPath.split("/");
   if (names.at(-1) === "") names.pop();
   const root = structuredClone(value);
@@ -47,7 +47,7 @@ export function patchAt(value: Readonly<Members>, subPath: string, wanted: unkno
 
 function readMember(holder: unknown, name: string): unknown {
   if (Array.isArray(holder)) return holder[positionOf(name)];
-  const members = holder as Members;
+  const members = holder as WritableMembers;
   return Object.hasOwn(members, name) ? members[name] : undefined;
 }
 
@@ -68,6 +68,6 @@ function positionOf(name: string): number {
   return /^[1-9]\d{0,6}$/.test(name) ? Number(name) - 1 : -1;
 }
 
-function isFullObject(value: unknown): value is Members {
-  return typeof value === "object" && value !== null && !Array.isArray(value) && Object.keys(value).length > 0;
+function isFullObject(value: unknown): value is WritableMembers {
+  return isMembers(value) && Object.keys(value).length > 0;
 }

@@ -3,6 +3,7 @@
  * Promise: what comes back has its id from the key, is an object of this kind and none other, and satisfies the kind's tolerant schema.
  * Source: docs/spec/etcd-layout.md sections 2 and 4.
  */
+import { isMembers } from "../base/json/members.ts";
 import type { RecordKey } from "./keys.ts";
 import { KINDS, type KindName, tolerantValidator } from "./kinds.ts";
 
@@ -34,7 +35,7 @@ export function readRecord(key: RecordKey, text: string): RecordRead {
   } catch {
     return { ok: false, problem: "not JSON" };
   }
-  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
+  if (!isMembers(parsed)) {
     return { ok: false, problem: "not a JSON object" };
   }
   if (MAY_HAVE_PROTO.test(text) && hasProtoKey(parsed)) {

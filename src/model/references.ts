@@ -3,6 +3,7 @@
  * Promise: reads values as they are, also those that would not validate; never throws.
  * Source: docs/spec/admin-api.md sections 5.5 and 5.6.
  */
+import { type Members, membersOr } from "../base/json/members.ts";
 import type { KindName } from "./kinds.ts";
 
 export interface RecordReference {
@@ -11,8 +12,6 @@ export interface RecordReference {
   /** Words of the error message: "upstream", "service", "plugin config", "consumer group", "ssl", "stream route", "token issuer", "authorization server". */
   readonly word: string;
 }
-
-type Members = Readonly<Record<string, unknown>>;
 
 const MEMBERS: Readonly<Partial<Record<KindName, readonly (readonly [string, KindName, string])[]>>> = {
   route: [
@@ -31,7 +30,7 @@ const MEMBERS: Readonly<Partial<Record<KindName, readonly (readonly [string, Kin
 /** What must exist when the record is written, in the order in which it is checked. */
 export function referencesOf(kind: KindName, value: Members): RecordReference[] {
   const found: RecordReference[] = [];
-  const certificate = idIn(membersIn(kind === "upstream" ? value : value["upstream"])["tls"], "client_cert_id");
+  const certificate = idIn(membersOr(kind === "upstream" ? value : value["upstream"])["tls"], "client_cert_id");
   if (certificate !== undefined) found.push({ kind: "ssl", id: certificate, word: "ssl" });
   for (const [member, target, word] of MEMBERS[kind] ?? []) {
     const id = idIn(value, member);
@@ -39,12 +38,12 @@ export function referencesOf(kind: KindName, value: Members): RecordReference[] 
   }
   const superior = kind === "stream_route" ? idIn(value["protocol"], "superior_id") : undefined;
   if (superior !== undefined) found.push({ kind: "stream_route", id: superior, word: "stream route" });
-  const exchange = membersIn(value["token_exchange"]);
+  const exchange = membersOr(value["token_exchange"]);
   const traded = kind === "authorization_server" ? [exchange["issuers"], exchange["federated"]].flatMap(listIn) : [];
   for (const id of new Set(traded.filter((one) => typeof one === "string")))
     found.push({ kind: "token_issuer", id, word: "token issuer" });
   for (const id of issuersIn(value, "issuers")) found.push({ kind: "token_issuer", id, word: "token issuer" });
-  const served = idIn(membersIn(value["plugins"])["authorization-server"], "id");
+  const served = idIn(membersOr(value["plugins"])["authorization-server"], "id");
   const ours = new Set([...(served === undefined ? [] : [served]), ...issuersIn(value, "authorization_servers")]);
   for (const id of ours) found.push({ kind: "authorization_server", id, word: "authorization server" });
   return found;
@@ -52,24 +51,24 @@ export function referencesOf(kind: KindName, value: Members): RecordReference[] 
 
 /** The issuers whose tokens its plugins accept, those inside multi-auth too. */
 function issuersIn(value: Members, member: "issuers" | "authorization_servers"): readonly string[] {
-  const plugins = membersIn(value["plugins"]);
-  const inside = listIn(membersIn(plugins["multi-auth"])["auth_plugins"]).map(membersIn);
-  const ids = [plugins, ...inside].flatMap((holder) => listIn(membersIn(holder["access-token"])[member]));
+  const plugins = membersOr(value["plugins"]);
+  const inside = listIn(membersOr(plugins["multi-auth"])["auth_plugins"]).map(membersOr);
+  const ids = [plugins, ...inside].flatMap((holder) => listIn(membersOr(holder["access-token"])[member]));
   return [...new Set(ids.filter((id) => typeof id === "string"))];
 }
 
 /** The protocol that a stream route speaks; a subordinate one speaks its superior's. */
 export function protocolOf(streamRoute: Members): string | undefined {
-  const name = membersIn(streamRoute["protocol"])["name"];
+  const name = membersOr(streamRoute["protocol"])["name"];
   return typeof name === "string" ? name : undefined;
 }
 
 /** What plugins point to: upstreams of traffic-split, the definition of grpc-transcode. Not checked on write. */
 export function pluginReferencesOf(value: Members): RecordReference[] {
-  const plugins = membersIn(value["plugins"]);
+  const plugins = membersOr(value["plugins"]);
   const found: RecordReference[] = [];
-  for (const rule of listIn(membersIn(plugins["traffic-split"])["rules"])) {
-    for (const target of listIn(membersIn(rule)["weighted_upstreams"])) {
+  for (const rule of listIn(membersOr(plugins["traffic-split"])["rules"])) {
+    for (const target of listIn(membersOr(rule)["weighted_upstreams"])) {
       const id = idIn(target, "upstream_id");
       if (id !== undefined) found.push({ kind: "upstream", id, word: "upstream" });
     }
@@ -81,31 +80,25 @@ export function pluginReferencesOf(value: Members): RecordReference[] {
 
 /** The issuer whose tokens a credential of access-token is for; undefined: it has none, or a reference says. */
 export function identityIssuer(value: Members): string | undefined {
-  const { identity } = membersIn(membersIn(value["plugins"])["access-token"]);
+  const { identity } = membersOr(membersOr(value["plugins"])["access-token"]);
   return typeof identity === "string" ? /^([^/$]+)\//.exec(identity)?.[1] : undefined;
 }
 
 /** Upstreams that stand inside a record and count there: its own where it names no other, and those of traffic-split. */
 export function inlineUpstreamsOf(value: Members): readonly object[] {
   const own = value["upstream_id"] === undefined ? [value["upstream"]] : [];
-  const split = listIn(membersIn(membersIn(value["plugins"])["traffic-split"])["rules"]).flatMap((rule) =>
-    listIn(membersIn(rule)["weighted_upstreams"]).map((target) =>
-      idIn(target, "upstream_id") === undefined ? membersIn(target)["upstream"] : undefined,
+  const split = listIn(membersOr(membersOr(value["plugins"])["traffic-split"])["rules"]).flatMap((rule) =>
+    listIn(membersOr(rule)["weighted_upstreams"]).map((target) =>
+      idIn(target, "upstream_id") === undefined ? membersOr(target)["upstream"] : undefined,
     ),
   );
   return [...own, ...split].filter((one): one is object => typeof one === "object" && one !== null);
 }
 
 function idIn(holder: unknown, name: string): string | undefined {
-  const id = membersIn(holder)[name];
+  const id = membersOr(holder)[name];
   return typeof id === "string" || typeof id === "number" ? String(id) : undefined;
 }
-
-function membersIn(value: unknown): Members {
-  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Members) : NOTHING;
-}
-
-const NOTHING: Members = Object.freeze(Object.create(null) as Members);
 
 function listIn(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];

@@ -7,6 +7,7 @@
  */
 import { createHash } from "node:crypto";
 import { FINGERPRINT_BYTES, type Fingerprint, readFingerprint, writeFingerprint } from "../base/jose/token.ts";
+import { isMembers } from "../base/json/members.ts";
 
 export const RULE_TYPES = ["consumer", "client", "subject", "kid", "issuer"] as const;
 export type RuleType = (typeof RULE_TYPES)[number];
@@ -165,7 +166,7 @@ export function decodeRule(bytes: Buffer): RevocationRule | string {
 function objectIn(bytes: Buffer): Readonly<Record<string, unknown>> | string {
   try {
     const value: unknown = JSON.parse(bytes.toString("utf8"));
-    const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
+    const isObject = isMembers(value);
     return isObject ? (value as Readonly<Record<string, unknown>>) : "not a JSON object";
   } catch {
     return "not JSON";

@@ -4,6 +4,7 @@
  */
 import { type Static, Type } from "typebox";
 import { compileJsonPath } from "../base/json/json-path.ts";
+import type { Members } from "../base/json/members.ts";
 import { checkExpression } from "./expression.ts";
 import { HOST_PATTERN, Host, Id, Ip, Method, metadata, Plugins, statusOf, Timeout } from "./shared-schema.ts";
 import { Upstream } from "./upstream.ts";
@@ -121,8 +122,6 @@ export type StreamRoute = Static<typeof StreamRoute>;
  * Pure: no I/O; references and plugins are checked by the writer, between the two halves.
  * Source: docs/spec/admin-api.md section 5.7.
  */
-
-type Members = Readonly<Record<string, unknown>>;
 
 /** What is looked at before the schema. */
 export function routeBeforeSchema(route: Members): string | undefined {

@@ -4,10 +4,9 @@
  * Promise: the value given is not changed; what is not replaced is shared with the copy; references are no secrets.
  * Source: docs/spec/admin-api.md section 8.
  */
+import { isMembers, type Members } from "../base/json/members.ts";
 import { isReference } from "../base/reference.ts";
 import type { Kind } from "./kinds.ts";
-
-type Members = Readonly<Record<string, unknown>>;
 
 /** Dotted paths of the secrets in a plugin's configuration. */
 export type PluginFields = (plugin: string, side: "route" | "consumer") => readonly string[];
@@ -92,8 +91,4 @@ function replaceLeaves(value: unknown, replace: Replace): unknown {
 function replaceEach(items: readonly unknown[], replace: (item: unknown) => unknown): readonly unknown[] {
   const replaced = items.map(replace);
   return replaced.every((item, n) => item === items[n]) ? items : replaced;
-}
-
-function isMembers(value: unknown): value is Members {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -4,6 +4,7 @@
 import { hostname } from "node:os";
 import { catalogOf, type PluginCatalog } from "../admin/plugin-catalog.ts";
 import { masked } from "../admin/read/masking.ts";
+import { isMembers } from "../base/json/members.ts";
 import type { Keyring } from "../base/keyring.ts";
 import { withDefaults } from "../base/schema/schema-defaults.ts";
 import { parseKey, type RecordKey } from "../model/keys.ts";
@@ -125,10 +126,6 @@ function withNodes(upstream: StoredValue): StoredValue {
 
 function isHttp(scheme: string | undefined): boolean {
   return scheme === undefined || /^(?:http|grpc)s?$/.test(scheme);
-}
-
-function isMembers(value: unknown): value is StoredValue {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /**

@@ -16,7 +16,7 @@ import { loadOwnPlugins } from "../plugins/own/own-plugins.ts";
 import { openFields, pluginFieldsOf } from "../runtime/field-opener.ts";
 import { openPluginRegistry, type PluginRegistry } from "../runtime/plugins/plugin-registry.ts";
 import type { PluginHost } from "../runtime/plugins/plugin-unit.ts";
-import type { JudgeEnv } from "../runtime/record-verdict.ts";
+import type { VerdictChecks } from "../runtime/record-verdict.ts";
 import { upstreamError } from "../runtime/upstream/upstream-record.ts";
 import { readVersion } from "../settings/instance.ts";
 import { processEnvironment, type Settings } from "../settings/settings.ts";
@@ -68,7 +68,10 @@ export function keyringOf({ encryption }: Settings): Keyring | undefined {
   return encryption.keyring.length === 0 ? undefined : openKeyring(encryption.keyring, encryption.format);
 }
 
-export function judgeEnvOf(settings: Settings, registry: PluginRegistry): JudgeEnv & Pick<PluginHost, "mayBeMissing"> {
+export function verdictChecksOf(
+  settings: Settings,
+  registry: PluginRegistry,
+): VerdictChecks & Pick<PluginHost, "mayBeMissing"> {
   const { denyAddresses } = settings.upstreams;
   const denied = denyAddresses.length > 0 ? compileIpSet(denyAddresses) : undefined;
   const optional = new Set(settings.pluginsMayBeMissing);
@@ -83,7 +86,7 @@ export function judgeEnvOf(settings: Settings, registry: PluginRegistry): JudgeE
 
 /** What judges records as this node's Admin API would. */
 export function checkEnvOf(settings: Settings, registry: PluginRegistry): CheckEnv {
-  const catalog = catalogOf(registry, { compat: settings.compat }, judgeEnvOf(settings, registry));
+  const catalog = catalogOf(registry, { compat: settings.compat }, verdictChecksOf(settings, registry));
   const keyring = keyringOf(settings);
   const codec = keyring && keyringCodec(keyring, pluginFieldsOf(registry), settings.prefix, catalog.declared);
   return { catalog, openKey: codec?.openKey ?? (() => undefined) };

@@ -21,7 +21,7 @@ import type { PluginHost } from "./plugins/plugin-unit.ts";
 import { type SecretSource, SecretUsers } from "./plugins/secret-source.ts";
 import { openProblems, type Problem } from "./problems.ts";
 import { missingPlugins } from "./record-checks.ts";
-import { type JudgeEnv, openRecord, verdictOn } from "./record-verdict.ts";
+import { openRecord, type VerdictChecks, verdictOn } from "./record-verdict.ts";
 import { type LiveRevocations, openRevocations } from "./revocation/live-revocations.ts";
 import { openTokenEndings } from "./revocation/token-endings.ts";
 import { openGlobalRules } from "./routes/global-rules.ts";
@@ -186,7 +186,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
       return new UpstreamSlot(choice.upstream as StoredValue, ids, key, slots);
     },
   };
-  const judge: JudgeEnv = {
+  const judge: VerdictChecks = {
     registry,
     upstreamError: (record) => options.upstreams.errorOf(record),
     decrypt: options.decrypt,

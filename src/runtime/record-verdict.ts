@@ -11,7 +11,7 @@ import type { PluginRegistry } from "./plugins/plugin-registry.ts";
 import { recordError } from "./record-checks.ts";
 import type { UpstreamRecord } from "./upstream/upstream-record.ts";
 
-export interface JudgeEnv {
+export interface VerdictChecks {
   readonly registry: PluginRegistry;
   /** Why an upstream that satisfies its schema cannot be used. */
   upstreamError(record: UpstreamRecord): string | undefined;
@@ -22,7 +22,7 @@ export interface JudgeEnv {
 }
 
 /** Never throws: whatever a check or the decryption throws is this record's problem. */
-export function verdictOn(key: RecordKey, bytes: Buffer, env: JudgeEnv): RecordRead {
+export function verdictOn(key: RecordKey, bytes: Buffer, env: VerdictChecks): RecordRead {
   try {
     if (!isUtf8(bytes)) return { ok: false, problem: "not UTF-8" };
     const read = openRecord(key, bytes, env);
@@ -35,12 +35,12 @@ export function verdictOn(key: RecordKey, bytes: Buffer, env: JudgeEnv): RecordR
 }
 
 /** Throws what is the record's problem when a sealed member cannot be opened. */
-export function openRecord(key: RecordKey, bytes: Buffer, { decrypt }: Pick<JudgeEnv, "decrypt">): RecordRead {
+export function openRecord(key: RecordKey, bytes: Buffer, { decrypt }: Pick<VerdictChecks, "decrypt">): RecordRead {
   const read = readRecord(key, bytes.toString("utf8"));
   return read.ok && decrypt ? { ok: true, value: decrypt(key, read.value) } : read;
 }
 
-function ownProblem(key: RecordKey, value: StoredValue, env: JudgeEnv): string | undefined {
+function ownProblem(key: RecordKey, value: StoredValue, env: VerdictChecks): string | undefined {
   if (key.kind === "ssl") return env.sslError?.(value);
   if (key.kind === "upstream") return env.upstreamError(value as UpstreamRecord);
   // Stream routes are listed, and mean nothing here.

@@ -2,6 +2,7 @@
  * APISIX's Control API on loopback: what one node holds, in the shapes that tools know.
  * Source: APISIX docs control-api.md and server-info.md at 3.18; docs/compatibility.md.
  */
+import { own } from "../base/json/members.ts";
 import type { Address } from "../settings/setting-kinds.ts";
 import { createServer, listen, type StatusListener } from "./listener.ts";
 
@@ -149,8 +150,4 @@ export function refusalQuery(query: unknown): Partial<Record<(typeof ASKED)[numb
 
 function withId(record: ControlRecord): object {
   return { ...record.value, id: record.key.slice(record.key.lastIndexOf("/") + 1) };
-}
-
-function own<Value>(members: Readonly<Record<string, Value>>, name: string): Value | undefined {
-  return Object.hasOwn(members, name) ? members[name] : undefined;
 }

@@ -4,13 +4,13 @@ import type { DnsAnswer } from "../../src/base/net/dns-lookup.ts";
 import type { Siblings, StateRegistry } from "../../src/plugin/plugin.ts";
 import { makeEnv, metricValue } from "../../src/plugin/testkit/testkit.ts";
 import { makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
-import type { UpstreamIds } from "../../src/runtime/upstream/compiled-upstream.ts";
 import { openDns } from "../../src/runtime/upstream/dns/dns.ts";
 import type { ProbeConf } from "../../src/runtime/upstream/health/health-conf.ts";
 import type { ProbeOutcome, ProbeTarget } from "../../src/runtime/upstream/health/node-health.ts";
+import type { LiveUpstreamUnit, UpstreamIds } from "../../src/runtime/upstream/live-upstream-unit.ts";
 import type { UpstreamRecord } from "../../src/runtime/upstream/upstream-record.ts";
 import type { AttemptOutcome, Attempts, Target, UpstreamUnit } from "../../src/runtime/upstream/upstream-unit.ts";
-import { type CompiledUpstream, openUpstreams } from "../../src/runtime/upstream/upstreams.ts";
+import { openUpstreams } from "../../src/runtime/upstream/upstreams.ts";
 
 export const OK: AttemptOutcome = { kind: "response", status: 200, latencyMs: 1 };
 
@@ -71,7 +71,7 @@ export function openBench(seed = 1, openOwnStates?: (clock: Clock) => StateRegis
     heldStates: () => env.heldStates,
     metric: (name: string, labels?: Record<string, string>) => metricValue(env, name, labels),
     // True enough: a record comes from the store, where anything may stand.
-    compile: (record: object, ids: Partial<UpstreamIds> = {}): CompiledUpstream =>
+    compile: (record: object, ids: Partial<UpstreamIds> = {}): LiveUpstreamUnit =>
       upstreams.compile(record as UpstreamRecord, { key: "/apisix/upstreams/1", id: "1", name: "one", ...ids }),
     /** Moves time in steps, letting promises settle between them. */
     async pass(ms: number, stepMs = 100): Promise<void> {

@@ -1,6 +1,7 @@
 /**
  * `GET /history` and `GET /history/{revision}`: who changed what, when and from where. Secrets are masked for everyone.
  */
+import { isMembers, type Members } from "../../base/json/members.ts";
 import { parseKey } from "../../model/keys.ts";
 import { KINDS, type Kind } from "../../model/kinds.ts";
 import type { KeyValue } from "../../store/store.ts";
@@ -8,7 +9,6 @@ import type { AdminRequest, ReadSide, RuleSide, StoreSide } from "../admin-conte
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import type { DiffEntry } from "../preview/diff.ts";
 import { masked } from "../read/masking.ts";
-import type { Members } from "../read/stored-record.ts";
 import { historyKeys } from "./history.ts";
 import { decodeEntry, type HistoryEntry } from "./history-entry.ts";
 
@@ -119,10 +119,6 @@ function maskedAt({ catalog }: RuleSide, kind: Kind, names: readonly string[], v
     (outer, name) => (isMembers(outer) ? outer[name] : outer),
     masked(catalog, kind, record),
   );
-}
-
-function isMembers(value: unknown): value is Members {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function wholeIn(text: string | undefined, otherwise: number): number | undefined {

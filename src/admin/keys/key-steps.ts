@@ -6,6 +6,7 @@
 import { isCodedError } from "../../base/errors.ts";
 import { KEY_PAIR_ALGORITHMS } from "../../base/jose/algorithms.ts";
 import { readKeyPair } from "../../base/jose/key-pair.ts";
+import type { Members } from "../../base/json/members.ts";
 import { isReference } from "../../base/reference.ts";
 import { type AuthorizationServer, termsOf } from "../../model/authorization-server-record.ts";
 import { rotationDue } from "../../model/key-rotation.ts";
@@ -13,7 +14,7 @@ import { keyOf } from "../../model/keys.ts";
 import { rolesAt } from "../../model/signing-key.ts";
 import type { StoreSide, WriteSide } from "../admin-context.ts";
 import { refuse } from "../admin-response.ts";
-import { type Members, readStored } from "../read/stored-record.ts";
+import { readStored } from "../read/stored-record.ts";
 import { signingKeysGuardKey } from "../store-paths.ts";
 import type { Plan } from "../write/write-plan.ts";
 import type { Candidate, StepRefusal } from "../write/write-steps.ts";

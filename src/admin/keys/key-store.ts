@@ -5,13 +5,14 @@
  */
 import type { KeyPairAlgorithm } from "../../base/jose/algorithms.ts";
 import { makeKeyPem, readKeyPair } from "../../base/jose/key-pair.ts";
+import type { Members } from "../../base/json/members.ts";
 import type { NewTimes, RotationPlan } from "../../model/key-rotation.ts";
 import { dirOf, keyOf, parseKey } from "../../model/keys.ts";
 import { KINDS } from "../../model/kinds.ts";
 import { type KeyTimes, type SigningKey, timesOf } from "../../model/signing-key.ts";
 import { prefixRange } from "../../store/store.ts";
 import type { ReadSide, StoreSide } from "../admin-context.ts";
-import { type Members, toStored } from "../read/stored-record.ts";
+import { toStored } from "../read/stored-record.ts";
 import { signingKeysGuardKey } from "../store-paths.ts";
 import type { Plan } from "../write/write-plan.ts";
 

@@ -5,11 +5,11 @@
 import { parse } from "yaml";
 import { messageOf } from "../../base/errors.ts";
 import { parseJson } from "../../base/json/json.ts";
+import { isMembers, type Members, own } from "../../base/json/members.ts";
 import { luaType } from "../../base/schema/schema-text.ts";
 import { KINDS, type Kind } from "../../model/kinds.ts";
 import { readJson } from "../admin-body.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
-import { type Members, own } from "../read/stored-record.ts";
 import { type CheckEnv, contentError, prepareConsumer, shapeError } from "../write/candidate-check.ts";
 
 interface Finding {
@@ -105,8 +105,4 @@ function duplicateError(kind: Kind, item: unknown, seen: Set<string>): string | 
   }
   const what = kind.name !== "consumer" ? "id" : byName ? "username" : "credential id";
   return `found duplicate ${what} ${key} in ${kind.dir}`;
-}
-
-function isMembers(value: unknown): value is Members {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -2,11 +2,12 @@
  * The configuration as it would be after some changes, for questions that span records. Kinds are read when first asked
  * for, all of them at the same revision.
  */
+import type { Members } from "../../base/json/members.ts";
 import { dirOf, parseKey } from "../../model/keys.ts";
 import { KINDS, type KindName } from "../../model/kinds.ts";
 import { prefixRange } from "../../store/store.ts";
 import type { ReadSide, RecordChange } from "../admin-context.ts";
-import { type Members, toStored } from "../read/stored-record.ts";
+import { toStored } from "../read/stored-record.ts";
 
 export interface ViewedRecord {
   readonly id: string;

@@ -3,7 +3,7 @@
  * Promise: values are compared as they are and shown masked: a changed secret shows that it changed, never what it is.
  * Times that the server keeps are left out. Pure.
  */
-import type { Members } from "../read/stored-record.ts";
+import { isMembers, type Members } from "../../base/json/members.ts";
 
 export interface DiffEntry {
   /** `cut`: there was more than is kept. */
@@ -92,8 +92,4 @@ function itemOf(value: unknown, at: number): unknown {
 function memberOf(value: unknown, name: string): unknown {
   if (!isMembers(value)) return value; // masked as a whole
   return Object.hasOwn(value, name) ? value[name] : undefined;
-}
-
-function isMembers(value: unknown): value is Members {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

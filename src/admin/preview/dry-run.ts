@@ -2,11 +2,11 @@
  * The answer to a dry run: what would change, and what is suspicious about it.
  * Promise: everything a real write would refuse has been refused before; nothing is written.
  */
+import type { Members } from "../../base/json/members.ts";
 import { checkTxn } from "../../store/store-limits.ts";
 import type { ReadSide, RecordChange, RuleSide } from "../admin-context.ts";
 import type { AdminAnswer } from "../admin-response.ts";
 import { masked } from "../read/masking.ts";
-import type { Members } from "../read/stored-record.ts";
 import type { Plan } from "../write/write-plan.ts";
 import { type ConfigView, openConfigView } from "./config-view.ts";
 import { type DiffEntry, diffOf, type Side } from "./diff.ts";

@@ -3,13 +3,13 @@
  * hold between them.
  * Promise: what it lets through, an empty store takes; every fault names file, line and member. Needs no store.
  */
+import { ownMembers } from "../../base/json/members.ts";
 import type { KindName } from "../../model/kinds.ts";
 import { referencesOf } from "../../model/references.ts";
 import { sharedIssuer } from "../../model/token-issuer.ts";
 import type { FileFault } from "../../store/file/file-document.ts";
 import type { FaultPlaces, FileRecord } from "../../store/file/file-records.ts";
 import { MASK } from "../read/masking.ts";
-import { ownMembers } from "../read/stored-record.ts";
 import type { CheckEnv } from "../write/candidate-check.ts";
 import { holdsMask } from "../write/put-back.ts";
 import { claimsOf } from "../write/unique-index.ts";

@@ -2,6 +2,7 @@
  * What a route amounts to once its service and plugin config are laid under it: for warnings, not for serving.
  * Promise: records are read by what the gateway reads them with; one that cannot be read is no route there either.
  */
+import { type Members, own, ownMembers } from "../../base/json/members.ts";
 import { metaOf } from "../../runtime/plugins/plugin-registry.ts";
 import { normaliseHosts } from "../../runtime/routes/host-sets.ts";
 import {
@@ -13,7 +14,6 @@ import {
 } from "../../runtime/routes/route-entry.ts";
 import type { RouterMode } from "../../runtime/routes/router.ts";
 import { literalOf } from "../../runtime/routes/uri-pattern.ts";
-import { type Members, own, ownMembers } from "../read/stored-record.ts";
 import type { ConfigView, ViewedRecord } from "./config-view.ts";
 
 /** A path pattern, as far as it can be compared with another one. */

@@ -2,9 +2,9 @@
  * Warnings about plugins that a consumer or its group has and a route too, and that run before it is known who calls:
  * the route's configuration counts there.
  */
+import { ownMembers } from "../../base/json/members.ts";
 import type { KindName } from "../../model/kinds.ts";
 import type { RecordChange } from "../admin-context.ts";
-import { ownMembers } from "../read/stored-record.ts";
 import type { ConfigView } from "./config-view.ts";
 import type { Warning } from "./warnings.ts";
 

@@ -2,11 +2,11 @@
  * What is suspicious about an issuer of tokens: each fault says who could make tokens that are then accepted.
  */
 import { isIP } from "node:net";
+import { type Members, own } from "../../base/json/members.ts";
 import { isReference } from "../../base/reference.ts";
 import type { TokenIssuer } from "../../model/token-issuer.ts";
 import { fetchAddressError, fetchAddresses, usesPlainHttp } from "../../model/token-issuer-check.ts";
 import type { RuleSide } from "../admin-context.ts";
-import { type Members, own } from "../read/stored-record.ts";
 
 export interface IssuerFault {
   readonly code: "any_tenant" | "keys_over_http" | "certificate_unchecked" | "ca_alone" | "address_denied";

@@ -5,10 +5,10 @@
 
 import { X509Certificate } from "node:crypto";
 import { isIPv6 } from "node:net";
+import { isMembers, type Members, own, ownMembers } from "../../base/json/members.ts";
 import { isReference, parseReference } from "../../base/reference.ts";
 import { didYouMean } from "../../base/suggest.ts";
 import type { ReadSide, RecordChange, RuleSide } from "../admin-context.ts";
-import { type Members, own, ownMembers } from "../read/stored-record.ts";
 import { type IssuerFault, issuerFaults, openidFaults } from "./warn-issuer.ts";
 
 export interface RecordFault {
@@ -194,10 +194,6 @@ function effectFaults(kind: string, value: Members): RecordFault[] {
 
 function textsOf(value: Members, one: string, many: string): readonly string[] {
   return [own(value, one), own(value, many)].flat().filter((text): text is string => typeof text === "string");
-}
-
-function isMembers(value: unknown): value is Members {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /**

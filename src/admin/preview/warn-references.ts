@@ -2,12 +2,12 @@
  * Warnings about what records point to: things that are not there (dangling), identifying values that meet (colliding).
  * Only what the checks of a write let through: those are refused, these are merely suspicious.
  */
+import { type Members, own, ownMembers } from "../../base/json/members.ts";
 import { isReference, parseReference } from "../../base/reference.ts";
 import { keyOf } from "../../model/keys.ts";
 import type { KindName } from "../../model/kinds.ts";
 import { identityIssuer, pluginReferencesOf, referencesOf } from "../../model/references.ts";
 import type { ReadSide, RecordChange, RuleSide, StoreSide } from "../admin-context.ts";
-import { type Members, own, ownMembers } from "../read/stored-record.ts";
 import type { ConfigView } from "./config-view.ts";
 import type { Warning } from "./warnings.ts";
 

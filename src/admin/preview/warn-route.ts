@@ -1,9 +1,9 @@
 /**
  * Warnings about one route as it will be served: whether it asks who calls, and whether it leads anywhere.
  */
+import { type Members, own } from "../../base/json/members.ts";
 import { literalOf } from "../../runtime/routes/uri-pattern.ts";
 import type { RuleSide } from "../admin-context.ts";
-import { type Members, own } from "../read/stored-record.ts";
 import type { PreviewRoute } from "./preview-route.ts";
 
 export interface RouteSurroundings {

@@ -2,11 +2,11 @@
  * What is suspicious about a change that nothing forbids: routes no request can reach, routes without authentication in
  * front of protected ones, open signing endpoints, upstreams that lead nowhere.
  */
+import { own, ownMembers } from "../../base/json/members.ts";
 import { keyOf } from "../../model/keys.ts";
 import { identityIssuer } from "../../model/references.ts";
 import { prefixRange } from "../../store/store.ts";
 import type { ReadSide, RecordChange, RuleSide, StoreSide } from "../admin-context.ts";
-import { own, ownMembers } from "../read/stored-record.ts";
 import { uniqueKey } from "../store-paths.ts";
 import { type ConfigView, openConfigView } from "./config-view.ts";
 import { type PreviewRoute, readRoutes } from "./preview-route.ts";

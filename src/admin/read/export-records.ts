@@ -3,6 +3,7 @@
  * Promise: private keys and what plugins show to nobody leave only sealed under a key that the caller gave; the last line
  * says that it was all.
  */
+import type { Members } from "../../base/json/members.ts";
 import { openKeyring } from "../../base/keyring.ts";
 import { parseKey } from "../../model/keys.ts";
 import { KINDS, type Kind } from "../../model/kinds.ts";
@@ -11,7 +12,7 @@ import type { AdminRequest, ReadSide } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import { keyringCodec } from "../sealing/keyring-codec.ts";
 import { masked, readable } from "./masking.ts";
-import { type Members, toStored } from "./stored-record.ts";
+import { toStored } from "./stored-record.ts";
 
 type ShowRecord = (kind: Kind, id: string, stored: Members) => Members;
 

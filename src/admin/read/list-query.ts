@@ -2,9 +2,9 @@
  * Filters and paging of lists, as the query string gives them.
  * Source: docs/spec/admin-api.md section 4 "Paging" and "Filters".
  */
+import { type Members, own, ownMembers } from "../../base/json/members.ts";
 import { compilePattern, patternError } from "../../base/regex.ts";
 import type { Kind } from "../../model/kinds.ts";
-import { type Members, own, ownMembers } from "./stored-record.ts";
 
 export type RecordFilter = (value: Members, id: string) => boolean;
 

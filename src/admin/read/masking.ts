@@ -2,6 +2,7 @@
  * What a client is shown of a record: private keys of certificates never, secrets to admins only.
  * Source: docs/spec/admin-api.md sections 4 and 5.14.
  */
+import { isMembers, type Members, own } from "../../base/json/members.ts";
 import { isReference } from "../../base/reference.ts";
 import type { Kind } from "../../model/kinds.ts";
 import { replaceNamed } from "../../model/named-secrets.ts";
@@ -9,7 +10,6 @@ import { replaceSecrets } from "../../model/secret-fields.ts";
 import { hideSecrets } from "../../model/secret-names.ts";
 import type { Actor, RuleSide } from "../admin-context.ts";
 import type { PluginCatalog } from "../plugin-catalog.ts";
-import { type Members, own } from "./stored-record.ts";
 
 export const MASK = "********";
 
@@ -151,8 +151,4 @@ function maskLeaf(value: unknown): unknown {
 
 function without(value: Members, names: readonly string[]): Members {
   return Object.fromEntries(Object.entries(value).filter(([name]) => !names.includes(name)));
-}
-
-function isMembers(value: unknown): value is Members {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -4,6 +4,7 @@
  * paging by creation keeps one small entry per record.
  * Source: docs/spec/admin-api.md section 4.
  */
+import type { Members } from "../../base/json/members.ts";
 import { credentialsOf, dirOf, keyOf, parseKey } from "../../model/keys.ts";
 import { type KeyRange, type KeyValue, prefixRange } from "../../store/store.ts";
 import type { AdminRequest, ReadSide, RuleSide, StoreSide } from "../admin-context.ts";
@@ -13,7 +14,7 @@ import { usageOf } from "../usage/usage-read.ts";
 import { etagOf } from "../write/write-options.ts";
 import { type ListQuery, listQueryOf, type RecordFilter } from "./list-query.ts";
 import { readable, readableText } from "./masking.ts";
-import { type Members, readStored, type StoredMembers, toStored } from "./stored-record.ts";
+import { readStored, type StoredMembers, toStored } from "./stored-record.ts";
 
 export async function getRecords(admin: ReadSide, request: AdminRequest, target: ResourceTarget): Promise<AdminAnswer> {
   if (target.localId === undefined) return listRecords(admin, request, target);

@@ -10,6 +10,7 @@ import {
   fingerprintOfText,
   openTokenParser,
 } from "../../base/jose/token.ts";
+import { isMembers, type Members } from "../../base/json/members.ts";
 import {
   endOfHour,
   HOUR_UNKNOWN,
@@ -18,7 +19,6 @@ import {
   type RuleType,
   UNTIL_MAX,
 } from "../../model/revocation.ts";
-import type { Members } from "../read/stored-record.ts";
 
 export interface WantedToken {
   readonly hour: number;
@@ -65,7 +65,7 @@ const RULE_TYPE_OF: Readonly<Record<string, RuleType>> = {
 
 /** @returns text: what is wrong with the entry */
 export function readWanted(entry: unknown, times: Times): Wanted | string {
-  if (typeof entry !== "object" || entry === null || Array.isArray(entry)) return "an object is expected";
+  if (!isMembers(entry)) return "an object is expected";
   const members = entry as Members;
   const form = FORMS.find(([name]) => Object.hasOwn(members, name));
   if (!form) return "nothing to revoke: expected token, jti, consumer, client_id, subject, kid or issuer";

@@ -2,6 +2,7 @@
  * What is revoked: the list of rules with counts of tokens, and whether one token is.
  */
 import type { Claims } from "../../base/jose/token.ts";
+import type { Members } from "../../base/json/members.ts";
 import { credentialId } from "../../model/keys.ts";
 import {
   decodeRule,
@@ -14,7 +15,6 @@ import {
 } from "../../model/revocation.ts";
 import type { AdminContext, AdminRequest, ReadSide, StoreSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
-import type { Members } from "../read/stored-record.ts";
 import { uniqueKey } from "../store-paths.ts";
 import { fingerprintsOf, parseToken, readWanted } from "./revocation-body.ts";
 import { shownRule } from "./revocation-ledger.ts";

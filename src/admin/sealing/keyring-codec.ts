@@ -5,12 +5,12 @@
  */
 
 import { createHash } from "node:crypto";
+import type { Members } from "../../base/json/members.ts";
 import { isSealed, type Keyring, looksLegacy } from "../../base/keyring.ts";
 import type { Kind } from "../../model/kinds.ts";
 import { type DeclaredMembers, replaceNamed, replaceSealed } from "../../model/named-secrets.ts";
 import { type PluginFields, replaceSecrets, type SecretPlace } from "../../model/secret-fields.ts";
 import { boundTo } from "../../runtime/field-opener.ts";
-import type { Members } from "../read/stored-record.ts";
 
 /** @param declared members that schemas name, of the plugins of this node */
 export function keyringCodec(

@@ -2,6 +2,7 @@
  * Checks what is about to be stored, as far as that needs no store: shape first, content last, APISIX's words.
  * Source: docs/spec/admin-api.md sections 5.7 to 5.14.
  */
+import { isMembers, type Members, own, ownMembers } from "../../base/json/members.ts";
 import { isSealed } from "../../base/keyring.ts";
 import { isReference } from "../../base/reference.ts";
 import { KINDS, type Kind, type KindName, secretSchema, strictValidator } from "../../model/kinds.ts";
@@ -10,7 +11,6 @@ import { luaScript, routeAfterPlugins, routeBeforeSchema } from "../../model/rou
 import { checkSsl, type DecryptKey, pairError, privateKeyError } from "../../model/ssl-check.ts";
 import { checkUpstream } from "../../model/upstream.ts";
 import type { PluginCatalog } from "../plugin-catalog.ts";
-import { type Members, own, ownMembers } from "../read/stored-record.ts";
 
 export interface CheckEnv {
   readonly catalog: PluginCatalog;
@@ -165,10 +165,6 @@ export function forbiddenTime(value: Members): string | undefined {
     }
   }
   return undefined;
-}
-
-function isMembers(value: unknown): value is Members {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function managerOf(id: string): string {

@@ -4,6 +4,7 @@
  */
 import { sleep } from "../../base/clock.ts";
 import { isCodedError } from "../../base/errors.ts";
+import type { Members } from "../../base/json/members.ts";
 import { credentialsOf, keyOf, parseKey } from "../../model/keys.ts";
 import { KINDS } from "../../model/kinds.ts";
 import { prefixRange } from "../../store/store.ts";
@@ -12,7 +13,7 @@ import { type AdminAnswer, refuse } from "../admin-response.ts";
 import { planKeysGone } from "../keys/key-steps.ts";
 import { showPlan } from "../preview/dry-run.ts";
 import type { Warning } from "../preview/warnings.ts";
-import { type Members, toStored } from "../read/stored-record.ts";
+import { toStored } from "../read/stored-record.ts";
 import { type ResourceTarget, recordId } from "../request-target.ts";
 import { referenceGuardKey } from "../store-paths.ts";
 import { type Commit, commit } from "./commit.ts";

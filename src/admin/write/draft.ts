@@ -3,12 +3,13 @@
  * they are taken, for PUT, POST, PATCH and DELETE alike. What must then hold is the list of write-steps.ts.
  * Source: docs/spec/admin-api.md sections 4 and 5.
  */
+import { type Members, own } from "../../base/json/members.ts";
 import type { Kind, WriteMethod } from "../../model/kinds.ts";
 import { mergePatch, patchAt } from "../../model/patch.ts";
 import type { AdminRequest, RuleSide, Write, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
 import { completeKey } from "../keys/key-steps.ts";
-import { type Members, own, readStored, type StoredMembers } from "../read/stored-record.ts";
+import { readStored, type StoredMembers } from "../read/stored-record.ts";
 import type { ResourceTarget } from "../request-target.ts";
 import { prepareConsumer } from "./candidate-check.ts";
 import { maskError, putBack } from "./put-back.ts";

@@ -3,12 +3,12 @@
  * certificates) becomes again what is stored.
  * Promise: nothing stands for a secret but at the very place where it was shown, beside the certificate it belongs to.
  */
+import { isMembers, type Members, own } from "../../base/json/members.ts";
 import type { Kind } from "../../model/kinds.ts";
 import { replaceNamed } from "../../model/named-secrets.ts";
 import { replaceSecrets } from "../../model/secret-fields.ts";
 import type { RuleSide } from "../admin-context.ts";
 import { MASK, masked } from "../read/masking.ts";
-import { type Members, own } from "../read/stored-record.ts";
 
 /** Whether `putBack` would look at what is stored. */
 export function mayComeBack(kind: Kind, value: Members): boolean {
@@ -81,10 +81,6 @@ export function holdsMask(value: unknown): boolean {
 
 function isSame(one: unknown, other: unknown): boolean {
   return JSON.stringify(one) === JSON.stringify(other);
-}
-
-function isMembers(value: unknown): value is Members {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** @param previous what the record is now, opened @returns why the value cannot be taken */

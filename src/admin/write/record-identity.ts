@@ -2,10 +2,10 @@
  * The rules of ids and user names: where they come from, that they agree, and what they may look like.
  * Source: docs/spec/admin-api.md sections 5.1, 5.9, 5.12 and 5.13.
  */
+import { type Members, own } from "../../base/json/members.ts";
 import { compileSchema } from "../../base/schema/schema.ts";
 import { Id } from "../../model/shared-schema.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
-import { type Members, own } from "../read/stored-record.ts";
 import { type ResourceTarget, recordId } from "../request-target.ts";
 
 export interface RecordIdentity {

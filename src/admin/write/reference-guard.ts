@@ -4,11 +4,12 @@
  * Source: docs/spec/admin-api.md sections 5.5 and 5.6, docs/spec/etcd.md section 8.
  */
 import { isCodedError, messageOf } from "../../base/errors.ts";
+import { type Members, own } from "../../base/json/members.ts";
 import { dirOf, keyOf, parseKey } from "../../model/keys.ts";
 import { KINDS, type Kind, type KindName } from "../../model/kinds.ts";
 import { pluginReferencesOf, protocolOf, type RecordReference, referencesOf } from "../../model/references.ts";
 import { prefixRange, type Store } from "../../store/store.ts";
-import { type Members, own, readStored, toStored } from "../read/stored-record.ts";
+import { readStored, toStored } from "../read/stored-record.ts";
 import { referenceGuardKey } from "../store-paths.ts";
 import type { Plan } from "./write-plan.ts";
 

@@ -4,10 +4,11 @@
  * was made is shown in this answer and to nobody again but as records are shown.
  */
 
+import { isMembers, type Members, own, ownMembers } from "../../base/json/members.ts";
 import { keyOf } from "../../model/keys.ts";
 import type { AdminRequest, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND, refuse } from "../admin-response.ts";
-import { type Members, own, ownMembers, readStored } from "../read/stored-record.ts";
+import { readStored } from "../read/stored-record.ts";
 import { type ResourceTarget, recordId } from "../request-target.ts";
 import { putRecord } from "./write.ts";
 
@@ -21,7 +22,7 @@ export async function rotate(admin: WriteSide, request: AdminRequest, target: Re
     return refuse(400, `invalid argument overlap: should be whole seconds from 0 to ${OVERLAP_MAX_SECONDS}`);
   }
   const given = request.body?.value ?? {};
-  if (typeof given !== "object" || given === null || Array.isArray(given)) {
+  if (!isMembers(given)) {
     return refuse(400, "invalid configuration: expected an object with public_key, or no body");
   }
   const rotation = { overlapSeconds, nowSeconds: Math.floor(admin.clock.nowMs() / 1_000) };

@@ -4,12 +4,13 @@
  * Promise: writes under one rule are put in a row by its guard key, so that two of them cannot pass each other.
  * Sources: docs/spec/admin-api.md section 5.11, docs/spec/tokens.md section 2, docs/spec/plugins.md section 6.
  */
+import { type Members, own, ownMembers } from "../../base/json/members.ts";
 import { dirOf, keyOf, parseKey } from "../../model/keys.ts";
 import { KINDS, type KindName } from "../../model/kinds.ts";
 import { sharedIssuer } from "../../model/token-issuer.ts";
 import { type KeyValue, prefixRange } from "../../store/store.ts";
 import type { ReadSide, RuleSide } from "../admin-context.ts";
-import { type Members, own, ownMembers, toStored } from "../read/stored-record.ts";
+import { toStored } from "../read/stored-record.ts";
 import { globalRulesKey, issuersKey, pluginGroupsKey } from "../store-paths.ts";
 import type { Plan } from "./write-plan.ts";
 

@@ -4,12 +4,13 @@
  * Promise: of two racing writes of the same value one is refused; entries whose owner is gone do not count.
  * Source: docs/spec/admin-api.md section 5.9, docs/spec/etcd.md section 8.
  */
+import { type Members, own, ownMembers } from "../../base/json/members.ts";
 import { isReference } from "../../base/reference.ts";
 import { keyOf, parseKey } from "../../model/keys.ts";
 import { KINDS, type KindName } from "../../model/kinds.ts";
 import type { LeaseId, Store } from "../../store/store.ts";
 import type { PluginCatalog } from "../plugin-catalog.ts";
-import { type Members, own, ownMembers, readStored } from "../read/stored-record.ts";
+import { readStored } from "../read/stored-record.ts";
 import type { FieldCodec } from "../sealing/keyring-codec.ts";
 import { uniqueKey } from "../store-paths.ts";
 import type { Plan } from "./write-plan.ts";

@@ -4,6 +4,7 @@
  * Promise: what a step has found true is part of the plan, so it is still true when the plan is committed, or nothing is.
  * Source: docs/spec/admin-api.md section 5.
  */
+import { type Members, own, ownMembers } from "../../base/json/members.ts";
 import { wanted } from "../../base/schema/schema-wanted.ts";
 import { keyOf } from "../../model/keys.ts";
 import { type Kind, strictValidator } from "../../model/kinds.ts";
@@ -11,7 +12,7 @@ import type { LeaseId } from "../../store/store.ts";
 import type { RecordChange, RuleSide, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import { planKeys } from "../keys/key-steps.ts";
-import { type Members, own, ownMembers, readStored } from "../read/stored-record.ts";
+import { readStored } from "../read/stored-record.ts";
 import { referenceGuardKey } from "../store-paths.ts";
 import { contentError, shapeError } from "./candidate-check.ts";
 import { planGlobalRule, planIssuer, planPluginGroups } from "./spanning-rules.ts";

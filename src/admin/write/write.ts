@@ -4,12 +4,13 @@
  * Source: docs/spec/admin-api.md sections 4 and 5.
  */
 import { sleep } from "../../base/clock.ts";
+import { isMembers, type Members } from "../../base/json/members.ts";
 import { luaType } from "../../base/schema/schema-text.ts";
 import { keyOf } from "../../model/keys.ts";
 import type { WriteMethod } from "../../model/kinds.ts";
 import type { AdminRequest, StoreSide, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
-import { type Members, readStored } from "../read/stored-record.ts";
+import { readStored } from "../read/stored-record.ts";
 import { type ResourceTarget, recordId } from "../request-target.ts";
 import { generatorKey } from "../store-paths.ts";
 import { forbiddenTime } from "./candidate-check.ts";
@@ -75,7 +76,7 @@ function objectOf(body: Body): { readonly value: Members } | AdminAnswer {
   if (!body) return refuse(400, "missing configurations");
   const { value } = body;
   if (Array.isArray(value) && value.length === 0) return { value: {} };
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return { value: value as Members };
+  if (isMembers(value)) return { value: value as Members };
   return refuse(400, `invalid configuration: wrong type: expected object, got ${luaType(value)}`);
 }
 

@@ -4,6 +4,7 @@
  * are named with the reason, never with their members. Sources: RFC 7517, docs/spec/tokens.md section 3 number 4.
  */
 import { createPublicKey, hash, type JsonWebKey, type KeyObject } from "node:crypto";
+import { isMembers, type Members } from "../json/members.ts";
 import { KEY_PAIR_ALGORITHMS, type KeyPairAlgorithm, RSA_LEAST_BITS } from "./algorithms.ts";
 import { parseObject } from "./token.ts";
 
@@ -28,7 +29,6 @@ export interface JwkSet {
   readonly skipped: readonly SkippedJwk[];
 }
 
-type Members = Readonly<Record<string, unknown>>;
 type AcceptedAlgorithms = ReadonlySet<string>;
 
 const JWK_SET_KEYS_MAX = 1_000;
@@ -171,8 +171,4 @@ function shown(kid: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
   const plain = kid.replace(/[\u0000-\u001f\u007f-\u009f]/g, "?");
   return plain.length > SHOWN_MAX ? `${plain.slice(0, SHOWN_MAX)}…` : plain;
-}
-
-function isMembers(value: unknown): value is Members {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

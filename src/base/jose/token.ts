@@ -7,6 +7,7 @@
 import { isUtf8 } from "node:buffer";
 import { hash } from "node:crypto";
 import { LRUCache } from "lru-cache";
+import { isMembers } from "../json/members.ts";
 
 /** A token longer than this is refused before it is looked at. */
 export const TOKEN_MAX_CHARS = 16_384;
@@ -149,7 +150,7 @@ export function parseObject(bytes: Buffer): Claims | undefined {
   } catch {
     return undefined;
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
+  if (!isMembers(value)) return undefined;
   // JSON.parse keeps the last of repeated members, so fewer than were written means that one was repeated.
   return countKept(value) === written ? (value as Claims) : undefined;
 }

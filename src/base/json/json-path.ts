@@ -3,6 +3,7 @@
  * Promise: a path is parsed once; a query visits at most VISITS_MAX values, whatever the body and the path are.
  * Filters and scripts (`[?(...)]`) are refused. Source: docs/spec/routing.md section 7; APISIX 3.18 reads these paths as lua-jsonpath does.
  */
+import { isMembers } from "./members.ts";
 
 /** Values a path leads to, in document order; nothing found is an empty list. */
 type JsonPath = (root: unknown) => readonly unknown[];
@@ -83,7 +84,7 @@ function selector(text: string): Step | undefined {
 
 function member(name: string): Step {
   return (from, found) => {
-    if (isObject(from) && Object.hasOwn(from, name)) found(from[name]);
+    if (isMembers(from) && Object.hasOwn(from, name)) found(from[name]);
   };
 }
 
@@ -111,8 +112,4 @@ function descending(step: Step): Step {
     };
     visit(from);
   };
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -4,6 +4,7 @@
  * Table semantics: an empty array is an object, an empty object is an array.
  * Source: docs/spec/admin-api.md section 7.
  */
+import type { Members } from "../json/members.ts";
 import { isSealed } from "../keyring.ts";
 import { isReference } from "../reference.ts";
 import { FORMATS, schemaPattern } from "./schema-format.ts";
@@ -11,7 +12,6 @@ import { FORMATS, schemaPattern } from "./schema-format.ts";
 /** A JSON schema as plain data; TypeBox schemas are such. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
-type Members = Readonly<Record<string, unknown>>;
 type Check = (schema: JsonSchema, value: unknown, references: boolean) => string | undefined;
 
 /** @returns the first error, or undefined when the value is fine */

@@ -9,7 +9,7 @@ import { isPlaceholder, type StoredValue } from "../../model/record.ts";
 import type { PluginHost } from "../../runtime/plugins/plugin-unit.ts";
 import { REFUSALS_MAX, shownReason } from "../../runtime/problems.ts";
 import { missingPlugins } from "../../runtime/record-checks.ts";
-import { type JudgeEnv, verdictOn } from "../../runtime/record-verdict.ts";
+import { type VerdictChecks, verdictOn } from "../../runtime/record-verdict.ts";
 import type { RecordConsumer } from "../../sync/table.ts";
 
 interface RecordJudge extends RecordConsumer {
@@ -25,7 +25,7 @@ interface RecordJudge extends RecordConsumer {
  */
 export function openRecordJudge(
   prefix: string,
-  env: JudgeEnv & Pick<PluginHost, "mayBeMissing">,
+  env: VerdictChecks & Pick<PluginHost, "mayBeMissing">,
   issuerTaken: (id: string, value: StoredValue | undefined) => void = () => undefined,
 ): RecordJudge {
   let refusals: RecordRefusal[] = [];

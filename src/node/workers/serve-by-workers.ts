@@ -18,7 +18,7 @@ import { serveStore } from "../../store/ipc/ipc-serve.ts";
 import type { Revision } from "../../store/store.ts";
 import { Waiters } from "../../sync/waiters.ts";
 import { fetchedIssuer, keyFacts, keyProblems, openNodeKeys } from "../node-keys.ts";
-import { judgeEnvOf } from "../node-parts.ts";
+import { verdictChecksOf } from "../node-parts.ts";
 import type { Serving, ServingOptions } from "../serving.ts";
 import { type Follower, followStore } from "../store-follower.ts";
 import { MergedMetrics, mergeHealth } from "./merged-metrics.ts";
@@ -134,7 +134,7 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
   const starting = supervisor.start();
   starting.catch(() => undefined); // awaited below
   // Workers judge alike, each for itself; on the embedded store this judge only names what they refuse.
-  const env = judgeEnvOf(settings, registry);
+  const env = verdictChecksOf(settings, registry);
   const sslError = settings.gateway.tls.listen ? env.sslError : undefined;
   const judge = openRecordJudge(settings.prefix, { ...env, sslError }, (id, value) =>
     keepers.follow(id, fetchedIssuer(value)),

@@ -7,6 +7,7 @@ import { hash } from "node:crypto";
 import { keyPairVerifier, type Verifier } from "../../base/jose/algorithms.ts";
 import { readJwk, thumbprintOf } from "../../base/jose/jwk.ts";
 import { type Claims, openCompactReader, readTokenHeader } from "../../base/jose/token.ts";
+import { isMembers } from "../../base/json/members.ts";
 import { isSameUrl } from "./outer-url.ts";
 
 /** In the order of preference, as challenges and metadata name them. */
@@ -112,7 +113,7 @@ function readHeader(members: Claims): ProofHeader | ProofFault {
   const algorithm = isEd25519 ? "EdDSA" : named;
   if (!ACCEPTED.has(algorithm)) return "alg";
   const jwk = Object.hasOwn(members, "jwk") ? members["jwk"] : undefined;
-  if (typeof jwk !== "object" || jwk === null || Array.isArray(jwk)) return "jwk";
+  if (!isMembers(jwk)) return "jwk";
   const key = jwk as Claims;
   if (!isEd25519) return new ProofHeader(key, algorithm);
   const { alg, ...rest } = key;

@@ -3,10 +3,9 @@
  * Promise: a secret is made here, never weak; an overlap of 0 leaves nothing but the new key.
  */
 import { randomBytes } from "node:crypto";
+import type { Members } from "../../base/json/members.ts";
 import { isReference } from "../../base/reference.ts";
 import type { Rotated, Rotation } from "../../plugin/plugin.ts";
-
-type Members = Readonly<Record<string, unknown>>;
 
 /** As long as the hash (RFC 7518 section 3.2). */
 const SECRET_BYTES: Readonly<Record<string, number>> = { HS256: 32, HS384: 48, HS512: 64 };

@@ -3,8 +3,10 @@
  * Promise: tokens, keys, cookies and what authentication plugins read are hidden, whatever a format asks for.
  * Source: APISIX 3.18 log-util.
  */
+
 import { hostname } from "node:os";
 import { isCodedError } from "../../base/errors.ts";
+import type { WritableMembers } from "../../base/json/members.ts";
 import type { HeaderList } from "../../plugin/headers.ts";
 import type { CompileEnv, NodeEnv, PluginPhases } from "../../plugin/plugin.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
@@ -12,8 +14,7 @@ import { compileCondition } from "../../plugin/variables/condition.ts";
 import type { Variable } from "../../plugin/variables/query.ts";
 import type { LogConf, LogFormat } from "./logger-schema.ts";
 
-type Members = Record<string, unknown>;
-export type ReadEntry = (view: RequestView) => Members;
+export type ReadEntry = (view: RequestView) => WritableMembers;
 
 interface LogMetadata {
   readonly log_format?: LogFormat;
@@ -76,7 +77,7 @@ function compileFormat(format: LogFormat, env: NodeEnv, depth: number): ReadEntr
     return [name, env.shown(value.slice(1))];
   });
   return (view) => {
-    const entry: Members = {};
+    const entry: WritableMembers = {};
     for (const [name, read] of parts) entry[name] = read(view);
     return entry;
   };
@@ -144,6 +145,6 @@ function argumentsOf(query: string | undefined): Iterable<string> {
   return query === undefined || query === "" ? [] : new URLSearchParams(query).keys();
 }
 
-function members(names: Iterable<string>, read: (name: string) => unknown): Members {
+function members(names: Iterable<string>, read: (name: string) => unknown): WritableMembers {
   return Object.fromEntries([...new Set(names)].map((name) => [name, read(name)]));
 }

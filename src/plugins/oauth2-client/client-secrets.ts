@@ -4,11 +4,10 @@
  * client that does not exist. Source: docs/spec/tokens.md sections 5.3 and 7.2.
  */
 import { createHash, hash as hashOnce, randomBytes, timingSafeEqual } from "node:crypto";
+import type { Members } from "../../base/json/members.ts";
 import { isReference } from "../../base/reference.ts";
 import type { Completion, Rotated, Rotation, WriteContext } from "../../plugin/plugin.ts";
 import { AUTH_METHODS, SECRETS_MAX } from "./client-schema.ts";
-
-type Members = Readonly<Record<string, unknown>>;
 
 /** A secret ready to be compared with. */
 export interface KnownSecret {

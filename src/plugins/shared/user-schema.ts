@@ -6,6 +6,7 @@
 import { Ajv, type ErrorObject, type Options } from "ajv";
 import addFormats from "ajv-formats";
 import { messageOf } from "../../base/errors.ts";
+import { isMembers } from "../../base/json/members.ts";
 import { compilePattern } from "../../base/regex.ts";
 import { explain } from "../../base/schema/schema-text.ts";
 
@@ -47,7 +48,7 @@ type Schema = Readonly<Record<string, unknown>>;
 
 /** The mistakes that APISIX words so; all others are worded by Ajv. */
 function findMistake(schema: unknown): string | undefined {
-  if (typeof schema !== "object" || schema === null || Array.isArray(schema)) return undefined;
+  if (!isMembers(schema)) return undefined;
   const { type, enum: words, required } = schema as Schema;
   if (typeof type === "string" && !TYPES.has(type)) return `invalid JSON type: ${type}`;
   const notList = [words, required].find((list) => typeof list === "string");
@@ -59,7 +60,7 @@ function findMistake(schema: unknown): string | undefined {
 
 /** Lua's own types, which APISIX's validator knows: a table is an object or array, and nothing that is sent a function. */
 function fromLua(schema: unknown): unknown {
-  if (typeof schema !== "object" || schema === null || Array.isArray(schema)) return schema;
+  if (!isMembers(schema)) return schema;
   const members: Record<string, unknown> = { ...schema };
   if (members["type"] === "table") members["type"] = ["object", "array"];
   else if (members["type"] === "function") {

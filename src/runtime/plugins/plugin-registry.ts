@@ -4,6 +4,7 @@
  * Source: docs/spec/plugins.md section 1, docs/spec/admin-api.md section 7.
  */
 import type { TSchema } from "typebox";
+import { type Members, membersOr, ownMembers } from "../../base/json/members.ts";
 import { compileSchema } from "../../base/schema/schema.ts";
 import { withDefaults } from "../../base/schema/schema-defaults.ts";
 import { checkExpression } from "../../model/expression.ts";
@@ -41,8 +42,6 @@ const META_SCHEMA = {
   },
   additionalProperties: false,
 };
-
-type Members = Readonly<Record<string, unknown>>;
 
 /** @throws TypeError when two plugins have one name, which is a programmer's error */
 export function openPluginRegistry(plugins: readonly Plugin[]): PluginRegistry {
@@ -150,8 +149,5 @@ function metadataError(loaded: LoadedPlugin, conf: unknown): string | undefined 
 
 /** The `_meta` of a configuration as members; empty where there is none. */
 export function metaOf(conf: unknown): Members {
-  const meta = typeof conf === "object" && conf !== null ? (conf as Members)["_meta"] : undefined;
-  return typeof meta === "object" && meta !== null && !Array.isArray(meta) ? (meta as Members) : NOTHING;
+  return ownMembers(membersOr(conf), "_meta");
 }
-
-const NOTHING: Members = Object.freeze({});

@@ -7,8 +7,8 @@ import { messageOf } from "../../base/errors.ts";
 import type { IpSet } from "../../base/net/ip.ts";
 import type { ActiveCheck, PassiveCheck, Upstream, Node as UpstreamNode } from "../../model/upstream.ts";
 import { checkRule } from "./balance/balance-plan.ts";
-import { readPassHost } from "./compiled-upstream.ts";
 import { readChecks } from "./health/health-conf.ts";
+import { readPassHost } from "./live-upstream-unit.ts";
 import { readScheme, readTargets, refuseDenied } from "./target-list.ts";
 import { readTls } from "./upstream-settings.ts";
 

@@ -5,9 +5,9 @@
 import { isCodedError, messageOf } from "../../base/errors.ts";
 import type { StoredValue } from "../../model/record.ts";
 import type { UpstreamChoice } from "../routes/route-unit.ts";
-import type { UpstreamIds } from "./compiled-upstream.ts";
+import type { LiveUpstreamUnit, UpstreamIds } from "./live-upstream-unit.ts";
 import type { UpstreamRecord } from "./upstream-record.ts";
-import type { CompiledUpstream, Upstreams } from "./upstreams.ts";
+import type { Upstreams } from "./upstreams.ts";
 
 export const NO_UPSTREAM: UpstreamChoice = Object.freeze({ kind: "none" });
 const UNCERTIFIED_UPSTREAM: UpstreamChoice = Object.freeze({ kind: "uncertified" });
@@ -33,7 +33,7 @@ export class UpstreamSlot {
   readonly #recordKey: string;
   readonly #host: UpstreamSlotHost;
   readonly #certificate: string | undefined;
-  #unit: CompiledUpstream | undefined;
+  #unit: LiveUpstreamUnit | undefined;
   #choice: UpstreamChoice | undefined;
 
   constructor(record: StoredValue, ids: UpstreamIds, recordKey: string, host: UpstreamSlotHost) {

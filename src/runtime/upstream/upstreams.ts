@@ -9,13 +9,12 @@ import type { Counter, Family, Metrics, Sample } from "../../base/metrics.ts";
 import type { IpSet } from "../../base/net/ip.ts";
 import type { Siblings, StateRegistry } from "../../plugin/plugin.ts";
 import { AddressSeries } from "./address-series.ts";
-import { LiveUpstream, type UnitEnv, type UpstreamHealth, type UpstreamIds } from "./compiled-upstream.ts";
 import type { Dns } from "./dns/dns.ts";
 import type { Probe } from "./health/node-health.ts";
+import { LiveUpstreamUnit, type UnitEnv, type UpstreamHealth, type UpstreamIds } from "./live-upstream-unit.ts";
 import type { UpstreamRecord } from "./upstream-record.ts";
 import { upstreamError } from "./upstream-record.ts";
 import type { CertificatePair } from "./upstream-settings.ts";
-import type { UpstreamUnit } from "./upstream-unit.ts";
 
 interface UpstreamsEnv {
   readonly clock: Clock;
@@ -36,17 +35,12 @@ interface UpstreamsEnv {
   readonly random?: () => number;
 }
 
-export type CompiledUpstream = UpstreamUnit & {
-  /** Gives shared state back; requests under way may finish. */
-  close(): void;
-};
-
 export interface Upstreams {
   /**
    * Cost: proportional to the nodes; the ring of chash is placed at the first request.
    * @throws CodedError CONFIG_INVALID for what the schema cannot know
    */
-  compile(record: UpstreamRecord, ids: UpstreamIds): CompiledUpstream;
+  compile(record: UpstreamRecord, ids: UpstreamIds): LiveUpstreamUnit;
   /** Why a record cannot be compiled; undefined also where a certificate that it names may still come. */
   errorOf(record: UpstreamRecord): string | undefined;
   /** Upstreams with checks that had a request, as `/v1/healthcheck` lists them; plain JSON. */
@@ -56,9 +50,9 @@ export interface Upstreams {
 }
 
 export function openUpstreams(env: UpstreamsEnv): Upstreams {
-  const open = new Set<LiveUpstream>();
+  const open = new Set<LiveUpstreamUnit>();
   const series = new AddressSeries(open, env.clock, env.metrics);
-  const onClose = (unit: LiveUpstream): void => {
+  const onClose = (unit: LiveUpstreamUnit): void => {
     if (open.delete(unit)) series.left(unit);
   };
   const probes = env.probes ?? countProbes(env.metrics);
@@ -94,7 +88,7 @@ export function openUpstreams(env: UpstreamsEnv): Upstreams {
   );
   return {
     compile(record, ids) {
-      const unit = new LiveUpstream(record, ids, unitEnv, onClose);
+      const unit = new LiveUpstreamUnit(record, ids, unitEnv, onClose);
       open.add(unit);
       return unit;
     },
@@ -120,6 +114,6 @@ function sampleNodes({ name, nodes }: UpstreamHealth): readonly Sample[] {
   }));
 }
 
-function sampleTargets(unit: LiveUpstream): readonly Sample[] {
+function sampleTargets(unit: LiveUpstreamUnit): readonly Sample[] {
   return unit.targets().map(({ id, isHealthy }) => ({ labels: [unit.key, id], value: isHealthy ? 1 : 0 }));
 }

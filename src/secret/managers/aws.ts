@@ -5,8 +5,9 @@
 
 import { createHash, createHmac } from "node:crypto";
 import { messageOf } from "../../base/errors.ts";
+import { isMembers } from "../../base/json/members.ts";
 import type { AwsSecret } from "../../model/secret.ts";
-import { foundIn, isRecord, type ManagerTools, parseDocument, type Reading, type SecretManager } from "./reading.ts";
+import { foundIn, type ManagerTools, parseDocument, type Reading, type SecretManager } from "./reading.ts";
 
 /** A longer name is tried as it is, and with this many cuts at most. */
 const CUTS_MAX = 8;
@@ -40,8 +41,8 @@ export function openAws(conf: AwsSecret, tools: ManagerTools): SecretManager {
       body,
     });
     const document = parseDocument(answer.body);
-    if (answer.status === 200 && isRecord(document)) return foundIn(document, "SecretString");
-    const type = isRecord(document) && typeof document["__type"] === "string" ? document["__type"] : "";
+    if (answer.status === 200 && isMembers(document)) return foundIn(document, "SecretString");
+    const type = isMembers(document) && typeof document["__type"] === "string" ? document["__type"] : "";
     if (type.endsWith("ResourceNotFoundException")) return NOT_FOUND;
     return { kind: "unavailable", why: `failed to retrieve data from aws secret manager: status ${answer.status}` };
   };

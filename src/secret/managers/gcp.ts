@@ -4,8 +4,9 @@
  */
 import { readFile } from "node:fs/promises";
 import { CodedError, messageOf } from "../../base/errors.ts";
+import { isMembers } from "../../base/json/members.ts";
 import type { GcpSecret } from "../../model/secret.ts";
-import { foundIn, isRecord, type ManagerTools, parseDocument, type Reading, type SecretManager } from "./reading.ts";
+import { foundIn, type ManagerTools, parseDocument, type Reading, type SecretManager } from "./reading.ts";
 
 const TOKEN_URI = "https://oauth2.googleapis.com/token";
 const ENTRIES_URI = "https://secretmanager.googleapis.com/v1";
@@ -48,8 +49,8 @@ export function openGcp(conf: GcpSecret, tools: ManagerTools): SecretManager {
       verifyTls,
     });
     const document = parseDocument(answer.body);
-    const text = isRecord(document) ? document["access_token"] : undefined;
-    if (answer.status !== 200 || typeof text !== "string" || !isRecord(document)) {
+    const text = isMembers(document) ? document["access_token"] : undefined;
+    if (answer.status !== 200 || typeof text !== "string" || !isMembers(document)) {
       return refuse(`no access token, status ${answer.status}`);
     }
     const seconds = typeof document["expires_in"] === "number" ? document["expires_in"] : 0;
@@ -80,8 +81,8 @@ export function openGcp(conf: GcpSecret, tools: ManagerTools): SecretManager {
     });
     if (answer.status === 401) token = undefined;
     const document = parseDocument(answer.body);
-    const payload = isRecord(document) ? document["payload"] : undefined;
-    const data = isRecord(payload) ? payload["data"] : undefined;
+    const payload = isMembers(document) ? document["payload"] : undefined;
+    const data = isMembers(payload) ? payload["data"] : undefined;
     if (answer.status === 200 && typeof data === "string") {
       return { kind: "found", value: Buffer.from(data, "base64").toString("utf8") };
     }
@@ -107,7 +108,7 @@ export function openGcp(conf: GcpSecret, tools: ManagerTools): SecretManager {
 /** The service account of the record, or of the JSON file it names. */
 async function readAccount(conf: GcpSecret, tools: ManagerTools): Promise<Account> {
   const source: unknown = conf.auth_config ?? (await readAccountFile(conf.auth_file ?? ""));
-  if (!isRecord(source)) return refuse("the service account is not a JSON object");
+  if (!isMembers(source)) return refuse("the service account is not a JSON object");
   const { scope } = source;
   return {
     clientEmail: tools.resolveEnv(textOf(source, "client_email")),

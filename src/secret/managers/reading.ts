@@ -3,6 +3,7 @@
  * Promise: `why` is for operators and never holds a token, a key or a value.
  */
 import type { Clock } from "../../base/clock.ts";
+import { isMembers } from "../../base/json/members.ts";
 import type { GuardedExchange } from "../../base/net/guarded-exchange.ts";
 
 /** A resolved value: nearly always text; members of JSON documents are used as they are. */
@@ -32,14 +33,10 @@ export interface ManagerTools {
 
 /** A value found in a document; null and undefined are as good as nothing. */
 export function foundIn(document: unknown, field: string): Reading {
-  const value = isRecord(document) && Object.hasOwn(document, field) ? document[field] : undefined;
+  const value = isMembers(document) && Object.hasOwn(document, field) ? document[field] : undefined;
   if (value === undefined || value === null) return { kind: "absent", why: `no such field: ${field}` };
   // True: a document is JSON, so what is neither null nor absent is one of these.
   return { kind: "found", value: value as SecretValue };
-}
-
-export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** The JSON of an answer; undefined when it is none. */

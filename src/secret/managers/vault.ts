@@ -4,8 +4,9 @@
  * Source: docs/spec/secrets.md section 3.
  */
 import { messageOf } from "../../base/errors.ts";
+import { isMembers } from "../../base/json/members.ts";
 import type { VaultSecret } from "../../model/secret.ts";
-import { foundIn, isRecord, type ManagerTools, parseDocument, type Reading, type SecretManager } from "./reading.ts";
+import { foundIn, type ManagerTools, parseDocument, type Reading, type SecretManager } from "./reading.ts";
 
 export function openVault(conf: VaultSecret, tools: ManagerTools): SecretManager {
   const underWay = new Map<string, Promise<Reading>>();
@@ -26,9 +27,9 @@ export function openVault(conf: VaultSecret, tools: ManagerTools): SecretManager
         ...(conf.timeout === undefined ? {} : { timeoutMs: conf.timeout * 1000 }),
       });
       const outer = parseDocument(answer.body);
-      const data = isRecord(outer) ? outer["data"] : undefined;
-      const fields = conf.kv_version === 2 && isRecord(data) ? data["data"] : data;
-      if (isRecord(fields)) return { kind: "found", value: fields };
+      const data = isMembers(outer) ? outer["data"] : undefined;
+      const fields = conf.kv_version === 2 && isMembers(data) ? data["data"] : data;
+      if (isMembers(fields)) return { kind: "found", value: fields };
       // Not the body, as APISIX has it: it may hold more than a log should.
       const why = `failed to decode result, status ${answer.status}`;
       const isAnswer = answer.status === 404 || (answer.status >= 200 && answer.status < 300);

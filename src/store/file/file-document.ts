@@ -16,6 +16,7 @@ import {
   parseDocument,
   type YAMLMap,
 } from "yaml";
+import { isMembers } from "../../base/json/members.ts";
 
 export interface FileFault {
   readonly file: string;
@@ -134,7 +135,7 @@ class ValueReader {
     const sources = isSeq(node) ? (node.items as Node[]) : [node];
     return sources.flatMap((source) => {
       const value = this.read(source, path);
-      if (typeof value === "object" && value !== null && !Array.isArray(value)) return Object.entries(value);
+      if (isMembers(value)) return Object.entries(value);
       this.#say(source, path, "<< merges mappings only");
       return [];
     });

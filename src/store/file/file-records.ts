@@ -6,13 +6,12 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../../base/errors.ts";
+import { isMembers, type Members } from "../../base/json/members.ts";
 import { didYouMean } from "../../base/suggest.ts";
 import { keyOf, parseKey, type RecordKey } from "../../model/keys.ts";
 import { KINDS, type Kind, kindByDir } from "../../model/kinds.ts";
 import { type FileDocument, type FileEnvironment, type FileFault, placeOf, readDocument } from "./file-document.ts";
 import { type OpenSealed, openSealing } from "./file-sealing.ts";
-
-type Members = Readonly<Record<string, unknown>>;
 
 /** A record as it would be written: its id in it where its kind stores one, without times, which are the server's. */
 export interface FileRecord {
@@ -234,8 +233,4 @@ function openAll(record: PlainRecord, open: OpenSealed | undefined): PlainRecord
   if (!open) return record;
   const value = open(record.kind, record.id, record.value);
   return typeof value === "string" ? value : { ...record, value };
-}
-
-function isMembers(value: unknown): value is Members {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -2,11 +2,10 @@
  * Secrets in files under a passphrase: one key per file by scrypt (RFC 7914), texts sealed for their record and member.
  */
 import { randomBytes, scryptSync } from "node:crypto";
+import type { Members } from "../../base/json/members.ts";
 import { isSealed, openKeyring } from "../../base/keyring.ts";
 import { keyOf } from "../../model/keys.ts";
 import type { Kind } from "../../model/kinds.ts";
-
-type Members = Readonly<Record<string, unknown>>;
 
 /** A record's value with its sealed texts opened, or which of them cannot be. */
 export type OpenSealed = (kind: Kind, id: string, value: Members) => Members | string;

@@ -84,7 +84,7 @@ interface Checking {
   states: ReadonlyMap<string, HealthState>;
 }
 
-export class LiveUpstream implements UpstreamUnit {
+export class LiveUpstreamUnit implements UpstreamUnit {
   readonly id: string;
   readonly key: string;
   readonly name: string;
@@ -102,13 +102,13 @@ export class LiveUpstream implements UpstreamUnit {
   readonly #held = new Map<string, { readonly state: unknown; release(): void }>();
   readonly #endings: (() => void)[] = [];
   readonly #checking: Checking | undefined;
-  readonly #onClose: (unit: LiveUpstream) => void;
+  readonly #onClose: (unit: LiveUpstreamUnit) => void;
   #plan: BalancePlan | undefined;
   #isStale = false;
   #isAwake = false;
 
   /** @throws CodedError CONFIG_INVALID for what the schema cannot know; nothing is held then */
-  constructor(record: UpstreamRecord, ids: UpstreamIds, env: UnitEnv, onClose: (unit: LiveUpstream) => void) {
+  constructor(record: UpstreamRecord, ids: UpstreamIds, env: UnitEnv, onClose: (unit: LiveUpstreamUnit) => void) {
     this.#onClose = onClose;
     this.id = ids.id;
     this.key = ids.key;
