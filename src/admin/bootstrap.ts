@@ -24,19 +24,19 @@ const LONGEST_PAUSE_MS = 5_000;
 export async function keepPreparing(admin: ReadSide): Promise<{ stop(): void }> {
   const { store, prefix, clock, log } = admin;
   const stopped = new AbortController();
-  let said = "";
+  let lastReason = "";
   const attempt = async (step: () => Promise<void>): Promise<boolean> => {
     try {
       await step();
       return true;
     } catch (error) {
       const reason = isCodedError(error) ? error.code : messageOf(error); // the texts of gRPC have times in them
-      if (!stopped.signal.aborted && reason !== said)
+      if (!stopped.signal.aborted && reason !== lastReason)
         log.warn(
           { ...(isCodedError(error) && { code: error.code }), error: messageOf(error) },
           "the store cannot be prepared yet",
         );
-      said = reason;
+      lastReason = reason;
       return false;
     }
   };

@@ -64,7 +64,7 @@ class Applying {
   readonly #changes: readonly ConfigChange[];
   readonly #unknown: ConfigChange[] = [];
   #refused: RefusedWrite[] = [];
-  #saidMs = performance.now();
+  #printedMs = performance.now();
 
   constructor(admin: AdminClient, changes: readonly ConfigChange[], io: CommandIo) {
     this.admin = admin;
@@ -135,8 +135,8 @@ class Applying {
 
   #progress(): void {
     const now = performance.now();
-    if (now - this.#saidMs < PROGRESS_MS) return;
-    this.#saidMs = now;
+    if (now - this.#printedMs < PROGRESS_MS) return;
+    this.#printedMs = now;
     this.#io.print(`written: ${this.written.length} of ${this.#changes.length}`);
   }
 
@@ -179,7 +179,7 @@ async function waitUntilServed(run: Applying, timeoutMs: number, io: CommandIo):
   const { admin, written } = run;
   const endMs = performance.now() + timeoutMs;
   let wanted = run.revision;
-  let said = "";
+  let lastText = "";
   for (let look = 0; ; look++) {
     // Deletions tell no revision: the store's, seen after them, is later.
     if (look > 0 || wanted === 0) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
@@ -188,8 +188,8 @@ async function waitUntilServed(run: Applying, timeoutMs: number, io: CommandIo):
     const nodes = (body?.list ?? []) as readonly ShownNode[];
     const late = nodes.filter(({ applied }) => applied < wanted);
     const text = `revision ${wanted}: served by ${nodes.length - late.length} of ${nodes.length} nodes`;
-    if (text !== said) io.print(text);
-    said = text;
+    if (text !== lastText) io.print(text);
+    lastText = text;
     if (late.length === 0) return nodes.length === 0 || (await areAllTaken(admin, nodes, written, io));
     if (performance.now() > endMs) {
       io.complain(`written, and not served in time by: ${late.map(({ id }) => id).join(", ")}`);

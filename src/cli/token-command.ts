@@ -117,10 +117,10 @@ async function tokenEndpoint(asked: Asked, io: CommandIo): Promise<string | unde
   if (!URL.canParse(issuer)) throw new Misused(`the issuer ${issuer} is no URL`);
   const metadata = await askFor(new URL(`${issuer}/.well-known/openid-configuration`), {}, io);
   if (metadata === undefined) return undefined;
-  const { issuer: said, token_endpoint: endpoint } = metadata;
-  if (said === issuer && typeof endpoint === "string" && URL.canParse(endpoint)) return endpoint;
+  const { issuer: named, token_endpoint: endpoint } = metadata;
+  if (named === issuer && typeof endpoint === "string" && URL.canParse(endpoint)) return endpoint;
   // OpenID Connect Discovery 1.0 section 4.3: else somebody else's endpoint would get the secret.
-  io.complain(said === issuer ? `${issuer} names no token_endpoint` : `${issuer} says that it is ${String(said)}`);
+  io.complain(named === issuer ? `${issuer} names no token_endpoint` : `${issuer} says that it is ${String(named)}`);
   return undefined;
 }
 

@@ -102,8 +102,8 @@ export class Acknowledger {
       .map((one) => ({ ...one, revision: String(one.revision) }));
     const state = this.#options.state?.();
     const shown = state && { at: String(newer(BigInt(state.applied), revision)), hash: state.hash };
-    const said = { applied: revision.toString(), ...shown, ...(refused.length > 0 ? { refused } : {}) };
-    const value = Buffer.from(JSON.stringify(said), "utf8");
+    const acknowledgement = { applied: revision.toString(), ...shown, ...(refused.length > 0 ? { refused } : {}) };
+    const value = Buffer.from(JSON.stringify(acknowledgement), "utf8");
     if (this.#acked.at(-1) !== revision) this.#acked.push(revision);
     if (this.#acked.length > REPEATED) this.#acked.shift();
     const lease = this.#options.lease();

@@ -65,7 +65,7 @@ export class Registration {
   #reported = "";
   #reportedAtMs = Number.NEGATIVE_INFINITY;
   #problem: string | undefined;
-  #saidAtMs = 0;
+  #loggedAtMs = 0;
   #timer: Timer | undefined;
   #step: Promise<void> | undefined;
   #hasTried: () => void = () => {};
@@ -189,8 +189,8 @@ export class Registration {
   #lost(problem: string): number {
     const now = this.#clock.monotonicMs();
     // Texts differ from try to try: gRPC puts the time into them.
-    if (this.#problem === undefined || now - this.#saidAtMs >= SAY_AGAIN_MS) {
-      this.#saidAtMs = now;
+    if (this.#problem === undefined || now - this.#loggedAtMs >= SAY_AGAIN_MS) {
+      this.#loggedAtMs = now;
       this.#options.log.warn({ problem }, "not registered; trying again");
     }
     this.#problem = problem;

@@ -69,7 +69,7 @@ function followTls({ ca, cert, key }: Settings["etcd"], log: Log): () => EtcdTls
   });
   let held = read();
   if (held.cert && held.key) requirePair("etcd.cert", held.cert, "etcd.key", held.key);
-  let said = "";
+  let lastFault = "";
   return () => {
     if (ca === undefined && cert === undefined) return held;
     try {
@@ -81,9 +81,9 @@ function followTls({ ca, cert, key }: Settings["etcd"], log: Log): () => EtcdTls
       log.info({}, "the certificates for etcd were replaced");
     } catch (error) {
       const text = messageOf(error);
-      if (text !== said)
+      if (text !== lastFault)
         log.warn({ error: text }, "the new certificates for etcd cannot be used; the former ones count");
-      said = text;
+      lastFault = text;
     }
     return held;
   };

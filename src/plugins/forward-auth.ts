@@ -73,10 +73,10 @@ export const forwardAuth = definePlugin({
     const away = bareAnswer(conf.status_on_error, "forward_auth_unavailable");
     const upstream = conf.upstream_headers.map((name) => ({ name, lower: name.toLowerCase() }));
     const folded = new Set(conf.upstream_headers.map(foldHeaderName));
-    const pass = (view: RequestView, said: ExchangeAnswer["headers"]): undefined => {
+    const pass = (view: RequestView, answered: ExchangeAnswer["headers"]): undefined => {
       view.headers.removeWhere((lower) => folded.has(foldHeaderName(lower)));
       for (const { name, lower } of upstream) {
-        const value = said?.[lower];
+        const value = answered?.[lower];
         if (value !== undefined && isHeaderValue(value)) view.headers.append(name, value);
       }
     };

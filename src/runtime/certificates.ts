@@ -57,16 +57,16 @@ export function openSsls(): Ssls {
 }
 
 export class Listeners<Arguments extends readonly unknown[]> {
-  readonly #all = new Set<(...told: Arguments) => void>();
+  readonly #all = new Set<(...values: Arguments) => void>();
 
   /** @returns the way to end it; ending twice is fine */
-  add(listener: (...told: Arguments) => void): () => void {
+  add(listener: (...values: Arguments) => void): () => void {
     this.#all.add(listener);
     return () => void this.#all.delete(listener);
   }
 
-  tell(...told: Arguments): void {
-    for (const listener of this.#all) listener(...told);
+  tell(...values: Arguments): void {
+    for (const listener of this.#all) listener(...values);
   }
 }
 

@@ -52,8 +52,8 @@ export async function openStatus(options: StatusOptions): Promise<StatusListener
     const reason = notReady(facts);
     // What a file says wrong is no reason to take a node out that serves the one before.
     const { problem } = facts.config();
-    const said = problem?.code === "file-invalid" ? { problem: problem.text } : {};
-    if (reason === undefined) return { status: "ok", ...said };
+    const detail = problem?.code === "file-invalid" ? { problem: problem.text } : {};
+    if (reason === undefined) return { status: "ok", ...detail };
     void reply.code(503);
     return { status: "error", error: reason };
   };

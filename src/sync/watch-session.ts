@@ -182,7 +182,7 @@ async function watch(store: Store, context: SessionContext, signal: AbortSignal)
         if (!state.isFailing) context.opened();
       },
       batch(revision, changes) {
-        state.heard();
+        state.noteContact();
         if (revision > state.head) state.sawHead(revision);
         const records = changes.filter((change) => !change.key.startsWith(keys.control));
         try {

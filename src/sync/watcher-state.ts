@@ -53,7 +53,7 @@ export class SyncState {
   #lastByteMs: number;
   /** When what is applied was last shown to be all there is. */
   #provenMs: number;
-  #heard = false;
+  #hasContact = false;
   #proven = false;
   #problem: SyncProblem | undefined;
   #loggedAtMs = Number.NEGATIVE_INFINITY;
@@ -77,14 +77,14 @@ export class SyncState {
   }
 
   /** Bytes came from the watch; that says nothing of what is applied. */
-  heard(): void {
-    this.#heard = true;
+  noteContact(): void {
+    this.#hasContact = true;
     this.#lastByteMs = this.#clock.monotonicMs();
   }
 
   /** The watch begins behind `applied`; what comes before `head` is still to be shown. */
   opened(head: Revision): void {
-    this.heard();
+    this.noteContact();
     this.sawHead(head);
     this.#catchUpTo = head;
     this.#prove();
@@ -105,7 +105,7 @@ export class SyncState {
 
   /** The watch says that it has shown everything up to `head`. */
   shown(head: Revision): void {
-    this.heard();
+    this.noteContact();
     this.sawHead(head);
     this.#catchUpTo = 0n;
     this.#prove();
@@ -199,7 +199,7 @@ export class SyncState {
     const isAway = !this.reachable || code === "store-changed" || code === "file-invalid" || this.isFailing;
     return {
       loaded: this.loaded,
-      connected: this.#heard && now - this.#lastByteMs < CONNECTED_MS,
+      connected: this.#hasContact && now - this.#lastByteMs < CONNECTED_MS,
       fresh: this.loaded && this.#proven && staleMs < FRESH_MS && !isAway,
       stalenessSeconds: staleMs / 1_000,
       appliedRevision: this.applied,

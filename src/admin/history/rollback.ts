@@ -131,8 +131,8 @@ async function finish(
     if (!candidate) return { key, change: "deleted" };
     return { key, change: previous ? "updated" : "created" };
   });
-  const told: { code: string; key: string; message: string }[] = [...warnings];
-  for (const change of changes) told.push(...(await warningsOfAnswer(admin, change)));
+  const allWarnings: { code: string; key: string; message: string }[] = [...warnings];
+  for (const change of changes) allWarnings.push(...(await warningsOfAnswer(admin, change)));
   const body = { rolled_back_to: Number(revision), changes: restored, warnings };
   const [first] = changes;
   if (!first) return { status: 200, body };
@@ -146,7 +146,7 @@ async function finish(
   return {
     status: 200,
     body: { ...body, revision: Number(done.revision) },
-    headers: warningHeader(told),
+    headers: warningHeader(allWarnings),
     revision: done.revision,
     asked: done.asked,
   };

@@ -48,8 +48,8 @@ export async function issuerStatus(admin: AdminContext, request: AdminRequest): 
 }
 
 async function askNodes(admin: AdminContext, id: string): Promise<readonly Seen[]> {
-  const told = await askAll(admin, { path: `/issuers?id=${encodeURIComponent(id)}` });
-  return told.map(({ id: node, answer: { status, body } }): Seen => {
+  const answers = await askAll(admin, { path: `/issuers?id=${encodeURIComponent(id)}` });
+  return answers.map(({ id: node, answer: { status, body } }): Seen => {
     const none = (problem: string): Seen => ({ id: node, facts: undefined, problem });
     // True: nodes say it so; what is no list has no first.
     const { list = [], error_msg: why } = (body ?? {}) as { list?: readonly IssuerStatus[]; error_msg?: string };

@@ -39,9 +39,9 @@ export async function revoke(admin: AdminContext, request: AdminRequest): Promis
   }
   const warnings = await unknownTargets(admin, read.entries, rules);
   const shown = rules.map((rule) => ({ name: ruleName(rule), ...shownRule({ ...rule, writtenMs: 0 }) }));
-  const said = { revoked: wish.entries, ...(shown.length > 0 && { rules: shown }) };
+  const echo = { revoked: wish.entries, ...(shown.length > 0 && { rules: shown }) };
   if (request.options.dryRun) {
-    return { status: 200, body: { dry_run: true, status: 200, ...said, changes: [], warnings } };
+    return { status: 200, body: { dry_run: true, status: 200, ...echo, changes: [], warnings } };
   }
   const keys = await revokeKeys(admin, request, rules);
   let written: RevocationWritten | undefined;
@@ -54,7 +54,7 @@ export async function revoke(admin: AdminContext, request: AdminRequest): Promis
   admin.history.written(admin);
   const { revision, asked } = written;
   const ended = keys.length > 0 && { signing_keys: keys };
-  const body = { ...said, ...ended, revision: Number(revision), ...(warnings.length > 0 && { warnings }) };
+  const body = { ...echo, ...ended, revision: Number(revision), ...(warnings.length > 0 && { warnings }) };
   return { status: 200, body, revision, asked };
 }
 

@@ -38,10 +38,10 @@ function clauses(schema: JsonSchema, value: unknown): readonly unknown[] {
 /** Whether a branch tells by an enumeration that it is the one for these members. */
 function isMeant(branch: unknown, members: Readonly<Record<string, unknown>>): boolean {
   if (!isSchema(branch)) return false;
-  const told = Object.entries(membersOf(branch["properties"]) ?? {}).filter(
+  const fixed = Object.entries(membersOf(branch["properties"]) ?? {}).filter(
     ([, inner]) => isSchema(inner) && inner["enum"] !== undefined,
   );
-  return told.length > 0 && told.every(([name, inner]) => explain(inner, members[name], true) === undefined);
+  return fixed.length > 0 && fixed.every(([name, inner]) => explain(inner, members[name], true) === undefined);
 }
 
 function inside(schema: JsonSchema, value: unknown, path: string): string | undefined {

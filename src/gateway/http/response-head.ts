@@ -156,8 +156,8 @@ const EARLIER_MS = 1_000;
 function readIdleMs(value: string): number | undefined {
   const seconds = /(?:^|[,;\s])timeout\s*=\s*"?(\d{1,9})/i.exec(value)?.[1];
   if (seconds === undefined) return undefined;
-  const saidMs = Number(seconds) * 1_000;
-  return saidMs - Math.min(EARLIER_MS, saidMs / 2);
+  const announcedMs = Number(seconds) * 1_000;
+  return announcedMs - Math.min(EARLIER_MS, announcedMs / 2);
 }
 
 /** The beginning of a status line, and of any later line. */

@@ -89,9 +89,9 @@ export class UpstreamPool implements ConnectionHome {
     return connection;
   }
 
-  keep(connection: UpstreamConnection, saidMs: number | undefined): boolean {
+  keep(connection: UpstreamConnection, announcedMs: number | undefined): boolean {
     const { idleMs, requests } = this.#facts;
-    const waitMs = saidMs === undefined ? idleMs : Math.min(idleMs, saidMs);
+    const waitMs = announcedMs === undefined ? idleMs : Math.min(idleMs, announcedMs);
     if (waitMs <= 0 || connection.requests >= requests || !this.resting.add(connection)) return false;
     this.#idle.push(connection);
     this.wheel.arm(connection, waitMs);

@@ -34,8 +34,8 @@ export function openRecordJudge(
   };
   return {
     refusals: () => refusals,
-    note(told) {
-      for (const one of told)
+    note(refusals) {
+      for (const one of refusals)
         if (!refusals.some(({ key, revision }) => key === one.key && revision === one.revision)) note(one);
     },
     apply({ changes }, taken) {

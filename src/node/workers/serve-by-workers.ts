@@ -128,8 +128,8 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
   const settled = async (revision: Revision): Promise<void> => {
     if (view.applied() < revision) await waiters.wait(revision, SETTLE_MS);
     if (sslError === undefined) return;
-    for (const told of await Promise.allSettled(view.serving.map((worker) => worker.certificateRefusals())))
-      if (told.status === "fulfilled") judge.note(told.value);
+    for (const refusals of await Promise.allSettled(view.serving.map((worker) => worker.certificateRefusals())))
+      if (refusals.status === "fulfilled") judge.note(refusals.value);
   };
   const starting = supervisor.start();
   starting.catch(() => undefined); // awaited below

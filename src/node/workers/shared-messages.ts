@@ -75,12 +75,12 @@ export const RELEASE: Tell<{ readonly scope: string }> = {
 };
 
 /** What workers tell each other by way of the primary: so many sayings at a time. */
-export const SAID_MAX = 10_000;
-export type Said = Static<typeof Said>;
-const Said = Type.Object({ topic: Text, message: Type.Unknown() });
-const SaidTogether = reader(Type.Array(Said, { maxItems: SAID_MAX }));
-export const TOLD: Tell<readonly Said[]> = { name: "told", body: SaidTogether };
-export const HEARD: Tell<readonly Said[]> = { name: "heard", body: SaidTogether };
+export const MESSAGES_MAX = 10_000;
+export type TopicMessage = Static<typeof TopicMessage>;
+const TopicMessage = Type.Object({ topic: Text, message: Type.Unknown() });
+const TopicMessages = reader(Type.Array(TopicMessage, { maxItems: MESSAGES_MAX }));
+export const BROADCAST: Tell<readonly TopicMessage[]> = { name: "broadcast", body: TopicMessages };
+export const RELAYED: Tell<readonly TopicMessage[]> = { name: "relayed", body: TopicMessages };
 
 const Pem = Type.Optional(Type.String({ maxLength: 262_144 }));
 const ProbedTarget = Type.Object({

@@ -33,7 +33,7 @@ interface Known {
   /** Between the last two probes. */
   periodMs: number;
   /** Which outcome each worker learnt last. */
-  readonly told: WeakMap<object, number>;
+  readonly answeredWith: WeakMap<object, number>;
 }
 
 interface ProberOptions {
@@ -55,9 +55,10 @@ export class SharedProber {
   async ask(asker: object, target: ProbeTarget, conf: ProbeConf): Promise<ProbeOutcome> {
     const known = this.#find(target, conf);
     const ageMs = this.#options.clock.monotonicMs() - known.startedMs;
-    const isShared = known.last !== undefined && known.told.get(asker) !== known.serial && ageMs <= known.periodMs;
+    const isShared =
+      known.last !== undefined && known.answeredWith.get(asker) !== known.serial && ageMs <= known.periodMs;
     const outcome = isShared && known.last ? known.last : await this.#probe(known, target, conf);
-    known.told.set(asker, known.serial);
+    known.answeredWith.set(asker, known.serial);
     return outcome;
   }
 
@@ -70,7 +71,7 @@ export class SharedProber {
     if (!known) {
       known = {
         ...{ running: undefined, last: undefined, serial: 0, periodMs: SHARED_MS },
-        ...{ startedMs: Number.NEGATIVE_INFINITY, told: new WeakMap<object, number>() },
+        ...{ startedMs: Number.NEGATIVE_INFINITY, answeredWith: new WeakMap<object, number>() },
       };
       this.#known.set(id, known);
     }

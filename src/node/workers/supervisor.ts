@@ -50,7 +50,7 @@ export class Supervisor {
   #spare: WorkerProcess | undefined;
   #spareFailures = 0;
   #spareTimer: Timer | undefined;
-  readonly #silence = new WeakMap<WorkerProcess, { heardMs: number; checks: number }>();
+  readonly #silence = new WeakMap<WorkerProcess, { lastSignMs: number; checks: number }>();
   /** The first workers are on their way. */
   isStarting = true;
   #watchdog: Timer | undefined;
@@ -212,8 +212,8 @@ export class Supervisor {
   #check(): void {
     for (const worker of this.#alive) {
       const seen = this.#silence.get(worker);
-      if (seen === undefined || seen.heardMs !== worker.heardMs) {
-        this.#silence.set(worker, { heardMs: worker.heardMs, checks: 0 });
+      if (seen === undefined || seen.lastSignMs !== worker.lastSignMs) {
+        this.#silence.set(worker, { lastSignMs: worker.lastSignMs, checks: 0 });
       } else if (++seen.checks === SILENT_CHECKS && worker.state !== "draining") {
         this.#options.log.error({ worker: worker.id, pid: worker.pid }, "a worker does not respond and is killed");
         worker.kill();

@@ -82,7 +82,7 @@ export class WorkerProcess {
   facts: ConfigStatus | undefined;
   /** Monotonic times of the last facts, and of the last message of any kind. */
   factsMs = 0;
-  heardMs = 0;
+  lastSignMs = 0;
   readonly #worker: Worker;
   readonly #options: WorkerOptions;
   #begin: () => void = () => undefined;
@@ -141,7 +141,7 @@ export class WorkerProcess {
     this.startedAtMs = this.#options.clock.nowMs();
     this.startedMonoMs = this.#options.clock.monotonicMs();
     this.factsMs = this.startedMonoMs;
-    this.heardMs = this.startedMonoMs;
+    this.lastSignMs = this.startedMonoMs;
     this.#begin();
   }
 
@@ -239,7 +239,7 @@ export class WorkerProcess {
   }
 
   #hears(revision: bigint): void {
-    this.heardMs = this.#options.clock.monotonicMs();
+    this.lastSignMs = this.#options.clock.monotonicMs();
     if (revision > this.applied) this.applied = revision;
     this.#options.onNews(this);
   }

@@ -5,7 +5,7 @@
 import type { Channel } from "../../base/channel.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Siblings } from "../../plugin/plugin.ts";
-import { HEARD, SAID_MAX, type Said, TOLD } from "./shared-messages.ts";
+import { BROADCAST, MESSAGES_MAX, RELAYED, type TopicMessage } from "./shared-messages.ts";
 
 const TOGETHER_MS = 5;
 /** What was told before anybody here listened: a unit is made at its first request, which may come later than elsewhere. */
@@ -16,15 +16,15 @@ const EARLY_MAX = 256;
 export function openSiblings(channel: Channel, clock: Clock): Siblings {
   const listeners = new Map<string, Set<(message: unknown) => void>>();
   const early = new Map<string, unknown[]>();
-  let waiting: Said[] = [];
+  let waiting: TopicMessage[] = [];
   let isPlanned = false;
   const flush = (): void => {
     isPlanned = false;
-    channel.tell(TOLD, waiting);
+    channel.tell(BROADCAST, waiting);
     waiting = [];
   };
-  channel.onTell(HEARD, (said) => {
-    for (const { topic, message } of said) {
+  channel.onTell(RELAYED, (messages) => {
+    for (const { topic, message } of messages) {
       const mine = listeners.get(topic);
       if (mine) for (const hear of mine) hear(message);
       else keep(early, topic, message);
@@ -38,7 +38,7 @@ export function openSiblings(channel: Channel, clock: Clock): Siblings {
       early.delete(topic);
       return {
         tell(message) {
-          if (waiting.length >= SAID_MAX) return;
+          if (waiting.length >= MESSAGES_MAX) return;
           waiting.push({ topic, message });
           if (isPlanned) return;
           isPlanned = true;
@@ -69,8 +69,8 @@ export class SiblingRelay {
   /** @returns takes the worker out again */
   add(channel: Channel): () => void {
     this.#channels.add(channel);
-    channel.onTell(TOLD, (said) => {
-      for (const other of this.#channels) if (other !== channel) other.tell(HEARD, said);
+    channel.onTell(BROADCAST, (messages) => {
+      for (const other of this.#channels) if (other !== channel) other.tell(RELAYED, messages);
     });
     return () => void this.#channels.delete(channel);
   }

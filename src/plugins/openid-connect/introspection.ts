@@ -63,7 +63,7 @@ export function openIntrospection(conf: Conf, env: CompileEnv): OpenidAuthentica
     return made;
   };
   const refusalOf = (answer: Introspection, text: string, asProof: boolean): OpenidRefusal | undefined => {
-    if (answer.said !== "active") return answer.said === "inactive" ? "inactive" : "introspection_failed";
+    if (answer.outcome !== "active") return answer.outcome === "inactive" ? "inactive" : "introspection_failed";
     const { exp } = answer.claims;
     if (typeof exp === "number" && env.clock.nowMs() / 1_000 >= exp + skewSeconds) return "expired";
     const { token, refusal } = keptOf(answer, text);
@@ -111,11 +111,11 @@ export function openIntrospection(conf: Conf, env: CompileEnv): OpenidAuthentica
       const known = introspector.known(text, addedOf(view));
       steps.push({
         step: "introspection",
-        ok: known?.said === "active",
-        ...(known ? { has: known.said } : { detail: ASKS }),
+        ok: known?.outcome === "active",
+        ...(known ? { has: known.outcome } : { detail: ASKS }),
       });
       if (!known) return answerTo("introspection_failed");
-      if (known.said === "active") steps.push(...judgedSteps(known, text));
+      if (known.outcome === "active") steps.push(...judgedSteps(known, text));
       const why = refusalOf(known, text, asProof);
       if (why !== undefined) return answerTo(why);
       tell(view, text, keptOf(known, text).userinfo);
@@ -154,22 +154,22 @@ function settingsOf(conf: Conf): IntrospectorSettings {
 }
 
 /** A token as revocations name it: by its own payload if it is a JWT, which its issuer has vouched for, else by the answer. */
-function revocableOf(text: string, said: Claims, parse: ParseToken): RevocableToken {
+function revocableOf(text: string, answered: Claims, parse: ParseToken): RevocableToken {
   const parsed = parse(text);
-  const claims = parsed?.payload ?? said;
+  const claims = parsed?.payload ?? answered;
   const textIn = (from: Claims, name: string): string | undefined => {
     const value = Object.hasOwn(from, name) ? from[name] : undefined;
     return typeof value === "string" ? value : undefined;
   };
-  const issuedAt = claims["iat"] ?? said["iat"];
+  const issuedAt = claims["iat"] ?? answered["iat"];
   return {
     consumer: undefined,
     client: undefined,
-    issuer: textIn(claims, "iss") ?? textIn(said, "iss"),
-    subject: textIn(claims, "sub") ?? textIn(said, "sub"),
+    issuer: textIn(claims, "iss") ?? textIn(answered, "iss"),
+    subject: textIn(claims, "sub") ?? textIn(answered, "sub"),
     keyId: typeof parsed?.keyId === "string" ? parsed.keyId : undefined,
     issuedAt: typeof issuedAt === "number" ? issuedAt : undefined,
-    expires: claims["exp"] ?? said["exp"],
+    expires: claims["exp"] ?? answered["exp"],
     id: textIn(claims, "jti"),
     checked: 0,
     fingerprint: undefined,

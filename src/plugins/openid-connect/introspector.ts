@@ -28,7 +28,7 @@ export interface IntrospectorSettings {
 
 /** What the issuer said; the object lives as long as it is remembered. */
 export interface Introspection {
-  readonly said: "active" | "inactive" | "nothing";
+  readonly outcome: "active" | "inactive" | "nothing";
   /** Frozen; empty unless it is active. */
   readonly claims: Claims;
   /** Monotonic milliseconds until which it is remembered. */
@@ -67,7 +67,7 @@ export function openIntrospector(settings: IntrospectorSettings, env: NodeEnv): 
     nameServers: env.settings.nameServers,
   });
   const warn = openLimitedWarn(env.log, env.clock);
-  const said = new LRUCache<string, Introspection>({ max: ENTRIES_MAX, maxSize: BYTES_MAX });
+  const remembered = new LRUCache<string, Introspection>({ max: ENTRIES_MAX, maxSize: BYTES_MAX });
   const underWay = new Map<string, Promise<Introspection>>();
   const endpointOf = openEndpoint(settings, env, exchange);
 
@@ -89,8 +89,8 @@ export function openIntrospector(settings: IntrospectorSettings, env: NodeEnv): 
       return made("nothing", NO_CLAIMS, REFUSED_MS);
     }
   };
-  const made = (what: Introspection["said"], claims: Claims, forMs: number): Introspection => ({
-    ...{ said: what, claims, endMs: env.clock.monotonicMs() + forMs, kept: new WeakMap() },
+  const made = (what: Introspection["outcome"], claims: Claims, forMs: number): Introspection => ({
+    ...{ outcome: what, claims, endMs: env.clock.monotonicMs() + forMs, kept: new WeakMap() },
   });
   const leftMs = (claims: Claims): number => {
     const { expiryClaim, intervalSeconds } = settings;
@@ -102,7 +102,7 @@ export function openIntrospector(settings: IntrospectorSettings, env: NodeEnv): 
 
   return {
     known(token, added) {
-      const found = said.get(slotOf(token, added));
+      const found = remembered.get(slotOf(token, added));
       return found !== undefined && env.clock.monotonicMs() < found.endMs ? found : undefined;
     },
     ask(token, added) {
@@ -113,7 +113,7 @@ export function openIntrospector(settings: IntrospectorSettings, env: NodeEnv): 
       const flight = introspect(token, added).then((answer) => {
         underWay.delete(slot);
         const bytes = ENTRY_BYTES + 2 * slot.length + 4 * JSON.stringify(answer.claims).length;
-        if (!abort.signal.aborted) said.set(slot, answer, { size: bytes });
+        if (!abort.signal.aborted) remembered.set(slot, answer, { size: bytes });
         return answer;
       });
       underWay.set(slot, flight);
@@ -121,7 +121,7 @@ export function openIntrospector(settings: IntrospectorSettings, env: NodeEnv): 
     },
     close() {
       abort.abort();
-      said.clear();
+      remembered.clear();
     },
   };
 }

@@ -9,8 +9,8 @@ import type { RequestView } from "../../plugin/request-view.ts";
 import { compileRemoval } from "../shared/header-operations.ts";
 import type { Conf } from "./openid-connect-conf.ts";
 
-const TOLD = ["X-Access-Token", "X-Userinfo", "X-ID-Token", "X-Refresh-Token", "X-Raw-ID-Token"];
-const removeTold = compileRemoval(TOLD);
+const HANDED_ON = ["X-Access-Token", "X-Userinfo", "X-ID-Token", "X-Refresh-Token", "X-Raw-ID-Token"];
+const removeHandedOn = compileRemoval(HANDED_ON);
 /** The values of X-Access-Token that the client sent. */
 const SENT_NOTE = "openid_connect_x_access_token";
 
@@ -18,7 +18,7 @@ const SENT_NOTE = "openid_connect_x_access_token";
 export function distrust(view: RequestView): void {
   const sent = view.headers.getAll("x-access-token");
   if (sent.length > 0) view.setNote(SENT_NOTE, sent);
-  removeTold?.(view.headers);
+  removeHandedOn?.(view.headers);
 }
 
 /** The token: of Authorization if there is one, else of X-Access-Token. */

@@ -120,10 +120,10 @@ class FileContent {
   }
 
   #refuse(faults: readonly FileFault[]): void {
-    const said = faults.slice(0, FAULTS_SAID_MAX).map(faultText).join("; ");
+    const listed = faults.slice(0, FAULTS_SAID_MAX).map(faultText).join("; ");
     const more =
       faults.length > FAULTS_SAID_MAX ? `; and ${faults.length - FAULTS_SAID_MAX} more (jotgate validate)` : "";
-    this.fault = new CodedError("CONFIG_INVALID", { message: `${said}${more}` });
+    this.fault = new CodedError("CONFIG_INVALID", { message: `${listed}${more}` });
     for (const refused of this.#refusals) refused();
   }
 
