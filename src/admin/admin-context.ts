@@ -18,6 +18,7 @@ import type { NodeList } from "./node-list.ts";
 import type { ClusterPulse } from "./overview/cluster-pulse.ts";
 import type { Expiring } from "./overview/expiring.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
+import type { RecordLists } from "./read/record-lists.ts";
 import type { StoredMembers } from "./read/stored-record.ts";
 import type { Arguments } from "./request-target.ts";
 import type { AdminRevocations } from "./revocations/revocation-writer.ts";
@@ -122,6 +123,8 @@ export interface AdminContext extends WriteSide {
   readonly nodeKey: NodeKeyring;
   readonly revocations: AdminRevocations;
   readonly pulse: ClusterPulse;
+  /** Lists that are kept for who pages through them. */
+  readonly lists: RecordLists;
   /** Certificates that end soon. */
   readonly expiring: () => Promise<readonly Expiring[]>;
 }

@@ -18,6 +18,7 @@ import { openNodeList } from "./node-list.ts";
 import { openClusterPulse } from "./overview/cluster-pulse.ts";
 import { openExpiring } from "./overview/expiring.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
+import { openRecordLists } from "./read/record-lists.ts";
 import { keepRevocations } from "./revocations/revocation-keeper.ts";
 import { openAdminRevocations, type RevocationLimits } from "./revocations/revocation-writer.ts";
 import { adminRoutes } from "./routes/admin-routes.ts";
@@ -118,6 +119,7 @@ export async function openAdminServer(options: AdminOptions): Promise<AdminServe
         await stopRotating();
         await stopUsage();
         admin.pulse.stop();
+        await admin.lists.stop();
         await admin.history.idle();
       });
       return closing;
@@ -147,6 +149,7 @@ function buildEngine(options: AdminOptions): AdminContext {
     nodes: openNodeList(store, prefix, clock, options.barrier),
     nodeKey,
     pulse: openClusterPulse({ store, prefix, clock, log, nodeKey }),
+    lists: openRecordLists({ store, prefix, clock, log }),
     expiring: openExpiring({ store, prefix, clock, log }),
     history: openHistory(options.historyEntries ?? HISTORY_ENTRIES),
     revocations: openAdminRevocations(options.revocations),

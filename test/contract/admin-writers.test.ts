@@ -2,51 +2,17 @@
  * Guarantees of writing through several admin nodes at once, on both stores: no lost update, unique keys hold.
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { systemClock } from "../../src/base/clock.ts";
-import { silentLog } from "../../src/base/log.ts";
-import { openEtcdSource } from "../../src/store/etcd/etcd.ts";
-import type { Store } from "../../src/store/store.ts";
 import { type AdminWorld, openAdminWorld } from "../support/admin.ts";
-import { etcdAvailable, startEtcd } from "../support/etcd.ts";
-import { openTemporaryStore } from "../support/stores.ts";
-
-interface World {
-  readonly says: string;
-  open(): Promise<{ readonly stores: readonly [Store, Store]; stop(): Promise<void> }>;
-}
-
-const WORLDS: readonly World[] = [
-  {
-    says: "the embedded store",
-    async open() {
-      const temporary = await openTemporaryStore();
-      return { stores: [temporary.store, temporary.store], stop: () => temporary.stop() };
-    },
-  },
-  {
-    says: "etcd",
-    async open() {
-      const etcd = await startEtcd();
-      const source = () => openEtcdSource({ hosts: etcd.endpoints, clock: systemClock, log: silentLog }).open();
-      const stores = [source(), source()] as const;
-      return {
-        stores,
-        async stop() {
-          for (const store of stores) await store.close();
-          await etcd.stop();
-        },
-      };
-    },
-  },
-];
+import { etcdAvailable } from "../support/etcd.ts";
+import { type OpenedStores, STORE_WORLDS } from "../support/two-stores.ts";
 
 const WRITERS = 50;
 const nodes = { "127.0.0.1:80": 1 };
 const route = { uri: "/a", upstream: { nodes } };
 
-for (const { says, open } of WORLDS) {
+for (const { says, open } of STORE_WORLDS) {
   describe.skipIf(says === "etcd" && !etcdAvailable())(`two admin nodes on ${says}`, () => {
-    let opened: Awaited<ReturnType<World["open"]>>;
+    let opened: OpenedStores;
     let admins: readonly [AdminWorld, AdminWorld];
     beforeAll(async () => {
       opened = await open();

@@ -17,6 +17,8 @@ export interface ListQuery {
 
 /** Members that `search` looks into, beside the id. */
 const SEARCHED = ["name", "desc", "uri", "uris", "host", "hosts", "snis", "sni", "username", "issuer"] as const;
+/** All that filters of any kind look at; what else one kind has is in its `filters`. */
+const LISTED = [...new Set([...SEARCHED, "labels"])];
 const PAGE_SIZE_MIN = 10;
 const PAGE_SIZE_MAX = 500;
 
@@ -30,6 +32,13 @@ export function listQueryOf(kind: Kind, args: ReadonlyMap<string, string>): List
     matches: filterOf(kind, args),
     page: paged ? { number: Math.max(1, Math.floor(number)), size: Math.floor(size) } : undefined,
   };
+}
+
+/** As much of a record as filters tell from the whole of it. */
+export function listedMembers(kind: Kind, value: Members): Members {
+  const listed: Record<string, unknown> = {};
+  for (const name of [...LISTED, ...kind.filters]) if (Object.hasOwn(value, name)) listed[name] = value[name];
+  return listed;
 }
 
 function numberIn(text: string | undefined): number | undefined {
@@ -54,7 +63,8 @@ function filterOf(kind: Kind, args: ReadonlyMap<string, string>): RecordFilter |
   const search = args.get("search")?.toLowerCase();
   if (search !== undefined && search !== "") {
     const found = (text: unknown): boolean => typeof text === "string" && text.toLowerCase().includes(search);
-    filters.push((value, id) => found(id) || SEARCHED.some((member) => [own(value, member)].flat().some(found)));
+    const holds = (member: unknown): boolean => (Array.isArray(member) ? member.some(found) : found(member));
+    filters.push((value, id) => found(id) || SEARCHED.some((name) => holds(own(value, name))));
   }
   const wanted = new URLSearchParams(args.get("filter") ?? "");
   for (const member of kind.filters) {

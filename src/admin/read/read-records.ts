@@ -1,22 +1,26 @@
 /**
  * GET of one record and of a list.
- * Promise: a list shows one revision of the store and is produced page by page, so its size takes no memory; only
- * paging by creation keeps one small entry per record.
+ * Promise: a list shows one revision of the store and is produced page by page, so its size takes no memory; pages by
+ * creation come from a kept list (record-lists.ts), or else keep one small entry per record while they are made.
  * Source: docs/spec/admin-api.md section 4.
  */
 import type { Members } from "../../base/json/members.ts";
 import { credentialsOf, dirOf, keyOf, parseKey } from "../../model/keys.ts";
 import { type KeyRange, type KeyValue, prefixRange } from "../../store/store.ts";
-import type { AdminRequest, ReadSide, RuleSide, StoreSide } from "../admin-context.ts";
+import type { AdminContext, AdminRequest, ReadSide, RuleSide, StoreSide } from "../admin-context.ts";
 import { type AdminAnswer, KEY_NOT_FOUND } from "../admin-response.ts";
 import { type ResourceTarget, recordId } from "../request-target.ts";
 import { usageOf } from "../usage/usage-read.ts";
 import { etagOf } from "../write/write-options.ts";
 import { type ListQuery, listQueryOf, type RecordFilter } from "./list-query.ts";
 import { readable, readableText } from "./masking.ts";
+import type { ListedPage } from "./record-lists.ts";
 import { readStored, type StoredMembers, toStored } from "./stored-record.ts";
 
-export async function getRecords(admin: ReadSide, request: AdminRequest, target: ResourceTarget): Promise<AdminAnswer> {
+/** Beside what reads need, the lists that are kept. */
+type ListSide = ReadSide & Pick<AdminContext, "lists">;
+
+export async function getRecords(admin: ListSide, request: AdminRequest, target: ResourceTarget): Promise<AdminAnswer> {
   if (target.localId === undefined) return listRecords(admin, request, target);
   const id = recordId(target, target.localId);
   const record = await readStored(admin.store, keyOf(admin.prefix, target.kind.name, id));
@@ -46,7 +50,7 @@ function entryOf(
   };
 }
 
-async function listRecords(admin: ReadSide, request: AdminRequest, target: ResourceTarget): Promise<AdminAnswer> {
+async function listRecords(admin: ListSide, request: AdminRequest, target: ResourceTarget): Promise<AdminAnswer> {
   const query = listQueryOf(target.kind, request.args);
   if (typeof query === "string") return { status: 400, body: query };
   const range = rangeOf(admin, target);
@@ -118,19 +122,42 @@ async function* encodeList(
   yield `${chunk}],"total":${total}}\n`;
 }
 
-interface Place {
-  readonly key: string;
-  readonly createRevision: bigint;
-}
+/** Records that are read at the same time. */
+const READ_AT_ONCE = 32;
 
 async function listOnePage(
-  admin: ReadSide,
+  admin: ListSide,
   request: AdminRequest,
   target: ResourceTarget,
   range: KeyRange,
   query: ListQuery,
 ): Promise<AdminAnswer> {
-  const places: Place[] = [];
+  const { kind } = target;
+  const isWhole = kind.name !== "credential" && range.start === dirOf(admin.prefix, kind.name);
+  const page = (isWhole && (await admin.lists.page(kind, query))) || (await readOnePage(admin, target, range, query));
+  if (page === undefined) return KEY_NOT_FOUND;
+  const { keys, total, revision } = page;
+  const list: object[] = [];
+  for (let at = 0; at < keys.length; at += READ_AT_ONCE) {
+    const some = await Promise.all(
+      keys.slice(at, at + READ_AT_ONCE).map(async (key) => {
+        const kv = await readAt(admin, key, revision);
+        return kv && readEntry(admin, request, target, kv, undefined);
+      }),
+    );
+    list.push(...some.filter((entry) => entry !== undefined));
+  }
+  return { status: 200, body: { list, total } };
+}
+
+/** By reading the whole range. @returns undefined for a consumer without credentials */
+async function readOnePage(
+  admin: StoreSide,
+  target: ResourceTarget,
+  range: KeyRange,
+  query: ListQuery,
+): Promise<ListedPage | undefined> {
+  const places: { readonly key: string; readonly createRevision: bigint }[] = [];
   let revision = 0n;
   let any = false;
   for await (const page of admin.store.list(range, { keysOnly: query.matches === undefined })) {
@@ -143,16 +170,11 @@ async function listOnePage(
       places.push({ key: kv.key, createRevision: kv.createRevision });
     }
   }
-  if (!any && target.kind.name === "credential") return KEY_NOT_FOUND;
+  if (!any && target.kind.name === "credential") return undefined;
   places.sort((a, b) => (a.createRevision < b.createRevision ? -1 : a.createRevision > b.createRevision ? 1 : 0));
   const { number, size } = query.page ?? { number: 1, size: places.length };
-  const list: object[] = [];
-  for (const place of places.slice((number - 1) * size, number * size)) {
-    const kv = await readAt(admin, place.key, revision);
-    const entry = kv && readEntry(admin, request, target, kv, undefined);
-    if (entry) list.push(entry);
-  }
-  return { status: 200, body: { list, total: places.length } };
+  const keys = places.slice((number - 1) * size, number * size).map(({ key }) => key);
+  return { keys, total: places.length, revision };
 }
 
 function matchesKv(kv: KeyValue, id: string, matches: RecordFilter): boolean {
