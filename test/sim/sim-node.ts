@@ -20,7 +20,8 @@ import {
 } from "../../src/model/revocation.ts";
 import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { mocking } from "../../src/plugins/mocking.ts";
-import { type LiveConfiguration, openLive } from "../../src/runtime/live.ts";
+import { openLive } from "../../src/runtime/live.ts";
+import type { LiveConfiguration } from "../../src/runtime/live-configuration.ts";
 import { openPluginRegistry } from "../../src/runtime/plugins/plugin-registry.ts";
 import { openStates } from "../../src/runtime/shared-states.ts";
 import { openSecrets } from "../../src/secret/resolver.ts";
