@@ -11,12 +11,12 @@ export { compilePattern, type Pattern, patternError } from "./base/regex.ts";
 export { checkExpression } from "./model/expression.ts";
 export { attachConsumer, openRefusals, type Refusals } from "./plugin/caller-identity.ts";
 export { HeaderList } from "./plugin/headers.ts";
+export type { InternalApi } from "./plugin/internal-api.ts";
 export {
   type CompileEnv,
   type CredentialDefinition,
   Defaulted,
   definePlugin,
-  type InternalApi,
   type NodeEnv,
   type PhaseHandler,
   type PhaseResult,

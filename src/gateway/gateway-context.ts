@@ -4,9 +4,9 @@
 import type { Clock } from "../base/clock.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import type { Uses } from "../plugin/uses.ts";
+import type { Tried } from "../runtime/routes/path-table.ts";
 import type { RouteMatch } from "../runtime/routes/route-entry.ts";
 import type { Pipeline, Route } from "../runtime/routes/route-unit.ts";
-import type { Tried } from "../runtime/routes/router.ts";
 import type { GatewayMetrics } from "./gateway-metrics.ts";
 import type { GatewaySettings } from "./gateway-settings.ts";
 import type { HeadMemory } from "./http/remembered-bytes.ts";

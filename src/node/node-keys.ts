@@ -2,8 +2,10 @@
  * The keys of issuers as the process that fetches them keeps them: in a file of the node's own folder, beside the
  * last-known-good file and sealed as that is, on whatever store.
  */
+
 import { mkdir, open, readFile, rename } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { syncFolder } from "../base/sync-folder.ts";
 import { keyOf } from "../model/keys.ts";
 import type { StoredValue } from "../model/record.ts";
 import type { TokenIssuer } from "../model/token-issuer.ts";
@@ -83,6 +85,7 @@ function openKeyFile(file: string, keyring: readonly (string | Buffer)[]): KeyFi
         await handle.close();
       }
       await rename(temporary, file);
+      await syncFolder(dirname(file));
     },
   };
 }

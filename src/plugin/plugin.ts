@@ -8,6 +8,7 @@ import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
 import type { Counters } from "./counters.ts";
 import type { ExplainHandler, ExplainRule } from "./explanation.ts";
+import type { InternalApi } from "./internal-api.ts";
 import type { Answer } from "./plugin-answer.ts";
 import type { Consumer, CredentialTable } from "./plugin-consumer.ts";
 import type { RequestView } from "./request-view.ts";
@@ -46,33 +47,6 @@ export interface PluginPhases {
 export interface ResourceInfo {
   readonly kind: "route" | "service" | "plugin_config" | "global_rule" | "consumer" | "consumer_group";
   readonly id: string;
-}
-
-/** An API of a plugin that is served only through the public-api plugin. */
-export interface InternalApi {
-  readonly methods: readonly string[];
-  /** One of its segments may be `*`, any text without a slash. */
-  readonly path: string;
-  /** @param path that it was found by */
-  handle(view: RequestView, path: string): Answer | Promise<Answer>;
-}
-
-/** The APIs by their paths. */
-export function internalApisOf(apis: readonly InternalApi[]): (path: string) => InternalApi | undefined {
-  const exact = new Map(apis.map((api) => [api.path, api]));
-  const patterns = apis.flatMap((api) => {
-    const [before, after] = api.path.split("/*/");
-    return after === undefined ? [] : [{ api, before: `${before}/`, after: `/${after}` }];
-  });
-  return (path) =>
-    exact.get(path) ??
-    patterns.find(
-      ({ before, after }) =>
-        path.length > before.length + after.length &&
-        path.startsWith(before) &&
-        path.endsWith(after) &&
-        path.indexOf("/", before.length) === path.length - after.length,
-    )?.api;
 }
 
 /** Shared state that outlives configuration changes, keyed by what it depends on, closed when nobody holds it. */

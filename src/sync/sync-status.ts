@@ -87,3 +87,12 @@ export function zeroes<K extends string>(names: readonly K[]): Record<K, number>
   // True: every name gets its number.
   return Object.fromEntries(names.map((name) => [name, 0])) as Record<K, number>;
 }
+
+/** Of the last-known-good file. */
+export interface LastKnownGoodStatus {
+  /** Wall time of the last commit, ours or the one read at start. */
+  readonly savedAtMs: number | undefined;
+  readonly savedRevision: bigint | undefined;
+  /** Why the file was ignored or could not be written; cleared by the next success. */
+  readonly problem: string | undefined;
+}

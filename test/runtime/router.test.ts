@@ -3,7 +3,8 @@ import { describe, expect, test } from "vitest";
 import { compileIpSet } from "../../src/base/net/ip.ts";
 import { makeView } from "../../src/plugin/testkit/testkit-view.ts";
 import { compileCondition } from "../../src/plugin/variables/condition.ts";
-import { openRouter, type RouteConditions, type Router, type RouterMode } from "../../src/runtime/routes/router.ts";
+import type { RouteConditions } from "../../src/runtime/routes/path-table.ts";
+import { openRouter, type Router, type RouterMode } from "../../src/runtime/routes/router.ts";
 import { runs, slack } from "../support/long-run.ts";
 
 interface RouteInput {

@@ -6,7 +6,7 @@ import { parse } from "yaml";
 import { messageOf } from "../../base/errors.ts";
 import { parseJson } from "../../base/json/json.ts";
 import { isMembers, type Members, own } from "../../base/json/members.ts";
-import { luaType } from "../../base/schema/schema-text.ts";
+import { luaType } from "../../base/schema/lua-values.ts";
 import { KINDS, type Kind } from "../../model/kinds.ts";
 import { readJson } from "../admin-body.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";

@@ -5,7 +5,7 @@
  */
 import { sleep } from "../../base/clock.ts";
 import { isMembers, type Members } from "../../base/json/members.ts";
-import { luaType } from "../../base/schema/schema-text.ts";
+import { luaType } from "../../base/schema/lua-values.ts";
 import { keyOf } from "../../model/keys.ts";
 import type { WriteMethod } from "../../model/kinds.ts";
 import type { AdminRequest, StoreSide, WriteSide } from "../admin-context.ts";

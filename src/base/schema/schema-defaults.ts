@@ -3,7 +3,8 @@
  * For the moment a configuration is compiled only: what is stored and what is checked never carries defaults.
  * Promise: the value given is not changed; what it holds is shared with the copy where nothing was added.
  */
-import { explain, type JsonSchema, membersOf } from "./schema-text.ts";
+import { membersOf } from "./lua-values.ts";
+import { explain, type JsonSchema } from "./schema-text.ts";
 
 /**
  * A copy of `value` with defaults of absent members filled in: in the object itself, in objects and arrays that are

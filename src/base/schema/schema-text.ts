@@ -7,6 +7,7 @@
 import type { Members } from "../json/members.ts";
 import { isSealed } from "../keyring.ts";
 import { isReference } from "../reference.ts";
+import { itemsOf, luaType, membersOf, quote } from "./lua-values.ts";
 import { FORMATS, schemaPattern } from "./schema-format.ts";
 
 /** A JSON schema as plain data; TypeBox schemas are such. */
@@ -26,35 +27,9 @@ export function explain(schema: unknown, value: unknown, references: boolean): s
   return undefined;
 }
 
-/** The value as the members of an object: an object, or an empty array. */
-export function membersOf(value: unknown): Members | undefined {
-  if (typeof value !== "object" || value === null) return undefined;
-  if (!Array.isArray(value)) return value as Members;
-  return value.length === 0 ? NOTHING : undefined;
-}
-
-const NOTHING: Members = Object.freeze({});
-
 /** A reference, or a sealed text: what it stands for is checked where it is known. */
 function standsForAnother(text: string): boolean {
   return isReference(text) || isSealed(text);
-}
-
-function itemsOf(value: unknown): readonly unknown[] | undefined {
-  if (Array.isArray(value)) return value;
-  return typeof value === "object" && value !== null && Object.keys(value).length === 0 ? [] : undefined;
-}
-
-/** The name of a value's type as Lua says it. */
-export function luaType(value: unknown): string {
-  if (value === undefined) return "nil";
-  if (value === null) return "userdata";
-  return typeof value === "object" ? "table" : typeof value;
-}
-
-/** A text in quotes as Lua's %q writes it. */
-export function quote(text: string): string {
-  return `"${text.replace(/[\\"]/g, "\\$&").replaceAll("\r", "\\r").replaceAll("\0", "\\0").replaceAll("\n", "\\\n")}"`;
 }
 
 function hasType(name: string, value: unknown): boolean {
@@ -84,9 +59,9 @@ const checkType: Check = (schema, value) => {
 const checkProperties: Check = (schema, value, references) => {
   const members = membersOf(value);
   if (!members) return undefined;
-  const properties = (schema["properties"] ?? NOTHING) as Members;
+  const properties = (schema["properties"] ?? {}) as Members;
   const required = (schema["required"] ?? []) as readonly string[];
-  const dependencies = (schema["dependencies"] ?? NOTHING) as Members;
+  const dependencies = (schema["dependencies"] ?? {}) as Members;
   for (const name of Object.keys(properties)) {
     if (!Object.hasOwn(members, name) || members[name] === undefined) {
       if (required.includes(name)) return `property "${name}" is required`;
@@ -120,9 +95,9 @@ function explainDependency(all: Members, name: string, members: Members, referen
 const checkOtherProperties: Check = (schema, value, references) => {
   const members = membersOf(value);
   if (!members) return undefined;
-  const patterns = Object.entries((schema["patternProperties"] ?? NOTHING) as Members);
+  const patterns = Object.entries((schema["patternProperties"] ?? {}) as Members);
   const additional = schema["additionalProperties"];
-  const known = (schema["properties"] ?? NOTHING) as Members;
+  const known = (schema["properties"] ?? {}) as Members;
   if (patterns.length === 0 && (additional === undefined || additional === true)) return undefined;
   for (const name of Object.keys(members)) {
     let matched = Object.hasOwn(known, name);

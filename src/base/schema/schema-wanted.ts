@@ -3,7 +3,8 @@
  * wrong. Walks as schema-text.ts does; values themselves are never quoted.
  */
 import { didYouMean } from "../suggest.ts";
-import { explain, type JsonSchema, membersOf } from "./schema-text.ts";
+import { membersOf } from "./lua-values.ts";
+import { explain, type JsonSchema } from "./schema-text.ts";
 
 /** @param path how the value is called @returns undefined when it is fine, or nothing more can be said than its error says */
 export function wanted(schema: unknown, value: unknown, path: string): string | undefined {

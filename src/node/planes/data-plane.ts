@@ -34,8 +34,7 @@ import { openUpstreams, type Upstreams } from "../../runtime/upstream/upstreams.
 import { openSecrets } from "../../secret/resolver.ts";
 import type { Settings } from "../../settings/settings.ts";
 import type { Revision, Store, StoreSource } from "../../store/store.ts";
-import type { LastKnownGoodStatus } from "../../sync/lkg/last-known-good.ts";
-import type { SavedPosition } from "../../sync/sync-status.ts";
+import type { LastKnownGoodStatus, SavedPosition } from "../../sync/sync-status.ts";
 import type { Table } from "../../sync/table.ts";
 import type { Watcher } from "../../sync/watcher.ts";
 import type { IssuerStatus } from "../../token/issuer-facts.ts";

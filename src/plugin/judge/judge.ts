@@ -17,6 +17,7 @@ import type { RequestView } from "../request-view.ts";
 import { type Revocations, revocationOf } from "../revocations.ts";
 import type { TokenIssuer, TokenIssuers, VerifyKey } from "../tokens.ts";
 import type { DpopProof, JudgeProof } from "./dpop-proof.ts";
+import { Course, scopesAsSeen, timesAsSeen } from "./judge-course.ts";
 import { audienceRefusal, scopesIn, scopesRefusal, type TokenRefusal, timesRefusal } from "./judge-steps.ts";
 import { AccessToken, type Caller } from "./judged-token.ts";
 import { judgePossession, NOTHING_NEEDED } from "./possession.ts";
@@ -256,24 +257,6 @@ function readersOf(issuer: TokenIssuer): IssuerReaders {
   return found;
 }
 
-function scopesAsSeen(scopes: ReadonlySet<string> | undefined, { requiredScopes, anyScopes }: TokenPolicy): Facts {
-  return {
-    has: scopes && [...scopes],
-    missing: requiredScopes.filter((scope) => !scopes?.has(scope)),
-    ...(anyScopes.length > 0 && { wanted_any: anyScopes }),
-  };
-}
-
-function timesAsSeen({ exp, nbf, iat }: Claims, issuer: TokenIssuer, now: number): Facts {
-  return {
-    ...(typeof exp === "number" && { exp_in: Math.floor(exp - now) }),
-    ...(typeof nbf === "number" && { nbf_in: Math.ceil(nbf - now) }),
-    ...(typeof iat === "number" && { issued_ago: Math.floor(now - iat) }),
-    clock_skew: issuer.clockSkewSeconds,
-    ...(issuer.maxLifetimeSeconds !== undefined && { max_lifetime: issuer.maxLifetimeSeconds }),
-  };
-}
-
 function refused(why: TokenRefusal): Refused {
   return { ok: false, why };
 }
@@ -286,27 +269,3 @@ const UNKNOWN_KEY: VerifyKey = Object.freeze({
   usedIn: 0,
   ...{ signatureBytes: 0, verify: () => false },
 });
-
-type Facts = Readonly<Record<string, unknown>>;
-
-/** Goes through the steps, up to the first that fails or, where they are written down, through all. */
-class Course {
-  /** Of the first step that failed. */
-  why: TokenRefusal | undefined = undefined;
-  proof: DpopProof | undefined = undefined;
-  /** Facts are of use only then. */
-  readonly writes: boolean;
-  readonly #steps: JudgedStep[] | undefined;
-
-  constructor(steps: JudgedStep[] | undefined) {
-    this.#steps = steps;
-    this.writes = steps !== undefined;
-  }
-
-  /** @returns whether the next step is to be judged */
-  goesOn(step: string, failed: TokenRefusal | undefined, facts: Facts | undefined = undefined): boolean {
-    this.why ??= failed;
-    this.#steps?.push({ step, ok: failed === undefined, ...(failed && { reason: failed }), ...facts });
-    return failed === undefined || this.#steps !== undefined;
-  }
-}

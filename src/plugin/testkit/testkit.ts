@@ -5,31 +5,21 @@
  */
 import { FakeClock } from "../../base/clock.ts";
 import { CodedError } from "../../base/errors.ts";
-import type { Fields, Log } from "../../base/log.ts";
 import { labelText } from "../../base/metric-pages.ts";
 import { type Metrics, openMetrics } from "../../base/metrics.ts";
 import { compileSchema } from "../../base/schema/schema.ts";
 import { withDefaults } from "../../base/schema/schema-defaults.ts";
-import {
-  type CompileEnv,
-  type InternalApi,
-  internalApisOf,
-  type NodeEnv,
-  type Plugin,
-  type PluginPhases,
-  type PluginSettings,
-  type ResourceInfo,
-  type Siblings,
-  type StateRegistry,
-} from "../plugin.ts";
+import { type InternalApi, internalApisOf } from "../internal-api.ts";
+import type { CompileEnv, NodeEnv, Plugin, PluginPhases, PluginSettings, ResourceInfo, Siblings } from "../plugin.ts";
 import type { Answer } from "../plugin-answer.ts";
-import type { Consumer, Credential, CredentialTable } from "../plugin-consumer.ts";
+import type { Consumer, CredentialTable } from "../plugin-consumer.ts";
 import type { RequestView } from "../request-view.ts";
 import { NO_REVOCATIONS, type Revocations } from "../revocations.ts";
 import { type AuthorizationServers, NO_SERVERS, NO_TOKENS, type Tokens } from "../tokens.ts";
 import { NO_USES, type Uses } from "../uses.ts";
 import { shownVariable, TokenPlaces } from "../variables/token-places.ts";
 import { compileVariable } from "../variables/variables.ts";
+import { type LogLine, recordingLog, TestStates, TestTable } from "./test-parts.ts";
 
 /** A consumer as a test writes it: `auth` is plugin name → consumer-side configuration, references resolved. */
 export interface ConsumerInput {
@@ -59,12 +49,6 @@ export interface EnvInput {
   readonly servers?: AuthorizationServers;
   /** Default: nothing is noted. */
   readonly uses?: Uses;
-}
-
-interface LogLine {
-  readonly level: "debug" | "info" | "warn" | "error";
-  readonly fields: Fields;
-  readonly message: string;
 }
 
 export interface TestEnv extends CompileEnv {
@@ -222,90 +206,3 @@ const DEFAULT_SETTINGS: PluginSettings = {
   tokenCache: { entries: 50_000, bytes: 32 * 1024 * 1024 },
   prometheus: { exportUri: "/apisix/prometheus/metrics", buckets: [1, 2, 5, 10, 20, 50, 100, 1_000], metrics: {} },
 };
-
-class TestTable implements CredentialTable {
-  readonly #byKey = new Map<string, TestCredential>();
-  readonly #all = new Set<TestCredential>();
-  #pending: (() => Promise<void>) | undefined;
-
-  get size(): number {
-    return this.#all.size;
-  }
-
-  get(key: string): Credential | undefined {
-    return this.#byKey.get(key);
-  }
-
-  resolvePending(): Promise<void> | undefined {
-    const resolve = this.#pending;
-    this.#pending = undefined;
-    return resolve?.();
-  }
-
-  setPending(resolve: () => Promise<void>): void {
-    this.#pending = resolve;
-  }
-
-  add(consumer: Consumer, credentialId: string | undefined, key: string, data: unknown): void {
-    const credential: TestCredential = { consumer, credentialId, key, data, current: true, usedIn: 0 };
-    this.#byKey.set(key, credential);
-    this.#all.add(credential);
-  }
-
-  drop(username: string): void {
-    for (const credential of this.#all) {
-      if (credential.consumer.username !== username) continue;
-      credential.current = false;
-      this.#all.delete(credential);
-      if (this.#byKey.get(credential.key) === credential) this.#byKey.delete(credential.key);
-    }
-  }
-}
-
-interface TestCredential extends Credential {
-  current: boolean;
-}
-
-class TestStates implements StateRegistry {
-  readonly #states = new Map<string, { readonly state: unknown; uses: number; readonly close: () => void }>();
-
-  get size(): number {
-    return this.#states.size;
-  }
-
-  hold<T>(key: string, make: () => T, close?: (state: T) => void): { readonly state: T; release(): void } {
-    let entry = this.#states.get(key);
-    if (!entry) {
-      const state = make();
-      entry = { state, uses: 0, close: () => close?.(state) };
-      this.#states.set(key, entry);
-    }
-    const held = entry;
-    held.uses++;
-    let released = false;
-    return {
-      // True: whoever holds under this key made it with the same `make`.
-      state: held.state as T,
-      release: () => {
-        if (released) return;
-        released = true;
-        if (--held.uses > 0) return;
-        this.#states.delete(key);
-        held.close();
-      },
-    };
-  }
-}
-
-function recordingLog(lines: LogLine[], base: Fields): Log {
-  const at = (level: LogLine["level"]) => (fields: Fields, message: string) => {
-    lines.push({ level, fields: { ...base, ...fields }, message });
-  };
-  return {
-    debug: at("debug"),
-    info: at("info"),
-    warn: at("warn"),
-    error: at("error"),
-    child: (fields) => recordingLog(lines, { ...base, ...fields }),
-  };
-}

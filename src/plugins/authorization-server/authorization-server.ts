@@ -3,11 +3,11 @@
  * Plugins of higher priority on the same route run first. Source: docs/spec/tokens.md section 6.
  */
 import { type Static, Type } from "typebox";
+import type { InternalApi } from "../../plugin/internal-api.ts";
 import {
   type CompileEnv,
   Defaulted,
   definePlugin,
-  type InternalApi,
   type NodeEnv,
   type PhaseResult,
   type PluginPhases,

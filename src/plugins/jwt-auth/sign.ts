@@ -7,7 +7,8 @@
 import { LRUCache } from "lru-cache";
 import type { Signer } from "../../base/jose/algorithms.ts";
 import { type Claims, parseObject } from "../../base/jose/token.ts";
-import type { InternalApi, NodeEnv } from "../../plugin/plugin.ts";
+import type { InternalApi } from "../../plugin/internal-api.ts";
+import type { NodeEnv } from "../../plugin/plugin.ts";
 import { type Answer, bareAnswer, jsonAnswer, textAnswer } from "../../plugin/plugin-answer.ts";
 import type { Credential } from "../../plugin/plugin-consumer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";

@@ -19,6 +19,12 @@ export type ConsumerLayer = PluginSet;
 /** What a record has put into credential tables. Nearly all have one credential or none, so that one needs no list. */
 export type Handles = undefined | CredentialHandle | readonly CredentialHandle[];
 
+export function detach(handles: Handles): void {
+  if (handles === undefined) return;
+  if ("remove" in handles) handles.remove();
+  else for (const handle of handles) handle.remove();
+}
+
 const NO_LABELS: Readonly<Record<string, string>> = Object.freeze({});
 
 export class ConsumerGroup {

@@ -19,6 +19,7 @@ import {
   type CredentialConf,
   type CredentialHost,
   type CredentialRecord,
+  detach,
   type Handles,
 } from "./consumer-unit.ts";
 import { type DormantCredentials, PluginCredentials } from "./credential-table.ts";
@@ -35,11 +36,8 @@ interface CredentialEntry {
   handles: Handles;
 }
 
-/** A record as the store has it. */
-interface ConsumerRecord extends PackedRecord {
-  /** Store key. */
-  readonly key: string;
-}
+/** A record as the store has it, under its store key. */
+type ConsumerRecord = PackedRecord & { readonly key: string };
 
 interface ConsumersInput {
   readonly registry: PluginRegistry;
@@ -293,12 +291,6 @@ export class Consumers {
     }
     return keys;
   }
-}
-
-function detach(handles: Handles): void {
-  if (handles === undefined) return;
-  if ("remove" in handles) handles.remove();
-  else for (const handle of handles) handle.remove();
 }
 
 function credentialRecord({ key, modRevision, createRevision }: ConsumerRecord): CredentialRecord {

@@ -7,14 +7,8 @@ import type { Metrics } from "../../base/metrics.ts";
 import { withDefaults } from "../../base/schema/schema-defaults.ts";
 import type { StoredValue } from "../../model/record.ts";
 import type { Counters } from "../../plugin/counters.ts";
-import {
-  type InternalApi,
-  internalApisOf,
-  type NodeEnv,
-  type PluginSettings,
-  type Siblings,
-  type StateRegistry,
-} from "../../plugin/plugin.ts";
+import { type InternalApi, internalApisOf } from "../../plugin/internal-api.ts";
+import type { NodeEnv, PluginSettings, Siblings, StateRegistry } from "../../plugin/plugin.ts";
 import type { CredentialTable } from "../../plugin/plugin-consumer.ts";
 import type { Revocations } from "../../plugin/revocations.ts";
 import { type AuthorizationServers, NO_SERVERS, NO_TOKENS, type Tokens } from "../../plugin/tokens.ts";

@@ -10,8 +10,8 @@ import { type Condition, compileCondition } from "../../plugin/variables/conditi
 import type { PluginSet } from "../plugins/plugin-unit.ts";
 import type { UpstreamSlot } from "../upstream/upstream-slot.ts";
 import type { Timeouts } from "../upstream/upstream-unit.ts";
+import type { RouteConditions } from "./path-table.ts";
 import type { Route, RouteUnit } from "./route-unit.ts";
-import type { RouteConditions } from "./router.ts";
 
 /** A route as it matched. */
 export interface RouteMatch {

@@ -16,7 +16,9 @@ import {
   type PluginSet,
   replacePluginSet,
 } from "../plugins/plugin-unit.ts";
-import { NO_UPSTREAM, UpstreamSlot, type UpstreamSlotHost } from "../upstream/upstream-slot.ts";
+import { UpstreamSlot, type UpstreamSlotHost } from "../upstream/upstream-slot.ts";
+import { compileRoute } from "./compile-route.ts";
+import type { Tried } from "./path-table.ts";
 import {
   LiveRoute,
   type MaterialisedRoute,
@@ -28,10 +30,10 @@ import {
   readService,
   type ServiceRecord,
 } from "./route-entry.ts";
-import { type Route, RouteUnit, type UpstreamChoice, type UpstreamSource } from "./route-unit.ts";
-import { openRouter, type RouterMode, type Tried } from "./router.ts";
+import type { Route, RouteUnit, UpstreamChoice } from "./route-unit.ts";
+import { openRouter, type RouterMode } from "./router.ts";
 
-interface RoutesInput {
+export interface RoutesInput {
   readonly mode: RouterMode;
   readonly host: PluginHost;
   readonly slots: UpstreamSlotHost;
@@ -75,7 +77,7 @@ export interface Routes {
   close(): void;
 }
 
-interface ServiceEntry {
+export interface ServiceEntry {
   readonly record: ServiceRecord;
   readonly plugins: PluginSet;
   readonly inline: UpstreamSlot | undefined;
@@ -258,47 +260,6 @@ function closeMaterial({ plugins, inline }: Pick<MaterialisedRoute, "plugins" | 
   for (const unit of plugins) unit.close();
   inline?.close();
 }
-
-function compileRoute(
-  id: string,
-  content: MaterialisedRoute,
-  services: ReadonlyMap<string, ServiceEntry>,
-  pluginConfigs: ReadonlyMap<string, PluginSet>,
-  input: RoutesInput,
-): RouteUnit {
-  const { record } = content;
-  const service = record.serviceId === undefined ? undefined : services.get(record.serviceId);
-  const config = record.pluginConfigId === undefined ? undefined : pluginConfigs.get(record.pluginConfigId);
-  const isServiceMissing = record.serviceId !== undefined && !service;
-  const isConfigMissing = record.pluginConfigId !== undefined && !config;
-  return new RouteUnit({
-    facts: Object.freeze({
-      id,
-      name: record.name,
-      serviceId: record.serviceId ?? "",
-      serviceName: service?.record.name ?? "",
-      matchedUri: record.uris[0] ?? "",
-      matchedHost: (record.hosts[0] ?? service?.record.hosts[0] ?? "").toLowerCase(),
-    }),
-    timeouts: record.timeouts,
-    websocket: record.websocket ?? service?.record.websocket ?? false,
-    broken: isConfigMissing ? 503 : isServiceMissing ? 404 : undefined,
-    layers: [service?.plugins ?? NO_PLUGINS, config ?? NO_PLUGINS, content.plugins],
-    upstream: upstreamOf(content, service, input),
-  });
-}
-
-/** The route's id or inline upstream, else the service's; in each an id goes before an inline upstream. */
-function upstreamOf(content: MaterialisedRoute, service: ServiceEntry | undefined, input: RoutesInput): UpstreamSource {
-  for (const one of service ? [content, service] : [content]) {
-    const { upstreamId } = one.record;
-    if (upstreamId !== undefined) return { choose: () => input.upstreamById(upstreamId) };
-    if (one.inline) return one.inline;
-  }
-  return NOWHERE;
-}
-
-const NOWHERE: UpstreamSource = Object.freeze({ choose: () => NO_UPSTREAM });
 
 function addTo(index: Map<string, Set<LiveRoute>>, id: string | undefined, entry: LiveRoute): void {
   if (id === undefined) return;

@@ -11,8 +11,9 @@ import { dirname } from "node:path";
 import { type Clock, sleep, type Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import { type Log, unfailing } from "../../base/log.ts";
+import { syncFolder } from "../../base/sync-folder.ts";
 import type { Revision } from "../../store/store.ts";
-import type { Position, SavedPosition } from "../sync-status.ts";
+import type { LastKnownGoodStatus, Position, SavedPosition } from "../sync-status.ts";
 import type { Table } from "../table.ts";
 import { Chain, COMMIT, HEADER, MAGIC, RECORDS } from "./lkg-frames.ts";
 import { readLastKnownGood } from "./lkg-reader.ts";
@@ -35,14 +36,6 @@ interface LastKnownGoodOptions {
   readonly log: Log;
   /** Encrypts the file when set. */
   readonly sealer?: Sealer | undefined;
-}
-
-export interface LastKnownGoodStatus {
-  /** Wall time of the last commit, ours or the one read at start. */
-  readonly savedAtMs: number | undefined;
-  readonly savedRevision: bigint | undefined;
-  /** Why the file was ignored or could not be written; cleared by the next success. */
-  readonly problem: string | undefined;
 }
 
 const WRITE_EVERY_MS = 1_000;
@@ -300,14 +293,5 @@ export class LastKnownGood {
     this.#handle = undefined;
     this.#dirty = undefined;
     await handle?.close();
-  }
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }
