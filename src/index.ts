@@ -9,6 +9,7 @@ export type { Fields, Log } from "./base/log.ts";
 export type { Counter, Family, Gauge, Histogram, Metrics } from "./base/metrics.ts";
 export { compilePattern, type Pattern, patternError } from "./base/regex.ts";
 export { checkExpression } from "./model/expression.ts";
+export type { BodyFlow, BodyObserver, BodyOut, BodyTransform } from "./plugin/body-stages.ts";
 export { attachConsumer, openRefusals, type Refusals } from "./plugin/caller-identity.ts";
 export { HeaderList } from "./plugin/headers.ts";
 export type { InternalApi } from "./plugin/internal-api.ts";

@@ -92,7 +92,7 @@ export function crashAnswer(context: GatewayContext, view: RequestView, error: u
   return isCodedError(error) ? failureAnswer(error) : PLUGIN_FAILED;
 }
 
-function logCrash(context: GatewayContext, view: RequestView, error: unknown, message: string): void {
+export function logCrash(context: GatewayContext, view: RequestView, error: unknown, message: string): void {
   const stack = error instanceof Error ? error.stack : undefined;
   // True: that is what lower case makes of a code.
   const reason = isCodedError(error) ? (error.code.toLowerCase() as Lowercase<ErrorCode>) : PLUGIN_FAILED.reason;

@@ -13,7 +13,8 @@ import { ResponseView } from "../plugin/response-view.ts";
 import { loadBodyVariables } from "../plugin/variables/body-variables.ts";
 import { EMPTY_PIPELINE } from "../runtime/plugins/pipeline.ts";
 import type { Pipeline, Route } from "../runtime/routes/route-unit.ts";
-import { crashAnswer, ownerOf, recordOutcome } from "./exchange-end.ts";
+import { BodyChain, type BodyOrigin } from "./body-chain.ts";
+import { crashAnswer, logCrash, ownerOf, recordOutcome } from "./exchange-end.ts";
 import { Forwarding } from "./forwarding.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import {
@@ -30,9 +31,11 @@ import {
   SERVICE_MISSING,
 } from "./gateway-pages.ts";
 import type { OwnReason } from "./gateway-reasons.ts";
+import { chooseCoding } from "./http/content-coding.ts";
+import type { Framing } from "./http/message.ts";
 import type { IncomingBody } from "./http/request-body.ts";
-import { addCharset, applyBodyFilters, dropUnsendable } from "./http/response-edit.ts";
-import { hasHeaderFilters, type Life, type Reply, sendWhole } from "./reply.ts";
+import { addCharset, dropUnsendable } from "./http/response-edit.ts";
+import { hasHeaderFilters, isBodiless, type Life, type Reply, sendWhole } from "./reply.ts";
 
 const NOTHING: readonly PhaseHandler[] = Object.freeze([]);
 /** For conditions of routes on what is in the body. */
@@ -74,6 +77,8 @@ export class Exchange implements Life {
   /** Whose plugins were laid over the route's. */
   #merged: Consumer | undefined = undefined;
   #forwarding: Forwarding | undefined;
+  /** What the body passes through; undefined: it goes straight to the client. */
+  #chain: BodyChain | undefined;
   #answered = false;
   #filterFailed = false;
 
@@ -209,21 +214,18 @@ export class Exchange implements Life {
     if (this.#answered || this.over) return;
     this.view.reason = answer.reason;
     const headers = new HeaderList(answer.headers.slice());
-    let bytes = bodyOf(answer, headers);
+    const bytes = bodyOf(answer, headers);
     const response = new ResponseView(answer.status, headers, "gateway");
     try {
-      this.filterHead(response);
-      bytes = applyBodyFilters(response, response.replacement ?? bytes) ?? bytes;
+      this.filterHead(response, bytes.length);
     } catch (error) {
-      this.#filterFailed = true;
-      this.crash(error);
+      this.crash(error, response);
       return;
     }
-    this.#answered = true;
-    this.sendWhole(response, bytes, headers.has("date"));
+    this.sendWhole(response, response.replacement ?? bytes, headers.has("date"));
   }
 
-  filterHead(response: ResponseView): void {
+  filterHead(response: ResponseView, length: number | undefined): void {
     const { context, global, pipeline, view } = this;
     view.response = response;
     const { ownHeaders } = context.settings;
@@ -238,6 +240,8 @@ export class Exchange implements Life {
       this.#filterFailed = true; // what one that throws would have hidden must not be shown: the 500 passes none
       for (const filter of global.headerFilter) filter(view, response);
       for (const filter of pipeline.headerFilter) filter(view, response);
+      if (response.codings.length > 0)
+        chooseCoding(view, response, response.isChanged ? undefined : (response.replacement?.length ?? length));
       this.#filterFailed = false;
     }
     // A status that this protocol cannot carry counts as a server error (RFC 9110 section 15).
@@ -247,8 +251,22 @@ export class Exchange implements Life {
   }
 
   sendWhole(response: ResponseView, bytes: Buffer, hasDate: boolean): void {
+    if (response.stages.length > 0 && !isBodiless(this.view.head.method, response.status)) {
+      const chain = this.openChain(response, bytes.length, hasDate);
+      chain.write(bytes);
+      chain.end();
+      return;
+    }
+    this.#answered = true;
     sendWhole(this.reply, this.view.head.method, response, bytes, hasDate);
     this.close();
+  }
+
+  openChain(response: ResponseView, length: Framing, hasDate: boolean, origin?: BodyOrigin): BodyChain {
+    this.#chain?.close();
+    this.#chain = new BodyChain(this, response, length, hasDate, origin);
+    this.#chain.open();
+    return this.#chain;
   }
 
   close(): void {
@@ -277,7 +295,9 @@ export class Exchange implements Life {
 
   /** Lane: the client can take more. */
   clientDrained(): void {
-    if (!this.over) this.#forwarding?.clientDrained();
+    if (this.over) return;
+    if (this.#chain) this.#chain.clientDrained();
+    else this.#forwarding?.clientDrained();
   }
 
   /** Lane: the request itself turned out to be broken or late; answered when that is still possible. */
@@ -287,14 +307,19 @@ export class Exchange implements Life {
     this.#fail(answer, answer.reason);
   }
 
-  crash(error: unknown): void {
+  crash(error: unknown, response?: ResponseView): void {
     if (this.over) return;
+    if (response?.source === "gateway") this.#filterFailed = true; // the 500 passes none
     if (isCodedError(error) && error.code === "CLIENT_ABORTED") {
       this.clientGone();
       this.reply.destroy();
       return;
     }
     this.#fail(crashAnswer(this.context, this.view, error), PLUGIN_FAILED.reason);
+  }
+
+  noteCrash(error: unknown): void {
+    logCrash(this.context, this.view, error, "a body stage failed");
   }
 
   /** @param reason for the case that a response has begun */
@@ -307,6 +332,7 @@ export class Exchange implements Life {
   #finish(status: number): void {
     this.over = true;
     const { context, reply, view } = this;
+    this.#chain?.close();
     this.#forwarding?.ended(status === CLIENT_CLOSED);
     if (!this.body.complete) this.body.discard();
     view.sentBytes = reply.sentBytes;

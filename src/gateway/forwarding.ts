@@ -76,7 +76,7 @@ export class Forwarding implements UpstreamCall, BodySink {
 
   /** The client can take more. */
   clientDrained(): void {
-    this.#link?.resume();
+    this.response.resume();
   }
 
   /** The exchange is over. @param aborted by the client */

@@ -6,6 +6,7 @@
 import type { RequestView } from "../plugin/request-view.ts";
 import type { ResponseView } from "../plugin/response-view.ts";
 import type { Pipeline, Route } from "../runtime/routes/route-unit.ts";
+import type { BodyChain, BodyOrigin } from "./body-chain.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import type { OwnAnswer } from "./gateway-pages.ts";
 import type { OwnReason } from "./gateway-reasons.ts";
@@ -55,11 +56,16 @@ export interface TunnelSink {
   onTunnelEnd(): void;
 }
 
+/** Whether no body goes to the client, whatever there is. @param method of the client's request */
+export function isBodiless(method: string, status: number): boolean {
+  return method === "HEAD" || status === 204 || status === 304;
+}
+
 /** Sends a head and the body that is here, before the end. @param method of the client's request */
 export function sendWhole(reply: Reply, method: string, response: ResponseView, bytes: Buffer, hasDate: boolean): void {
   const { headers, status } = response;
   // A body that a filter made has no announced length, as with nginx, which tools compare.
-  const isMade = response.replacement !== undefined || response.filters.length > 0;
+  const isMade = response.replacement !== undefined || response.isChanged;
   if (status === 204 || status === 304) reply.head(status, headers.lines, "none", hasDate);
   else if (method === "HEAD") {
     if (!isMade) headers.lines.push("Content-Length", String(bytes.length));
@@ -84,9 +90,14 @@ export interface Life {
   readonly pipeline: Pipeline;
   /** True once the log phase ran. */
   readonly over: boolean;
-  /** Adds what every response carries and runs the header filters. Throws what they throw: default closed. */
-  filterHead(response: ResponseView): void;
-  /** Sends head and body in one go, and ends it. */
+  /**
+   * Adds what every response carries and runs the header filters. Throws what they throw: default closed.
+   * @param length of its body, where it is known
+   */
+  filterHead(response: ResponseView, length: number | undefined): void;
+  /** Begins to send a body through the stages of its response. @param length of what comes */
+  openChain(response: ResponseView, length: Framing, hasDate: boolean, origin?: BodyOrigin): BodyChain;
+  /** Sends head and body, through the stages of the response, and ends it. */
   sendWhole(response: ResponseView, bytes: Buffer, hasDate: boolean): void;
   /** Ends it with an error that the gateway answers. */
   answerSelf(answer: OwnAnswer): void;
@@ -94,8 +105,10 @@ export interface Life {
   close(): void;
   /** The response cannot be completed. */
   breakOff(reason: OwnReason): void;
-  /** A phase or this program threw. */
-  crash(error: unknown): void;
+  /** A phase or this program threw. @param response that a stage of its body failed on */
+  crash(error: unknown, response?: ResponseView): void;
+  /** The same, where it changes nothing any more: it is only logged. */
+  noteCrash(error: unknown): void;
 }
 
 export function hasHeaderFilters({ global, pipeline }: Life): boolean {

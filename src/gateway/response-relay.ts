@@ -1,14 +1,14 @@
 /**
- * Brings the upstream's response to the client: as it comes, replaced, or collected for body filters.
+ * Brings the upstream's response to the client: as it comes, replaced, or through the stages that plugins gave it.
  * Promise: a response that broke off is never given a well-formed end; after a 101 bytes flow both ways untouched.
  */
 import { HeaderList } from "../plugin/headers.ts";
 import { ResponseView } from "../plugin/response-view.ts";
-import { type OwnAnswer, RESPONSE_TOO_LARGE } from "./gateway-pages.ts";
+import type { BodyChain, BodyOrigin } from "./body-chain.ts";
+import type { OwnAnswer } from "./gateway-pages.ts";
 import { type Lifetime, ownPiece } from "./http/message.ts";
-import { applyBodyFilters, filterLimit } from "./http/response-edit.ts";
 import { type ResponseHead, SentHead } from "./http/response-head.ts";
-import { hasHeaderFilters, type Life, type TunnelSink } from "./reply.ts";
+import { hasHeaderFilters, isBodiless, type Life, type TunnelSink } from "./reply.ts";
 import type { ResponseSink, UpstreamLink } from "./upstream/upstream-call.ts";
 
 /** A replaced body up to this size is read to its end, so that the connection can be used again. */
@@ -16,10 +16,10 @@ const DROPPED_BYTES = 65_536;
 
 const STREAM = 0;
 const DROP = 1;
-const COLLECT = 2;
+const CHAIN = 2;
 const TUNNEL = 3;
 
-export class ResponseRelay implements ResponseSink, TunnelSink {
+export class ResponseRelay implements ResponseSink, TunnelSink, BodyOrigin {
   readonly #life: Life;
   readonly #upstreamMethod: string;
   /** Whence the response comes. */
@@ -27,8 +27,9 @@ export class ResponseRelay implements ResponseSink, TunnelSink {
   #mode = STREAM;
   #response: ResponseView | undefined;
   #hasDate = false;
-  #limit = 0;
-  #held: Buffer[] | undefined;
+  /** What the body passes through. */
+  #chain: BodyChain | undefined;
+  /** Of a body that is replaced. */
   #bytes = 0;
 
   /** @param upstreamMethod of the request that is sent */
@@ -71,10 +72,8 @@ export class ResponseRelay implements ResponseSink, TunnelSink {
       case TUNNEL:
         if (!this.#life.reply.data(chunk, start, end, lifetime)) this.#link?.pause();
         return;
-      case COLLECT:
-        this.#bytes += end - start;
-        if (this.#bytes > this.#limit) this.#life.answerSelf(RESPONSE_TOO_LARGE);
-        else this.#held?.push(ownPiece(chunk, start, end, lifetime));
+      case CHAIN:
+        if (this.#chain?.write(ownPiece(chunk, start, end, lifetime)) === false) this.#link?.pause();
         return;
       default:
         this.#bytes += end - start;
@@ -91,7 +90,13 @@ export class ResponseRelay implements ResponseSink, TunnelSink {
   }
 
   onFlush(): void {
-    this.#life.reply.flush();
+    if (this.#chain) this.#chain.flush();
+    else this.#life.reply.flush();
+  }
+
+  /** More of the response is wanted; where it is here wholly, its connection is another's. */
+  resume(): void {
+    this.#link?.resume();
   }
 
   /** The upstream broke off. @param answer what to say while nothing was said yet */
@@ -121,7 +126,7 @@ export class ResponseRelay implements ResponseSink, TunnelSink {
     this.#hasDate = head.hasDate;
     if (head.status === 101) {
       this.#mode = TUNNEL;
-      life.filterHead(response);
+      life.filterHead(response, undefined);
       life.reply.tunnel(response.headers.lines, head.upgrade ?? "", this);
       return;
     }
@@ -129,25 +134,23 @@ export class ResponseRelay implements ResponseSink, TunnelSink {
     else {
       // Filters may want to see it; the lane makes it anew.
       if (head.length >= 0 && hasHeaderFilters(life)) response.headers.append("Content-Length", String(head.length));
-      life.filterHead(response);
+      life.filterHead(response, head.length >= 0 ? head.length : undefined);
       if (isPlain && head.recurs) head.sent = new SentHead(response.headers.lines.slice());
     }
     const bodiless = this.#upstreamMethod === "HEAD" || head.status === 204 || head.status === 304;
     if (response.replacement) this.#mode = DROP;
-    else if (response.filters.length > 0 && !bodiless) {
-      this.#mode = COLLECT;
-      this.#held = [];
-      this.#limit = filterLimit(response);
+    else if (response.stages.length > 0 && !bodiless && !isBodiless(view.head.method, response.status)) {
+      this.#mode = CHAIN;
+      this.#chain = life.openChain(response, head.length >= 0 ? head.length : "unknown", this.#hasDate, this);
     } else this.#startStream(response, head, bodiless, isPlain ? head.sent : undefined);
   }
 
   #startStream(response: ResponseView, head: ResponseHead, bodiless: boolean, sent: SentHead | undefined): void {
     const { reply, view } = this.#life;
     const { lines } = response.headers;
-    const none = view.head.method === "HEAD" || response.status === 204 || response.status === 304;
-    if (none) {
+    if (isBodiless(view.head.method, response.status)) {
       // A 204 has no length; a HEAD or 304 shows the one a GET would have (RFC 9110 section 8.6), which filters change.
-      if (head.length >= 0 && response.status !== 204 && response.filters.length === 0)
+      if (head.length >= 0 && response.status !== 204 && !response.isChanged)
         lines.push("Content-Length", String(head.length));
       if (!bodiless) this.#mode = DROP;
       reply.head(response.status, lines, "none", this.#hasDate);
@@ -160,11 +163,9 @@ export class ResponseRelay implements ResponseSink, TunnelSink {
     const life = this.#life;
     const response = this.#response;
     if (life.over || !response) return;
-    if (this.#mode === COLLECT) {
-      const bytes = applyBodyFilters(response, Buffer.concat(this.#held ?? [], this.#bytes));
-      this.#held = undefined;
-      if (bytes) life.sendWhole(response, bytes, this.#hasDate);
-      else life.answerSelf(RESPONSE_TOO_LARGE);
+    if (this.#chain) {
+      this.#link = undefined;
+      this.#chain.end();
     } else if (response.replacement) {
       life.sendWhole(response, response.replacement, this.#hasDate);
     } else life.close();

@@ -1,9 +1,15 @@
 /**
  * A response before it goes to the client, whoever made it: header filters edit it in place.
  */
-
+import { type BodyObserver, type BodyTransform, type ContentCoding, observing } from "./body-stages.ts";
 import type { HeaderList } from "./headers.ts";
 import { bytesOf } from "./request-view.ts";
+
+/** A filter takes the body as a whole, a transform piece by piece. */
+type BodyStage = BodyFilter | BodyTransform;
+
+const NO_STAGES: readonly BodyStage[] = Object.freeze([]);
+const NO_CODINGS: readonly ContentCoding[] = Object.freeze([]);
 
 export class ResponseView {
   status: number;
@@ -12,8 +18,12 @@ export class ResponseView {
   readonly source: "upstream" | "gateway";
   /** Set by `replaceBody`; the original body is then read and thrown away. */
   replacement: Buffer | undefined = undefined;
-  /** Set by `filterBody`; applied in order to the whole body. */
-  readonly filters: BodyFilter[] = [];
+  /** What the body passes through, in this order. */
+  stages: readonly BodyStage[] = NO_STAGES;
+  /** Those that plugins offer. */
+  codings: readonly ContentCoding[] = NO_CODINGS;
+  /** Nobody knows its length before its end, as a stage changes it. */
+  isChanged = false;
 
   constructor(status: number, headers: HeaderList, source: "upstream" | "gateway") {
     this.status = status;
@@ -21,9 +31,11 @@ export class ResponseView {
     this.source = source;
   }
 
-  /** Sends these bytes instead of the body. Content-Length is made anew by the lane. */
+  /** Sends these bytes instead of the body, past what was asked for it so far. Content-Length is made anew by the lane. */
   replaceBody(bytes: Buffer | string): void {
     this.replacement = bytesOf(bytes);
+    this.stages = NO_STAGES;
+    this.isChanged = false;
     this.#dropBodyFacts();
   }
 
@@ -33,7 +45,29 @@ export class ResponseView {
    */
   filterBody(filter: BodyFilter): void {
     if (typeof filter.apply !== "function" || !(filter.limitBytes >= 0)) throw new TypeError("not a body filter");
-    this.filters.push(filter);
+    this.#add(filter);
+  }
+
+  /** Sends the body through, as it comes. */
+  transformBody(transform: BodyTransform): void {
+    if (typeof transform.open !== "function") throw new TypeError("not a body transform");
+    this.#add(transform);
+  }
+
+  /** Shows the body as it passes, as a plugin of this priority leaves it. @param open called when a body begins */
+  observeBody(open: () => BodyObserver): void {
+    this.#add(observing(open));
+  }
+
+  /** Offers a content coding; it comes after everything else, whatever the plugin's priority. */
+  offerCoding(coding: ContentCoding): void {
+    this.codings = [...this.codings, coding];
+  }
+
+  #add(stage: BodyStage): void {
+    this.stages = [...this.stages, stage];
+    if ("keepsBody" in stage && stage.keepsBody) return;
+    this.isChanged = true;
     this.#dropBodyFacts();
   }
 

@@ -7,6 +7,7 @@ import { apiBreaker } from "./api-breaker.ts";
 import { attachConsumerLabel } from "./attach-consumer-label.ts";
 import { authorizationServer } from "./authorization-server/authorization-server.ts";
 import { basicAuth } from "./basic-auth.ts";
+import { brotli } from "./brotli.ts";
 import { clientControl } from "./client-control.ts";
 import { consumerRestriction } from "./consumer-restriction.ts";
 import { cors } from "./cors.ts";
@@ -14,6 +15,7 @@ import { csrf } from "./csrf.ts";
 import { echo } from "./echo.ts";
 import { faultInjection } from "./fault-injection.ts";
 import { forwardAuth } from "./forward-auth.ts";
+import { gzip } from "./gzip.ts";
 import { hmacAuth } from "./hmac-auth.ts";
 import { httpLogger } from "./http-logger.ts";
 import { ipRestriction } from "./ip-restriction.ts";
@@ -50,6 +52,7 @@ export const PLUGINS: readonly Plugin[] = Object.freeze([
   attachConsumerLabel,
   authorizationServer,
   basicAuth,
+  brotli,
   clientControl,
   consumerRestriction,
   cors,
@@ -57,6 +60,7 @@ export const PLUGINS: readonly Plugin[] = Object.freeze([
   echo,
   faultInjection,
   forwardAuth,
+  gzip,
   hmacAuth,
   httpLogger,
   ipRestriction,

@@ -10,6 +10,7 @@ import { CodedError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { compilePattern, type Pattern, patternError } from "../base/regex.ts";
 import { checkExpression } from "../model/expression.ts";
+import type { HeaderList } from "../plugin/headers.ts";
 import { Defaulted, definePlugin } from "../plugin/plugin.ts";
 import { afterBody, readsBody } from "../plugin/variables/body-variables.ts";
 import { compileCondition } from "../plugin/variables/condition.ts";
@@ -86,7 +87,7 @@ export const responseRewrite = definePlugin({
               const plain = decode(bytes, encoding, limitBytes, env.log);
               if (plain) return replaceIn(plain, replacements);
               // As the upstream sent it, and said to be so: the client may be able to read it.
-              if (encoding !== undefined) response.headers.set("Content-Encoding", encoding);
+              restoreEncoding(response.headers, encoding);
               return bytes;
             },
           });
@@ -96,6 +97,13 @@ export const responseRewrite = definePlugin({
     };
   },
 });
+
+/** A coding that gzip or brotli adds comes after it. */
+function restoreEncoding(headers: HeaderList, encoding: string | undefined): void {
+  if (encoding === undefined) return;
+  const added = headers.get("content-encoding");
+  headers.set("Content-Encoding", added === undefined ? encoding : `${encoding}, ${added}`);
+}
 
 function headersError(headers: Conf["headers"]): string | undefined {
   for (const [name, value] of headers ? pairsOf(headers) : []) {

@@ -40,6 +40,8 @@ const PRIORITIES: Readonly<Record<string, number>> = {
   "limit-conn": 1003,
   "limit-count": 1002,
   "limit-req": 1001,
+  brotli: 996,
+  gzip: 995,
   "traffic-split": 966,
   redirect: 900,
   "response-rewrite": 899,

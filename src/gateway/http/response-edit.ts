@@ -1,9 +1,8 @@
 /**
- * What plugins did to a response, applied: body filters, and headers that could not be sent.
+ * What plugins did to the head of a response, made sendable.
  */
 
 import type { HeaderList } from "../../plugin/headers.ts";
-import { bytesOf } from "../../plugin/request-view.ts";
 import type { ResponseView } from "../../plugin/response-view.ts";
 import type { DropCounter } from "../upstream/upstream-head.ts";
 import {
@@ -46,28 +45,6 @@ function isFraming(kind: number): boolean {
     kind === HOP ||
     kind === PROXY_CONNECTION
   );
-}
-
-/**
- * Runs the body filters over the whole body.
- * @returns undefined when the body is larger than a filter takes
- */
-export function applyBodyFilters(response: ResponseView, body: Buffer): Buffer | undefined {
-  let bytes = body;
-  for (const filter of response.filters) {
-    if (bytes.length > filter.limitBytes) return undefined;
-    bytes = bytesOf(filter.apply(bytes));
-  }
-  return bytes;
-}
-
-/** The most bytes all filters of a response take; 0 when there is none. */
-export function filterLimit(response: ResponseView): number {
-  let limit = 0;
-  for (const filter of response.filters) {
-    limit = limit === 0 ? filter.limitBytes : Math.min(limit, filter.limitBytes);
-  }
-  return limit;
 }
 
 /** Types that nginx's `charset utf-8`, as APISIX ships it, completes. */
