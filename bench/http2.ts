@@ -11,7 +11,17 @@ import { usageOf } from "./machine.ts";
 import { readRequests, requestsFile } from "./request-lines.ts";
 import { percentile } from "./schedule.ts";
 import { type Series, series } from "./series.ts";
-import { freePort, has, jotgate, LOAD_CORE, launch, SERVER_CORE, type Server, type ServerKind } from "./servers.ts";
+import {
+  freePort,
+  has,
+  jotgate,
+  LOAD_CORE,
+  launch,
+  launchHaproxy,
+  SERVER_CORE,
+  type Server,
+  type ServerKind,
+} from "./servers.ts";
 
 const run = promisify(execFile);
 const HOST = "bench.test";
@@ -75,29 +85,10 @@ server { listen 127.0.0.1:${port}; listen 127.0.0.1:${tls} ssl http2; ssl_certif
 });
 
 const HAPROXY = kind("haproxy", "haproxy", async (upstream, folder, { cert, key }, tls) => {
-  const port = await freePort();
-  const [pem, conf] = [join(folder, "both.pem"), join(folder, "haproxy.cfg")];
+  const pem = join(folder, "both.pem");
   writeFileSync(pem, readFileSync(cert, "utf8") + readFileSync(key, "utf8"));
-  writeFileSync(
-    conf,
-    `global
-  nbthread 1
-  maxconn 4096
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 60s
-  timeout server 60s
-frontend f
-  bind 127.0.0.1:${port}
-  bind 127.0.0.1:${tls} ssl crt ${pem} alpn h2
-  default_backend b
-backend b
-  http-reuse always
-  server s ${upstream.replace("http://", "")}
-`,
-  );
-  return launch("haproxy", SERVER_CORE, "haproxy", ["-db", "-f", conf], port);
+  const bind = `bind 127.0.0.1:${tls} ssl crt ${pem} alpn h2`;
+  return launchHaproxy("haproxy", upstream, folder, await freePort(), bind);
 });
 
 const OURS = "jotgate, HTTP/2";

@@ -183,12 +183,22 @@ function haproxy(name: string, frontend: string): ServerKind {
   return {
     name,
     missing: () => (has("haproxy") ? undefined : `${name}: haproxy is not installed`),
-    async start(upstream, folder) {
-      const port = await freePort();
-      const conf = file(
-        folder,
-        "haproxy.cfg",
-        `global
+    start: async (upstream, folder) => launchHaproxy(name, upstream, folder, await freePort(), frontend),
+  };
+}
+
+/** @param frontend further lines of the frontend beside its plain port */
+export function launchHaproxy(
+  name: string,
+  upstream: string,
+  folder: string,
+  port: number,
+  frontend: string,
+): Promise<Server> {
+  const conf = file(
+    folder,
+    "haproxy.cfg",
+    `global
   nbthread 1
   maxconn 4096
 defaults
@@ -204,10 +214,8 @@ backend b
   http-reuse always
   server s ${upstream.replace("http://", "")}
 `,
-      );
-      return launch(name, SERVER_CORE, "haproxy", ["-db", "-f", conf], port);
-    },
-  };
+  );
+  return launch(name, SERVER_CORE, "haproxy", ["-db", "-f", conf], port);
 }
 
 function nodePeer(name: string, script: string, module: string): ServerKind {

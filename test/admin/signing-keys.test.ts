@@ -62,6 +62,16 @@ describe("an authorization server", () => {
     expect((await world.call("GET", "/signing_keys")).text).not.toContain("/signing_keys/gone/");
   });
 
+  test("takes its keys with it when a rollback takes it away", async () => {
+    await put("/routes/before", { uri: "/before" });
+    const { body } = await world.call("GET", "/history?page_size=1&page=1");
+    await put("/authorization_servers/undone", { issuer: issuer() });
+    expect((await world.call("GET", "/signing_keys")).text).toContain("/signing_keys/undone/");
+    const answer = await world.call("POST", `/history/${body.list[0].revision}/rollback`);
+    expect([answer.status, answer.body.error_msg]).toEqual([200, undefined]);
+    expect((await world.call("GET", "/signing_keys")).text).not.toContain("/signing_keys/undone/");
+  });
+
   test("shares its issuer with no other record of either kind", async () => {
     const shared = issuer();
     await put("/token_issuers/idp", { issuer: shared });

@@ -2,6 +2,7 @@
  * A cluster that issues tokens: gateways of two workers each on one etcd, behind one https name whose authority is a test's own;
  * one server of ES256 and RS256 keys, and a route that wants its tokens.
  */
+
 import { generateKeyPairSync, type KeyObject } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { createServer as createHttpServer, type IncomingMessage } from "node:http";
@@ -9,6 +10,7 @@ import { request } from "node:https";
 import { type AddressInfo, connect, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { openAuthority } from "./authority.ts";
+import { type Ends, openWithEnds } from "./endings.ts";
 import { startEtcd } from "./etcd.ts";
 import { freePorts } from "./ports.ts";
 import { admin, type Node, startNode, temporaryFolder } from "./process.ts";
@@ -45,18 +47,9 @@ export interface IssuingCluster extends Issuer {
  * @param keptSeconds jwks_max_age
  */
 export async function openIssuingCluster(count: number, keptSeconds: number): Promise<IssuingCluster> {
-  const ends: (() => unknown)[] = [];
-  const close = async (): Promise<void> => {
-    for (const end of ends.splice(0).reverse()) await end();
-  };
-  try {
-    return await open();
-  } catch (error) {
-    await close();
-    throw error;
-  }
+  return openWithEnds(open);
 
-  async function open(): Promise<IssuingCluster> {
+  async function open(ends: Ends, close: () => Promise<void>): Promise<IssuingCluster> {
     const upstream = createHttpServer((incoming, response) => {
       incoming.resume();
       response.end("ok");

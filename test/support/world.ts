@@ -2,6 +2,7 @@
  * A whole cluster under load, to break things in: etcd, admins, gateways, an upstream, open-loop callers, a writer, and the
  * judges of what became of it all. Every process is started and ended by its id.
  */
+
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import { tmpdir } from "node:os";
@@ -9,6 +10,7 @@ import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import type { Store } from "../../src/store/store.ts";
 import { checkLedger, checkNodes, checkOrder, checkSamples } from "./checker.ts";
+import { type Ends, openWithEnds } from "./endings.ts";
 import { type EtcdCluster, type EtcdOptions, startEtcd } from "./etcd.ts";
 import { reportFault } from "./fault-report.ts";
 import { followHistory, type History, listAll, openDirect } from "./history.ts";
@@ -99,18 +101,9 @@ const LOAD_ROUTE = "load";
 export async function openWorld(options: WorldOptions = {}): Promise<World> {
   const { members = 1, gateways: gatewayCount = 2, admins: adminCount = 1, rate = 100 } = options;
   const writeEveryMs = "writeEveryMs" in options ? options.writeEveryMs : 25;
-  const ends: (() => unknown)[] = [];
-  const close = async (): Promise<void> => {
-    for (const end of ends.splice(0).reverse()) await end();
-  };
-  try {
-    return await open();
-  } catch (error) {
-    await close();
-    throw error;
-  }
+  return openWithEnds(open);
 
-  async function open(): Promise<World> {
+  async function open(ends: Ends, close: () => Promise<void>): Promise<World> {
     let upstreamSeen = 0;
     const upstream = await startUpstream(() => upstreamSeen++);
     ends.push(() => closeServer(upstream));

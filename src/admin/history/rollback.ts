@@ -17,7 +17,7 @@ import { openReferenceGuard } from "../write/reference-guard.ts";
 import { openUniqueIndex } from "../write/unique-index.ts";
 import { warningHeader } from "../write/write-commit.ts";
 import { Plan } from "../write/write-plan.ts";
-import { type Candidate, planSteps, shapeRefused } from "../write/write-steps.ts";
+import { type Candidate, planGone, planSteps, shapeRefused } from "../write/write-steps.ts";
 import { noEntry } from "./history-read.ts";
 import { overlayStore } from "./overlay-store.ts";
 import { type Reconstruction, reconstruct } from "./restore-points.ts";
@@ -78,13 +78,13 @@ async function checkTogether(admin: WriteSide, plan: Plan, changes: readonly Rec
 }
 
 async function checkOne(view: WriteSide, plan: Plan, change: RecordChange): Promise<string | undefined> {
-  const { kind, id, candidate, previousValue } = change;
+  const { kind, id, candidate } = change;
   if (!candidate) {
     const used = await view.references.planDelete(plan, kind, id);
-    if (used !== undefined || kind.pluginSide !== "consumer") return used;
-    const left = kind.name === "consumer" ? await planNoCredentials(view, plan, id) : undefined;
-    if (left !== undefined) return left;
-    return view.unique.plan(plan, { kind: kind.name, id }, undefined, previousValue);
+    if (used !== undefined) return used;
+    const without = kind.name === "consumer" ? await planNoCredentials(view, plan, id) : undefined;
+    if (without === undefined) await planGone(view, change, plan);
+    return without;
   }
   const record: Candidate = { ...change, candidate };
   const refused = shapeRefused(view, kind, id, candidate) ?? (await planSteps(view, record, plan));

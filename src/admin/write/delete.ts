@@ -4,13 +4,11 @@
  */
 import { sleep } from "../../base/clock.ts";
 import { isCodedError } from "../../base/errors.ts";
-import type { Members } from "../../base/json/members.ts";
 import { credentialsOf, keyOf, parseKey } from "../../model/keys.ts";
 import { KINDS } from "../../model/kinds.ts";
 import { prefixRange } from "../../store/store.ts";
 import type { AdminRequest, ReadSide, RecordChange, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
-import { planKeysGone } from "../keys/key-steps.ts";
 import { showPlan } from "../preview/dry-run.ts";
 import type { Warning } from "../preview/warnings.ts";
 import { toStored } from "../read/stored-record.ts";
@@ -20,6 +18,7 @@ import { type Commit, commit } from "./commit.ts";
 import { Draft, makeOut } from "./draft.ts";
 import { warningHeader } from "./write-commit.ts";
 import { Plan } from "./write-plan.ts";
+import { planGone } from "./write-steps.ts";
 
 const ATTEMPTS = 50;
 const RETRY_MS = 20;
@@ -55,15 +54,13 @@ async function deleteOnce(
   const refused = await makeOut(admin, draft);
   if (refused) return refused;
   const { plan, previous, previousValue, used } = draft;
-  plan.expect(key, previous?.modRevision ?? 0n).delete(key); // it is there: a step has looked
-  if (kind.name === "authorization_server") await planKeysGone(admin, plan, id);
   const change: RecordChange = { kind, id, key, previous, previousValue, candidate: undefined };
+  await planGone(admin, change, plan);
   if (request.options.dryRun) {
     const credentials = kind.name === "consumer" ? await credentialChanges(admin, id) : [];
     return showPlan(admin, plan, [...credentials, change], 200, { key });
   }
   if (kind.name === "consumer" && !(await deleteCredentials(admin, request, plan, id))) return "conflict";
-  await admin.unique.plan(plan, { kind: kind.name, id }, undefined, ownedBy(target, previousValue));
   const done = await commitDeletion(admin, request, plan, change);
   if (done.kind === "conflict") return "conflict";
   admin.history.written(admin);
@@ -93,10 +90,6 @@ async function commitDeletion(
     admin.log.warn({ key }, "the store is full: deleted without an entry in the history");
     return commit(admin.store, admin.clock, plan.deletionsOnly(), evidence, undefined);
   }
-}
-
-function ownedBy(target: ResourceTarget, value: Members | undefined): Members | undefined {
-  return target.kind.pluginSide === "consumer" ? value : undefined;
 }
 
 /**
@@ -140,10 +133,8 @@ async function* credentialsIn(admin: ReadSide, consumer: string): AsyncGenerator
 }
 
 async function deleteCredential(admin: WriteSide, request: AdminRequest, change: RecordChange): Promise<boolean> {
-  const { id, key, previous, previousValue } = change;
-  const before = previous?.modRevision ?? 0n;
-  const plan = new Plan().expect(key, before).delete(key);
-  await admin.unique.plan(plan, { kind: "credential", id }, undefined, previousValue);
+  const plan = new Plan();
+  await planGone(admin, change, plan);
   // Nodes are asked once, with the consumer.
   const done = await commitDeletion(admin, { ...request, ask: undefined }, plan, change);
   if (done.kind === "done") admin.history.written(admin);

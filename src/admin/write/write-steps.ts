@@ -11,7 +11,7 @@ import { type Kind, strictValidator } from "../../model/kinds.ts";
 import type { LeaseId } from "../../store/store.ts";
 import type { RecordChange, RuleSide, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
-import { planKeys } from "../keys/key-steps.ts";
+import { planKeys, planKeysGone } from "../keys/key-steps.ts";
 import { readStored } from "../read/stored-record.ts";
 import { referenceGuardKey } from "../store-paths.ts";
 import { contentError, shapeError } from "./candidate-check.ts";
@@ -69,6 +69,21 @@ export async function planSteps(side: WriteSide, record: Candidate, plan: Plan):
     if (refused !== undefined) return refused;
   }
   return undefined;
+}
+
+/** What goes with a record that goes. */
+const GOING: readonly ((side: WriteSide, record: RecordChange, plan: Plan) => unknown)[] = [
+  /** The keys of an authorization server. */
+  (side, { kind, id }, plan) => (kind.name === "authorization_server" ? planKeysGone(side, plan, id) : undefined),
+  /** What a caller is known by. */
+  ({ unique }, { kind, id, previousValue }, plan) =>
+    kind.pluginSide === "consumer" ? unique.plan(plan, { kind: kind.name, id }, undefined, previousValue) : undefined,
+];
+
+/** The record goes, as it was read, and what goes with it: for deletions, dry runs of them, and rollbacks. */
+export async function planGone(side: WriteSide, record: RecordChange, plan: Plan): Promise<void> {
+  plan.expect(record.key, record.previous?.modRevision ?? 0n).delete(record.key);
+  for (const step of GOING) await step(side, record, plan);
 }
 
 export function toAnswer(side: WriteSide, { kind, id, candidate }: Candidate, refused: StepRefusal): AdminAnswer {
