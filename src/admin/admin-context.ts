@@ -67,6 +67,8 @@ export interface RecordChange {
   readonly previousValue: Members | undefined;
   /** What will be stored; undefined when the record goes. */
   readonly candidate: Members | undefined;
+  /** What is weak about what was written and does not show in what will be stored. */
+  readonly doubts?: readonly string[];
 }
 
 /** One write under way. */

@@ -10,7 +10,7 @@ import type { Counters } from "./counters.ts";
 import type { ExplainHandler, ExplainRule } from "./explanation.ts";
 import type { InternalApi } from "./internal-api.ts";
 import type { Answer } from "./plugin-answer.ts";
-import type { Consumer, CredentialTable } from "./plugin-consumer.ts";
+import type { Consumer, Credential, CredentialTable } from "./plugin-consumer.ts";
 import type { RequestView } from "./request-view.ts";
 import type { ResponseView } from "./response-view.ts";
 import type { Revocations } from "./revocations.ts";
@@ -81,6 +81,8 @@ export interface NodeEnv {
   readonly settings: PluginSettings;
   /** All credentials of a plugin; the same object every time. */
   credentials<Data>(plugin: string): CredentialTable<Data>;
+  /** Those of one consumer that look-ups find, as of now; cost: all that the consumer has. */
+  credentialsOf<Data>(plugin: string, username: string): readonly Credential<Data>[];
   /** A consumer by name, as of now. */
   consumer(username: string): Consumer | undefined;
   /** The only consumer with this label `custom_id`, as of now; undefined where several have it. */
@@ -193,6 +195,8 @@ export interface CredentialDefinition<S extends TSchema = TSchema, Data = unknow
     previous: Readonly<Record<string, unknown>> | undefined,
     completion: Completion,
   ): Rotated | string;
+  /** What is weak about what an admin wrote and nothing forbids, for a warning. The schema was not checked yet. */
+  doubt?(conf: Readonly<Record<string, unknown>>): string | undefined;
   /**
    * Gives the configuration a new secret or key.
    * @param given what the admin brings along @returns text: why it cannot be

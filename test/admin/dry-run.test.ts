@@ -135,7 +135,7 @@ function tokens(conf: object): object {
 }
 
 function consumer(username: string, key: string): object {
-  return { username, plugins: { "jwt-auth": { key, secret: "s" } } };
+  return { username, plugins: { "jwt-auth": { key, secret: "s".repeat(32) } } };
 }
 
 const open = { upstream };

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { basicAuth } from "../../src/plugins/basic-auth.ts";
+import { PLUGINS } from "../../src/plugins/index.ts";
 import { keyAuth } from "../../src/plugins/key-auth.ts";
 import { multiAuth } from "../../src/plugins/multi-auth.ts";
 import { type AdminWorld, openAdminWorld } from "../support/admin.ts";
@@ -17,11 +18,12 @@ const OURS = new Set([
   "reference_inside_text",
   "variable_not_set",
   "without_effect",
+  "weak_secret",
 ]);
 
 let world: AdminWorld;
 beforeAll(async () => {
-  world = await openAdminWorld({ isVariableSet: (name) => name === "SET" });
+  world = await openAdminWorld({ plugins: PLUGINS, isVariableSet: (name) => name === "SET" });
 });
 afterAll(() => world.close());
 
@@ -79,6 +81,16 @@ test.each([
     path: "/consumers/c",
     body: { username: "c", plugins: { "jwt-auth": { key: "k", public_key: "x", secret: "s".repeat(32) } } },
     want: "key_of_another_algorithm: plugins.jwt-auth has a public_key and no algorithm, so that HS256 with its secret counts: set algorithm, such as RS256",
+  },
+  ...(["HS256", "HS384", "HS512"] as const).map((algorithm, at) => ({
+    path: "/consumers/c",
+    body: { username: "c", plugins: { "jwt-auth": { key: "k", algorithm, secret: "s".repeat(31 + 16 * at) } } },
+    want: `weak_secret: plugins.jwt-auth: the secret has ${31 + 16 * at} bytes, ${algorithm} needs at least ${32 + 16 * at}`,
+  })),
+  {
+    path: "/consumers/c",
+    body: { username: "c", plugins: { "oauth2-client": { client_id: "batch", client_secret: "s".repeat(16) } } },
+    want: "weak_secret: plugins.oauth2-client: client_secret has 16 characters, 32 keep guessers out: leave it out and one is made",
   },
   {
     path: "/routes/r",
@@ -146,6 +158,20 @@ test("with router.mode radixtree_uri_with_parameter, parameters match", async ()
   } finally {
     await other.close();
   }
+});
+
+test("of weak secrets, once: the write's answer says it too, what is stored or strong is none", async () => {
+  await world.call("PUT", "/consumers", { body: { username: "shop" } });
+  const path = "/consumers/shop/credentials/weak";
+  const client = (more: object) => ({ plugins: { "oauth2-client": { client_id: "weak", ...more } } });
+  const written = await world.call("PUT", path, { body: client({ client_secret: "s".repeat(31) }) });
+  expect(written.status, written.text).toBe(201);
+  expect(written.headers["warning"]).toContain("weak_secret: /apisix/consumers/shop/credentials/weak plugins.oauth2");
+  expect(written.headers["warning"]).not.toContain("sss");
+  for (const again of [{}, { client_secret: "s".repeat(32) }, { client_secret: "$env://SET" }])
+    expect(await warningsOf(path, client(again))).toEqual([]);
+  const jack = { username: "jack", plugins: { "jwt-auth": { key: "jack", secret: "c2hvcnQ=", base64_secret: true } } };
+  expect(await warningsOf("/consumers/jack", jack)).toHaveLength(1);
 });
 
 test("of certificates: names, times and the order of the chain", async () => {

@@ -85,6 +85,53 @@ describe("a workload", () => {
     expect(json(long)["expires_in"]).toBe(3_600);
   });
 
+  describe("without client_id", () => {
+    const thief = { sub: "system:serviceaccount:shop:thief" };
+    const unnamed = (world: World, token: string, more = "") => errorOf(world, form(token, more), {});
+
+    test("is known by its token", async () => {
+      const world = await open();
+      const answer = json(await world.token(form(tokenOf("k8s", POD)), {}));
+      expect(claimsIn(answer)).toMatchObject({ sub: "pod", client_id: "pod" });
+      expect(await unnamed(world, tokenOf("k8s", POD), "&scope=admin")).toBe("invalid_scope");
+      expect(await unnamed(world, tokenOf("k8s", POD), "&client_secret=x")).toBe("invalid_request");
+    });
+
+    test("learns that its token is refused, and nothing with a token that is nobody's own", async () => {
+      const world = await open();
+      expect(await unnamed(world, tokenOf("k8s", { ...POD, exp: NOW - 40 }))).toBe("invalid_grant");
+      expect(await unnamed(world, tokenOf("k8s", { sub: "nobody" }))).toBe("invalid_grant");
+      expect(await unnamed(world, tokenOf("k8s", thief))).toBe("invalid_client"); // its consumer has none
+      expect(await unnamed(world, tokenOf("idp", POD))).toBe("invalid_client");
+      expect(await unnamed(world, await subjectOf(world))).toBe("invalid_client");
+    });
+
+    test("has to say which client where its consumer has several, of which it sees those of this server", async () => {
+      const workload = (id: string, more = {}) => ({
+        id,
+        auth: {
+          "oauth2-client": {
+            ...{ client_id: id, token_endpoint_auth_method: "none", grant_types: [EXCHANGE] },
+            ...{ audiences: ["https://api.example"], ...more },
+          },
+        },
+      });
+      const world = await open();
+      const identity = { "access-token": { identity: "k8s/system:serviceaccount:shop:thief" } };
+      const others = [workload("two", { authorization_servers: ["other"] }), workload("one")];
+      world.env.setConsumer({ username: "thief", auth: identity, credentials: others });
+      expect(claimsIn(json(await world.token(form(tokenOf("k8s", thief)), {})))).toMatchObject({ sub: "one" });
+      world.env.setConsumer({ username: "thief", auth: identity, credentials: [...others, workload("three")] });
+      const answer = await world.token(form(tokenOf("k8s", thief)), {});
+      expect(json(answer)).toMatchObject({
+        error: "invalid_request",
+        error_description: "client_id is missing: the subject token is that of several clients",
+      });
+      const named = await world.token(form(tokenOf("k8s", thief), "&client_id=three"), {});
+      expect(claimsIn(json(named))).toMatchObject({ sub: "three" });
+    });
+  });
+
   test.each([
     ["of another workload", tokenOf("k8s", { sub: "system:serviceaccount:shop:thief" })],
     ["of nobody", tokenOf("k8s", { sub: "system:serviceaccount:shop:orders2" })],
@@ -103,7 +150,6 @@ describe("a workload", () => {
     const world = await open();
     expect(await errorOf(world, `${GRANT}&client_id=pod`, {})).toBe("invalid_client");
     expect(await errorOf(world, form(tokenOf("k8s", POD), "&client_id=trader"), {})).toBe("invalid_client");
-    expect(await errorOf(world, form(tokenOf("k8s", POD)), {})).toBe("invalid_client");
     expect(await errorOf(world, form(tokenOf("k8s", POD), "&client_id=pod&client_secret=x"), {})).toBe(
       "invalid_client",
     );

@@ -57,11 +57,23 @@ function named(customId: string): object {
 
 function answer(world: World, question: string): unknown {
   const [kind, id] = question.split(" ");
-  if (kind === "consumer") return world.live.env.consumer(id ?? "")?.username;
+  if (kind === "consumer") return [...credentialsOf(world, id ?? ""), world.live.env.consumer(id ?? "")?.username];
   if (kind === "label") return world.live.env.consumerByCustomId(id ?? "")?.username;
   const found = world.live.env.credentials("key").get(question);
   if (found) expect(found.consumer).toBe(world.live.env.consumer(found.consumer.username));
   return [found?.consumer.username, found?.credentialId, found?.current];
+}
+
+/** All of a consumer are those that are found by their keys. */
+function credentialsOf({ live: { env } }: World, username: string): readonly unknown[] {
+  const all = env.credentialsOf("key", username);
+  for (const one of all) {
+    expect(env.credentials("key").get(one.key)).toBe(one);
+    expect(one.consumer.username).toBe(username);
+  }
+  const found = KEYS.map((one) => env.credentials("key").get(one)).filter((one) => one?.consumer.username === username);
+  expect(new Set(all)).toEqual(new Set(found));
+  return all.map(({ key: one, credentialId }) => `${credentialId} ${one}`).sort();
 }
 
 function facts(world: World): unknown {

@@ -32,6 +32,7 @@ export interface Warning {
     | "key_collision"
     | "consumer_plugin_too_late"
     | "secret_unreadable"
+    | "weak_secret"
     | RecordFault["code"];
   /** Of the record that is suspicious, which need not be the one that is written. */
   readonly key: string;
@@ -63,8 +64,9 @@ export async function warningsOf(
 
 /** What shows without a look at other records. */
 function ownWarnings(admin: ReadSide, change: RecordChange): readonly Warning[] {
-  const { kind, key, candidate } = change;
+  const { kind, key, candidate, doubts = [] } = change;
   const faults = recordFaults(admin, change).map((one): Warning => ({ ...one, key }));
+  for (const message of doubts) faults.push({ code: "weak_secret", key, message });
   const fault = kind.name === "upstream" && candidate ? upstreamFault(candidate) : undefined;
   return fault === undefined ? faults : [...faults, { code: "upstream_without_nodes", key, message: fault }];
 }

@@ -114,6 +114,8 @@ function pluginsError(catalog: PluginCatalog, kind: Kind, plugins: unknown): str
 interface Prepared {
   readonly value: Members;
   readonly generated: Readonly<Record<string, string>>;
+  /** What is weak about what was written. */
+  readonly doubts: readonly string[];
 }
 
 /** Lets plugins complete the consumer side of their configuration (jwt-auth makes or keeps a secret). */
@@ -126,9 +128,10 @@ export function prepareConsumer(
 ): Prepared | string {
   const plugins = own(value, "plugins");
   if (kind.pluginSide !== "consumer" || typeof plugins !== "object" || plugins === null)
-    return { value, generated: {} };
+    return { value, generated: {}, doubts: [] };
   const before = own(previous, "plugins");
   const prepared: Record<string, unknown> = {};
+  const doubts: string[] = [];
   let generated: Prepared["generated"] = {};
   for (const [name, conf] of Object.entries(plugins)) {
     const plugin = catalog.get(name);
@@ -136,12 +139,14 @@ export function prepareConsumer(
     if (!plugin || !isMembers(conf)) continue;
     const found = isMembers(before) ? own(before, name) : undefined;
     const old = isMembers(found) ? found : undefined;
+    const doubt = plugin.doubt?.(conf);
+    if (doubt !== undefined) doubts.push(`plugins.${name}: ${doubt}`);
     const completed = plugin.complete?.(conf, old, nowSeconds);
     if (typeof completed === "string") return `invalid plugins configuration: ${refusedBy(name, completed)}`;
     prepared[name] = completed ? completed.conf : plugin.prepare(conf, old);
     generated = { ...generated, ...completed?.generated };
   }
-  return { value: { ...value, plugins: prepared }, generated };
+  return { value: { ...value, plugins: prepared }, generated, doubts };
 }
 
 /** In the words of plugins that refuse a configuration. */

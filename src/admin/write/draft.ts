@@ -44,6 +44,7 @@ export class Draft {
   value: Members;
   /** What was made for it, to be shown once. */
   generated: Readonly<Record<string, string>> | undefined;
+  doubts: readonly string[] = [];
 
   constructor(input: DraftInput) {
     this.input = input;
@@ -52,11 +53,12 @@ export class Draft {
 
   /** What changes, once it is made out. */
   written(): Omit<Write, "method" | "ttlSeconds"> {
-    const { previous, previousValue, value: candidate, generated } = this;
+    const { previous, previousValue, value: candidate, generated, doubts } = this;
     const { request, target, id, key } = this.input;
     return {
       ...{ request, kind: target.kind, id, key, previous, previousValue, candidate },
       ...(generated !== undefined && { generated }),
+      ...(doubts.length > 0 && { doubts }),
     };
   }
 }
@@ -167,6 +169,7 @@ function completeConsumer(side: WriteSide, draft: Draft): AdminAnswer | undefine
   if (typeof prepared === "string") return refuse(400, prepared);
   draft.value = prepared.value;
   draft.generated = prepared.generated;
+  draft.doubts = prepared.doubts;
   return undefined;
 }
 

@@ -24,6 +24,10 @@ export class TestTable implements CredentialTable {
     return this.#byKey.get(key);
   }
 
+  of(username: string): readonly Credential[] {
+    return [...this.#all].filter((one) => one.consumer.username === username && this.get(one.key) === one);
+  }
+
   resolvePending(): Promise<void> | undefined {
     const resolve = this.#pending;
     this.#pending = undefined;

@@ -12,7 +12,7 @@ import { withDefaults } from "../../base/schema/schema-defaults.ts";
 import { type InternalApi, internalApisOf } from "../internal-api.ts";
 import type { CompileEnv, NodeEnv, Plugin, PluginPhases, PluginSettings, ResourceInfo, Siblings } from "../plugin.ts";
 import type { Answer } from "../plugin-answer.ts";
-import type { Consumer, CredentialTable } from "../plugin-consumer.ts";
+import type { Consumer, Credential, CredentialTable } from "../plugin-consumer.ts";
 import type { RequestView } from "../request-view.ts";
 import { NO_REVOCATIONS, type Revocations } from "../revocations.ts";
 import { type AuthorizationServers, NO_SERVERS, NO_TOKENS, type Tokens } from "../tokens.ts";
@@ -122,6 +122,8 @@ export function makeEnv(input: EnvInput = {}): TestEnv {
     resource: input.resource ?? { kind: "route", id: "r1" },
     // True: the plugin's own compile made the data; a test asks under the plugin's own name.
     credentials: <Data>(plugin: string) => tableOf(plugin) as CredentialTable<unknown> as CredentialTable<Data>,
+    credentialsOf: <Data>(plugin: string, username: string) =>
+      tableOf(plugin).of(username) as readonly Credential[] as readonly Credential<Data>[],
     consumer: (username) => consumers.get(username),
     consumerByCustomId(customId) {
       const [only, ...more] = [...consumers.values()].filter((one) => one.customId === customId);

@@ -41,8 +41,11 @@ export function openTokenEndpoint(env: NodeEnv, authenticate: AuthenticateClient
   const answerFor = async (view: RequestView, form: TokenForm, server: AuthorizationServer): Promise<Answer> => {
     const grant = form.get("grant_type");
     if (grant === undefined) return NO_GRANT;
-    const isExchange = grant === TOKEN_EXCHANGE && server.exchange !== undefined;
-    const content = isExchange ? await exchange(view, form, server) : await byClient(view, form, server, grant);
+    const { exchange: terms } = server;
+    const content =
+      grant === TOKEN_EXCHANGE && terms !== undefined
+        ? await exchange(view, form, server, terms)
+        : await byClient(view, form, server, grant);
     if ("status" in content) return content;
     const binding = await bind(view, content.client.data, server);
     if ("status" in binding) return binding;

@@ -22,9 +22,28 @@ import type { TokenForm } from "./token-request.ts";
 
 export type UnboundContent = Omit<TokenContent, "binding">;
 
-interface ExchangeGrant {
-  (view: RequestView, form: TokenForm, server: AuthorizationServer): Promise<UnboundContent | Answer>;
-  close(): void;
+type ExchangeGrant = (
+  view: RequestView,
+  form: TokenForm,
+  server: AuthorizationServer,
+  terms: ExchangeTerms,
+) => Promise<UnboundContent | Answer>;
+
+/** What a client brings. */
+interface Shown {
+  readonly view: RequestView;
+  readonly form: TokenForm;
+  readonly server: AuthorizationServer;
+  readonly terms: ExchangeTerms;
+  /** The subject token. */
+  readonly text: string;
+}
+
+/** Who it is by its subject token. */
+interface Workload {
+  readonly client: Client;
+  /** Of the subject token. */
+  readonly exp: number;
 }
 
 const TYPE = "urn:ietf:params:oauth:token-type:";
@@ -39,11 +58,12 @@ const OTHER_RESULT = invalidRequest("requested_token_type can only be access_tok
 const NO_ACTORS = invalidRequest("actor_token is not taken here");
 const HALF_AN_ACTOR = invalidRequest("actor_token and actor_token_type belong together");
 const OTHER_ACTOR_TYPE = invalidRequest("actor_token_type is none of access_token, jwt and id_token");
+const WHICH_CLIENT = invalidRequest("client_id is missing: the subject token is that of several clients");
 const ACTOR_REFUSED = errorAnswer(400, "invalid_grant", "The actor token is refused");
 const REFUSED = errorAnswer(400, "invalid_grant", "The subject token is refused");
 const WIDE_SCOPE = errorAnswer(400, "invalid_scope", "The subject token does not have this scope");
 
-export function openTokenExchange(env: NodeEnv, authenticate: AuthenticateClient): ExchangeGrant {
+export function openTokenExchange(env: NodeEnv, authenticate: AuthenticateClient): ExchangeGrant & { close(): void } {
   const { court, release } = courtOf(env);
   const clients = env.credentials<ClientData>("oauth2-client");
   const identities = env.credentials<undefined>("access-token");
@@ -83,42 +103,53 @@ export function openTokenExchange(env: NodeEnv, authenticate: AuthenticateClient
     return judge(text, { issuers: own, audiences: client.data.resources ?? new Set(), strangers: false });
   };
 
-  /** The client that shows nothing but the token of a federated issuer. */
-  const workloadOf = (view: RequestView, form: TokenForm, server: AuthorizationServer): Client | undefined => {
-    const shows = [form.get("client_secret"), form.get("client_assertion"), view.header("authorization")];
-    const client = servedClient(form.get("client_id") ?? "", server.id, clients);
-    return shows.every((one) => one === undefined) && client?.data.method === "none" ? client : undefined;
+  /** The client that shows nothing but the token of a federated issuer, which says who it is where `client_id` does not. */
+  const workloadOf = async (shown: Shown): Promise<Workload | Answer | undefined> => {
+    const { view, form, server, terms, text } = shown;
+    const proofs = [form.get("client_secret"), form.get("client_assertion"), view.header("authorization")];
+    if (proofs.some((one) => one !== undefined)) return undefined;
+    const id = form.get("client_id");
+    const named = servedClient(id ?? "", server.id, clients);
+    if (id !== undefined && named?.data.method !== "none") return undefined;
+    const { federated: issuers } = groupsOf(server, terms);
+    const judged = await judge(text, { issuers, audiences: terms.audiences, strangers: false });
+    // Without a name nothing says that the token was meant as the client's own.
+    if (!judged.ok)
+      return named === undefined && judged.why === "unknown_issuer" ? undefined : refusalOf(judged, REFUSED);
+    const username = judged.caller?.consumer.username ?? "";
+    const fitting = env
+      .credentialsOf<ClientData>("oauth2-client", username)
+      .filter(({ key, data }) => data.method === "none" && servedClient(key, server.id, clients) !== undefined)
+      .filter(({ key }) => id === undefined || key === id);
+    const [client, ...more] = fitting;
+    if (client === undefined) return named === undefined ? undefined : REFUSED;
+    return more.length > 0 ? WHICH_CLIENT : { client, exp: judged.token.exp };
   };
 
-  const exchange = async (
-    view: RequestView,
-    form: TokenForm,
-    server: AuthorizationServer,
-  ): Promise<UnboundContent | Answer> => {
-    const terms = server.exchange;
+  const forWorkload = ({ client, exp }: Workload, { view, form, server }: Shown): UnboundContent | Answer => {
+    view.consumer = client.consumer;
+    view.credentialId = client.credentialId;
+    const granted = grantOf(form, client.data, server);
+    const bounded = "status" in granted ? granted : within(granted, exp, env.clock.nowMs() / 1_000);
+    return "status" in bounded
+      ? bounded
+      : { client, granted: bounded, subject: client.key, issuedType: ACCESS_TOKEN_TYPE };
+  };
+
+  const exchange: ExchangeGrant = async (view, form, server, terms) => {
     const text = form.get("subject_token");
     const actorText = form.get("actor_token");
     const wrong = parameterError(form, terms);
-    const workload = workloadOf(view, form, server);
-    if (workload !== undefined && terms !== undefined) {
-      if (wrong !== undefined || text === undefined) return wrong ?? NO_SUBJECT;
-      if (actorText !== undefined) return NO_ACTORS; // nobody acts for another here
-      const { federated: issuers } = groupsOf(server, terms);
-      const judged = await judge(text, { issuers, audiences: terms.audiences, strangers: false });
-      if (!judged.ok) return refusalOf(judged, REFUSED);
-      if (judged.caller?.consumer.username !== workload.consumer.username) return REFUSED;
-      view.consumer = workload.consumer;
-      view.credentialId = workload.credentialId;
-      const granted = grantOf(form, workload.data, server);
-      const bounded = "status" in granted ? granted : within(granted, judged.token.exp, env.clock.nowMs() / 1_000);
-      return "status" in bounded
-        ? bounded
-        : { client: workload, granted: bounded, subject: workload.key, issuedType: ACCESS_TOKEN_TYPE };
+    if (wrong !== undefined || text === undefined) return wrong ?? NO_SUBJECT;
+    const shown = { view, form, server, terms, text };
+    const workload = await workloadOf(shown);
+    if (workload !== undefined) {
+      if ("status" in workload) return workload;
+      return actorText === undefined ? forWorkload(workload, shown) : NO_ACTORS; // nobody acts for another here
     }
     const client = await authenticate(view, form, server);
     if ("status" in client) return client;
-    if (!client.data.grants.has(TOKEN_EXCHANGE) || terms === undefined) return NOT_ITS_GRANT;
-    if (wrong !== undefined || text === undefined) return wrong ?? NO_SUBJECT;
+    if (!client.data.grants.has(TOKEN_EXCHANGE)) return NOT_ITS_GRANT;
     const judged = await judgeShown(text, client, server, terms);
     if (!judged.ok) return refusalOf(judged, REFUSED);
     const actor = actorText === undefined ? undefined : await judgeShown(actorText, client, server, terms);
@@ -141,13 +172,13 @@ interface IssuerGroups {
   readonly federated: TokenIssuers;
 }
 
-function parameterError(form: TokenForm, terms: ExchangeTerms | undefined): Answer | undefined {
+function parameterError(form: TokenForm, terms: ExchangeTerms): Answer | undefined {
   const type = form.get("subject_token_type");
   if (type === undefined) return NO_SUBJECT;
   if (!SUBJECT_TYPES.has(type)) return OTHER_TYPE;
   if ((form.get("requested_token_type") ?? ACCESS_TOKEN_TYPE) !== ACCESS_TOKEN_TYPE) return OTHER_RESULT;
   const [actor, actorType] = [form.get("actor_token"), form.get("actor_token_type")];
-  if (actor !== undefined && terms?.delegates !== true) return NO_ACTORS;
+  if (actor !== undefined && terms.delegates !== true) return NO_ACTORS;
   if ((actor === undefined) !== (actorType === undefined)) return HALF_AN_ACTOR;
   return actorType === undefined || SUBJECT_TYPES.has(actorType) ? undefined : OTHER_ACTOR_TYPE;
 }

@@ -106,6 +106,7 @@ export const jwtCredential: CredentialDefinition<typeof ConsumerConf, JwtCredent
   check: (conf, write) => checkConf(conf, write) ?? previousError(conf, write),
   prepare: prepareConf,
   rotate: rotateKey,
+  doubt: secretDoubt,
   compile: compileConf,
 };
 
@@ -140,6 +141,14 @@ function checkConf(conf: ConsumerConf, write?: WriteContext): string | undefined
     if (isCodedError(error)) return error.message;
     throw error;
   }
+}
+
+/** Of a secret that `strict` refuses. */
+function secretDoubt({ algorithm = "HS256", secret, base64_secret: isBase64 }: Record<string, unknown>) {
+  const named = HMAC_ALGORITHMS.find((one) => one === algorithm);
+  if (named === undefined || typeof secret !== "string" || isReference(secret) || isSealed(secret)) return undefined;
+  const bytes = secretBytes(secret, isBase64 === true);
+  return bytes && isShort(named, bytes) ? shortText(named, bytes) : undefined;
 }
 
 /** Former keys are held to what holds for the current one. */

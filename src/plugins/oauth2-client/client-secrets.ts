@@ -51,6 +51,13 @@ export function weaknessOf(secret: string, compat: WriteContext["compat"]): stri
     : `client_secret has ${secret.length} characters, at least ${least} are needed: leave it out and one is made`;
 }
 
+/** What is weak about a secret that is taken; in `strict` it is refused. */
+export function doubtOf({ client_secret: secret }: Members): string | undefined {
+  return typeof secret === "string" && secret.length < LEAST_CHARS.strict && !isReference(secret)
+    ? `client_secret has ${secret.length} characters, ${LEAST_CHARS.strict} keep guessers out: leave it out and one is made`
+    : undefined;
+}
+
 /**
  * What is stored of what was written: a secret becomes its hash, hashes that were left out come back by `created`, and a
  * client without any gets one, which is shown once. @returns text: why it cannot be

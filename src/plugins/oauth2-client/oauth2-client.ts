@@ -12,6 +12,7 @@ import { type AuthMethod, ClientConf, clientError, scopesOf } from "./client-sch
 import {
   completeSecrets,
   digestOf,
+  doubtOf,
   type KnownSecret,
   knownSecret,
   rotateSecret,
@@ -65,6 +66,7 @@ export const oauth2Client = definePlugin({
     },
     complete: completeSecrets,
     rotate: rotateSecret,
+    doubt: doubtOf,
     compile: compileClient,
   },
 });

@@ -105,6 +105,9 @@ export interface CredentialRecord {
 
 /** What a record has put into a table. */
 export interface CredentialHandle {
+  readonly plugin: string;
+  /** undefined: its references are not resolved. */
+  readonly unit: CredentialUnit | undefined;
   remove(): void;
 }
 

@@ -19,6 +19,7 @@ import {
   type CredentialConf,
   type CredentialHost,
   type CredentialRecord,
+  type CredentialUnit,
   detach,
   type Handles,
 } from "./consumer-unit.ts";
@@ -117,6 +118,17 @@ export class Consumers {
       this.#tables.set(plugin, found);
     }
     return found;
+  }
+
+  /** Those that look-ups find; cost: all that the consumer has. */
+  credentialsOf(plugin: string, username: string): readonly CredentialUnit[] {
+    const table = this.table(plugin);
+    const own = this.find(username)?.handles; // wakes what is dormant
+    const entries = this.#credentials.get(username)?.values() ?? [];
+    return [own, ...[...entries].map(({ handles }) => handles)]
+      .flatMap((handles) => handles ?? [])
+      .flatMap((handle) => (handle.plugin === plugin && handle.unit) || [])
+      .filter((unit) => table.get(unit.key) === unit);
   }
 
   /** @param value has passed the checks for consumers; so for credentials and groups below */

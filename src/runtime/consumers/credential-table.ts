@@ -222,6 +222,14 @@ class PlainUnit extends CredentialUnit implements CredentialHandle {
     this.#table = table;
   }
 
+  get plugin(): string {
+    return this.#table.plugin;
+  }
+
+  get unit(): CredentialUnit {
+    return this;
+  }
+
   remove(): void {
     this.#table.drop(this);
   }

@@ -57,6 +57,14 @@ export class SecretCredential implements CredentialHandle {
     this.#managers = new Set(this.#references.map(managerOf));
   }
 
+  get plugin(): string {
+    return this.#table.plugin;
+  }
+
+  get unit(): CredentialUnit | undefined {
+    return this.#unit;
+  }
+
   begin(): void {
     const { secrets } = this.#table.host;
     this.#release = secrets.use(this.#references, () => this.#follow());

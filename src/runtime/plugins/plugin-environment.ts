@@ -9,7 +9,7 @@ import type { StoredValue } from "../../model/record.ts";
 import type { Counters } from "../../plugin/counters.ts";
 import { type InternalApi, internalApisOf } from "../../plugin/internal-api.ts";
 import type { NodeEnv, PluginSettings, Siblings, StateRegistry } from "../../plugin/plugin.ts";
-import type { CredentialTable } from "../../plugin/plugin-consumer.ts";
+import type { Credential, CredentialTable } from "../../plugin/plugin-consumer.ts";
 import type { Revocations } from "../../plugin/revocations.ts";
 import { type AuthorizationServers, NO_SERVERS, NO_TOKENS, type Tokens } from "../../plugin/tokens.ts";
 import type { Uses } from "../../plugin/uses.ts";
@@ -72,6 +72,8 @@ export function openPluginEnvironment(
     servers: parts.servers ?? NO_SERVERS,
     // True: what the plugin's own compile made is asked for by the plugin under its own name.
     credentials: <Data>(plugin: string) => consumers().table(plugin) as CredentialTable as CredentialTable<Data>,
+    credentialsOf: <Data>(plugin: string, username: string) =>
+      consumers().credentialsOf(plugin, username) as readonly Credential[] as readonly Credential<Data>[],
     consumer: (username) => consumers().find(username),
     consumerByCustomId: (customId) => consumers().findByCustomId(customId),
     metadata: (plugin) => metadata.get(plugin),

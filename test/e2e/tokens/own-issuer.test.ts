@@ -161,17 +161,17 @@ describe.skipIf(!etcdAvailable())("an issuer that is us", () => {
       const seconds = Math.floor(Date.now() / 1_000);
       const projected = (claims: object = {}): string =>
         platform.token(key, { iss: platform.url, sub, aud: [issuer], iat: seconds, exp: seconds + 600, ...claims });
-      const trade = (at: Node, subject: string): Promise<Response> =>
+      const trade = (at: Node, subject: string, client: object = { client_id: "pod" }): Promise<Response> =>
         fetch(`${at.gateway}/oauth2/token`, {
           method: "POST",
           headers: { connection: "close" }, // any worker
           body: new URLSearchParams({
-            ...{ grant_type: grant, client_id: "pod", subject_token: subject },
+            ...{ grant_type: grant, subject_token: subject, ...client },
             subject_token_type: "urn:ietf:params:oauth:token-type:jwt",
           }),
         });
-      for (const node of gateways) {
-        const answer = await trade(node, projected());
+      for (const [at, node] of gateways.entries()) {
+        const answer = await trade(node, projected(), at === 0 ? {} : undefined); // its token says who it is
         const body = (await answer.json()) as { readonly access_token: string; readonly expires_in: number };
         expect([answer.status, body.expires_in <= 600]).toEqual([200, true]);
         expect(await everywhere(body.access_token)).toEqual(new Set([200]));
