@@ -11,7 +11,7 @@ import { openWorld } from "../test/runtime/live-fixture.ts";
 const [routes = 100_000, consumers = 1_000_000] = process.argv.slice(2).map(Number);
 const ASKED = 20_000;
 const MIB = 2 ** 20;
-const { live } = openWorld({ plugins: PLUGINS });
+const { live } = openWorld({ plugins: PLUGINS.map((entry) => entry.load()) });
 const table = new Table({ clock: systemClock, consumer: live });
 let revision = 0n;
 

@@ -175,7 +175,7 @@ function meanings(page) {
 
 function pluginPages() {
   const parts = [];
-  for (const plugin of [...PLUGINS].sort((one, other) => (one.name < other.name ? -1 : 1))) {
+  for (const plugin of PLUGINS.map((entry) => entry.load()).sort((one, other) => (one.name < other.name ? -1 : 1))) {
     const page = join(ROOT, `docs/plugins/${plugin.name}.md`);
     const known = meanings(readFileSync(page, "utf8"));
     const prose = IN_PROSE[plugin.name] ?? {};

@@ -47,7 +47,11 @@ export interface CatalogPlugin {
 
 export interface PluginCatalog {
   /** Highest priority first. */
-  readonly plugins: readonly CatalogPlugin[];
+  readonly names: readonly string[];
+  /** Of those whose configuration on consumers is a credential. */
+  readonly credentialNames: readonly string[];
+  /** All of them, in the order of `names`: every module is loaded for it. */
+  plugins(): readonly CatalogPlugin[];
   get(name: string): CatalogPlugin | undefined;
   /** How this admin writes. */
   readonly write: WriteContext;
@@ -63,12 +67,17 @@ export interface PluginCatalog {
 
 /** The catalog of a node's plugins. */
 export function catalogOf(registry: PluginRegistry, write: WriteContext, judge?: VerdictChecks): PluginCatalog {
-  const plugins = registry.names.flatMap((name) => describe(registry, name, write));
-  const byName = new Map(plugins.map((plugin) => [plugin.name, plugin]));
+  const described = new Map<string, CatalogPlugin | undefined>();
+  const get = (name: string): CatalogPlugin | undefined => {
+    if (!described.has(name) && registry.has(name)) described.set(name, describe(registry, name, write));
+    return described.get(name);
+  };
   return {
-    plugins,
+    names: registry.names,
+    credentialNames: registry.credentialNames,
+    plugins: () => registry.names.flatMap((name) => get(name) ?? []),
     write,
-    get: (name) => byName.get(name),
+    get,
     declared: declaredMembersOf(registry),
     checkPlugins: (confs, side) => registry.checkAll(confs, side, "write", write),
     verdict: (kind, value) =>
@@ -94,39 +103,37 @@ function nodesVerdict(kind: KindName, value: Members, judge: VerdictChecks): str
   return read.ok ? undefined : read.problem;
 }
 
-function describe(registry: PluginRegistry, name: string, write: WriteContext): CatalogPlugin[] {
+function describe(registry: PluginRegistry, name: string, write: WriteContext): CatalogPlugin | undefined {
   const plugin = registry.get(name);
-  if (!plugin) return [];
+  if (!plugin) return undefined;
   const { credential } = plugin;
-  return [
-    {
-      name,
-      version: plugin.version,
-      priority: plugin.priority,
-      type: credential || plugin.authenticates ? "auth" : undefined,
-      schema: registry.schema(name, "route"),
-      consumerSchema: registry.schema(name, "consumer"),
-      metadataSchema: registry.schema(name, "metadata"),
-      keyAttribute: credential?.keyAttribute,
-      encryptFields(side) {
-        if (side === "metadata") return [];
-        return (side === "consumer" ? credential?.encryptFields : undefined) ?? plugin.encryptFields ?? [];
-      },
-      secretMembers: new Set([
-        ...(plugin.encryptFields ?? []),
-        ...(credential?.encryptFields ?? []),
-        ...(credential?.hiddenFields ?? []),
-      ]),
-      conflict:
-        plugin.conflict &&
-        ((conf, other) => plugin.conflict?.(withDefaults(plugin.schema, conf), withDefaults(plugin.schema, other))),
-      rotate: credential?.rotate,
-      doubt: credential?.doubt,
-      unshownMembers: new Set(credential?.unshownFields ?? []),
-      complete:
-        credential?.complete &&
-        ((conf, previous, nowSeconds) => credential.complete?.(conf, previous, { ...write, nowSeconds }) ?? ""),
-      prepare: (conf, previous) => credential?.prepare?.({ ...conf }, previous && { ...previous }, write) ?? conf,
+  return {
+    name,
+    version: plugin.version,
+    priority: plugin.priority,
+    type: credential || plugin.authenticates ? "auth" : undefined,
+    schema: registry.schema(name, "route"),
+    consumerSchema: registry.schema(name, "consumer"),
+    metadataSchema: registry.schema(name, "metadata"),
+    keyAttribute: credential?.keyAttribute,
+    encryptFields(side) {
+      if (side === "metadata") return [];
+      return (side === "consumer" ? credential?.encryptFields : undefined) ?? plugin.encryptFields ?? [];
     },
-  ];
+    secretMembers: new Set([
+      ...(plugin.encryptFields ?? []),
+      ...(credential?.encryptFields ?? []),
+      ...(credential?.hiddenFields ?? []),
+    ]),
+    conflict:
+      plugin.conflict &&
+      ((conf, other) => plugin.conflict?.(withDefaults(plugin.schema, conf), withDefaults(plugin.schema, other))),
+    rotate: credential?.rotate,
+    doubt: credential?.doubt,
+    unshownMembers: new Set(credential?.unshownFields ?? []),
+    complete:
+      credential?.complete &&
+      ((conf, previous, nowSeconds) => credential.complete?.(conf, previous, { ...write, nowSeconds }) ?? ""),
+    prepare: (conf, previous) => credential?.prepare?.({ ...conf }, previous && { ...previous }, write) ?? conf,
+  };
 }

@@ -11,7 +11,7 @@ import type { Body } from "./write/write.ts";
 /** `GET /plugins/list`. There are no plugins of the stream subsystem. */
 export function listPlugins(catalog: PluginCatalog, subsystem: string | undefined): AdminAnswer {
   if (subsystem === undefined || subsystem === "http") {
-    return { status: 200, body: catalog.plugins.map((plugin) => plugin.name) };
+    return { status: 200, body: catalog.names };
   }
   return subsystem === "stream" ? { status: 200, body: [] } : { status: 400, body: "invalid subsystem passed" };
 }
@@ -32,7 +32,7 @@ export function describePlugin(
 }
 
 function describeAll(catalog: PluginCatalog): object {
-  const entries = catalog.plugins.map((plugin) => [
+  const entries = catalog.plugins().map((plugin) => [
     plugin.name,
     {
       version: plugin.version,

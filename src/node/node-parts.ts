@@ -9,7 +9,7 @@ import { compileIpSet } from "../base/net/ip.ts";
 import { makeStringsFast } from "../base/v8-tuning.ts";
 import { type GatewaySettings, trustedWithUnix } from "../gateway/gateway-settings.ts";
 import { type ServerCertificateOptions, tlsHostError } from "../gateway/tls/server-certificate.ts";
-import type { PluginSettings } from "../plugin/plugin.ts";
+import { entryOf, type PluginSettings } from "../plugin/plugin.ts";
 import { observeTokenPlaces, TokenPlaces } from "../plugin/variables/token-places.ts";
 import { PLUGINS } from "../plugins/index.ts";
 import { loadOwnPlugins } from "../plugins/own/own-plugins.ts";
@@ -45,10 +45,14 @@ export async function makeParts(settings: Settings): Promise<NodeParts> {
     nameServers: settings.dns.resolvers,
     signEndpoint: settings.jwtAuth.signEndpoint,
   };
-  const plugins = [...PLUGINS, ...(await loadOwnPlugins(settings.plugins, PLUGINS))];
-  makeStringsFast(); // all modules of a worker are loaded
+  const own = await loadOwnPlugins(settings.plugins, PLUGINS);
+  makeStringsFast(); // all modules of a worker are loaded, those of plugins aside
   const tokenPlaces = new TokenPlaces();
-  const registry = openPluginRegistry(observeTokenPlaces(plugins, tokenPlaces));
+  const entries = [...PLUGINS, ...own.map(entryOf)].map((entry) => ({
+    ...entry,
+    load: () => observeTokenPlaces(entry.load(), tokenPlaces),
+  }));
+  const registry = openPluginRegistry(entries);
   return { version, serverHeader, pluginSettings, registry, tokenPlaces };
 }
 

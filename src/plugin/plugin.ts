@@ -243,6 +243,29 @@ export interface PluginDefinition<S extends TSchema = TSchema, C extends TSchema
   internalApis?(env: NodeEnv): readonly InternalApi[];
 }
 
+/** A plugin that is there to be loaded: what is known of it without its module. */
+export interface PluginEntry {
+  readonly name: string;
+  readonly priority: number;
+  /** Its configuration on consumers is a credential. */
+  readonly hasCredential: boolean;
+  /** It has APIs for public-api. */
+  readonly hasApis: boolean;
+  /** The same plugin every time; the first call loads its module, and waits for nothing. */
+  load(): Plugin;
+}
+
+/** A plugin whose module is loaded. */
+export function entryOf(plugin: Plugin): PluginEntry {
+  return {
+    name: plugin.name,
+    priority: plugin.priority,
+    hasCredential: plugin.credential !== undefined,
+    hasApis: plugin.internalApis !== undefined,
+    load: () => plugin,
+  };
+}
+
 /** A loaded plugin by name. */
 export type FindPlugin = (name: string) => Plugin | undefined;
 

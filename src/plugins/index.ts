@@ -1,93 +1,100 @@
 /**
  * Every plugin that a node has built in; adding one is a file and a line here.
+ * Promise: the module of a plugin is loaded when a configuration first names it, before that configuration serves; who uses
+ * no plugin loads none. It is loaded at once, because what is loaded in the meantime could not be told from what is missing.
  */
-import type { Plugin } from "../plugin/plugin.ts";
-import { accessToken } from "./access-token/access-token.ts";
-import { apiBreaker } from "./api-breaker.ts";
-import { attachConsumerLabel } from "./attach-consumer-label.ts";
-import { authorizationServer } from "./authorization-server/authorization-server.ts";
-import { basicAuth } from "./basic-auth.ts";
-import { brotli } from "./brotli.ts";
-import { clientControl } from "./client-control.ts";
-import { consumerRestriction } from "./consumer-restriction.ts";
-import { cors } from "./cors.ts";
-import { csrf } from "./csrf.ts";
-import { echo } from "./echo.ts";
-import { faultInjection } from "./fault-injection.ts";
-import { forwardAuth } from "./forward-auth.ts";
-import { gzip } from "./gzip.ts";
-import { hmacAuth } from "./hmac-auth.ts";
-import { httpLogger } from "./http-logger.ts";
-import { ipRestriction } from "./ip-restriction.ts";
-import { jwtAuth } from "./jwt-auth/jwt-auth.ts";
-import { keyAuth } from "./key-auth.ts";
-import { limitConn } from "./limit-conn.ts";
-import { limitCount } from "./limit-count.ts";
-import { limitReq } from "./limit-req.ts";
-import { lokiLogger } from "./loki-logger.ts";
-import { mocking } from "./mocking.ts";
-import { multiAuth } from "./multi-auth.ts";
-import { oauth2Client } from "./oauth2-client/oauth2-client.ts";
-import { openidConnect } from "./openid-connect/openid-connect.ts";
-import { opentelemetry } from "./opentelemetry/opentelemetry.ts";
-import { prometheus } from "./prometheus/prometheus.ts";
-import { proxyRewrite } from "./proxy-rewrite/proxy-rewrite.ts";
-import { publicApi } from "./public-api.ts";
-import { realIp } from "./real-ip.ts";
-import { redirect } from "./redirect.ts";
-import { refererRestriction } from "./referer-restriction.ts";
-import { requestId } from "./request-id.ts";
-import { requestValidation } from "./request-validation.ts";
-import { responseRewrite } from "./response-rewrite.ts";
-import { syslog } from "./syslog.ts";
-import { tcpLogger } from "./tcp-logger.ts";
-import { trafficSplit } from "./traffic-split.ts";
-import { uaRestriction } from "./ua-restriction.ts";
-import { udpLogger } from "./udp-logger.ts";
-import { uriBlocker } from "./uri-blocker.ts";
+import { createRequire } from "node:module";
+import { makeStringsFast } from "../base/v8-tuning.ts";
+import type { Plugin, PluginEntry } from "../plugin/plugin.ts";
 
-export const PLUGINS: readonly Plugin[] = Object.freeze([
-  accessToken,
-  apiBreaker,
-  attachConsumerLabel,
-  authorizationServer,
-  basicAuth,
-  brotli,
-  clientControl,
-  consumerRestriction,
-  cors,
-  csrf,
-  echo,
-  faultInjection,
-  forwardAuth,
-  gzip,
-  hmacAuth,
-  httpLogger,
-  ipRestriction,
-  jwtAuth,
-  keyAuth,
-  limitConn,
-  limitCount,
-  limitReq,
-  lokiLogger,
-  mocking,
-  multiAuth,
-  oauth2Client,
-  openidConnect,
-  opentelemetry,
-  prometheus,
-  proxyRewrite,
-  publicApi,
-  realIp,
-  redirect,
-  refererRestriction,
-  requestId,
-  requestValidation,
-  responseRewrite,
-  syslog,
-  tcpLogger,
-  trafficSplit,
-  uaRestriction,
-  udpLogger,
-  uriBlocker,
+interface BuiltIn extends PluginEntry {
+  /** Its path from here, without an extension. */
+  readonly module: string;
+}
+
+type Known = Partial<Pick<PluginEntry, "hasCredential" | "hasApis">>;
+
+/** `<name>.ts` */
+const inFile = (name: string, priority: number, known?: Known): BuiltIn => builtIn(name, priority, name, known);
+/** `<name>/<name>.ts` */
+const inFolder = (name: string, priority: number, known?: Known): BuiltIn =>
+  builtIn(name, priority, `${name}/${name}`, known);
+
+export const PLUGINS: readonly BuiltIn[] = Object.freeze([
+  inFolder("access-token", 2512, { hasCredential: true }),
+  inFile("api-breaker", 1005),
+  inFile("attach-consumer-label", 2399),
+  inFolder("authorization-server", 502, { hasApis: true }),
+  inFile("basic-auth", 2520, { hasCredential: true }),
+  inFile("brotli", 996),
+  inFile("client-control", 22_000),
+  inFile("consumer-restriction", 2400),
+  inFile("cors", 4000),
+  inFile("csrf", 2980),
+  inFile("echo", 412),
+  inFile("fault-injection", 11_000),
+  inFile("forward-auth", 2002),
+  inFile("gzip", 995),
+  inFile("hmac-auth", 2530, { hasCredential: true }),
+  inFile("http-logger", 410),
+  inFile("ip-restriction", 3000),
+  inFolder("jwt-auth", 2510, { hasCredential: true, hasApis: true }),
+  inFile("key-auth", 2500, { hasCredential: true }),
+  inFile("limit-conn", 1003),
+  inFile("limit-count", 1002),
+  inFile("limit-req", 1001),
+  inFile("loki-logger", 414),
+  inFile("mocking", 10_900),
+  inFile("multi-auth", 2600),
+  inFolder("oauth2-client", 2511, { hasCredential: true }),
+  inFolder("openid-connect", 2599),
+  inFolder("opentelemetry", 12_009),
+  inFolder("prometheus", 500, { hasApis: true }),
+  inFolder("proxy-rewrite", 1008),
+  inFile("public-api", 501),
+  inFile("real-ip", 23_000),
+  inFile("redirect", 900),
+  inFile("referer-restriction", 2990),
+  inFile("request-id", 12_015),
+  inFile("request-validation", 2800),
+  inFile("response-rewrite", 899),
+  inFile("syslog", 401),
+  inFile("tcp-logger", 405),
+  inFile("traffic-split", 966),
+  inFile("ua-restriction", 2999),
+  inFile("udp-logger", 400),
+  inFile("uri-blocker", 2900),
 ]);
+
+/**
+ * All modules, where this is not compiled: who runs sources (tsx, vitest) loads what is required a second time, beside what is
+ * imported.
+ */
+const SOURCES = import.meta.filename.endsWith(".ts") ? await importAll() : undefined;
+
+function builtIn(name: string, priority: number, module: string, known: Known = {}): BuiltIn {
+  let loaded: Plugin | undefined;
+  return Object.freeze({
+    ...{ name, priority, module, hasCredential: false, hasApis: false, ...known },
+    load() {
+      loaded ??= loadModule(name, module);
+      return loaded;
+    },
+  });
+}
+
+function loadModule(name: string, module: string): Plugin {
+  const exported = SOURCES?.get(module) ?? (createRequire(import.meta.url)(`./${module}.js`) as object);
+  makeStringsFast();
+  const found = Object.values(exported).find((one: { readonly name?: unknown } | undefined) => one?.name === name);
+  if (found === undefined) throw new TypeError(`the module of the plugin ${name} does not export it`);
+  return found as Plugin; // true: nothing else has the name of a plugin
+}
+
+async function importAll(): Promise<ReadonlyMap<string, object>> {
+  const loading = PLUGINS.map(async ({ module }) => {
+    const url = new URL(`./${module}.ts`, import.meta.url).href;
+    return [module, (await import(/* @vite-ignore */ url)) as object] as const;
+  });
+  return new Map(await Promise.all(loading));
+}

@@ -34,7 +34,7 @@ export function recordError(key: RecordKey, value: StoredValue, registry: Plugin
     case "signing_key":
       return signingKeyError(key.id, value as unknown as SigningKey); // as above
     case "plugin_metadata":
-      return registry.get(key.id) && registry.check(key.id, withoutId(value), "metadata");
+      return registry.has(key.id) ? registry.check(key.id, withoutId(value), "metadata") : undefined;
     default:
       return undefined;
   }
@@ -63,7 +63,7 @@ export function missingPlugins(
   if (KINDS[kind].pluginSide === undefined || typeof plugins !== "object" || plugins === null) return NONE;
   let found: MissingPlugin[] | undefined;
   for (const [plugin, conf] of Object.entries(plugins)) {
-    if (registry.get(plugin) !== undefined || metaOf(conf)["disable"] === true) continue;
+    if (registry.has(plugin) || metaOf(conf)["disable"] === true) continue;
     found ??= [];
     const isCredential = kind === "credential" || (kind === "consumer" && isForeignCredential(plugin));
     const blocks = !isCredential && !mayBeMissing(plugin);

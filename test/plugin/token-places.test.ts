@@ -102,7 +102,7 @@ describe("what plugins read", () => {
       resource: { kind: "route", id: "1" },
       metadata: () => undefined,
     } as unknown as CompileEnv;
-    const [jwt, key, other] = observeTokenPlaces([jwtAuth, keyAuth, mocking], seen);
+    const [jwt, key, other] = [jwtAuth, keyAuth, mocking].map((plugin) => observeTokenPlaces(plugin, seen));
     expect(other).toBe(mocking);
     const compile = (plugin: Plugin | undefined, conf: object): void => {
       plugin?.compile(conf, env);

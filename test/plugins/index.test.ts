@@ -3,9 +3,11 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { compileSchema } from "../../src/base/schema/schema.ts";
 import { withDefaults } from "../../src/base/schema/schema-defaults.ts";
-import { PLUGINS } from "../../src/plugins/index.ts";
+import { entryOf } from "../../src/plugin/plugin.ts";
+import { PLUGINS as ENTRIES } from "../../src/plugins/index.ts";
 import { ROOT } from "../support/process.ts";
 
+const PLUGINS = ENTRIES.map((entry) => entry.load());
 const page = (name: string): string => readFileSync(join(ROOT, "docs/plugins", `${name}.md`), "utf8");
 const find = (name: string) => PLUGINS.find((plugin) => plugin.name === name);
 
@@ -57,6 +59,11 @@ const PRIORITIES: Readonly<Record<string, number>> = {
 };
 
 describe("the built-in plugins", () => {
+  test.each(ENTRIES.map((entry) => ({ entry, name: entry.name })))("what is listed of $name is true", ({ entry }) => {
+    const { name, priority, hasCredential, hasApis } = entry;
+    expect(entryOf(entry.load())).toMatchObject({ name, priority, hasCredential, hasApis });
+  });
+
   test("have the priorities of APISIX", () => {
     expect(Object.fromEntries(PLUGINS.map((plugin) => [plugin.name, plugin.priority]))).toEqual(PRIORITIES);
   });

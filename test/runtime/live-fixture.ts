@@ -3,7 +3,7 @@ import { Type } from "typebox";
 import { FakeClock } from "../../src/base/clock.ts";
 import { type Log, silentLog } from "../../src/base/log.ts";
 import { openMetrics } from "../../src/base/metrics.ts";
-import { Defaulted, definePlugin, type Plugin } from "../../src/plugin/plugin.ts";
+import { Defaulted, definePlugin, type Plugin, type PluginEntry } from "../../src/plugin/plugin.ts";
 import { textAnswer } from "../../src/plugin/plugin-answer.ts";
 import { makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
 import { openLive } from "../../src/runtime/live.ts";
@@ -19,7 +19,7 @@ import { openBench } from "./upstream-fixture.ts";
 
 export interface WorldOptions {
   readonly mode?: RouterMode;
-  readonly plugins?: readonly Plugin[];
+  readonly plugins?: readonly (Plugin | PluginEntry)[];
   readonly environment?: Readonly<Record<string, string>>;
   readonly log?: Log;
   readonly decrypt?: LiveOptions["decrypt"];

@@ -6,7 +6,7 @@ import { catalogOf } from "../../src/admin/plugin-catalog.ts";
 import { type AdminOptions, openAdminServer } from "../../src/admin/server.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLog } from "../../src/base/log.ts";
-import type { Plugin } from "../../src/plugin/plugin.ts";
+import type { Plugin, PluginEntry } from "../../src/plugin/plugin.ts";
 import { basicAuth } from "../../src/plugins/basic-auth.ts";
 import { cors } from "../../src/plugins/cors.ts";
 import { jwtAuth } from "../../src/plugins/jwt-auth/jwt-auth.ts";
@@ -47,7 +47,7 @@ export interface AdminWorld {
   close(): Promise<void>;
 }
 
-export type WorldOptions = Partial<AdminOptions> & { readonly plugins?: readonly Plugin[] };
+export type WorldOptions = Partial<AdminOptions> & { readonly plugins?: readonly (Plugin | PluginEntry)[] };
 
 /** Without `store`, one of its own in a temporary folder, which goes with it. */
 export async function openAdminWorld(options: WorldOptions = {}): Promise<AdminWorld> {
@@ -79,7 +79,7 @@ export const PLUGINS: readonly Plugin[] = [
   trafficSplit,
 ];
 
-function adminOptions(store: Store, plugins: readonly Plugin[]): AdminOptions {
+function adminOptions(store: Store, plugins: readonly (Plugin | PluginEntry)[]): AdminOptions {
   return {
     store,
     catalog: catalogOf(openPluginRegistry(plugins), { compat: "default" }),

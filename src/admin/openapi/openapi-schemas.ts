@@ -38,13 +38,13 @@ export function componentSchemas(catalog: PluginCatalog): Json {
     };
     schemas[`${title}List`] = listOf(ref(`${title}Entry`));
   }
-  const metadata = catalog.plugins.filter((plugin) => plugin.metadataSchema);
+  const metadata = catalog.plugins().filter((plugin) => plugin.metadataSchema);
   schemas["PluginMetadata"] = {
     anyOf: [...metadata.map(({ name }) => ref(`Metadata_${name}`)), schemas["PluginMetadata"]],
   };
   schemas["RoutePlugins"] = pluginsOf(catalog, "Plugin", ({ schema }) => schema);
   schemas["ConsumerPlugins"] = pluginsOf(catalog, "Consumer", ({ consumerSchema }) => consumerSchema);
-  for (const plugin of catalog.plugins) {
+  for (const plugin of catalog.plugins()) {
     for (const [prefix, schema] of [
       ["Plugin", plugin.schema],
       ["Consumer", plugin.consumerSchema],
@@ -159,7 +159,7 @@ function pluginsOf(
   prefix: string,
   schemaOf: (plugin: CatalogPlugin) => object | undefined,
 ): Json {
-  const named = catalog.plugins.filter((plugin) => schemaOf(plugin));
+  const named = catalog.plugins().filter((plugin) => schemaOf(plugin));
   return { type: "object", properties: Object.fromEntries(named.map(({ name }) => [name, ref(`${prefix}_${name}`)])) };
 }
 

@@ -96,8 +96,8 @@ async function worldOf(admin: ReadSide, view: ConfigView, looksAtIdentities: boo
     for (const name of Object.keys(ownMembers(value, "plugins"))) everywhere.add(name);
   }
   const credentials = new Set<string>();
-  for (const { name, keyAttribute } of admin.catalog.plugins) {
-    if (keyAttribute !== undefined && (await hasCredential(admin, view, name))) credentials.add(name);
+  for (const name of admin.catalog.credentialNames) {
+    if (await hasCredential(admin, view, name)) credentials.add(name);
   }
   const issuers = await view.all("token_issuer");
   const identified = looksAtIdentities && issuers.size > 0 ? await issuersOfIdentities(view) : undefined;

@@ -110,17 +110,15 @@ function hideInLine(line: string, places: TokenPlaces): string {
   return line.slice(0, start) + places.hideUrl(line.slice(start, end)) + line.slice(end);
 }
 
-/** The same plugins; those that authenticate tell the places of each configuration they are compiled with. */
-export function observeTokenPlaces(plugins: readonly Plugin[], places: TokenPlaces): readonly Plugin[] {
-  return plugins.map((plugin) => {
-    if (!plugin.credential) return plugin;
-    return Object.freeze({
-      ...plugin,
-      compile(...args: Parameters<Plugin["compile"]>) {
-        places.note(args[0]);
-        return plugin.compile(...args);
-      },
-    });
+/** The same plugin; one that authenticates tells the places of each configuration it is compiled with. */
+export function observeTokenPlaces(plugin: Plugin, places: TokenPlaces): Plugin {
+  if (!plugin.credential) return plugin;
+  return Object.freeze({
+    ...plugin,
+    compile(...args: Parameters<Plugin["compile"]>) {
+      places.note(args[0]);
+      return plugin.compile(...args);
+    },
   });
 }
 

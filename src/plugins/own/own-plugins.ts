@@ -13,7 +13,10 @@ import { containPlugin } from "./contained-plugin.ts";
  * @param builtIn plugins whose names are taken
  * @returns the plugins of all modules, in their order. Throws CodedError SETTINGS_INVALID.
  */
-export async function loadOwnPlugins(paths: readonly string[], builtIn: readonly Plugin[]): Promise<readonly Plugin[]> {
+export async function loadOwnPlugins(
+  paths: readonly string[],
+  builtIn: readonly { readonly name: string }[],
+): Promise<readonly Plugin[]> {
   const taken = new Set(builtIn.map((plugin) => plugin.name));
   const loaded: Plugin[] = [];
   for (const path of paths)

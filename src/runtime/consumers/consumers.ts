@@ -286,7 +286,7 @@ export class Consumers {
     const auth: [string, CredentialConf][] = [];
     const others: Record<string, unknown> = {};
     for (const [name, conf] of Object.entries((plugins ?? {}) as Record<string, CredentialConf>)) {
-      if (isForeignCredential(name) && !registry.get(name)) continue;
+      if (isForeignCredential(name) && !registry.has(name)) continue;
       if (!registry.get(name)?.credential) others[name] = conf;
       else if (metaOf(conf)["disable"] !== true) auth.push([name, conf]);
     }

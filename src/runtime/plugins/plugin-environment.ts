@@ -79,7 +79,7 @@ export function openPluginEnvironment(
     metadata: (plugin) => metadata.get(plugin),
     shown: (name, read = compileVariable(name, parts.clock)) => shownVariable(name, read, places),
     internalApi(path) {
-      apis ??= internalApisOf(registry.names.flatMap((name) => registry.get(name)?.internalApis?.(env) ?? []));
+      apis ??= internalApisOf(registry.apiNames.flatMap((name) => registry.get(name)?.internalApis?.(env) ?? []));
       return apis(path);
     },
   };

@@ -1,6 +1,6 @@
 /**
- * The plugins that are loaded, and the checks a configuration of one must pass before anything compiles it.
- * Promise: the texts are APISIX's; `compile` of a plugin only ever sees configurations that passed, defaults filled.
+ * The plugins of a node, and the checks a configuration of one must pass before anything compiles it.
+ * Promise: a plugin is loaded when it is first asked for, which is when a configuration names it; the texts are APISIX's; `compile` of a plugin only ever sees configurations that passed, defaults filled.
  * Source: docs/spec/plugins.md section 1, docs/spec/admin-api.md section 7.
  */
 import type { TSchema } from "typebox";
@@ -8,7 +8,7 @@ import { type Members, membersOr, ownMembers } from "../../base/json/members.ts"
 import { compileSchema } from "../../base/schema/schema.ts";
 import { withDefaults } from "../../base/schema/schema-defaults.ts";
 import { checkExpression } from "../../model/expression.ts";
-import type { FindPlugin, Plugin, WriteContext } from "../../plugin/plugin.ts";
+import { entryOf, type FindPlugin, type Plugin, type PluginEntry, type WriteContext } from "../../plugin/plugin.ts";
 
 /** Which of a plugin's schemas a configuration answers to. */
 export type PluginSide = "route" | "consumer" | "metadata";
@@ -16,6 +16,12 @@ export type PluginSide = "route" | "consumer" | "metadata";
 export interface PluginRegistry {
   /** Names, highest priority first. */
   readonly names: readonly string[];
+  /** Of those that have credentials. */
+  readonly credentialNames: readonly string[];
+  /** Of those that have APIs for public-api. */
+  readonly apiNames: readonly string[];
+  has(name: string): boolean;
+  /** Loads it where it was not yet. */
   get(name: string): Plugin | undefined;
   /** The schema as tools see it, `_meta` included; undefined when the plugin has none for that side. */
   schema(name: string, side: PluginSide): TSchema | undefined;
@@ -44,35 +50,43 @@ const META_SCHEMA = {
 };
 
 /** @throws TypeError when two plugins have one name, which is a programmer's error */
-export function openPluginRegistry(plugins: readonly Plugin[]): PluginRegistry {
-  const byName = new Map<string, LoadedPlugin>();
+export function openPluginRegistry(plugins: readonly (Plugin | PluginEntry)[]): PluginRegistry {
+  const entries = new Map<string, PluginEntry>();
   for (const plugin of plugins) {
-    if (byName.has(plugin.name)) throw new TypeError(`two plugins are called ${plugin.name}`);
-    const { credential } = plugin;
-    byName.set(plugin.name, {
-      plugin,
-      routeSchema: withMeta(plugin.schema, plugin.encryptFields),
-      consumerSchema: credential && withEncrypted(credential.schema, credential.encryptFields),
-    });
+    if (entries.has(plugin.name)) throw new TypeError(`two plugins are called ${plugin.name}`);
+    entries.set(plugin.name, "load" in plugin ? plugin : entryOf(plugin));
   }
-  const ordered = [...plugins].sort((a, b) => b.priority - a.priority || (a.name < b.name ? -1 : 1));
-  const get = (name: string): Plugin | undefined => byName.get(name)?.plugin;
+  const ordered = [...entries.values()].sort((a, b) => b.priority - a.priority || (a.name < b.name ? -1 : 1));
+  const namesOf = (some: readonly PluginEntry[]): readonly string[] => Object.freeze(some.map(({ name }) => name));
+  const loaded = new Map<string, LoadedPlugin>();
+  const load = (name: string): LoadedPlugin | undefined => {
+    const known = loaded.get(name);
+    const entry = known ? undefined : entries.get(name);
+    if (!entry) return known;
+    const now = loadedOf(entry.load());
+    loaded.set(name, now);
+    return now;
+  };
+  const get = (name: string): Plugin | undefined => load(name)?.plugin;
 
   const check: PluginRegistry["check"] = (name, conf, side, write) => {
-    const loaded = byName.get(name);
-    if (!loaded) return `unknown plugin [${name}]`;
-    return side === "metadata" ? metadataError(loaded, conf) : confError(loaded, conf, side, get, write);
+    const found = load(name);
+    if (!found) return `unknown plugin [${name}]`;
+    return side === "metadata" ? metadataError(found, conf) : confError(found, conf, side, get, write);
   };
 
   return {
-    names: Object.freeze(ordered.map((plugin) => plugin.name)),
+    names: namesOf(ordered),
+    credentialNames: namesOf(ordered.filter(({ hasCredential }) => hasCredential)),
+    apiNames: namesOf(ordered.filter(({ hasApis }) => hasApis)),
+    has: (name) => entries.has(name),
     get,
-    schema: (name, side) => schemaOf(byName.get(name), side),
+    schema: (name, side) => schemaOf(load(name), side),
     check,
     checkAll(confs, side, mode, write) {
       if (typeof confs !== "object" || confs === null) return undefined; // the record's own schema speaks of that
       for (const [name, conf] of Object.entries(confs)) {
-        if (mode === "read" && !byName.has(name)) continue;
+        if (mode === "read" && !entries.has(name)) continue;
         const error = check(name, conf, side, write);
         if (error !== undefined) return error;
       }
@@ -85,6 +99,15 @@ interface LoadedPlugin {
   readonly plugin: Plugin;
   readonly routeSchema: TSchema;
   readonly consumerSchema: TSchema | undefined;
+}
+
+function loadedOf(plugin: Plugin): LoadedPlugin {
+  const { credential } = plugin;
+  return {
+    plugin,
+    routeSchema: withMeta(plugin.schema, plugin.encryptFields),
+    consumerSchema: credential && withEncrypted(credential.schema, credential.encryptFields),
+  };
 }
 
 /** By this APISIX's tools tell schemas that carry `_meta`. */

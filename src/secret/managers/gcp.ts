@@ -3,6 +3,7 @@
  * Promise: one access token serves until a minute before its end. Source: docs/spec/secrets.md section 4.
  */
 import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { CodedError, messageOf } from "../../base/errors.ts";
 import { isMembers } from "../../base/json/members.ts";
 import type { GcpSecret } from "../../model/secret.ts";
@@ -25,6 +26,9 @@ interface Account {
   readonly entriesUri: string;
 }
 
+/** Only who has this manager loads it; at once, because plugins that are loaded meanwhile may want it too. */
+const loadJose = (): typeof import("jose") => createRequire(import.meta.url)("jose") as typeof import("jose");
+
 export function openGcp(conf: GcpSecret, tools: ManagerTools): SecretManager {
   const verifyTls = conf.ssl_verify !== false;
   let account: Promise<Account> | undefined;
@@ -32,7 +36,7 @@ export function openGcp(conf: GcpSecret, tools: ManagerTools): SecretManager {
   let fetching: Promise<string> | undefined;
 
   const fetchToken = async (of: Account): Promise<string> => {
-    const { importPKCS8, SignJWT } = await import("jose"); // only who has this manager loads it
+    const { importPKCS8, SignJWT } = loadJose();
     const nowSeconds = Math.floor(tools.clock.nowMs() / 1000);
     const assertion = await new SignJWT({ scope: of.scope })
       .setProtectedHeader({ alg: "RS256", typ: "JWT" })
