@@ -33,6 +33,7 @@ export const PLUGINS: readonly BuiltIn[] = Object.freeze([
   inFile("csrf", 2980),
   inFile("echo", 412),
   inFile("fault-injection", 11_000),
+  inFile("file-logger", 399),
   inFile("forward-auth", 2002),
   inFile("gzip", 995),
   inFile("hmac-auth", 2530, { hasCredential: true }),

@@ -56,6 +56,7 @@ const PRIORITIES: Readonly<Record<string, number>> = {
   "tcp-logger": 405,
   syslog: 401,
   "udp-logger": 400,
+  "file-logger": 399,
 };
 
 describe("the built-in plugins", () => {

@@ -169,7 +169,10 @@ describe("http-logger", () => {
 
   test.each([
     { conf: { uri: "no address" }, error: /uri/ },
-    { conf: { uri: "http://127.0.0.1", include_resp_body: true }, error: /include_resp_body/ },
+    {
+      conf: { uri: "http://127.0.0.1", include_resp_body: true, include_resp_body_expr: [["a", "<>", "b"]] },
+      error: /failed to validate the 'include_resp_body_expr' expression/,
+    },
     { conf: { uri: "http://127.0.0.1", include_req_body_expr: [["a", "??", "b"]] }, error: /include_req_body_expr/ },
   ])("$conf is refused", ({ conf, error }) => {
     expect(() => makeEnv().compile(httpLogger, conf)).toThrow(error);

@@ -4,6 +4,7 @@
  * query is there only where a template asks for it, with its secret values hidden.
  */
 import type { Clock } from "../../base/clock.ts";
+import { LineSink } from "../../base/line-sink.ts";
 import type { Log } from "../../base/log.ts";
 import type { Metrics } from "../../base/metrics.ts";
 import type { Connection, RequestView } from "../../plugin/request-view.ts";
@@ -11,7 +12,6 @@ import { compileTemplate } from "../../plugin/variables/template.ts";
 import { hideTokens, shownVariable, type TokenPlaces } from "../../plugin/variables/token-places.ts";
 import { compileVariable, requestIdOf, type Variable } from "../../plugin/variables/variables.ts";
 import type { OwnReason } from "../gateway-reasons.ts";
-import { LineSink } from "./access-log-sink.ts";
 
 /** A request that was refused before it had a route. */
 interface RefusedRequest {
@@ -56,7 +56,12 @@ export function openAccessLog(options: AccessLogOptions): AccessLog | undefined 
   const { clock, format, places, template } = options;
   if (format === "off") return undefined;
   const lines = format === "json" ? jsonFormat(clock) : templateFormat(template, places, clock);
-  const sink = new LineSink(options);
+  const family = options.metrics.counter(
+    "jotgate_access_log_lines_total",
+    "Lines of the access log, by what became of them.",
+    ["result"],
+  );
+  const sink = new LineSink({ ...options, name: "access log", lines: family });
   return {
     request: (view, status, auth) => sink.write(lines.request(view, status, auth)),
     refused: (request) => sink.write(lines.refused(request)),

@@ -6,9 +6,9 @@
 import cluster from "node:cluster";
 import { fileURLToPath } from "node:url";
 import { CodedError } from "../../base/errors.ts";
+import { checkTarget } from "../../base/line-sink.ts";
 import { workerArguments } from "../../base/v8-tuning.ts";
 import { makeProbe } from "../../gateway/health-probe.ts";
-import { checkTarget } from "../../gateway/log/access-log-sink.ts";
 import { REFUSALS_MAX, type RecentRefusal } from "../../gateway/log/refusals.ts";
 import { openLocalCounters } from "../../plugins/limits/local-counters.ts";
 import { openStates } from "../../runtime/shared-states.ts";

@@ -12,6 +12,7 @@ import type { CompileEnv, NodeEnv, PluginPhases } from "../../plugin/plugin.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import { compileCondition } from "../../plugin/variables/condition.ts";
 import type { Variable } from "../../plugin/variables/query.ts";
+import { RESPONSE_BODY } from "./logged-response.ts";
 import type { LogConf, LogFormat } from "./logger-schema.ts";
 
 export type ReadEntry = (view: RequestView) => WritableMembers;
@@ -45,7 +46,7 @@ export function compileEntry(plugin: string, conf: LogConf, env: CompileEnv): Re
 }
 
 /** Reads the body before it goes upstream, where it is logged. One that is larger than may be logged goes on unread. */
-export function bodyPhases(conf: LogConf, env: NodeEnv): PluginPhases {
+export function requestPhases(conf: LogConf, env: NodeEnv): Pick<PluginPhases, "access"> {
   if (!conf.include_req_body) return {};
   const condition = conf.include_req_body_expr && compileCondition(conf.include_req_body_expr, env.clock);
   return {
@@ -73,6 +74,7 @@ function compileFormat(format: LogFormat, env: NodeEnv, depth: number): ReadEntr
     if (typeof value === "object" && value !== null)
       return [name, depth >= DEPTH_MAX ? () => ({}) : compileFormat(value as LogFormat, env, depth + 1)];
     if (typeof value !== "string" || !value.startsWith("$")) return [name, () => value];
+    if (value === "$resp_body") return [name, (view) => view.note(RESPONSE_BODY) ?? ""];
     if (value === "$request_body") return [name, (view) => view.note(BODY)];
     return [name, env.shown(value.slice(1))];
   });
@@ -110,6 +112,7 @@ function fullEntry(conf: LogConf, env: NodeEnv): ReadEntry {
           shown(`sent_http_${name.replaceAll("-", "_")}`)(view),
         ),
         size: view.sentBytes,
+        ...(conf.include_resp_body ? { body: view.note(RESPONSE_BODY) } : {}),
       },
       server,
       upstream: upstream.address === "" ? undefined : `${upstream.address}:${upstream.port}`,

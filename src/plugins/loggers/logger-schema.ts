@@ -7,7 +7,8 @@ import { type CompileEnv, Defaulted, type PluginPhases } from "../../plugin/plug
 import type { RequestView } from "../../plugin/request-view.ts";
 import { confHash } from "../shared/schema-parts.ts";
 import { type BatchRules, LogBatches, type LogEntry } from "./log-batches.ts";
-import { bodyPhases, compileEntry, type ReadEntry } from "./log-fields.ts";
+import { compileEntry, type ReadEntry, requestPhases } from "./log-fields.ts";
+import { responsePhases } from "./logged-response.ts";
 
 /** Member → `$variable`, a fixed value, or members again. */
 export type LogFormat = Readonly<Record<string, unknown>>;
@@ -19,7 +20,7 @@ const Condition = Type.Optional(
 const BODY_BYTES = 524_288;
 const atLeast = (minimum: number, normal: number) => Defaulted(Type.Integer({ minimum, default: normal }));
 
-const logFields = {
+export const logFields = {
   log_format: Type.Optional(LogFormat),
   log_format_extra: Type.Optional(LogFormat),
   include_req_body: Defaulted(Type.Boolean({ default: false })),
@@ -58,9 +59,11 @@ type LoggerConf = LogConf & BatchRules;
 
 /** What the schema cannot say. */
 export function loggerError(conf: LogConf): string | undefined {
-  if (conf.include_resp_body) return "include_resp_body: bodies of responses are not logged here; leave it out";
-  const error = conf.include_req_body_expr && checkExpression(conf.include_req_body_expr);
-  return error === undefined ? undefined : `failed to validate the 'include_req_body_expr' expression: ${error}`;
+  for (const name of ["include_req_body_expr", "include_resp_body_expr"] as const) {
+    const error = conf[name] && checkExpression(conf[name]);
+    if (error !== undefined) return `failed to validate the '${name}' expression: ${error}`;
+  }
+  return undefined;
 }
 
 interface LoggerParts<Entry extends LogEntry> {
@@ -84,7 +87,16 @@ export function loggerPhases<Entry extends LogEntry>(
     () => new LogBatches<Entry>({ plugin, rules: conf, pendingMax, send }, env),
     (held) => held.close(),
   );
-  return { ...bodyPhases(conf, env), log: (view) => batches.push(entryOf(view, read)), close: release };
+  const response = responsePhases(conf, env);
+  return {
+    ...requestPhases(conf, env),
+    ...response,
+    log: (view) => batches.push(entryOf(view, read)),
+    close() {
+      release();
+      response.close?.();
+    },
+  };
 }
 
 /** The entry as one line of JSON. */

@@ -4,9 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { type Clock, FakeClock, systemClock } from "../../src/base/clock.ts";
+import { FLUSH_MS, LineSink } from "../../src/base/line-sink.ts";
 import { silentLog } from "../../src/base/log.ts";
 import { metricsText, openMetrics } from "../../src/base/metrics.ts";
-import { FLUSH_MS, LineSink } from "../../src/gateway/log/access-log-sink.ts";
 import { mountSmallDisk, whyNoMount } from "../support/tmpfs.ts";
 import { until as untilTrue } from "../support/until.ts";
 
@@ -20,10 +20,11 @@ const until = (fact: () => boolean | Promise<boolean>): Promise<void> => untilTr
 function open(clock: Clock, more: { target?: string; pendingLengthMax?: number } = {}) {
   const metrics = openMetrics();
   const target = more.target ?? join(folder, `${++files}.log`);
-  const sink = new LineSink({ clock, log: silentLog, metrics, ...more, target });
+  const lines = metrics.counter("test_lines_total", "Lines.", ["result"]);
+  const sink = new LineSink({ name: "test", clock, log: silentLog, lines, ...more, target });
   const count = async (result: string): Promise<number> => {
     const text = await metricsText(metrics);
-    return Number(new RegExp(`jotgate_access_log_lines_total\\{result="${result}"\\} (\\d+)`).exec(text)?.[1]);
+    return Number(new RegExp(`test_lines_total\\{result="${result}"\\} (\\d+)`).exec(text)?.[1]);
   };
   return { sink, target, count, read: () => (existsSync(target) ? readFileSync(target, "utf8") : "") };
 }
