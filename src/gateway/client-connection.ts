@@ -65,6 +65,11 @@ export class ClientConnection implements Connection {
     else this.forwardedTrust = settings.trustedAddresses(this.peerAddress) ? "yes" : "no";
   }
 
+  /** No request came on it yet that named a host. */
+  get isUnused(): boolean {
+    return this.#hostHeader === "";
+  }
+
   get isTrusted(): boolean {
     return this.forwardedTrust === "yes";
   }

@@ -7,6 +7,7 @@ import { sleep } from "../base/clock.ts";
 import { ClientConnection, type HostGuard } from "./client-connection.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import type { GatewaySettings } from "./gateway-settings.ts";
+import { plugQueue } from "./listener-end.ts";
 
 export interface ListenAddress {
   readonly host: string;
@@ -16,6 +17,8 @@ export interface ListenAddress {
 /** Turns of the event loop, each of which accepts what has come. */
 const ACCEPT_TURNS = 3;
 const POLL_MS = 50;
+/** Who has just connected is about to ask. */
+const UNUSED_MS = 2_000;
 
 /** Takes a connection that was counted. */
 export type HandOff = (socket: Socket, connection: ClientConnection) => void;
@@ -71,13 +74,26 @@ export class GatewayListener {
   readonly #context: GatewayContext;
   readonly #known: KnownConnections;
   readonly #handOff: HandOff;
-  readonly #closeIdle: () => void;
+  readonly #closeIdle: (alsoUnused: boolean) => void;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   readonly #perAddress = new Map<string, number>();
   #closing: Promise<void> | undefined;
+  #shutting: Promise<void> | undefined;
+  /** Its last connection is gone, and it accepts no other. */
+  readonly #ended: Promise<void>;
+  #end: () => void = () => undefined;
 
-  constructor(context: GatewayContext, known: KnownConnections, handOff: HandOff, closeIdle: () => void) {
+  /** @param closeIdle ends connections on which nothing runs, and where it is told so those that have never been used */
+  constructor(
+    context: GatewayContext,
+    known: KnownConnections,
+    handOff: HandOff,
+    closeIdle: (alsoUnused: boolean) => void,
+  ) {
+    this.#ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
     this.#context = context;
     this.#known = known;
     this.#handOff = handOff;
@@ -102,6 +118,15 @@ export class GatewayListener {
     });
   }
 
+  /**
+   * Resolves when no connection is accepted any more; those that the kernel has completed are.
+   * @param isLast no other process accepts on this address, so that these are not left to it
+   */
+  stopAccepting(isLast: boolean): Promise<void> {
+    this.#shutting ??= this.#shut(isLast);
+    return this.#shutting;
+  }
+
   close(drainMs: number, quietMs: number): Promise<void> {
     if (this.#closing !== undefined) {
       for (const socket of this.#sockets) socket.destroy();
@@ -111,24 +136,31 @@ export class GatewayListener {
     return this.#closing;
   }
 
+  async #shut(isLast: boolean): Promise<void> {
+    for (let turn = 0; turn < ACCEPT_TURNS; turn++) await new Promise((resolve) => void setImmediate(resolve));
+    if (isLast) await plugQueue(this.#server);
+    this.#server.close(() => this.#end());
+  }
+
   async #drain(drainMs: number, quiet: number): Promise<void> {
     const { clock } = this.#context;
-    // Connections that the kernel has completed and nobody has accepted are reset with the listener: those come first.
-    for (let turn = 0; turn < ACCEPT_TURNS; turn++) await new Promise((resolve) => void setImmediate(resolve));
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    await this.stopAccepting(false);
     const startMs = clock.monotonicMs();
     const quietMs = Math.min(quiet, drainMs * 0.9);
+    const unusedMs = Math.min(Math.max(quiet, UNUSED_MS), drainMs * 0.9);
     while (this.#sockets.size > 0 && clock.monotonicMs() - startMs < drainMs) {
       // A request may be on its way on an idle connection: it is given a moment, and its answer says close.
-      if (clock.monotonicMs() - startMs >= quietMs) this.#closeQuiet();
+      const passedMs = clock.monotonicMs() - startMs;
+      if (passedMs >= quietMs) this.#closeQuiet(passedMs >= unusedMs);
       await sleep(clock, Math.min(POLL_MS, drainMs));
     }
     for (const socket of this.#sockets) socket.destroy();
-    await closed;
+    await this.#ended;
   }
 
-  #closeQuiet(): void {
-    this.#closeIdle();
+  #closeQuiet(alsoUnused: boolean): void {
+    this.#closeIdle(alsoUnused);
+    if (!alsoUnused) return;
     // Node does not count a connection as idle before its first request.
     for (const socket of this.#sockets) if (socket.bytesRead === 0) socket.destroy();
   }

@@ -73,6 +73,11 @@ export interface GatewayServer {
   /** From now on every response asks its client to connect anew; new connections are still served. */
   beginDrain(): void;
   /**
+   * Resolves when its listeners are closed; what the kernel has completed by then is served.
+   * @param isLast no other process accepts on the same addresses
+   */
+  stopAccepting(isLast: boolean): Promise<void>;
+  /**
    * Stops accepting, lets requests under way finish, closes what is left after `drainMs`.
    * Resolves when every connection is gone. Calling it again closes at once.
    * @param quietMs how long idle connections stay, so that their next answer can tell their clients; a client may be
@@ -127,10 +132,10 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
     if (fast) fast.accept(socket, connection);
     else general.accept(socket);
   };
-  const closeIdle = (): void => {
+  const closeIdle = (alsoUnused: boolean): void => {
     general.server.closeIdleConnections();
-    fast?.closeIdle();
-    http2.drain();
+    fast?.closeIdle(alsoUnused);
+    http2.drain(alsoUnused);
   };
   const plain = listen && new GatewayListener(context, known, handOff, closeIdle);
   const listeners = plain ? [plain] : [];
@@ -173,6 +178,9 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
       general.configure();
     },
     beginDrain,
+    async stopAccepting(isLast) {
+      await Promise.all(listeners.map((listener) => listener.stopAccepting(isLast)));
+    },
     close: async (drainMs, quietMs = Math.min(QUIET_MS, drainMs / 4)) => {
       beginDrain();
       await Promise.all(listeners.map((listener) => listener.close(drainMs, quietMs)));

@@ -83,7 +83,10 @@ async function serveHere(options: ServingOptions): Promise<Serving> {
     metrics: options.metrics.chunks,
     join: plane.join,
     beginDrain: () => plane.server.beginDrain(),
-    close: (drainMs) => plane.close(drainMs),
+    async close(drainMs) {
+      await plane.stopAccepting(true);
+      await plane.close(drainMs);
+    },
     reload: async (settings) => plane.configure(settings),
   };
 }

@@ -80,9 +80,9 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
     return this.#writer.sentBytes;
   }
 
-  /** Ends the connection if no request runs and none has begun. */
-  endIdle(): void {
-    if (this.#state !== READY || !this.#input.isEmpty) return;
+  /** Ends the connection if no request runs and none has begun. @param alsoUnused though none has come yet */
+  endIdle(alsoUnused: boolean): void {
+    if (this.#state !== READY || !this.#input.isEmpty || (this.#facts.isUnused && !alsoUnused)) return;
     this.#writer.flush();
     this.#socket.destroy();
   }

@@ -10,8 +10,8 @@ import { FastConnection, type FastContext } from "./fast-connection.ts";
 
 interface FastLane {
   accept(socket: Socket, facts: ClientConnection): void;
-  /** Ends connections on which nothing runs. */
-  closeIdle(): void;
+  /** Ends connections on which nothing runs. @param alsoUnused those that no request came on, too */
+  closeIdle(alsoUnused: boolean): void;
 }
 
 /** @param handOver takes sockets that the general lane must serve */
@@ -25,8 +25,8 @@ export function openFastLane(context: GatewayContext, handOver: (socket: Socket)
   };
   return {
     accept: (socket, facts) => void open.add(new FastConnection(socket, facts, shared)),
-    closeIdle: () => {
-      for (const connection of [...open]) connection.endIdle();
+    closeIdle: (alsoUnused) => {
+      for (const connection of [...open]) connection.endIdle(alsoUnused);
     },
   };
 }

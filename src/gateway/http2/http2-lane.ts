@@ -12,8 +12,11 @@ interface Http2Lane {
   accept(socket: TLSSocket, connection: ClientConnection): void;
   /** Closes each connection in its next quiet moment. */
   announceEnd(): void;
-  /** No connection takes another request; each ends as soon as those it has are answered. */
-  drain(): void;
+  /**
+   * No connection takes another request; each ends as soon as those it has are answered.
+   * @param alsoUnused those that have had none, too
+   */
+  drain(alsoUnused: boolean): void;
 }
 
 export function openHttp2Lane(context: GatewayContext): Http2Lane {
@@ -30,8 +33,8 @@ export function openHttp2Lane(context: GatewayContext): Http2Lane {
     announceEnd() {
       for (const session of sessions) session.announceEnd();
     },
-    drain() {
-      for (const session of sessions) session.drain();
+    drain(alsoUnused) {
+      for (const session of sessions) if (alsoUnused || !session.isUnused) session.drain();
     },
   };
 }

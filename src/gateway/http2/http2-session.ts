@@ -91,6 +91,10 @@ export class Http2Session {
     wheel.arm(this.#idle, settings.headTimeoutMs);
   }
 
+  get isUnused(): boolean {
+    return this.#connection.isUnused;
+  }
+
   /**
    * Closes as soon as nothing runs. nghttp2 drops new streams from the first GOAWAY on, whatever that says, so the usual
    * pair of GOAWAYs would lose what is on its way; in a quiet moment that is least likely, and clients may repeat it.

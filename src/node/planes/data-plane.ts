@@ -104,6 +104,8 @@ export interface DataPlane {
   join(): Promise<void>;
   /** Serves by these settings from now on. @throws the system's error when the access log cannot be opened; nothing has changed then */
   configure(settings: Settings): void;
+  /** Its listeners end; see `GatewayServer`. */
+  stopAccepting(isLast: boolean): Promise<void>;
   /** Stops accepting, finishes what runs within `drainMs`, writes the file, leaves the registry. */
   close(drainMs: number, quietMs?: number): Promise<void>;
 }
@@ -246,6 +248,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
       server.configure(gatewaySettings(next, options.serverHeader, options.nodeId), lines.log);
       if (lines !== former) void former.log?.close();
     },
+    stopAccepting: (isLast) => server.stopAccepting(isLast),
     async close(drainMs, quietMs) {
       await follower.leave();
       await server.close(drainMs, quietMs);

@@ -174,6 +174,9 @@ export const USED = tell("used", Uses);
 /** From now on answers ask clients to connect anew. */
 export const DRAIN = tell("drain", Nothing);
 
+/** Its listeners end; the last worker takes what has come to them. */
+export const STOP_ACCEPTING = call("stop-accepting", Type.Object({ isLast: Type.Boolean() }), Nothing);
+
 const Milliseconds = Type.Number({ minimum: 0 });
 /** Stop accepting, finish what runs; answered when all is done. */
 export const STOP = call("stop", Type.Object({ drainMs: Milliseconds, quietMs: Type.Optional(Milliseconds) }), Nothing);

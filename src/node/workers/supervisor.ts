@@ -113,6 +113,10 @@ export class Supervisor {
     for (const slot of this.#slots) slot.timer?.cancel();
     this.#spareTimer?.cancel();
     this.#spare?.kill();
+    // All listeners are one socket: the last worker takes what has come to it.
+    const [last, ...others] = this.workers.filter((worker) => worker.state === "serving");
+    await Promise.all(others.map((worker) => worker.stopAccepting(false)));
+    await last?.stopAccepting(true);
     await Promise.all([this.#spare?.gone, ...this.workers.map((worker) => worker.stop(drainMs))]);
   }
 

@@ -29,6 +29,7 @@ import {
   METRICS,
   REFUSALS,
   STOP,
+  STOP_ACCEPTING,
 } from "./protocol.ts";
 import { RECALL } from "./shared-messages.ts";
 
@@ -159,6 +160,16 @@ export class WorkerProcess {
   /** Its answers ask clients to connect anew; it still accepts. */
   beginDrain(): void {
     this.channel.tell(DRAIN, null);
+  }
+
+  /** Resolves when it accepts no connection any more, or does not answer. @param isLast nobody else does */
+  async stopAccepting(isLast: boolean): Promise<void> {
+    if (this.state !== "serving") return;
+    try {
+      await this.channel.call(STOP_ACCEPTING, { isLast }, ANSWER_MS);
+    } catch (error) {
+      this.#options.log.warn({ worker: this.id, error: messageOf(error) }, "a worker does not stop accepting");
+    }
   }
 
   /**

@@ -40,6 +40,7 @@ import {
   METRICS,
   REFUSALS,
   STOP,
+  STOP_ACCEPTING,
   USED,
   USES_TOLD_MAX,
 } from "./protocol.ts";
@@ -134,6 +135,10 @@ function answer(channel: Channel, plane: DataPlane, metrics: Metrics): void {
   });
   channel.onCall(EXPLAIN, (query) => plane.explain(query));
   channel.onTell(DRAIN, () => plane.server.beginDrain());
+  channel.onCall(STOP_ACCEPTING, async ({ isLast }) => {
+    await plane.stopAccepting(isLast);
+    return null;
+  });
   channel.onCall(STOP, async ({ drainMs, quietMs }) => {
     await plane.close(drainMs, quietMs);
     tellUses(channel, plane);
