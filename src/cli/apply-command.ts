@@ -113,9 +113,9 @@ class Applying {
         return;
       }
       this.written.push(change);
-      this.revision = Math.max(this.revision, Number(answer.headers.get("etag")?.replace(/\D/g, "") ?? 0));
+      this.revision = Math.max(this.revision, Number(answer.headers.etag?.replace(/\D/g, "") ?? 0));
       if (this.written.length <= SHOWN_MAX) this.#io.print(headOf(change));
-      const warning = answer.headers.get("warning");
+      const warning = answer.headers.warning;
       if (warning) this.#io.complain(`${pathOf(change).slice(1)}: ${warning.replace(/^299 - /, "")}`);
       this.#progress();
     } catch (error) {

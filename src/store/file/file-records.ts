@@ -11,6 +11,7 @@ import { didYouMean } from "../../base/suggest.ts";
 import { keyOf, parseKey, type RecordKey } from "../../model/keys.ts";
 import { KINDS, type Kind, kindByDir } from "../../model/kinds.ts";
 import { type FileDocument, type FileEnvironment, type FileFault, placeOf, readDocument } from "./file-document.ts";
+import { cutFile, type FilePiece } from "./file-pieces.ts";
 import { type OpenSealed, openSealing } from "./file-sealing.ts";
 
 /** A record as it would be written: its id in it where its kind stores one, without times, which are the server's. */
@@ -148,43 +149,89 @@ function membersNamed(error: string): readonly (string | number)[] {
   });
 }
 
-function readOne(
-  { file, text }: SourceText,
-  { environment, passphrase }: ReadOptions,
-): FilesRead & { readonly isEmpty: boolean } {
-  const document = readDocument(text, file, environment);
-  const isEmpty = document.value === null;
-  if (document.faults.length > 0 || isEmpty) return { records: [], faults: document.faults, notes: [], isEmpty };
-  const say = (path: readonly (string | number)[], what: string): FileFault => ({
-    ...{ file, line: document.lineOf(path), place: placeOf(path), text: what },
-  });
-  if (!isMembers(document.value))
-    return { records: [], faults: [say([], "a mapping such as `routes: […]` is wanted")], notes: [], isEmpty };
-  const faults: FileFault[] = [];
-  const notes: string[] = [];
-  const records: FileRecord[] = [];
-  const sealing = openSealing(document.value["sealing"], passphrase);
-  if (typeof sealing === "string") faults.push(say(["sealing"], sealing));
-  const open = typeof sealing === "string" ? undefined : sealing;
-  for (const [name, list] of Object.entries(document.value)) {
-    if (name === "sealing" || IGNORED.test(name)) continue;
-    const kind = kindByDir(name);
-    if (name === "plugins")
-      notes.push(`${file} line ${document.lineOf([name])}: plugins: has no effect: all are loaded`);
-    else if (!kind) faults.push(say([name], `there is no kind of record ${name}${didYouMean(name, DIRS)}`));
-    else if (!Array.isArray(list)) {
-      if (list !== null) faults.push(say([name], "a list of records is wanted"));
-    } else {
-      for (const [at, item] of list.entries()) {
-        const path = [name, at] as const;
-        const read = isMembers(item) ? recordOf(kind, item) : "a record, which is a mapping, is wanted";
-        const opened = typeof read === "string" ? read : openAll(read, open);
-        if (typeof opened === "string") faults.push(say(path, opened));
-        else records.push({ ...opened, file, line: document.lineOf(path), path });
-      }
-    }
+type OneRead = FilesRead & { readonly isEmpty: boolean };
+
+function readOne({ file, text }: SourceText, options: ReadOptions): OneRead {
+  // A piece that is wrong may be so only as a piece, and its faults are those of the file.
+  return readPieces(file, cutFile(text) ?? [], options) ?? readWhole(file, text, options);
+}
+
+function readPieces(file: string, pieces: readonly FilePiece[], options: ReadOptions): OneRead | undefined {
+  if (pieces.length === 0) return undefined;
+  const reader = new ListReader(file, options);
+  const sealingFirst = pieces.toSorted((a, b) => Number(b.name === "sealing") - Number(a.name === "sealing"));
+  for (const { name, at, text, linesBefore } of sealingFirst) {
+    const { value, faults, lineOf } = readDocument(text, file, options.environment);
+    if (faults.length > 0 || !isMembers(value)) return undefined;
+    const names = Object.keys(value);
+    if (names.length !== 1 || names[0] !== name) return undefined;
+    const inFile = (path: Path): number => {
+      const [first = "", place, ...inside] = path;
+      const own = typeof place === "number" ? [first, place - at, ...inside] : path;
+      return lineOf(own) + linesBefore;
+    };
+    reader.member(name, value[name], at, inFile);
+    if (reader.read.faults.length > 0) return undefined;
   }
-  return { records, faults, notes, isEmpty };
+  return reader.read;
+}
+
+function readWhole(file: string, text: string, options: ReadOptions): OneRead {
+  const { value, faults, lineOf } = readDocument(text, file, options.environment);
+  const reader = new ListReader(file, options);
+  if (faults.length > 0 || value === null) return { ...reader.read, faults, isEmpty: value === null };
+  if (isMembers(value)) {
+    if (value["sealing"] !== undefined) reader.member("sealing", value["sealing"], 0, lineOf);
+    for (const [name, list] of Object.entries(value)) if (name !== "sealing") reader.member(name, list, 0, lineOf);
+  } else reader.say([], "a mapping such as `routes: […]` is wanted", lineOf);
+  return reader.read;
+}
+
+type Path = readonly (string | number)[];
+type LineOf = (path: Path) => number;
+
+/** The members of one file, one after the other; what seals its secrets comes first. */
+class ListReader {
+  readonly read: OneRead & { records: FileRecord[]; faults: FileFault[]; notes: string[] };
+  readonly #file: string;
+  readonly #passphrase: string | undefined;
+  #open: OpenSealed | undefined;
+
+  constructor(file: string, { passphrase }: ReadOptions) {
+    this.#file = file;
+    this.#passphrase = passphrase;
+    this.read = { records: [], faults: [], notes: [], isEmpty: false };
+  }
+
+  say(path: Path, text: string, lineOf: LineOf): void {
+    this.read.faults.push({ file: this.#file, line: lineOf(path), place: placeOf(path), text });
+  }
+
+  /** @param from place of the list's first record in the file */
+  member(name: string, list: unknown, from: number, lineOf: LineOf): void {
+    const kind = kindByDir(name);
+    if (IGNORED.test(name)) return;
+    if (name === "sealing") this.#sealing(list, lineOf);
+    else if (name === "plugins")
+      this.read.notes.push(`${this.#file} line ${lineOf([name])}: plugins: has no effect: all are loaded`);
+    else if (!kind) this.say([name], `there is no kind of record ${name}${didYouMean(name, DIRS)}`, lineOf);
+    else if (Array.isArray(list)) {
+      for (const [at, item] of list.entries()) this.#record(kind, item, [name, from + at], lineOf);
+    } else if (list !== null) this.say([name], "a list of records is wanted", lineOf);
+  }
+
+  #sealing(value: unknown, lineOf: LineOf): void {
+    const sealing = openSealing(value, this.#passphrase);
+    if (typeof sealing === "string") this.say(["sealing"], sealing, lineOf);
+    else this.#open = sealing;
+  }
+
+  #record(kind: Kind, item: unknown, path: FileRecord["path"], lineOf: LineOf): void {
+    const read = isMembers(item) ? recordOf(kind, item) : "a record, which is a mapping, is wanted";
+    const opened = typeof read === "string" ? read : openAll(read, this.#open);
+    if (typeof opened === "string") this.say(path, opened, lineOf);
+    else this.read.records.push({ ...opened, file: this.#file, line: lineOf(path), path });
+  }
 }
 
 const DIRS = Object.values(KINDS).map(({ dir }) => dir);
