@@ -47,6 +47,8 @@ export interface PluginPhases {
 export interface ResourceInfo {
   readonly kind: "route" | "service" | "plugin_config" | "global_rule" | "consumer" | "consumer_group";
   readonly id: string;
+  /** Which part of a configuration that holds others; absent for all but those. */
+  readonly part?: string;
 }
 
 /** Shared state that outlives configuration changes, keyed by what it depends on, closed when nobody holds it. */
@@ -132,8 +134,11 @@ interface PrometheusSettings {
 /** What a plugin is given when one configuration of it is compiled. */
 export interface CompileEnv extends NodeEnv {
   readonly resource: ResourceInfo;
-  /** Compiles another plugin's configuration (multi-auth, workflow). Throws CONFIG_INVALID for an unknown one. */
-  plugin(name: string, conf: unknown): PluginPhases;
+  /**
+   * Compiles another plugin's configuration (multi-auth, workflow). Throws CONFIG_INVALID for an unknown one.
+   * @param part tells several configurations of one plugin in this one apart, so that each has counts of its own
+   */
+  plugin(name: string, conf: unknown, part?: string): PluginPhases;
   /** An opaque handle for `view.upstreamChoice`: an inline upstream object or an upstream id. */
   upstream(choice: { readonly upstream?: unknown; readonly upstreamId?: string }): unknown;
 }

@@ -22,6 +22,7 @@ const inFolder = (name: string, priority: number, known?: Known): BuiltIn =>
 
 export const PLUGINS: readonly BuiltIn[] = Object.freeze([
   inFolder("access-token", 2512, { hasCredential: true }),
+  inFile("acl", 2410),
   inFile("api-breaker", 1005),
   inFile("attach-consumer-label", 2399),
   inFolder("authorization-server", 502, { hasApis: true }),
@@ -65,6 +66,7 @@ export const PLUGINS: readonly BuiltIn[] = Object.freeze([
   inFile("ua-restriction", 2999),
   inFile("udp-logger", 400),
   inFile("uri-blocker", 2900),
+  inFile("workflow", 1006),
 ]);
 
 /**

@@ -16,6 +16,7 @@ import { backendRules, POLICIES } from "./limits/limit-schema.ts";
 import { nodeCounters } from "./limits/local-counters.ts";
 import type { RedisConf } from "./limits/redis.ts";
 import { openRedisCounters } from "./limits/redis-counters.ts";
+import { unlessRunElsewhere } from "./limits/run-elsewhere.ts";
 import { NumberOrTemplate, RejectedMessage, scopeOf, Words } from "./shared/schema-parts.ts";
 
 const schema = Type.Object(
@@ -97,7 +98,11 @@ export const limitConn = definePlugin({
     const goOn = (view: RequestView, at: number, applied: number) =>
       view.note(note) === OVER ? undefined : run(view, at, applied);
     return {
-      access: afterBody(conf, (view) => run(view, 0, 0)),
+      access: unlessRunElsewhere(
+        "limit-conn",
+        env,
+        afterBody(conf, (view) => run(view, 0, 0)),
+      ),
       log(view) {
         const admissions = view.note(note);
         view.setNote(note, OVER);

@@ -16,6 +16,7 @@ import { backendRules, POLICIES } from "./limits/limit-schema.ts";
 import { nodeCounters } from "./limits/local-counters.ts";
 import type { RedisConf } from "./limits/redis.ts";
 import { openRedisCounters } from "./limits/redis-counters.ts";
+import { unlessRunElsewhere } from "./limits/run-elsewhere.ts";
 import { isHeaderName } from "./shared/header-operations.ts";
 import { canonicalText, confHash, NumberOrTemplate, RejectedMessage, scopeOf, Words } from "./shared/schema-parts.ts";
 
@@ -115,7 +116,11 @@ export const limitCount = definePlugin({
       return use.allowed;
     };
     return {
-      access: afterBody(conf, (view) => run(view, 0, 0)),
+      access: unlessRunElsewhere(
+        "limit-count",
+        env,
+        afterBody(conf, (view) => run(view, 0, 0)),
+      ),
       ...(quota ? { headerFilter: quota.write } : {}),
       close: () => windows.release(),
     };

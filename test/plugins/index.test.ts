@@ -34,10 +34,12 @@ const PRIORITIES: Readonly<Record<string, number>> = {
   "oauth2-client": 2511, // ours alone, on consumers only
   "jwt-auth": 2510,
   "key-auth": 2500,
+  acl: 2410,
   "consumer-restriction": 2400,
   "attach-consumer-label": 2399,
   "forward-auth": 2002,
   "proxy-rewrite": 1008,
+  workflow: 1006,
   "api-breaker": 1005,
   "limit-conn": 1003,
   "limit-count": 1002,

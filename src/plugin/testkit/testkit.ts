@@ -106,6 +106,13 @@ export function makeEnv(input: EnvInput = {}): TestEnv {
     return plugin;
   };
 
+  const compileIn = (within: CompileEnv, plugin: Plugin, conf: unknown): PluginPhases => {
+    const full = withDefaults(plugin.schema, conf);
+    const error = compileSchema(plugin.schema).check(conf) ?? plugin.check?.(full, (name) => plugins.get(name));
+    if (error !== undefined) throw new CodedError("CONFIG_INVALID", { message: error });
+    return plugin.compile(full, within);
+  };
+
   const places = new TokenPlaces();
   const env: TestEnv = {
     clock,
@@ -135,14 +142,12 @@ export function makeEnv(input: EnvInput = {}): TestEnv {
       apis ??= internalApisOf([...plugins.values()].flatMap((plugin) => plugin.internalApis?.(env) ?? []));
       return apis(path);
     },
-    plugin: (name, conf) => env.compile(pluginOf(name), conf),
-    upstream: (choice) => Object.freeze({ ...choice }),
-    compile(plugin, conf = {}) {
-      const full = withDefaults(plugin.schema, conf);
-      const error = compileSchema(plugin.schema).check(conf) ?? plugin.check?.(full);
-      if (error !== undefined) throw new CodedError("CONFIG_INVALID", { message: error });
-      return plugin.compile(full, env);
+    plugin(name, conf, part) {
+      const resource = part === undefined ? env.resource : { ...env.resource, part };
+      return compileIn({ ...env, resource }, pluginOf(name), conf);
     },
+    upstream: (choice) => Object.freeze({ ...choice }),
+    compile: (plugin, conf = {}) => compileIn(env, plugin, conf),
     setConsumer(made) {
       removeConsumer(made.username);
       const labels = made.labels ?? {};

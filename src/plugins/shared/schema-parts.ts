@@ -48,7 +48,8 @@ export const NumberOrTemplate = (minimum: 0 | 1) =>
 
 /** `limit-count:route/1:<hash>` */
 export function scopeOf(plugin: string, conf: object, env: CompileEnv): string {
-  return `${plugin}:${env.resource.kind}/${env.resource.id}:${confHash(conf)}`;
+  const { kind, id, part } = env.resource;
+  return `${plugin}:${kind}/${id}${part === undefined ? "" : `#${part}`}:${confHash(conf)}`;
 }
 
 /** 16 hex digits; `_meta` takes no part. */

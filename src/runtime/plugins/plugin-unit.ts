@@ -143,11 +143,11 @@ function compilePlugin(plugin: Plugin, conf: unknown, resource: ResourceInfo, ho
   const env: CompileEnv = {
     ...host.env,
     resource,
-    plugin(name, inner) {
+    plugin(name, inner, part) {
       const other = host.registry.get(name);
       const error = other ? host.registry.check(name, inner, "route") : `unknown plugin [${name}]`;
       if (!other || error !== undefined) throw new CodedError("CONFIG_INVALID", { message: error ?? "" });
-      return compilePlugin(other, inner, resource, host);
+      return compilePlugin(other, inner, part === undefined ? resource : { ...resource, part }, host);
     },
     upstream(choice) {
       const handle = host.upstream(choice, resource, `${plugin.name}/${handles.length}`);
