@@ -3,6 +3,7 @@
  * Promise: `path` is the one path policy sees and the upstream gets; edits of `headers`, `method`, `query`,
  * `upstreamPath` and `upstreamHost` go upstream, nothing else does.
  */
+import type { BodyObserver } from "./body-stages.ts";
 import type { ClientCertificate } from "./client-certificate.ts";
 import type { HeaderList } from "./headers.ts";
 import type { Consumer, Credential } from "./plugin-consumer.ts";
@@ -222,6 +223,8 @@ export interface RequestBody {
   limit(bytes: number): void;
   /** Sends these bytes upstream instead. */
   replace(bytes: Buffer): void;
+  /** Shows what goes upstream, as it comes from the client; `end` only when all of it came. Call it before it is sent. */
+  observe(observer: BodyObserver): void;
 }
 
 /** Text becomes UTF-8. Throws TypeError for what is neither text nor bytes. */

@@ -52,8 +52,7 @@ interface ExchangeOptions {
 
 export function openExchange(options: ExchangeOptions): GuardedExchange {
   const isDenied = compileIpSet(options.denied);
-  const { nameServers = [], timeoutMs } = options;
-  const guarded = guardLookup(nameServers.length > 0 ? lookupBy(nameServers, timeoutMs) : lookup, isDenied);
+  const guarded = guardedLookup(options.nameServers, options.timeoutMs, isDenied);
   const code = options.code ?? "SECRET_UNRESOLVED";
   return (request) =>
     new Promise((resolve, reject) => {
@@ -112,6 +111,14 @@ function send(url: URL, request: ExchangeRequest, guarded: LookupFunction, signa
 
 function oneEach(headers: IncomingHttpHeaders): Record<string, string | undefined> {
   return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)]));
+}
+
+/**
+ * A look-up of names for Node's sockets that gives no address that is denied.
+ * @param nameServers as `dns.resolvers`; none: the system is asked
+ */
+export function guardedLookup(nameServers: readonly string[] = [], timeoutMs: number, isDenied: IpSet): LookupFunction {
+  return guardLookup(nameServers.length > 0 ? lookupBy(nameServers, timeoutMs) : lookup, isDenied);
 }
 
 /** Fails when any of the addresses is denied; the connection is made to these and no others. */

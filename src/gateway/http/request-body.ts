@@ -4,6 +4,7 @@
  * at most the asked-for bytes are held in memory.
  */
 import { CodedError } from "../../base/errors.ts";
+import type { BodyObserver } from "../../plugin/body-stages.ts";
 import { bytesOf, type RequestBody } from "../../plugin/request-view.ts";
 
 /** The lane's side: where bytes come from. It calls `push`, `finish` and `fail` of the body. */
@@ -32,6 +33,7 @@ export const LINGER_BYTES = 1_048_576;
 export const LINGER_MS = 5000;
 
 const EMPTY = Buffer.alloc(0);
+const NO_OBSERVERS: readonly BodyObserver[] = Object.freeze([]);
 /** Bytes per millisecond below which a body is slow. */
 const SLOWEST = 16.384;
 
@@ -58,6 +60,7 @@ export class IncomingBody implements RequestBody {
   #replaced: Buffer | undefined;
   #whole: Buffer | undefined;
   #paused = false;
+  #observers: readonly BodyObserver[] = NO_OBSERVERS;
 
   /**
    * @param announced  Content-Length, undefined when chunked
@@ -110,6 +113,16 @@ export class IncomingBody implements RequestBody {
 
   replace(bytes: Buffer): void {
     this.#replaced = bytesOf(bytes);
+  }
+
+  observe(observer: BodyObserver): void {
+    if (this.#replaced) observer.write(this.#replaced);
+    else for (const chunk of this.#chunks) observer.write(chunk);
+    if (this.#error) observer.close?.();
+    else if (this.#replaced || this.#complete) {
+      observer.end?.();
+      observer.close?.();
+    } else this.#observers = [...this.#observers, observer];
   }
 
   async read(limitBytes: number): Promise<Buffer> {
@@ -165,6 +178,7 @@ export class IncomingBody implements RequestBody {
   discard(): void {
     this.#sink = undefined;
     this.#discarding = true;
+    this.#leaveObservers();
     this.release();
     if (this.#started && !this.#complete) this.#flow();
   }
@@ -179,6 +193,7 @@ export class IncomingBody implements RequestBody {
       this.#sink?.onBodyTooLarge(error);
       return;
     }
+    for (const observer of this.#observers) observer.write(chunk);
     if (this.#sink) {
       if (!this.#sink.onBody(chunk)) this.#pause();
       return;
@@ -197,6 +212,8 @@ export class IncomingBody implements RequestBody {
   finish(): void {
     if (this.#complete) return;
     this.#complete = true;
+    for (const observer of this.#observers) observer.end?.();
+    this.#leaveObservers();
     this.#wake();
     this.#sink?.onBodyEnd();
   }
@@ -205,6 +222,7 @@ export class IncomingBody implements RequestBody {
   fail(error: CodedError): void {
     if (this.#complete || this.#error) return;
     this.#error = error;
+    this.#leaveObservers();
     this.release();
     this.#wake();
   }
@@ -246,6 +264,12 @@ export class IncomingBody implements RequestBody {
     if (this.#paused || this.#complete) return;
     this.#paused = true;
     this.#source?.pause();
+  }
+
+  #leaveObservers(): void {
+    const observers = this.#observers;
+    this.#observers = NO_OBSERVERS;
+    for (const observer of observers) observer.close?.();
   }
 
   #wake(): void {

@@ -107,6 +107,11 @@ function bodyOf(input: string | Buffer | undefined): RequestBody {
     limit: (most) => {
       limitBytes = Math.min(limitBytes, most);
     },
+    observe(observer) {
+      if (bytes.length > 0) observer.write(bytes);
+      observer.end?.();
+      observer.close?.();
+    },
     replace: (made) => {
       bytes = Buffer.from(made);
     },
