@@ -30,7 +30,8 @@ etcdctl role grant-permission gateway --prefix=true readwrite /apisix-jotgate/no
 etcdctl role grant-permission gateway --prefix=true readwrite /apisix-jotgate/acks/ >/dev/null
 etcdctl role grant-permission gateway --prefix=true readwrite /apisix-jotgate/usage/in/ >/dev/null
 etcdctl role grant-permission gateway read /apisix-jotgate/node-key >/dev/null
-# Where clients revoke their tokens (RFC 7009), docs/cluster.md names one more, on token_revocations/.
+# Where clients revoke their tokens (RFC 7009), docs/cluster.md names one more, on token_revocations/;
+# with assertion_replay: cluster another, on once/.
 user admin admin
 etcdctl role grant-permission admin --prefix=true readwrite /apisix >/dev/null
 user root root

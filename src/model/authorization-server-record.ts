@@ -98,6 +98,12 @@ export const AuthorizationServer = Type.Object(
         description: "aud of assertions of clients; default: issuer_or_token_endpoint, in strict issuer",
       }),
     ),
+    assertion_replay: Type.Optional(
+      Type.Unsafe<"node" | "cluster">({
+        ...{ type: "string", enum: ["node", "cluster"], default: "node" },
+        description: "where an assertion of a client counts once; cluster: each is written to the store",
+      }),
+    ),
     jwks_max_age: Type.Optional(
       Type.Integer({ minimum: 1, maximum: DAY, default: 300, description: "seconds; Cache-Control of the JWK Set" }),
     ),

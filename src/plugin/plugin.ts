@@ -61,6 +61,15 @@ export interface StateRegistry {
   ): { readonly state: T; release(): void };
 }
 
+/** Remembers in the store what was shown. */
+export interface ClusterOnce {
+  /**
+   * Whether it was not shown before, on whatever node.
+   * @param scope a word @param seconds how long it could be shown again @throws CodedError STORE_*
+   */
+  isFirst(scope: string, text: string, seconds: number): Promise<boolean>;
+}
+
 /** What one node offers to all its plugins. */
 export interface NodeEnv {
   readonly clock: Clock;
@@ -71,6 +80,8 @@ export interface NodeEnv {
   readonly counters?: Counters | undefined;
   /** The other processes of this node, for counts of another kind; absent where there is one process. */
   readonly siblings?: Siblings | undefined;
+  /** What may be shown once in the cluster; absent where the node has no store to write to. */
+  readonly clusterOnce?: ClusterOnce | undefined;
   /** Tokens that were ended before their time; the same object every time. */
   readonly revocations: Revocations;
   /** Issuers of tokens and their keys; the same object every time. */

@@ -171,6 +171,8 @@ export interface AuthorizationServer {
   readonly exchange: ExchangeTerms | undefined;
   /** What assertions of clients name; undefined: as the compatibility mode says. */
   readonly assertionAudience: "issuer" | "issuer_or_token_endpoint" | undefined;
+  /** Whether assertions of clients count once in the cluster, not only in a node. */
+  readonly isAssertionOnce: boolean;
   /** Wanted in DPoP proofs at its endpoints; undefined: none are. */
   readonly dpopNonces: DpopNonces | undefined;
   /** The key that signs at this second; undefined: there is none that could. */

@@ -11,6 +11,7 @@ import { definePlugin, type FindPlugin, type PhaseHandler, type PluginPhases } f
 import { type Answer, jsonAnswer } from "../plugin/plugin-answer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { SECRETS } from "./openid-connect/openid-connect-conf.ts";
+import { REPLAY_SECRETS } from "./shared/replay-conf.ts";
 
 const schema = Type.Object(
   {
@@ -28,7 +29,10 @@ export const multiAuth = definePlugin({
   version: 0.1,
   priority: 2600,
   authenticates: true,
-  encryptFields: SECRETS.map((field) => `auth_plugins.openid-connect.${field}`),
+  encryptFields: [
+    ...SECRETS.map((field) => `auth_plugins.openid-connect.${field}`),
+    ...REPLAY_SECRETS.map((field) => `auth_plugins.access-token.${field}`),
+  ],
   schema,
   check(conf, find) {
     if (!find) return undefined;

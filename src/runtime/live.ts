@@ -10,6 +10,7 @@ import { revocationsDir } from "../model/revocation.ts";
 import type { ResourceInfo } from "../plugin/plugin.ts";
 import type { KeyValue, Revision } from "../store/store.ts";
 import { openClientCertificates, openSsls } from "./certificates.ts";
+import { onceDir, openClusterOnce } from "./cluster-once.ts";
 import { Consumers } from "./consumers/consumers.ts";
 import type { LiveConfiguration, LiveOptions } from "./live-configuration.ts";
 import { openKinds } from "./live-kinds.ts";
@@ -75,13 +76,23 @@ export function openLive(options: LiveOptions): LiveConfiguration {
           problems.set(revocationsDir(prefix), "revocation", revision, `${messageOf(error)}: ${REVOKING_CURE}`);
       },
     });
+  const clusterOnce =
+    options.revoking &&
+    openClusterOnce({
+      ...{ prefix, clock, store: options.revoking.store },
+      settled(error) {
+        if (error === undefined) problems.clear(onceDir(prefix), "once");
+        else if (isCodedError(error, "STORE_DENIED"))
+          problems.set(onceDir(prefix), "once", revision, `${messageOf(error)}: ${ONCE_CURE}`);
+      },
+    });
   const { metrics } = options;
   const revocations: LiveRevocations = openRevocations({ prefix, clock, metrics, keepMs, end: endings?.end });
   const uses = options.notesUses
     ? openUsedLog(clock, (consumer, id) => consumers.createdOf(consumer, id))
     : NO_USED_LOG;
   const node = openPluginEnvironment(
-    { ...options, tokens: options.issuers },
+    { ...options, tokens: options.issuers, clusterOnce },
     registry,
     revocations,
     uses,
@@ -282,5 +293,7 @@ export function openLive(options: LiveOptions): LiveConfiguration {
 
 const REVOKING_CURE =
   "clients cannot revoke tokens here (503): give the etcd user of this node readwrite on this directory";
+const ONCE_CURE =
+  "assertion_replay: cluster refuses clients here (503): give the etcd user of this node readwrite on this directory";
 const BLOCKS = "; nothing older serves, so requests in its scope are answered 503 until it is repaired or deleted";
 const CLOSES = "; nothing older serves, so its names are closed until it is repaired or deleted";

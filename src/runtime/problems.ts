@@ -23,6 +23,7 @@ type ProblemTopic =
   | "client certificate"
   | "signing key"
   | "revocation"
+  | "once"
   | `duplicate ${string}`
   | `repeated ${string}`
   | `secret ${string}`

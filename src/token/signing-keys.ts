@@ -130,6 +130,7 @@ export function openSigningKeys(clock: Clock): SigningKeys {
         scopesSupported: record.scopes_supported,
         exchange: exchangeOf(record),
         assertionAudience: record.client_assertion_audience,
+        isAssertionOnce: record.assertion_replay === "cluster",
         dpopNonces: record.dpop_nonce === true ? openDpopNonces(() => secretOf(id, record), clock) : undefined,
         signer: (algorithm) => nowOf(id).roles.get(algorithm)?.signer?.signing,
         published: () => nowOf(id).published,

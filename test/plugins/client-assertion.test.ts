@@ -1,6 +1,8 @@
 /** `private_key_jwt` at the token endpoint, and what must not pass for it; docs/spec/tokens.md sections 7.2 and 14. */
 import { describe, expect, test } from "vitest";
-import { makeEnv } from "../../src/plugin/testkit/testkit.ts";
+import { CodedError } from "../../src/base/errors.ts";
+import type { ClusterOnce } from "../../src/plugin/plugin.ts";
+import { answerHeader, bodyText, makeEnv, metricValue } from "../../src/plugin/testkit/testkit.ts";
 import { oauth2Client } from "../../src/plugins/oauth2-client/oauth2-client.ts";
 import { GRANT, ISSUER, json, NOW, openWorld, SECRET, type World } from "../support/authorization-server.ts";
 import { keyOf, makeToken, type TokenInput } from "../support/jwt.ts";
@@ -152,5 +154,64 @@ describe("a registration", () => {
     expect(completed).toEqual({ conf: { ...keys, jwks: BY_KEYS.jwks }, generated: {} });
     const times = { nowSeconds: NOW, overlapSeconds: 0 };
     expect(oauth2Client.credential?.rotate?.({ ...keys }, {}, times)).toContain("has no secret");
+  });
+});
+
+describe("with assertion_replay cluster", () => {
+  const by = (clusterOnce: ClusterOnce | undefined): Promise<World> =>
+    openWorld({
+      ...{ client: BY_KEYS, consumers: [OTHER], server: { assertion_replay: "cluster" } },
+      ...(clusterOnce && { clusterOnce }),
+    });
+
+  test("an assertion counts once in all nodes; other clients' and other ids are others", async () => {
+    const known = new Set<string>();
+    const told: number[] = [];
+    const shared: ClusterOnce = {
+      async isFirst(scope, text, seconds) {
+        told.push(seconds);
+        const isNew = !known.has(`${scope} ${text}`);
+        known.add(`${scope} ${text}`);
+        return isNew;
+      },
+    };
+    const [one, two] = [await by(shared), await by(shared)];
+    const [mine, again] = [assertion(), assertion()];
+    expect([await ask(one, form(mine)), await ask(two, form(mine)), await ask(two, form(again))]).toEqual([
+      ...[200, "invalid_client", 200],
+    ]);
+    expect(await ask(one, form(mine))).toBe("invalid_client");
+    expect(told).toEqual([90, 90, 90]); // what the node itself has seen is not asked for
+    for (const wrong of [
+      assertion({ aud: "https://other.example" }),
+      assertion({ exp: NOW - 60 }),
+      assertion({ sub: "x" }),
+    ])
+      expect(await ask(one, form(wrong))).toBe("invalid_client");
+    expect(told).toHaveLength(3); // what is refused anyway is not written
+  });
+
+  test("nobody is let in while the store is away, nor counted as one who guesses", async () => {
+    let isAway = true;
+    const world = await by({
+      isFirst: async () => {
+        if (isAway) throw new CodedError("STORE_UNAVAILABLE", { message: "away" });
+        return true;
+      },
+    });
+    for (let i = 0; i < 12; i++) {
+      const answer = await world.token(form(assertion()), {});
+      expect([answer.status, bodyText(answer), answerHeader(answer, "retry-after"), answer.reason]).toEqual([
+        ...[503, '{"error":"temporarily_unavailable"}', "2", "assertion_unchecked"],
+      ]);
+    }
+    isAway = false;
+    expect(await ask(world, form(assertion()))).toBe(200);
+    const [method, outcome] = ["private_key_jwt", "unchecked"];
+    expect(await metricValue(world.env, "jotgate_client_authentication_total", { method, outcome })).toBe(12);
+  });
+
+  test("a node that has no store lets nobody in by an assertion", async () => {
+    expect((await (await by(undefined)).token(form(assertion()), {})).status).toBe(503);
   });
 });

@@ -3,7 +3,7 @@ import { FakeClock } from "../../src/base/clock.ts";
 import type { KeyPairAlgorithm } from "../../src/base/jose/algorithms.ts";
 import { makeKeyPem, readKeyPair } from "../../src/base/jose/key-pair.ts";
 import type { AuthorizationServer } from "../../src/model/authorization-server-record.ts";
-import type { Siblings } from "../../src/plugin/plugin.ts";
+import type { ClusterOnce, Siblings } from "../../src/plugin/plugin.ts";
 import type { Answer } from "../../src/plugin/plugin-answer.ts";
 import { bodyText, type ConsumerInput, makeEnv, runPhases, type TestEnv } from "../../src/plugin/testkit/testkit.ts";
 import { makeView, type ViewInput } from "../../src/plugin/testkit/testkit-view.ts";
@@ -38,6 +38,7 @@ export interface WorldInput {
   readonly client?: Readonly<Record<string, unknown>>;
   readonly algorithm?: KeyPairAlgorithm;
   readonly siblings?: Siblings;
+  readonly clusterOnce?: ClusterOnce;
   /** Beside the consumer shop with its client batch. */
   readonly consumers?: readonly ConsumerInput[];
 }
@@ -47,6 +48,7 @@ export async function openWorld({
   client,
   algorithm = "ES256",
   siblings,
+  clusterOnce,
   consumers = [],
 }: WorldInput = {}): Promise<World> {
   const clock = new FakeClock(NOW * 1_000);
@@ -67,6 +69,7 @@ export async function openWorld({
       revocations: revocations.live,
       tokens: issuers,
       ...(siblings && { siblings }),
+      ...(clusterOnce && { clusterOnce }),
     },
     consumers: [
       { username: "shop", credentials: [{ id: "c1", auth: { "oauth2-client": { ...conf, ...client } } }] },

@@ -10,7 +10,16 @@ import { type Metrics, openMetrics } from "../../base/metrics.ts";
 import { compileSchema } from "../../base/schema/schema.ts";
 import { withDefaults } from "../../base/schema/schema-defaults.ts";
 import { type InternalApi, internalApisOf } from "../internal-api.ts";
-import type { CompileEnv, NodeEnv, Plugin, PluginPhases, PluginSettings, ResourceInfo, Siblings } from "../plugin.ts";
+import type {
+  ClusterOnce,
+  CompileEnv,
+  NodeEnv,
+  Plugin,
+  PluginPhases,
+  PluginSettings,
+  ResourceInfo,
+  Siblings,
+} from "../plugin.ts";
 import type { Answer } from "../plugin-answer.ts";
 import type { Consumer, Credential, CredentialTable } from "../plugin-consumer.ts";
 import type { RequestView } from "../request-view.ts";
@@ -33,6 +42,8 @@ export interface ConsumerInput {
 export interface EnvInput {
   /** Further processes of the node. */
   readonly siblings?: Siblings;
+  /** Default: the node has no store. */
+  readonly clusterOnce?: ClusterOnce;
   /** The plugins that are loaded: those under test, those they compile, those consumers use. */
   readonly plugins?: readonly Plugin[];
   readonly consumers?: readonly ConsumerInput[];
@@ -117,6 +128,7 @@ export function makeEnv(input: EnvInput = {}): TestEnv {
   const env: TestEnv = {
     clock,
     siblings: input.siblings,
+    clusterOnce: input.clusterOnce,
     log: recordingLog(logged, {}),
     logged,
     metrics: openMetrics(),

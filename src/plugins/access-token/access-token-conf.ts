@@ -8,6 +8,7 @@ import { type Claims, claimNameError, compileClaim, type ReadClaim } from "../..
 import { checkExpression, compileExpression } from "../../model/expression.ts";
 import { Defaulted } from "../../plugin/plugin.ts";
 import { foldHeaderName, isHeaderName } from "../shared/header-operations.ts";
+import { ReplayMembers, replayError } from "../shared/replay-conf.ts";
 import { AnonymousConsumer, Realm, Words } from "../shared/schema-parts.ts";
 import { metadataPathOf } from "./resource-metadata.ts";
 
@@ -58,6 +59,7 @@ export const RouteConf = Type.Object(
     ),
     payload_header: Type.Optional(HeaderName),
     dpop: Proof,
+    ...ReplayMembers,
     mtls: Proof,
     resource: Type.Optional(Type.String({ pattern: '^https?://[^\\s"\\\\#]+$', maxLength: 1_024 })),
     resource_metadata: Defaulted(Type.Boolean({ default: false })),
@@ -91,7 +93,7 @@ export function routeConfError(conf: RouteConf): string | undefined {
     if (metadataPathOf(resource) === undefined)
       return `resource: ${JSON.stringify(resource)} has a path that no request can have, so its metadata cannot be served`;
   }
-  return claimsError(conf) ?? headersError(conf);
+  return replayError(conf) ?? claimsError(conf) ?? headersError(conf);
 }
 
 function claimsError(conf: RouteConf): string | undefined {

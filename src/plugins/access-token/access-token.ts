@@ -17,9 +17,10 @@ import { ACCESS_TOKEN_NOTE } from "../../plugin/variables/token-variables.ts";
 import type { ClientData } from "../oauth2-client/oauth2-client.ts";
 import { clientOf, OWN, ownIdentity } from "../oauth2-client/own-identity.ts";
 import { type BearerParts, compileBearer } from "../shared/bearer.ts";
-import type { Proofs } from "../shared/dpop-proofs.ts";
+import { holdProofs, type Proofs } from "../shared/dpop-proofs.ts";
 import { explainBearer } from "../shared/explain-bearer.ts";
 import { compileRemoval } from "../shared/header-operations.ts";
+import { REPLAY_SECRETS } from "../shared/replay-conf.ts";
 import { courtOf } from "../shared/token-court.ts";
 import { ConsumerConf, compileClaimRules, RouteConf, routeConfError } from "./access-token-conf.ts";
 import { challengeOf, compileAnswers, openTokenCount } from "./bearer-answers.ts";
@@ -32,6 +33,7 @@ export const accessToken: Plugin = definePlugin({
   version: 0.1,
   priority: 2512,
   schema: RouteConf,
+  encryptFields: REPLAY_SECRETS,
   credential: {
     schema: ConsumerConf,
     keyAttribute: "identity",
@@ -70,7 +72,8 @@ interface Authentication {
 }
 
 function openAuthentication(conf: RouteConf, env: CompileEnv): Authentication {
-  const { court, cache, proofs, release } = courtOf(env);
+  const { court, cache, release } = courtOf(env);
+  const { proofs, release: releaseProofs } = holdProofs(conf, env);
   const challenge = {
     ...{ needsProof: conf.dpop === "required" },
     realm: conf.realm,
@@ -150,7 +153,10 @@ function openAuthentication(conf: RouteConf, env: CompileEnv): Authentication {
     explain: publish
       ? (view, to) => (to.token === undefined ? publish(view) : undefined) ?? explain(view, to)
       : explain,
-    close: release,
+    close() {
+      releaseProofs();
+      release();
+    },
   };
 }
 

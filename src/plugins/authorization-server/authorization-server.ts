@@ -15,6 +15,8 @@ import {
 import { type Answer, bareAnswer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { AuthorizationServer } from "../../plugin/tokens.ts";
+import { holdProofs } from "../shared/dpop-proofs.ts";
+import { REPLAY_SECRETS, type ReplayConf, ReplayMembers, replayError } from "../shared/replay-conf.ts";
 import { openClientAuthentication } from "./client-authentication.ts";
 import { unavailable } from "./oauth-answers.ts";
 import { openOwnTokens } from "./own-tokens.ts";
@@ -38,6 +40,7 @@ const Conf = Type.Object(
         ...{ minItems: 1, uniqueItems: true, default: [...ENDPOINTS] },
       }),
     ),
+    ...ReplayMembers,
   },
   { additionalProperties: false },
 );
@@ -48,6 +51,8 @@ export const authorizationServer = definePlugin({
   version: 0.1,
   priority: 502,
   schema: Conf,
+  encryptFields: REPLAY_SECRETS,
+  check: replayError,
   compile: compileConf,
   internalApis: openApis,
 });
@@ -69,9 +74,10 @@ interface Endpoints {
 }
 
 /** @param serves endpoints that are offered; what is not is not named in the metadata */
-function openEndpoints(env: NodeEnv, serves: ReadonlySet<string>): Endpoints {
+function openEndpoints(env: NodeEnv, serves: ReadonlySet<string>, replay: ReplayConf): Endpoints {
   const authenticate = openClientAuthentication(env);
-  const token = openTokenEndpoint(env, authenticate);
+  const { proofs, release } = holdProofs(replay, env);
+  const token = openTokenEndpoint(env, authenticate, proofs);
   const own = openOwnTokens(env, authenticate);
   const documents = new WeakMap<AuthorizationServer, Answer>();
   const metadata = (_: RequestView, server: AuthorizationServer): Answer => {
@@ -90,13 +96,14 @@ function openEndpoints(env: NodeEnv, serves: ReadonlySet<string>): Endpoints {
     close() {
       own.close();
       token.close();
+      release();
     },
   };
 }
 
 function compileConf(conf: Conf, env: CompileEnv): PluginPhases {
   const serves = new Set<string>(conf.endpoints);
-  const { by, close } = openEndpoints(env, serves);
+  const { by, close } = openEndpoints(env, serves, conf);
   let server: AuthorizationServer | undefined;
   let paths: ReadonlyMap<string, Endpoint> = new Map();
 
@@ -134,7 +141,7 @@ const APIS = "/apisix/plugin/authorization-server/";
 function openApis(env: NodeEnv): readonly InternalApi[] {
   let opened: Endpoints | undefined;
   const endpointOf = (name: (typeof ENDPOINTS)[number]): Endpoint => {
-    opened ??= openEndpoints(env, ALL);
+    opened ??= openEndpoints(env, ALL, { dpop_replay: "node" });
     return opened.by[name];
   };
   return ENDPOINTS.map((name) => ({

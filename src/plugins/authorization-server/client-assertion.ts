@@ -15,7 +15,7 @@ import { openTokenParser, type ParsedToken } from "../../base/jose/token.ts";
 import type { AuthorizationServer, TokenKeys } from "../../plugin/tokens.ts";
 import { TRIED_MAX } from "../oauth2-client/client-keys.ts";
 import type { ClientData } from "../oauth2-client/oauth2-client.ts";
-import type { Proof } from "./client-methods.ts";
+import type { Proof, Proven } from "./client-methods.ts";
 import { TOKEN_PATH } from "./server-documents.ts";
 
 export const ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -32,7 +32,7 @@ export function assertedClient(assertion: string): string {
   return typeof subject === "string" ? subject : "";
 }
 
-export async function signsAssertion(proof: Proof, client: ClientData | undefined): Promise<boolean> {
+export async function signsAssertion(proof: Proof, client: ClientData | undefined): Promise<Proven> {
   const { claimed, nowSeconds, server } = proof;
   const parsed = parse(claimed.secret);
   if (parsed === undefined || !TYPES.has(parsed.type)) return false;
@@ -48,7 +48,8 @@ export async function signsAssertion(proof: Proof, client: ClientData | undefine
   const isNamed = typeof id === "string" && id !== "" && id.length <= ID_MAX_CHARS;
   const isSigned = await isSignedBy(client?.keys, parsed);
   if (!isOwn || !isMeant || !isTimely || !isBegun || !isNamed || !isSigned) return false;
-  return proof.isFirst(`${claimed.id.length} ${claimed.id} ${id}`, exp + SKEW_SECONDS - nowSeconds);
+  const use = await proof.isFirst(`${claimed.id.length} ${claimed.id} ${id}`, exp + SKEW_SECONDS - nowSeconds);
+  return use === "unchecked" ? use : use === "first";
 }
 
 function isDate(value: unknown): value is number {

@@ -3,11 +3,13 @@
  * Promise: an unknown client, a wrong proof and another method than the registered one are answered alike, and after the
  * same work. Source: docs/spec/tokens.md sections 7.1 and 7.2.
  */
+import { isCodedError } from "../../base/errors.ts";
 import type { NodeEnv } from "../../plugin/plugin.ts";
 import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { Credential } from "../../plugin/plugin-consumer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { AuthorizationServer } from "../../plugin/tokens.ts";
+import { nodeCounters } from "../limits/local-counters.ts";
 import type { ClientData } from "../oauth2-client/oauth2-client.ts";
 import { servedClient } from "../oauth2-client/own-identity.ts";
 import { openOnce } from "../shared/once.ts";
@@ -28,16 +30,20 @@ export type AuthenticateClient = (
 
 const CLIENT_ID = /^[A-Za-z0-9._~-]{1,128}$/;
 const NOBODY = "";
+/** Of what is remembered. */
+const SCOPE = "client-assertions";
 
 export function openClientAuthentication(env: NodeEnv): AuthenticateClient {
   const { clock } = env;
   const isStrict = env.settings.compat === "strict";
-  const { limits, isFirst } = memoryOf(env);
+  const { limits, isFirst: inNode } = memoryOf(env);
+  const inCluster = firstInCluster(inNode, env);
   const table = env.credentials<ClientData>("oauth2-client");
   const clients = env.metrics.counter("jotgate_client_authentication_total", "Clients at token endpoints", [
     ...["method", "outcome"],
   ]);
-  const counted = (method: string, outcome: "ok" | "failed" | "limited"): void => clients.child(method, outcome).inc();
+  const counted = (method: string, outcome: "ok" | "failed" | "limited" | "unchecked"): void =>
+    clients.child(method, outcome).inc();
 
   return async (view, form, server) => {
     const claimed = claimedBy(view, form);
@@ -52,9 +58,14 @@ export function openClientAuthentication(env: NodeEnv): AuthenticateClient {
     const found = servedClient(id, server.id, table);
     const [name, method] = methodFor(claimed.way, found?.data) ?? [];
     const isRegistered = found?.data.method === name;
+    const isFirst = server.isAssertionOnce ? inCluster : inNode;
     const proof = { view, claimed, server, isStrict, isFirst, nowSeconds: clock.nowMs() / 1_000 };
-    const isProven = (await method?.proves(proof, isRegistered ? found?.data : undefined)) ?? false;
-    const isClient = found?.current === true && isRegistered && isProven;
+    const proven = (await method?.proves(proof, isRegistered ? found?.data : undefined)) ?? false;
+    if (proven === "unchecked") {
+      counted(name ?? "none", "unchecked");
+      return unavailable(503, 2, "assertion_unchecked");
+    }
+    const isClient = found?.current === true && isRegistered && proven;
     counted(name ?? "none", isClient ? "ok" : "failed");
     if (isClient) {
       view.consumer = found.consumer;
@@ -79,10 +90,25 @@ const memoryByNode = new WeakMap<NodeEnv["states"], ClientMemory>();
 function memoryOf(env: NodeEnv): ClientMemory {
   const known = memoryByNode.get(env.states) ?? {
     limits: openFailureLimits(env.clock, env.siblings),
-    isFirst: openOnce(env, "client-assertions"),
+    isFirst: openOnce(nodeCounters(env), SCOPE).isFirst,
   };
   memoryByNode.set(env.states, known);
   return known;
+}
+
+/** What this node has seen needs no question to the store. */
+function firstInCluster(inNode: Proof["isFirst"], { clusterOnce }: NodeEnv): Proof["isFirst"] {
+  return async (id, seconds) => {
+    const here = await inNode(id, seconds);
+    if (here !== "first") return here;
+    if (clusterOnce === undefined) return "unchecked";
+    try {
+      return (await clusterOnce.isFirst(SCOPE, id, seconds)) ? "first" : "replayed";
+    } catch (error) {
+      if (isCodedError(error)) return "unchecked";
+      throw error;
+    }
+  };
 }
 
 /** @returns text: what two readers could understand differently */

@@ -8,6 +8,7 @@ import type { AuthorizationServer } from "../../plugin/tokens.ts";
 import type { AuthMethod } from "../oauth2-client/client-schema.ts";
 import { isSecret } from "../oauth2-client/client-secrets.ts";
 import type { ClientData } from "../oauth2-client/oauth2-client.ts";
+import type { FirstUse } from "../shared/once.ts";
 import { signsAssertion } from "./client-assertion.ts";
 
 /** What a request says of its client, and how. */
@@ -26,15 +27,18 @@ export interface Proof {
   readonly nowSeconds: number;
   /** `compat: strict` */
   readonly isStrict: boolean;
-  /** Whether it was not shown here before. @param seconds how long it could be shown again */
-  isFirst(id: string, seconds: number): boolean | Promise<boolean>;
+  /** Whether it was not shown before, here or in the cluster. @param seconds how long it could be shown again */
+  isFirst(id: string, seconds: number): FirstUse | Promise<FirstUse>;
 }
+
+/** "unchecked": it cannot be found out now. */
+export type Proven = boolean | "unchecked";
 
 interface ClientMethod {
   /** How requests of this method say who they are; only clients registered for it are proven by it. */
   readonly way: Claimed["way"];
   /** @param client undefined: there is none that could use it; then the same work is done, and the result is not read */
-  proves(proof: Proof, client: ClientData | undefined): boolean | Promise<boolean>;
+  proves(proof: Proof, client: ClientData | undefined): Proven | Promise<Proven>;
 }
 
 const CLIENT_METHODS: Readonly<Record<AuthMethod, ClientMethod>> = {

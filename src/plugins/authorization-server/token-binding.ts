@@ -10,7 +10,7 @@ import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { AuthorizationServer } from "../../plugin/tokens.ts";
 import type { ClientData } from "../oauth2-client/oauth2-client.ts";
-import { proofsOf } from "../shared/dpop-proofs.ts";
+import type { Proofs } from "../shared/dpop-proofs.ts";
 import { errorAnswer, unavailable } from "./oauth-answers.ts";
 import { TOKEN_PATH } from "./server-documents.ts";
 
@@ -47,8 +47,8 @@ function nonceWanted(nonce: string): Answer {
 /** @returns binds the token of a request, or gives the answer that refuses it */
 export function openTokenBinding(
   env: NodeEnv,
+  proofs: Proofs,
 ): (view: RequestView, client: ClientData, server: AuthorizationServer) => Promise<TokenBinding | Answer> {
-  const proofs = proofsOf(env);
   const counted = (answer: Answer): Answer => {
     proofs.count(answer.reason);
     return answer;

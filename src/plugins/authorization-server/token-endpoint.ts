@@ -7,6 +7,7 @@ import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { AuthorizationServer } from "../../plugin/tokens.ts";
 import { CLIENT_CREDENTIALS, TOKEN_EXCHANGE } from "../oauth2-client/client-schema.ts";
+import type { Proofs } from "../shared/dpop-proofs.ts";
 import type { AuthenticateClient } from "./client-authentication.ts";
 import { grantOf } from "./client-grant.ts";
 import { errorAnswer, invalidRequest } from "./oauth-answers.ts";
@@ -30,10 +31,10 @@ interface TokenEndpoint {
   close(): void;
 }
 
-export function openTokenEndpoint(env: NodeEnv, authenticate: AuthenticateClient): TokenEndpoint {
+export function openTokenEndpoint(env: NodeEnv, authenticate: AuthenticateClient, proofs: Proofs): TokenEndpoint {
   const exchange = openTokenExchange(env, authenticate);
   const issue = openTokenIssue(env);
-  const bind = openTokenBinding(env);
+  const bind = openTokenBinding(env, proofs);
   const tokens = env.metrics.counter("jotgate_token_endpoint_total", "Answers of token endpoints", [
     ...["grant", "outcome"],
   ]);

@@ -17,7 +17,8 @@ import type { AccessToken, Caller } from "../../plugin/judge/judged-token.ts";
 import type { PhaseHandler, PhaseResult } from "../../plugin/plugin.ts";
 import type { Answer } from "../../plugin/plugin-answer.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
-import type { Proofs, ProofUse } from "./dpop-proofs.ts";
+import type { Proofs } from "./dpop-proofs.ts";
+import type { FirstUse } from "./once.ts";
 import { ACCESS_TOKEN, type TokenCache } from "./token-cache.ts";
 import { afterWait, isCallerUnknown, NOT_YET, type Waited, waitFor } from "./token-court.ts";
 
@@ -56,7 +57,7 @@ export function compileBearer<Who extends Caller>(parts: BearerParts<Who>): Phas
   /** Whoever shows a proof a second time is refused; it is remembered last, when nothing else is wrong. */
   const acceptOnce = (view: RequestView, presented: Presented, judged: Accepted<Who>): PhaseResult => {
     if (judged.proof === undefined) return parts.accept(view, presented, judged);
-    const settle = (fresh: ProofUse): Answer | undefined => {
+    const settle = (fresh: FirstUse): Answer | undefined => {
       if (fresh === "first") return parts.accept(view, presented, judged);
       const { token } = judged;
       return parts.refuse(view, { ok: false, why: `proof_${fresh}`, issuer: token.from, keyId: token.key.kid, token });

@@ -1,10 +1,9 @@
 /**
  * Proofs of possession in this node: one judge with its imported keys, one memory of what was shown, one count.
  * Promise: a proof passes once in a node, whichever worker and route it reaches; memory is bounded, and beyond the bound
- * the oldest proofs are forgotten early. Other nodes are not asked. Source: docs/spec/tokens.md section 8.
+ * the oldest proofs are forgotten early. Where a configuration names a redis, a proof passes once wherever that redis is
+ * asked. Source: docs/spec/tokens.md section 8.
  */
-import { hash } from "node:crypto";
-import type { WindowCounters, WindowUse } from "../../plugin/counters.ts";
 import {
   type DpopProof,
   type JudgeProof,
@@ -14,60 +13,51 @@ import {
 } from "../../plugin/judge/dpop-proof.ts";
 import type { NodeEnv } from "../../plugin/plugin.ts";
 import { nodeCounters } from "../limits/local-counters.ts";
-
-/** "unchecked": whoever remembers does not answer. */
-export type ProofUse = "first" | "replayed" | "unchecked";
+import { openRedisCounters } from "../limits/redis-counters.ts";
+import { type FirstUse, type Once, openOnce } from "./once.ts";
+import { type ReplayConf, redisOf } from "./replay-conf.ts";
 
 export interface Proofs {
   readonly judge: JudgeProof;
-  /** Waits only where a node has several processes. */
-  isFirst(proof: DpopProof): ProofUse | Promise<ProofUse>;
+  /** Waits only where somebody else remembers: another process, a redis. */
+  isFirst(proof: DpopProof): FirstUse | Promise<FirstUse>;
   /** Whatever is no outcome of a proof is not counted. */
   count(outcome: string): void;
 }
 
 const OUTCOMES = ["ok", "proof_missing", "proof_invalid", "proof_replayed", "proof_unchecked", "nonce_wanted"] as const;
-const ONCE = { limit: 1, windowMs: (PROOF_AGE_SECONDS + PROOF_AHEAD_SECONDS) * 1_000, sliding: false };
+const LIFE_SECONDS = PROOF_AGE_SECONDS + PROOF_AHEAD_SECONDS;
 
 // Keyed by what lives as long as the node: a proof is remembered whichever configurations come and go.
 const proofsByNode = new WeakMap<NodeEnv["states"], Proofs>();
 
 export function proofsOf(env: NodeEnv): Proofs {
-  const known = proofsByNode.get(env.states) ?? new NodeProofs(env);
+  const known = proofsByNode.get(env.states) ?? openProofs(env);
   proofsByNode.set(env.states, known);
   return known;
 }
 
-class NodeProofs implements Proofs {
-  readonly judge = openProofJudge();
-  readonly #env: NodeEnv;
-  readonly #shown = new Map<string, WindowCounters>();
-  readonly #counts: ReadonlyMap<string, { inc(): void }>;
-
-  constructor(env: NodeEnv) {
-    this.#env = env;
-    const family = env.metrics.counter("jotgate_dpop_total", "Proofs of possession (RFC 9449) by outcome", ["outcome"]);
-    this.#counts = new Map(OUTCOMES.map((outcome) => [outcome, family.child(outcome)]));
-  }
-
-  isFirst({ thumbprint, id }: DpopProof): ProofUse | Promise<ProofUse> {
-    const key = hash("sha256", `${thumbprint} ${id}`, "hex").slice(0, 32);
-    const use = this.#windows(key.charAt(0)).hit(key, ONCE, 1);
-    return use instanceof Promise ? use.then(proofUse, () => "unchecked") : proofUse(use);
-  }
-
-  count(outcome: string): void {
-    this.#counts.get(outcome)?.inc();
-  }
-
-  /** @param digit counters remember 65,536 keys a scope: with 16 of them a node knows a million proofs, 16,000 a second */
-  #windows(digit: string): WindowCounters {
-    const known = this.#shown.get(digit) ?? nodeCounters(this.#env).windows(`dpop/${digit}`);
-    this.#shown.set(digit, known);
-    return known;
-  }
+/** The same, remembered where the configuration says. */
+export function holdProofs(conf: ReplayConf, env: NodeEnv): { readonly proofs: Proofs; release(): void } {
+  const own = proofsOf(env);
+  const redis = redisOf(conf);
+  if (redis === undefined) return { proofs: own, release: () => undefined };
+  const { isFirst, release } = openOnce(openRedisCounters(redis, env), "dpop");
+  return { proofs: { ...own, isFirst: (proof) => isFirst(nameOf(proof), LIFE_SECONDS) }, release };
 }
 
-function proofUse({ allowed }: WindowUse): ProofUse {
-  return allowed ? "first" : "replayed";
+function openProofs(env: NodeEnv): Proofs {
+  const family = env.metrics.counter("jotgate_dpop_total", "Proofs of possession (RFC 9449) by outcome", ["outcome"]);
+  const counts = new Map<string, { inc(): void }>(OUTCOMES.map((outcome) => [outcome, family.child(outcome)]));
+  // 16,000 proofs a second are remembered.
+  const shown: Once = openOnce(nodeCounters(env), "dpop");
+  return {
+    judge: openProofJudge(),
+    isFirst: (proof) => shown.isFirst(nameOf(proof), LIFE_SECONDS),
+    count: (outcome) => counts.get(outcome)?.inc(),
+  };
+}
+
+function nameOf({ thumbprint, id }: DpopProof): string {
+  return `${thumbprint} ${id}`;
 }

@@ -8,7 +8,7 @@ import { withDefaults } from "../../base/schema/schema-defaults.ts";
 import type { StoredValue } from "../../model/record.ts";
 import type { Counters } from "../../plugin/counters.ts";
 import { type InternalApi, internalApisOf } from "../../plugin/internal-api.ts";
-import type { NodeEnv, PluginSettings, Siblings, StateRegistry } from "../../plugin/plugin.ts";
+import type { ClusterOnce, NodeEnv, PluginSettings, Siblings, StateRegistry } from "../../plugin/plugin.ts";
 import type { Credential, CredentialTable } from "../../plugin/plugin-consumer.ts";
 import type { Revocations } from "../../plugin/revocations.ts";
 import { type AuthorizationServers, NO_SERVERS, NO_TOKENS, type Tokens } from "../../plugin/tokens.ts";
@@ -28,6 +28,8 @@ export interface EnvironmentParts {
   readonly counters?: Counters | undefined;
   /** The other workers of this node; absent where there is one process. */
   readonly siblings?: Siblings | undefined;
+  /** Default: the node has no store to write to. */
+  readonly clusterOnce?: ClusterOnce | undefined;
   /** Issuers of tokens; default: none. */
   readonly tokens?: Tokens | undefined;
   /** Issuers that are us; default: none. */
@@ -65,6 +67,7 @@ export function openPluginEnvironment(
     states: parts.states,
     counters: parts.counters,
     siblings: parts.siblings,
+    clusterOnce: parts.clusterOnce,
     settings: parts.settings,
     revocations,
     uses,

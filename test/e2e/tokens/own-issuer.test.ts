@@ -7,6 +7,7 @@ import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type EtcdCluster, etcdAvailable, startEtcd } from "../../support/etcd.ts";
 import { makeKey, openIssuerServer } from "../../support/issuer-server.ts";
+import { keyOf, makeToken } from "../../support/jwt.ts";
 import { startLoad } from "../../support/load.ts";
 import { bounded } from "../../support/long-run.ts";
 import { admin, type Node, startNode, until } from "../../support/process.ts";
@@ -182,6 +183,33 @@ describe.skipIf(!etcdAvailable())("an issuer that is us", () => {
       for (const node of gateways) expect((await trade(node, projected())).status).toBe(400);
     } finally {
       await platform.close();
+    }
+  });
+
+  test("an assertion of a client counts once in the cluster, on whatever node and worker, at once and in turn", async () => {
+    const { privateKey, publicKey } = keyOf("ES256");
+    await put("/authorization_servers/main", { issuer, assertion_replay: "cluster" });
+    const jwks = { keys: [publicKey.export({ format: "jwk" })] };
+    await register("asserting", { token_endpoint_auth_method: "private_key_jwt", audiences: [API], jwks });
+    const show = async (at: Node, text: string): Promise<number> => {
+      const answer = await fetch(`${at.gateway}/oauth2/token`, {
+        method: "POST",
+        headers: { connection: "close" }, // any worker
+        body: new URLSearchParams({
+          ...{ grant_type: "client_credentials", client_assertion: text },
+          client_assertion_type: "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        }),
+      });
+      await answer.text();
+      return answer.status;
+    };
+    for (let i = 0; i < 2; i++) {
+      const exp = Math.floor(Date.now() / 1_000) + 60;
+      const payload = { iss: "asserting", sub: "asserting", aud: issuer, exp, jti: `id-${i}` };
+      const text = makeToken({ algorithm: "ES256", key: privateKey, payload });
+      const atOnce = await Promise.all([...gateways, ...gateways].map((node) => show(node, text)));
+      expect(atOnce.sort()).toEqual([200, 401, 401, 401]);
+      for (const node of gateways) expect(await show(node, text)).toBe(401);
     }
   });
 
