@@ -40,6 +40,7 @@ export const PLUGINS: readonly BuiltIn[] = Object.freeze([
   inFile("hmac-auth", 2530, { hasCredential: true }),
   inFile("http-logger", 410),
   inFile("ip-restriction", 3000),
+  inFile("jwe-decrypt", 2509, { hasCredential: true }),
   inFolder("jwt-auth", 2510, { hasCredential: true, hasApis: true }),
   inFile("key-auth", 2500, { hasCredential: true }),
   inFile("limit-conn", 1003),

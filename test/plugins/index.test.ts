@@ -33,6 +33,7 @@ const PRIORITIES: Readonly<Record<string, number>> = {
   "access-token": 2512, // ours alone, beside jwt-auth
   "oauth2-client": 2511, // ours alone, on consumers only
   "jwt-auth": 2510,
+  "jwe-decrypt": 2509,
   "key-auth": 2500,
   acl: 2410,
   "consumer-restriction": 2400,
