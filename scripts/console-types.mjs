@@ -11,6 +11,7 @@ import { PLUGINS } from "../src/plugins/index.ts";
 import { openPluginRegistry } from "../src/runtime/plugins/plugin-registry.ts";
 
 const FILE = new URL("../console/src/api/generated.ts", import.meta.url);
+const SUMMARIES = new URL("../docs/plugins/README.md", import.meta.url);
 /** What plugins take is read at run time, from the node that is asked. */
 const OF_PLUGINS = /^(Plugin|Consumer|Metadata)_/;
 
@@ -51,6 +52,14 @@ function objectOf({ properties, required = [], additionalProperties: more }) {
   return `{ ${members.join("; ")} }`;
 }
 
+/** Rows `| [name](name.md) | priority | words |`. */
+function summariesIn(page) {
+  const rows = page.matchAll(/^\| \[([\w-]+)\]\([^)]*\) \| [^|]*\| (.*) \|$/gm);
+  return Object.fromEntries(
+    [...rows].map(([, name, words]) => [name, words.replace(/\[([^\]]*)\]\([^)]*\)/g, "$1").replaceAll("`", "")]),
+  );
+}
+
 function operationsIn(paths) {
   return Object.entries(paths).flatMap(([path, item]) =>
     Object.entries(item)
@@ -86,6 +95,8 @@ const text = [
   "export const PATHS: Readonly<Record<keyof Operations, readonly [method: string, path: string]>> = {",
   ...operations.map(({ operationId, method, path }) => `  ${operationId}: ["${method}", "${path}"],`),
   "};",
+  "/** What plugins do, in a few words. */",
+  `export const PLUGIN_SUMMARIES: Readonly<Record<string, string>> = ${JSON.stringify(summariesIn(readFileSync(SUMMARIES, "utf8")), null, 2)};`,
   "",
 ].join("\n");
 if (!existsSync(FILE) || readFileSync(FILE, "utf8") !== text) writeFileSync(FILE, text);

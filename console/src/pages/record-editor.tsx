@@ -1,5 +1,5 @@
 /**
- * One record as JSON: check (diff and warnings by dry run), save under the revision that was seen, then which nodes serve it.
+ * One record, as form and as JSON: check (diff and warnings by dry run), save under the revision that was seen, then which nodes serve it.
  */
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { lazy, type ReactNode, Suspense, useEffect, useState } from "react";
@@ -11,7 +11,7 @@ import { draftOf, keepDraft } from "../drafts.ts";
 import { Changes, CopyButton, Failure, Loading, Notice, Warnings } from "../ui/parts.tsx";
 import { WhoServes } from "./who-serves.tsx";
 
-const JsonEditor = lazy(() => import("../ui/json-editor.tsx"));
+const Workbench = lazy(() => import("../record/workbench.tsx"));
 
 interface EditorProps {
   readonly place: Place;
@@ -33,6 +33,11 @@ function parse(text: string): { readonly value: unknown } | { readonly wrong: st
   }
 }
 
+/** Of the record itself; all else is no fault of it. */
+function refusalIn(failure: unknown): string | undefined {
+  return failure instanceof ApiError && failure.status === 400 ? failure.message : undefined;
+}
+
 export function RecordEditor(props: EditorProps): ReactNode {
   const { place, loaded, reload } = props;
   const draftKey = props.draftKey ?? place.path;
@@ -52,7 +57,7 @@ export function RecordEditor(props: EditorProps): ReactNode {
   const edit = (next: string): void => {
     setText(next);
     keepDraft(draftKey, next === original ? undefined : next);
-    check.reset();
+    for (const one of [check, save]) one.reset();
     setSaved(undefined);
   };
   const put = (value: unknown, query: Readonly<Record<string, string>>): Promise<Answer<Written>> =>
@@ -110,7 +115,7 @@ export function RecordEditor(props: EditorProps): ReactNode {
       {failure && !isConflict && <Failure error={failure} retry={() => (save.error ? save : check).reset()} />}
       {saved && <Saved answer={saved} />}
       <Suspense fallback={<Loading />}>
-        <JsonEditor text={text} onChange={edit} readOnly={!mayWrite} label={`${place.kind.one} as JSON`} />
+        <Workbench place={place} text={text} onChange={edit} readOnly={!mayWrite} refusal={refusalIn(failure)} />
       </Suspense>
       {"wrong" in parsed && <Notice tone="bad" title={`This is no JSON: ${parsed.wrong}`} />}
       {check.data && (

@@ -4,14 +4,18 @@
  */
 import { autocompletion, closeBrackets, closeBracketsKeymap } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
-import { json, jsonParseLinter } from "@codemirror/lang-json";
+import { json, jsonLanguage, jsonParseLinter } from "@codemirror/lang-json";
 import { bracketMatching, foldGutter, HighlightStyle, indentOnInput, syntaxHighlighting } from "@codemirror/language";
-import { linter, lintGutter, lintKeymap } from "@codemirror/lint";
+import { type Diagnostic, linter, lintGutter, lintKeymap } from "@codemirror/lint";
 import { highlightSelectionMatches, searchKeymap } from "@codemirror/search";
-import { EditorState } from "@codemirror/state";
+import { EditorState, StateEffect } from "@codemirror/state";
 import { EditorView, keymap, lineNumbers } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import { type ReactNode, useEffect, useRef } from "react";
+import { completeFrom } from "./json-completion.ts";
+import { placeOfPath } from "./json-places.ts";
+import type { Fault, Path } from "./judge.ts";
+import type { Schema } from "./record-schema.ts";
 
 const THEME = EditorView.theme({
   "&": { fontSize: "13.5px", maxHeight: "65vh", background: "var(--raised)", color: "var(--text)" },
@@ -20,6 +24,9 @@ const THEME = EditorView.theme({
   ".cm-content": { caretColor: "var(--text)" },
   ".cm-cursor": { borderLeftColor: "var(--text)" },
   "&.cm-focused": { outline: "2px solid var(--accent)" },
+  ".cm-tooltip": { background: "var(--raised)", color: "var(--text)", border: "1px solid var(--line)" },
+  ".cm-tooltip-autocomplete ul li[aria-selected]": { background: "var(--accent)", color: "var(--raised)" },
+  ".cm-completionInfo": { maxWidth: "24em" },
 });
 
 /** The page's own colours, light and dark. */
@@ -34,6 +41,21 @@ interface JsonEditorProps {
   readonly label: string;
   readonly readOnly: boolean;
   readonly onChange: (text: string) => void;
+  /** What completion knows. */
+  readonly schema: Schema | undefined;
+  readonly faults: readonly Fault[];
+  /** Where to go, anew with each object. */
+  readonly goTo: { readonly path: Path } | undefined;
+}
+
+const parseLinter = jsonParseLinter();
+const newMarks = StateEffect.define();
+
+/** What is no JSON first; then what the schema or the admin finds wrong in it. */
+function marksIn(view: EditorView, faults: readonly Fault[]): readonly Diagnostic[] {
+  const broken = parseLinter(view);
+  if (broken.length > 0) return broken;
+  return faults.map(({ path, message }) => ({ ...placeOfPath(view.state, path), severity: "error", message }));
 }
 
 // biome-ignore lint/style/noDefaultExport: React.lazy wants one
@@ -43,6 +65,8 @@ export default function JsonEditor(props: JsonEditorProps): ReactNode {
   const changed = useRef(props.onChange);
   changed.current = props.onChange;
   const first = useRef(props);
+  const latest = useRef(props);
+  latest.current = props;
   /** What the page puts in is no edit of its user. */
   const isPutIn = useRef(false);
 
@@ -66,7 +90,14 @@ export default function JsonEditor(props: JsonEditorProps): ReactNode {
             autocompletion(),
           ],
           [json(), syntaxHighlighting(COLOURS), highlightSelectionMatches()],
-          [linter(jsonParseLinter()), lintGutter(), THEME, EditorView.lineWrapping],
+          jsonLanguage.data.of({ autocomplete: completeFrom(() => latest.current.schema) }),
+          linter((view) => marksIn(view, latest.current.faults), {
+            delay: 300,
+            needsRefresh: ({ transactions }) =>
+              transactions.some(({ effects }) => effects.some((one) => one.is(newMarks))),
+          }),
+          lintGutter(),
+          [THEME, EditorView.lineWrapping],
           // Tab leaves the editor: whoever uses the keyboard must get out of it.
           keymap.of([...closeBracketsKeymap, ...defaultKeymap, ...searchKeymap, ...historyKeymap, ...lintKeymap]),
           EditorView.contentAttributes.of({ "aria-label": label }),
@@ -77,6 +108,7 @@ export default function JsonEditor(props: JsonEditorProps): ReactNode {
         ],
       }),
     });
+    editor.scrollDOM.tabIndex = 0; // what scrolls is reached by the keyboard
     view.current = editor;
     return () => editor.destroy();
   }, []);
@@ -88,6 +120,19 @@ export default function JsonEditor(props: JsonEditorProps): ReactNode {
     editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: props.text } });
     isPutIn.current = false;
   }, [props.text]);
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: marks are read when the editor asks
+  useEffect(() => {
+    view.current?.dispatch({ effects: newMarks.of(null) });
+  }, [props.faults]);
+
+  useEffect(() => {
+    const editor = view.current;
+    if (!editor || !props.goTo) return;
+    const { from, to } = placeOfPath(editor.state, props.goTo.path);
+    editor.dispatch({ selection: { anchor: from, head: to }, scrollIntoView: true });
+    editor.focus();
+  }, [props.goTo]);
 
   return <div ref={host} className="editor" data-testid="json" />;
 }
