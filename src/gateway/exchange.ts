@@ -15,6 +15,7 @@ import { EMPTY_PIPELINE } from "../runtime/plugins/pipeline.ts";
 import type { Pipeline, Route } from "../runtime/routes/route-unit.ts";
 import { BodyChain, type BodyOrigin } from "./body-chain.ts";
 import { crashAnswer, logCrash, ownerOf, recordOutcome } from "./exchange-end.ts";
+import type { FinishedAnswer } from "./finished-answers.ts";
 import { Forwarding } from "./forwarding.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import {
@@ -35,7 +36,7 @@ import { chooseCoding } from "./http/content-coding.ts";
 import type { Framing } from "./http/message.ts";
 import type { IncomingBody } from "./http/request-body.ts";
 import { addCharset, dropUnsendable } from "./http/response-edit.ts";
-import { hasHeaderFilters, isBodiless, type Life, type Reply, sendWhole } from "./reply.ts";
+import { hasHeaderFilters, isBodiless, type Life, type Reply, sendFinished, sendWhole } from "./reply.ts";
 
 const NOTHING: readonly PhaseHandler[] = Object.freeze([]);
 /** For conditions of routes on what is in the body. */
@@ -213,6 +214,14 @@ export class Exchange implements Life {
   answer(answer: Answer): void {
     if (this.#answered || this.over) return;
     this.view.reason = answer.reason;
+    const finished = this.#finishedOf(answer);
+    if (finished) {
+      this.view.response = new ResponseView(finished.status, new HeaderList(finished.lines.slice()), "gateway");
+      this.#answered = true;
+      sendFinished(this.reply, finished);
+      this.close();
+      return;
+    }
     const headers = new HeaderList(answer.headers.slice());
     const bytes = bodyOf(answer, headers);
     const response = new ResponseView(answer.status, headers, "gateway");
@@ -223,6 +232,13 @@ export class Exchange implements Life {
       return;
     }
     this.sendWhole(response, response.replacement ?? bytes, headers.has("date"));
+  }
+
+  /** Only where nothing of this request changes what the client gets. */
+  #finishedOf(answer: Answer): FinishedAnswer | undefined {
+    if (this.#forwarding || hasHeaderFilters(this) || this.view.head.method === "HEAD") return undefined;
+    const { answers, settings } = this.context;
+    return answers.find(answer, settings.ownHeaders, this.reply.statusMax);
   }
 
   filterHead(response: ResponseView, length: number | undefined): void {

@@ -7,6 +7,7 @@ import type { Uses } from "../plugin/uses.ts";
 import type { Tried } from "../runtime/routes/path-table.ts";
 import type { RouteMatch } from "../runtime/routes/route-entry.ts";
 import type { Pipeline, Route } from "../runtime/routes/route-unit.ts";
+import type { FinishedAnswers } from "./finished-answers.ts";
 import type { GatewayMetrics } from "./gateway-metrics.ts";
 import type { GatewaySettings } from "./gateway-settings.ts";
 import type { HeadMemory } from "./http/remembered-bytes.ts";
@@ -57,6 +58,8 @@ export interface GatewayContext {
   readonly bodies: BodyMemory;
   /** Of the heads that are remembered, on both sides of the fast lane. */
   readonly heads: HeadMemory;
+  /** What is answered here again and again. */
+  readonly answers: FinishedAnswers;
   /** For both sides of the fast lane. */
   readonly writes: WriteScheduler;
   readonly client: UpstreamClient;

@@ -6,7 +6,7 @@
 import type { ErrorCode } from "../base/errors.ts";
 import type { BlockReason } from "../runtime/plugins/blocking-plugin.ts";
 
-export interface ReasonDefinition {
+interface ReasonDefinition {
   /** What the client gets; 0: the connection or stream ends without an answer. */
   readonly status: number;
   /** Who can do something about it. */
@@ -88,7 +88,14 @@ export type Reason = keyof typeof REASONS;
 /** Of the table, or the code of an expected failure in lower case. */
 export type OwnReason = Reason | Lowercase<ErrorCode>;
 
+const byName: ReadonlyMap<string, ReasonDefinition> = new Map(Object.entries(REASONS));
+
+/** What the table says of it; undefined for the reasons of plugins. */
+export function reasonOf(name: string): ReasonDefinition | undefined {
+  return byName.get(name);
+}
+
 /** Whether it is the gateway that gives this reason; plugins have theirs. A plugin that failed gives none itself. */
 export function isOwnReason(reason: string): boolean {
-  return Object.hasOwn(REASONS, reason) && reason !== "plugin_failed";
+  return byName.has(reason) && reason !== "plugin_failed";
 }

@@ -9,6 +9,7 @@ import { NO_USES, type Uses } from "../plugin/uses.ts";
 import type { HostGuard } from "./client-connection.ts";
 import { explain } from "./explain/explain-request.ts";
 import { openFastLane } from "./fast/fast-lane.ts";
+import { FinishedAnswers } from "./finished-answers.ts";
 import type { Freshness, GatewayContext, Routing } from "./gateway-context.ts";
 import { GatewayListener, type HandOff, KnownConnections, type ListenAddress, listenAll } from "./gateway-listener.ts";
 import { GatewayMetrics } from "./gateway-metrics.ts";
@@ -120,6 +121,7 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
     writes,
     client,
     heads,
+    answers: new FinishedAnswers(),
     freshness,
     uses,
   };

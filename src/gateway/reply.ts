@@ -7,6 +7,7 @@ import type { RequestView } from "../plugin/request-view.ts";
 import type { ResponseView } from "../plugin/response-view.ts";
 import type { Pipeline, Route } from "../runtime/routes/route-unit.ts";
 import type { BodyChain, BodyOrigin } from "./body-chain.ts";
+import type { FinishedAnswer } from "./finished-answers.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import type { OwnAnswer } from "./gateway-pages.ts";
 import type { OwnReason } from "./gateway-reasons.ts";
@@ -22,6 +23,8 @@ export interface Reply {
    * @param sent    where the finished text of this head may be kept; lines and framing are always the same for it
    */
   head(status: number, lines: string[], framing: Framing, hasDate: boolean, sent?: SentHead): void;
+  /** Sends head and body, before the end; absent: by `head` and `data`. */
+  finished?(answer: FinishedAnswer): void;
   /**
    * Sends chunk[start, end).
    * @param lifetime of the bytes
@@ -74,6 +77,16 @@ export function sendWhole(reply: Reply, method: string, response: ResponseView, 
     reply.head(status, headers.lines, isMade ? "unknown" : bytes.length, hasDate);
     if (bytes.length > 0) reply.data(bytes, 0, bytes.length, "kept");
   }
+}
+
+export function sendFinished(reply: Reply, answer: FinishedAnswer): void {
+  if (reply.finished) {
+    reply.finished(answer);
+    return;
+  }
+  const { bytes, hasDate, lines, status } = answer;
+  reply.head(status, lines.slice(), bytes.length, hasDate);
+  if (bytes.length > 0) reply.data(bytes, 0, bytes.length, "kept");
 }
 
 /**

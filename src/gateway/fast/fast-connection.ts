@@ -7,6 +7,7 @@ import { CodedError } from "../../base/errors.ts";
 import type { ClientConnection } from "../client-connection.ts";
 import { Exchange } from "../exchange.ts";
 import { recordRefusal } from "../exchange-end.ts";
+import type { FinishedAnswer } from "../finished-answers.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { BODY_TIMEOUT, pageOf } from "../gateway-pages.ts";
 import type { Framing, Lifetime } from "../http/message.ts";
@@ -88,8 +89,17 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
   }
 
   head(status: number, lines: string[], framing: Framing, hasDate: boolean, sent?: SentHead): void {
-    if (this.#context.draining || this.#input.bodyLeft > DRAIN_BYTES) this.#close = true;
+    this.#closeWhereDue();
     this.#writer.head(status, lines, framing, hasDate, this.#close, sent);
+  }
+
+  finished(answer: FinishedAnswer): void {
+    this.#closeWhereDue();
+    this.#writer.finished(answer, this.#close);
+  }
+
+  #closeWhereDue(): void {
+    if (this.#context.draining || this.#input.bodyLeft > DRAIN_BYTES) this.#close = true;
   }
 
   data(chunk: Buffer, start: number, end: number, lifetime: Lifetime): boolean {

@@ -3,6 +3,7 @@
  * Promise: bytes handed in for one call only are copied; nothing follows a response that has ended.
  */
 import type { Socket } from "node:net";
+import type { FinishedAnswer } from "../finished-answers.ts";
 import { type Framing, type Lifetime, ownPiece } from "../http/message.ts";
 import type { SentHead } from "../http/response-head.ts";
 import { type DateLine, responseHeadText } from "../http/response-text.ts";
@@ -49,6 +50,14 @@ export class FastWriter {
       text = responseHeadText(status, lines, framing, hasDate ? "" : this.#date.line, close ? "close" : "keep-alive");
       if (keeps) sent.text = text;
     }
+    this.sentBytes += text.length;
+    this.#text += text;
+  }
+
+  finished(answer: FinishedAnswer, close: boolean): void {
+    this.headSent = true;
+    this.#chunked = false;
+    const text = answer.text(answer.hasDate ? "" : this.#date.line, close ? "close" : "keep-alive");
     this.sentBytes += text.length;
     this.#text += text;
   }

@@ -59,6 +59,14 @@ export function responseHeadText(
   return `${text}Connection: ${connection}\r\n\r\n`;
 }
 
+/**
+ * The same text in one piece. One that was put together stays a tree of its parts, which is walked whenever it is written.
+ * @param text latin1
+ */
+export function flatText(text: string): string {
+  return Buffer.from(text, "latin1").toString("latin1");
+}
+
 /** A status line and header lines, without what ends the head. */
 export function headLines(status: number, lines: readonly string[]): string {
   let text = statusLine(status);

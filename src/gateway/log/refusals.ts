@@ -8,7 +8,7 @@ import type { Counter, Family, Metrics } from "../../base/metrics.ts";
 import type { RefusalDetail } from "../../plugin/explanation.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import { knownRequestId } from "../../plugin/variables/variables.ts";
-import { REASONS, type ReasonDefinition } from "../gateway-reasons.ts";
+import { reasonOf } from "../gateway-reasons.ts";
 
 export const REFUSALS_MAX = 1_000;
 const REASONS_MAX = 100;
@@ -120,10 +120,7 @@ export function refusedCall(
 /** Whether an answer of the gateway itself says no: one that is the upstream's doing, or the client's leaving, does not. */
 export function isRefusal(status: number, reason: string): boolean {
   if (status < 400 || reason === "" || reason === "client_aborted") return false;
-  const own: ReasonDefinition | undefined = Object.hasOwn(REASONS, reason)
-    ? REASONS[reason as keyof typeof REASONS] // true: it has it
-    : undefined;
-  return own?.acts !== "upstream";
+  return reasonOf(reason)?.acts !== "upstream";
 }
 
 function short<T extends string | undefined>(text: T): T | string {

@@ -7,6 +7,7 @@
 import { LRUCache } from "lru-cache";
 import type { Signer } from "../../base/jose/algorithms.ts";
 import { type Claims, parseObject } from "../../base/jose/token.ts";
+import type { Counter } from "../../base/metrics.ts";
 import type { InternalApi } from "../../plugin/internal-api.ts";
 import type { NodeEnv } from "../../plugin/plugin.ts";
 import { type Answer, bareAnswer, jsonAnswer, textAnswer } from "../../plugin/plugin-answer.ts";
@@ -50,6 +51,17 @@ export function openSignApi(env: NodeEnv): InternalApi {
   const table = env.credentials<JwtCredential>("jwt-auth");
   const memo = new LRUCache<string, Memo>({ max: MEMO_ENTRIES });
   const signed = env.metrics.counter("jotgate_jwt_sign_total", "Answers of the signing endpoint", ["outcome"]);
+  const counters = new Map<string, Counter>();
+  const count = ({ reason }: Answer): void => {
+    let counter = counters.get(reason);
+    if (!counter) {
+      counter = signed.child(reason);
+      counters.set(reason, counter);
+    }
+    counter.inc();
+  };
+  /** Of the request before. */
+  let asked: Asked | undefined;
   let underWay = 0;
   let warned = false;
 
@@ -68,14 +80,14 @@ export function openSignApi(env: NodeEnv): InternalApi {
       });
   };
 
-  const sign = (credential: Credential<JwtCredential>, argument: Argument | undefined): Answer | Promise<Answer> => {
+  const sign = (credential: Credential<JwtCredential>, asked: Asked): Answer | Promise<Answer> => {
     const { signer } = credential.data;
     if (signer === "incomplete") return INCOMPLETE;
     if (signer === "unusable") return UNUSABLE;
-    const text = payloadText(argument);
+    const { text } = asked;
     if (text === undefined) return notJson;
     const second = Math.floor(env.clock.nowMs() / 1000);
-    const slot = signer.deterministic && text.length <= MEMO_PAYLOAD_MAX_CHARS ? slotOf(credential, text) : undefined;
+    const slot = signer.deterministic ? asked.slot : undefined;
     const known = slot === undefined ? undefined : memo.get(slot);
     if (known && known.second === second && known.credential === credential) return known.answer;
     const payload = readPayload(text, strict);
@@ -83,8 +95,7 @@ export function openSignApi(env: NodeEnv): InternalApi {
     if (payload === "too large") return TOO_LARGE;
     if (underWay >= SIGNING_MAX) return BUSY;
     const answer = signNow(credential, signer, payload, second);
-    // Copied, as a slice of the query would keep the request's whole head alive.
-    if (slot !== undefined) memo.set(Buffer.from(slot, "utf8").toString("utf8"), { credential, second, answer });
+    if (slot !== undefined) memo.set(slot, { credential, second, answer });
     return answer;
   };
 
@@ -95,17 +106,17 @@ export function openSignApi(env: NodeEnv): InternalApi {
       warned = true;
       env.log.warn({ plugin: "jwt-auth", api: PATH }, "tokens are signed for callers that no auth plugin has checked");
     }
-    const key = findArgument(view.query, "key");
-    if (!key) return NO_KEY;
-    if (key.repeated || key.valueless || key.value === "") return NOT_FOUND;
-    const argument = findArgument(view.query, "payload");
-    const found = table.get(key.value);
-    if (found) return sign(found, argument);
+    const wanted = asked !== undefined && asked.query === view.query ? asked : readQuery(view.query ?? "");
+    asked = wanted;
+    if (typeof wanted.key !== "string") return wanted.key;
+    const { key } = wanted;
+    const found = table.get(key);
+    if (found) return sign(found, wanted);
     const pending = table.resolvePending();
     if (pending === undefined) return NOT_FOUND;
     const signThen = () => {
-      const resolved = table.get(key.value);
-      return resolved ? sign(resolved, argument) : NOT_FOUND;
+      const resolved = table.get(key);
+      return resolved ? sign(resolved, wanted) : NOT_FOUND;
     };
     return pending.then(signThen, signThen);
   };
@@ -116,19 +127,37 @@ export function openSignApi(env: NodeEnv): InternalApi {
     handle(view) {
       const answer = answerFor(view);
       if (!(answer instanceof Promise)) {
-        signed.child(answer.reason).inc();
+        count(answer);
         return answer;
       }
       return answer.then((settled) => {
-        signed.child(settled.reason).inc();
+        count(settled);
         return settled;
       });
     },
   };
 }
 
-function slotOf(credential: Credential<JwtCredential>, payloadText: string): string {
-  return `${credential.key.length} ${credential.key}${payloadText}`;
+/** What a query asks for; machine clients send the same one again and again. */
+interface Asked {
+  readonly query: string;
+  /** Or what is answered where there is none. */
+  readonly key: string | Answer;
+  /** Of the payload; undefined where it is none. */
+  readonly text: string | undefined;
+  /** Of the memo; undefined for what is not remembered. */
+  readonly slot: string | undefined;
+}
+
+function readQuery(query: string): Asked {
+  const key = findArgument(query, "key");
+  const refused = !key ? NO_KEY : key.repeated || key.valueless || key.value === "" ? NOT_FOUND : undefined;
+  const text = payloadText(findArgument(query, "payload"));
+  const isShort = text !== undefined && text.length <= MEMO_PAYLOAD_MAX_CHARS;
+  // Copied, as a slice of the query would keep the request's whole head alive.
+  const slot =
+    key && isShort ? Buffer.from(`${key.value.length} ${key.value}${text}`, "utf8").toString("utf8") : undefined;
+  return { query, key: refused ?? (key as Argument).value, text, slot }; // true: without one it is refused
 }
 
 /** The text of an empty object when there is no argument; undefined when there is none of the two. */
