@@ -100,6 +100,11 @@ export interface NodeEnv {
   consumer(username: string): Consumer | undefined;
   /** The only consumer with this label `custom_id`, as of now; undefined where several have it. */
   consumerByCustomId(customId: string): Consumer | undefined;
+  /**
+   * A record as it serves now, with the defaults of its plugins and what was sealed opened: it holds secrets. Read anew each time.
+   * @param kind one whose id is one name
+   */
+  record(kind: "route" | "service" | "consumer", id: string): Readonly<Record<string, unknown>> | undefined;
   /** The plugin's metadata record with defaults filled, or undefined; read it per request only if it is cheap to. */
   metadata(plugin: string): unknown;
   /**

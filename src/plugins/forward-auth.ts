@@ -3,19 +3,17 @@
  * Promise: what callers send under the names that the service sets is removed; a service that is away refuses, unless
  * `allow_degradation` says otherwise. Source: APISIX 3.18 forward-auth.
  */
-import { setMaxListeners } from "node:events";
 import { type Static, Type } from "typebox";
-import { isCodedError, messageOf } from "../base/errors.ts";
-import { openLimitedWarn } from "../base/log.ts";
-import { type ExchangeAnswer, openExchange } from "../base/net/guarded-exchange.ts";
-import { METADATA_ADDRESSES } from "../base/net/ip.ts";
+import { isCodedError } from "../base/errors.ts";
+import type { ExchangeAnswer } from "../base/net/guarded-exchange.ts";
 import { isHeaderValue } from "../plugin/caller-identity.ts";
-import { type CompileEnv, Defaulted, definePlugin } from "../plugin/plugin.ts";
+import { Defaulted, definePlugin } from "../plugin/plugin.ts";
 import { type Answer, bareAnswer, textAnswer } from "../plugin/plugin-answer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
 import { compileTemplate, safeHeaderValue } from "../plugin/variables/template.ts";
 import { compileVariable } from "../plugin/variables/variables.ts";
-import { foldHeaderName, headerError } from "./shared/header-operations.ts";
+import { FRAMING_HEADERS, foldHeaderName, headerError } from "./shared/header-operations.ts";
+import { openQuestions, QUESTION_MEMBERS } from "./shared/questions.ts";
 import { HttpUri, Words } from "./shared/schema-parts.ts";
 
 const Names = Defaulted(Type.Array(Type.String(), { default: [] }));
@@ -24,7 +22,6 @@ const schema = Type.Object({
   uri: HttpUri,
   allow_degradation: Defaulted(Type.Boolean({ default: false })),
   status_on_error: Defaulted(Type.Integer({ minimum: 200, maximum: 599, default: 403 })),
-  ssl_verify: Defaulted(Type.Boolean({ default: true })),
   request_method: Defaulted(Words(["GET", "POST"], { default: "GET" })),
   max_req_body_size: Defaulted(Type.Integer({ minimum: 1, default: 67_108_864 })),
   request_headers: Names,
@@ -37,27 +34,10 @@ const schema = Type.Object({
   ),
   upstream_headers: Names,
   client_headers: Names,
-  /** Milliseconds. */
-  timeout: Defaulted(Type.Integer({ minimum: 1, maximum: 60_000, default: 3_000 })),
-  keepalive: Defaulted(Type.Boolean({ default: true })),
-  keepalive_timeout: Defaulted(Type.Integer({ minimum: 1_000, default: 60_000 })),
-  keepalive_pool: Defaulted(Type.Integer({ minimum: 1, default: 5 })),
+  ...QUESTION_MEMBERS,
 });
 type Conf = Static<typeof schema>;
 
-/** Of an answer, which may be the caller's. */
-const ANSWER_BYTES = 1_048_576;
-const UNDER_WAY_MAX = 1_024;
-/** Headers that the exchange makes, or that say something of one connection. */
-const FRAMING: ReadonlySet<string> = new Set([
-  "connection",
-  "content-length",
-  "transfer-encoding",
-  "host",
-  "expect",
-  "upgrade",
-  "te",
-]);
 const TOO_LARGE = bareAnswer(413, "request_too_large");
 
 export const forwardAuth = definePlugin({
@@ -68,7 +48,7 @@ export const forwardAuth = definePlugin({
   schema,
   check: namesError,
   compile(conf, env) {
-    const ask = openAsk(conf, env);
+    const ask = openQuestions("forward-auth", conf, env);
     const headersOf = compileHeaders(conf);
     const away = bareAnswer(conf.status_on_error, "forward_auth_unavailable");
     const upstream = conf.upstream_headers.map((name) => ({ name, lower: name.toLowerCase() }));
@@ -87,7 +67,8 @@ export const forwardAuth = definePlugin({
           body = await readBody(view, conf.max_req_body_size);
           if (body === undefined) return TOO_LARGE;
         }
-        const answer = await ask(headersOf(view), body);
+        const request = { method: conf.request_method, url: conf.uri, headers: headersOf(view) };
+        const answer = await ask(body === undefined ? request : { ...request, body });
         if (answer === undefined) return conf.allow_degradation ? pass(view, undefined) : away;
         return answer.status < 300 ? pass(view, answer.headers) : refusal(answer, conf.client_headers);
       },
@@ -113,7 +94,7 @@ type HeadersOf = (view: RequestView) => Record<string, string>;
 function compileHeaders(conf: Conf): HeadersOf {
   const uri = compileVariable("request_uri");
   const extra = Object.entries(conf.extra_headers ?? {})
-    .filter(([name]) => !FRAMING.has(name.toLowerCase()))
+    .filter(([name]) => !FRAMING_HEADERS.has(name.toLowerCase()))
     .map(([name, text]) => [name, compileTemplate(text)] as const);
   const made = new Set([
     "x-forwarded-proto",
@@ -125,7 +106,7 @@ function compileHeaders(conf: Conf): HeadersOf {
   for (const [name] of extra) made.add(name.toLowerCase());
   const copied = conf.request_headers
     .map((name) => ({ name, lower: name.toLowerCase() }))
-    .filter(({ lower }) => !FRAMING.has(lower) && !made.has(lower));
+    .filter(({ lower }) => !FRAMING_HEADERS.has(lower) && !made.has(lower));
   if (conf.request_method === "POST") copied.push({ name: "Content-Encoding", lower: "content-encoding" });
   return (view) => {
     const headers: Record<string, string> = {
@@ -147,37 +128,9 @@ function compileHeaders(conf: Conf): HeadersOf {
   };
 }
 
-type Ask = (headers: Readonly<Record<string, string>>, body: Buffer | undefined) => Promise<ExchangeAnswer | undefined>;
-
-/** Gives nothing where the service gives no answer, or where too many are waited for. */
-function openAsk(conf: Conf, env: CompileEnv): Ask {
-  // Never aborted: when the record changes, requests under way still wait for their answer, which has its time.
-  const { signal } = new AbortController();
-  setMaxListeners(UNDER_WAY_MAX + 1, signal);
-  const exchange = openExchange({
-    ...{ clock: env.clock, timeoutMs: conf.timeout, answerBytes: ANSWER_BYTES, denied: METADATA_ADDRESSES },
-    ...{ nameServers: env.settings.nameServers, signal, code: "PLUGIN_FAILED" as const },
-  });
-  const warn = openLimitedWarn(env.log, env.clock);
-  let underWay = 0;
-  return async (headers, body) => {
-    if (underWay >= UNDER_WAY_MAX) return undefined;
-    underWay++;
-    try {
-      const request = { method: conf.request_method, url: conf.uri, headers, verifyTls: conf.ssl_verify };
-      return await exchange(body === undefined ? request : { ...request, body });
-    } catch (error) {
-      warn({ plugin: "forward-auth", error: messageOf(error) }, "the authorization service gave no answer");
-      return undefined;
-    } finally {
-      underWay--;
-    }
-  };
-}
-
 function refusal(answer: ExchangeAnswer, names: readonly string[]): Answer {
   const headers = names.flatMap((name) => {
-    const value = FRAMING.has(name.toLowerCase()) ? undefined : answer.headers?.[name.toLowerCase()];
+    const value = FRAMING_HEADERS.has(name.toLowerCase()) ? undefined : answer.headers?.[name.toLowerCase()];
     return value !== undefined && isHeaderValue(value) ? [name, value] : [];
   });
   return textAnswer(answer.status, answer.body, "forward_auth_refused", headers);

@@ -50,6 +50,7 @@ export const PLUGINS: readonly BuiltIn[] = Object.freeze([
   inFile("mocking", 10_900),
   inFile("multi-auth", 2600),
   inFolder("oauth2-client", 2511, { hasCredential: true }),
+  inFile("opa", 2001),
   inFolder("openid-connect", 2599),
   inFolder("opentelemetry", 12_009),
   inFolder("prometheus", 500, { hasApis: true }),

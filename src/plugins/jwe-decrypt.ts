@@ -109,7 +109,7 @@ function readToken(compact: string): EncryptedToken | undefined {
   const [, headerText, iv, text, tag] = /^([\w-]+)\.\.([\w-]+)\.([\w-]*)\.([\w-]+)$/.exec(compact) ?? [];
   if (headerText === undefined || iv === undefined || text === undefined || tag === undefined) return undefined;
   const header = parseMembers(Buffer.from(headerText, "base64url").toString());
-  if (!header || header["alg"] !== "dir" || header["enc"] !== "A256GCM") return undefined;
+  if (header?.["alg"] !== "dir" || header["enc"] !== "A256GCM") return undefined;
   if ("zip" in header || "crit" in header) return undefined;
   const [ivBytes, tagBytes] = [Buffer.from(iv, "base64url"), Buffer.from(tag, "base64url")];
   if (ivBytes.length !== IV_BYTES || tagBytes.length !== TAG_BYTES) return undefined;

@@ -97,6 +97,11 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     revocations,
     uses,
     () => consumers,
+    (kind, id) => {
+      const storeKey = keyOf(prefix, kind, id);
+      const bytes = taken.get(storeKey)?.value;
+      return bytes && readAgain(storeKey, bytes);
+    },
   );
   const host: PluginHost = {
     registry,

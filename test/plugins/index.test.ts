@@ -39,6 +39,7 @@ const PRIORITIES: Readonly<Record<string, number>> = {
   "consumer-restriction": 2400,
   "attach-consumer-label": 2399,
   "forward-auth": 2002,
+  opa: 2001,
   "proxy-mirror": 1010,
   "proxy-rewrite": 1008,
   workflow: 1006,

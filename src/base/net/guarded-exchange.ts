@@ -4,8 +4,15 @@
  * the machine's own metadata services are never called, by name or by number (see METADATA_ADDRESSES).
  */
 import { lookup } from "node:dns";
-import { type ClientRequest, type IncomingHttpHeaders, type RequestOptions, request as requestHttp } from "node:http";
-import { request as requestHttps } from "node:https";
+import {
+  type ClientRequest,
+  Agent as HttpAgent,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type RequestOptions,
+  request as requestHttp,
+} from "node:http";
+import { Agent as HttpsAgent, request as requestHttps } from "node:https";
 import { isIP, type LookupFunction } from "node:net";
 import type { Clock } from "../clock.ts";
 import { CodedError, type ErrorCode, messageOf } from "../errors.ts";
@@ -46,14 +53,24 @@ interface ExchangeOptions {
   readonly nameServers?: readonly string[] | undefined;
   /** Ends every request under way. */
   readonly signal: AbortSignal;
+  /** Connections are kept for the next request; default: each has its own. */
+  readonly keep?: KeptConnections | undefined;
   /** Of the errors; default SECRET_UNRESOLVED. */
   readonly code?: ErrorCode;
+}
+
+interface KeptConnections {
+  /** How long one is kept without use. */
+  readonly idleMs: number;
+  /** How many are. */
+  readonly most: number;
 }
 
 export function openExchange(options: ExchangeOptions): GuardedExchange {
   const isDenied = compileIpSet(options.denied);
   const guarded = guardedLookup(options.nameServers, options.timeoutMs, isDenied);
   const code = options.code ?? "SECRET_UNRESOLVED";
+  const agents = options.keep && openAgents(options.keep);
   return (request) =>
     new Promise((resolve, reject) => {
       const fail = (why: string): void => reject(new CodedError(code, { message: why }));
@@ -63,27 +80,41 @@ export function openExchange(options: ExchangeOptions): GuardedExchange {
       const host = url.hostname.replace(/^\[|\]$/g, "");
       if (isIP(host) !== 0 && isDenied(host)) return fail(`address ${host} is not allowed`);
       try {
-        const sent = send(url, request, guarded, options.signal);
         const timeoutMs = request.timeoutMs ?? options.timeoutMs;
         const timer = options.clock.after(timeoutMs, () => sent.destroy(new Error(`no answer within ${timeoutMs} ms`)));
-        sent.on("close", () => timer.cancel());
-        sent.on("error", (error) => fail(`${url.host}: ${messageOf(error)}`));
-        sent.on("response", (answer) => {
+        const failWith = (error: unknown): void => {
+          timer.cancel();
+          fail(`${url.host}: ${messageOf(error)}`);
+        };
+        const onAnswer = (answer: IncomingMessage): void => {
           const chunks: Buffer[] = [];
           let bytes = 0;
           answer.on("data", (chunk: Buffer) => {
             bytes += chunk.length;
             if (bytes <= options.answerBytes) return void chunks.push(chunk);
             // At once: a short answer may already have ended when the socket is destroyed.
-            fail(`${url.host}: answer above ${options.answerBytes} bytes`);
+            failWith(new Error(`answer above ${options.answerBytes} bytes`));
             return void sent.destroy();
           });
-          answer.on("error", (error) => fail(`${url.host}: ${messageOf(error)}`));
+          answer.on("error", failWith);
           answer.on("end", () => {
+            timer.cancel();
             const { statusCode: status = 0, headers } = answer;
             resolve({ status, headers: oneEach(headers), body: Buffer.concat(chunks) });
           });
-        });
+        };
+        const begin = (over: Agents | undefined): ClientRequest => {
+          const begun = send(url, request, guarded, options.signal, over);
+          begun.on("response", onAnswer);
+          begun.on("error", (error: NodeJS.ErrnoException) => {
+            // Its server has closed a kept connection in the moment in which it was used.
+            const wasClosed = begun.reusedSocket && (error.code === "ECONNRESET" || error.code === "EPIPE");
+            if (wasClosed) sent = begin(undefined);
+            else failWith(error);
+          });
+          return begun;
+        };
+        let sent = begin(agents);
       } catch (error) {
         // Node refuses header values with line breaks; its text names the header, not the value.
         fail(messageOf(error));
@@ -94,17 +125,37 @@ export function openExchange(options: ExchangeOptions): GuardedExchange {
 /** Of an answer's head. */
 const HEAD_BYTES_MAX = 16_384;
 
-function send(url: URL, request: ExchangeRequest, guarded: LookupFunction, signal: AbortSignal): ClientRequest {
+interface Agents {
+  readonly http: HttpAgent;
+  readonly https: HttpsAgent;
+}
+
+/** They need no closing: what is not used ends after its time, and holds no process. */
+function openAgents({ idleMs, most }: KeptConnections): Agents {
+  const kept = { keepAlive: true, timeout: idleMs, maxFreeSockets: most };
+  return { http: new HttpAgent(kept), https: new HttpsAgent(kept) };
+}
+
+function send(
+  url: URL,
+  request: ExchangeRequest,
+  guarded: LookupFunction,
+  signal: AbortSignal,
+  agents: Agents | undefined,
+): ClientRequest {
   const body = typeof request.body === "string" ? Buffer.from(request.body) : request.body;
   const headers = body === undefined ? request.headers : { ...request.headers, "Content-Length": String(body.length) };
   const options: RequestOptions = {
-    ...{ method: request.method, headers, agent: false, lookup: guarded, signal },
+    ...{ method: request.method, headers, lookup: guarded, signal },
     ...{ insecureHTTPParser: false, maxHeaderSize: HEAD_BYTES_MAX }, // whatever NODE_OPTIONS says
   };
   const sent =
     url.protocol === "https:"
-      ? requestHttps(url, { ...options, rejectUnauthorized: request.verifyTls !== false, ca: request.ca })
-      : requestHttp(url, options);
+      ? requestHttps(url, {
+          ...{ ...options, agent: agents?.https ?? false },
+          ...{ rejectUnauthorized: request.verifyTls !== false, ca: request.ca },
+        })
+      : requestHttp(url, { ...options, agent: agents?.http ?? false });
   sent.end(body);
   return sent;
 }

@@ -47,6 +47,8 @@ export interface EnvInput {
   /** The plugins that are loaded: those under test, those they compile, those consumers use. */
   readonly plugins?: readonly Plugin[];
   readonly consumers?: readonly ConsumerInput[];
+  /** `route/1` → record. */
+  readonly records?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   /** Plugin name → metadata record. */
   readonly metadata?: Readonly<Record<string, unknown>>;
   readonly settings?: Partial<PluginSettings>;
@@ -148,6 +150,7 @@ export function makeEnv(input: EnvInput = {}): TestEnv {
       const [only, ...more] = [...consumers.values()].filter((one) => one.customId === customId);
       return more.length === 0 ? only : undefined;
     },
+    record: (kind, id) => input.records?.[`${kind}/${id}`],
     metadata: (plugin) => input.metadata?.[plugin],
     shown: (name, read = compileVariable(name, clock)) => shownVariable(name, read, places),
     internalApi(path) {

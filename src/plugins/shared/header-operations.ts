@@ -141,3 +141,14 @@ export function compileRemoval(names: readonly string[]): RemoveSpellings | unde
     }
   };
 }
+
+/** Headers that whoever sends a message makes himself, or that say something of one connection. */
+export const FRAMING_HEADERS: ReadonlySet<string> = new Set([
+  "connection",
+  "content-length",
+  "transfer-encoding",
+  "host",
+  "expect",
+  "upgrade",
+  "te",
+]);

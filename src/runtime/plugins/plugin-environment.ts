@@ -2,6 +2,7 @@
  * What this node offers its plugins, made once: tables, metadata, internal APIs beside the parts that are handed in.
  */
 import type { Clock } from "../../base/clock.ts";
+import { isMembers, type Members } from "../../base/json/members.ts";
 import type { Log } from "../../base/log.ts";
 import type { Metrics } from "../../base/metrics.ts";
 import { withDefaults } from "../../base/schema/schema-defaults.ts";
@@ -47,13 +48,14 @@ export interface PluginEnvironment {
   metadataVersion(plugin: string): number;
 }
 
-/** @param consumers asked when plugins ask, so it may be opened later */
+/** @param consumers and records are asked when plugins ask, so they may be opened later */
 export function openPluginEnvironment(
   parts: EnvironmentParts,
   registry: PluginRegistry,
   revocations: Revocations,
   uses: Uses,
   consumers: () => Consumers,
+  records: NodeEnv["record"],
 ): PluginEnvironment {
   const metadata = new Map<string, unknown>();
   const versions = new Map<string, number>();
@@ -79,6 +81,10 @@ export function openPluginEnvironment(
       consumers().credentialsOf(plugin, username) as readonly Credential[] as readonly Credential<Data>[],
     consumer: (username) => consumers().find(username),
     consumerByCustomId: (customId) => consumers().findByCustomId(customId),
+    record(kind, id) {
+      const value = records(kind, id);
+      return value && withPluginDefaults(value, kind === "consumer", registry);
+    },
     metadata: (plugin) => metadata.get(plugin),
     shown: (name, read = compileVariable(name, parts.clock)) => shownVariable(name, read, places),
     internalApi(path) {
@@ -99,4 +105,15 @@ export function openPluginEnvironment(
     },
     metadataVersion: (plugin) => versions.get(plugin) ?? 0,
   };
+}
+
+function withPluginDefaults(value: Members, isConsumer: boolean, registry: PluginRegistry): Members {
+  const { plugins } = value;
+  if (!isMembers(plugins)) return value;
+  const filled = Object.entries(plugins).map(([name, conf]) => {
+    const plugin = registry.get(name);
+    const schema = (isConsumer ? plugin?.credential?.schema : undefined) ?? plugin?.schema;
+    return [name, schema && isMembers(conf) ? withDefaults(schema, conf) : conf];
+  });
+  return { ...value, plugins: Object.fromEntries(filled) };
 }
