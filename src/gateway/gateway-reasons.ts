@@ -81,6 +81,7 @@ export const REASONS = {
   http2_malformed: caller(0),
   http2_resets: caller(0),
   http2_stream: operator(0),
+  real_ip_doubtful: operator(0),
   listener: operator(0),
 } as const satisfies Readonly<Record<string, ReasonDefinition>> & Readonly<Record<BlockReason, ReasonDefinition>>;
 

@@ -12,6 +12,8 @@ export interface GatewaySettings {
   /** Peers whose real-ip header is believed ("unix:" for unix sockets). */
   readonly realIpTrusted: IpSet;
   /** Lower-case name of the header that carries the client's address. */
+  /** Nobody has said whom to trust. */
+  readonly realIpAssumed: boolean;
   readonly realIpHeader: string;
   readonly realIpRecursive: boolean;
   /** X-APISIX-Upstream-Status on every proxied response, not only on 5xx. */
@@ -53,6 +55,7 @@ export const DEFAULT_GATEWAY_SETTINGS: GatewaySettings = Object.freeze({
   ownHeaders: Object.freeze(["Server", "jotgate"]),
   trustedAddresses: undefined,
   realIpTrusted: trustedWithUnix(["127.0.0.1", "::1", "unix:"]),
+  realIpAssumed: true,
   realIpHeader: "x-real-ip",
   realIpRecursive: false,
   showUpstreamStatus: false,

@@ -96,6 +96,9 @@ export function checkEnvOf(settings: Settings, registry: PluginRegistry): CheckE
   return { catalog, openKey: codec?.openKey ?? (() => undefined) };
 }
 
+/** Whose `real_ip.header` counts where no setting says. */
+const BELIEVED = ["127.0.0.1", "::1", "unix:"];
+
 /**
  * Translates the settings of a user into what the gateway's listeners are given.
  */
@@ -105,7 +108,8 @@ export function gatewaySettings(settings: Settings, serverHeader: string, nodeId
   return {
     ownHeaders: ["Server", serverHeader, ...shown],
     trustedAddresses: trustedAddresses === undefined ? undefined : compileIpSet(trustedAddresses),
-    realIpTrusted: trustedWithUnix(realIp.trusted),
+    realIpTrusted: trustedWithUnix(realIp.trusted ?? (settings.compat === "strict" ? [] : BELIEVED)),
+    realIpAssumed: realIp.trusted === undefined,
     realIpHeader: realIp.header.toLowerCase(),
     realIpRecursive: realIp.recursive,
     showUpstreamStatus: gateway.showUpstreamStatus,

@@ -115,9 +115,12 @@ export const SettingsSchema = Type.Object({
       "Header that carries the client's address: lines of `X-Forwarded-For` are read as one list, of any other header the last line counts, both from the right.",
       { reload: "yes" },
     ),
-    trusted: setting(listOf(ipRangeOrUnix), "127.0.0.1,::1,unix:", "Peers whose header is believed.", {
-      reload: "yes",
-    }),
+    trusted: optional(
+      listOf(ipRangeOrUnix),
+      "`127.0.0.1,::1,unix:`, as APISIX does; with `compat: strict` nobody",
+      "Peers whose header is believed. A balancer among them must delete or overwrite the header of its callers.",
+      { reload: "yes" },
+    ),
     recursive: setting(
       onOff,
       "off",

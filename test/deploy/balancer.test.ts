@@ -7,7 +7,7 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
-import { type AddressInfo, connect } from "node:net";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { parse } from "yaml";
@@ -24,10 +24,9 @@ import {
 } from "../gateway/support.ts";
 import { freePort, freePorts } from "../support/ports.ts";
 import { ROOT, type Running, run, until } from "../support/process.ts";
+import { CALLER, callFrom, FORGED } from "./forged.ts";
 
 const haproxy = ["haproxy", "/usr/sbin/haproxy"].find((path) => !spawnSync(path, ["-v"]).error);
-/** Not the balancer's own address, so that one is told from the other. */
-const CALLER = "127.0.0.9";
 
 /** Starts HAProxy with the shipped file. @returns the port of callers */
 async function openBalancer(env: Record<string, string>): Promise<number> {
@@ -38,21 +37,6 @@ async function openBalancer(env: Record<string, string>): Promise<number> {
   onTestFinished(async () => void (await balancer.stop()));
   await until("the balancer has a gateway", async () => (await fetch(`http://127.0.0.1:${port}/`)).status === 200);
   return port;
-}
-
-/** One request of a caller. */
-function call(port: number, lines: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ port, host: "127.0.0.1", localAddress: CALLER });
-    let seen = "";
-    socket.setEncoding("latin1");
-    socket.on("data", (text: string) => {
-      seen += text;
-    });
-    socket.on("close", () => resolve(seen));
-    socket.on("error", reject);
-    socket.write(`GET /x HTTP/1.1\r\nHost: api.example:1234\r\n${lines}Connection: close\r\n\r\n`);
-  });
 }
 
 /** Answers /ready and everything else with its own name. */
@@ -71,31 +55,6 @@ function composeEnvironment(): Record<string, string> {
   const wanted = Object.entries(environment).filter(([name]) => /TRUSTED|REAL_IP/.test(name));
   return Object.fromEntries(wanted.map(([name, value]) => [name, value.replaceAll(subnet, "127.0.0.1")]));
 }
-
-const FORGED = [
-  {
-    says: "each forwarding header",
-    lines: "X-Real-IP: 6.6.6.6\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n",
-  },
-  { says: "several lines of each", lines: "X-Forwarded-For: 6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n".repeat(3) },
-  {
-    says: "proto, host, port and others",
-    lines:
-      "X-Forwarded-Proto: 6.6.6.6\r\nX-Forwarded-Host: 6.6.6.6\r\nX-Forwarded-Port: 666\r\nX-Forwarded-Prefix: /6.6.6.6\r\n",
-  },
-  {
-    says: "other spellings",
-    lines: "X_Real_IP: 6.6.6.6\r\nX-FORWARDED-FOR: 6.6.6.6\r\nx_forwarded_for: 6.6.6.6\r\nx-real_ip: 6.6.6.6\r\n",
-  },
-  {
-    says: "names in Connection",
-    lines: "Connection: X-Real-IP, X-Forwarded-For, X-Forwarded-Proto\r\nX-Real-IP: 6.6.6.6\r\n",
-  },
-  {
-    says: "lists and empty values",
-    lines: "X-Forwarded-For: 6.6.6.6, 127.0.0.1,\r\nX-Real-IP:\r\nX-Forwarded-For: ,\r\n",
-  },
-];
 
 describe.skipIf(!haproxy)("deploy/haproxy.cfg", () => {
   let upstream: RawUpstream;
@@ -125,7 +84,7 @@ describe.skipIf(!haproxy)("deploy/haproxy.cfg", () => {
     const port = await openBalancer(gatewayEnv);
     for (const { says, lines } of [{ says: "nothing", lines: "" }, ...FORGED]) {
       upstream.clear();
-      expect(await call(port, lines), says).toContain(" 200 OK");
+      expect(await callFrom(port, lines), says).toContain(" 200 OK");
       expect(upstream.all, says).not.toMatch(/6\.?6\.?6/);
       const told = upstream.all.split("\r\n").filter((line) => /^(?:x[-_](?:forwarded|real)|forwarded)/i.test(line));
       const scheme = ["x-forwarded-proto: http", `x-forwarded-port: ${kept ? port : 1234}`];

@@ -80,7 +80,7 @@ export class FastInput implements BodySource {
 
   /** Reads the next head. @returns "foreign" for what the fast lane does not read; the bytes are still here then */
   readRequest(): ReadRequest | "incomplete" | "foreign" {
-    const { bodies, clock, settings } = this.#context;
+    const { bodies, clock, errors, settings } = this.#context;
     const bytes = this.#bytes;
     const heads = this.#heads;
     const end = heads.read(bytes);
@@ -107,7 +107,7 @@ export class FastInput implements BodySource {
       read: known,
       received,
     } as const;
-    const read = readRequest(head, settings);
+    const read = readRequest(head, settings, errors);
     if (!("view" in read)) return "foreign";
     read.view.receivedBytes = end;
     this.#bytes = end === bytes.length ? EMPTY : bytes.subarray(end);

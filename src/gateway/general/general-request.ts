@@ -47,6 +47,7 @@ export function openGeneralExchange(
   const read = readRequest(
     { method, target: asterisk ? "/" : target, httpVersion, scan, connection, body, startedMs },
     settings,
+    context.errors,
   );
   if (!("view" in read)) return read;
   if (asterisk) {

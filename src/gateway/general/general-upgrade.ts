@@ -50,6 +50,7 @@ export function handleUpgrade(
   const read = readRequest(
     { method: "GET", target, httpVersion: "1.1", scan, connection, body, startedMs },
     context.settings,
+    context.errors,
   );
   if (!("view" in read)) {
     refuse(context, connection, reply, read);

@@ -3,6 +3,8 @@
  * Promise: both lanes come through here, so both refuse the same requests; host and path are read in one way only.
  * Sources: RFC 9112 section 3.2, docs/spec/proxy.md section 1, docs/compatibility.md.
  */
+
+import type { Fields } from "../../base/log.ts";
 import { forwardedAddress } from "../../base/net/ip.ts";
 import { type NormalPath, normalisePath, splitTarget } from "../../base/net/path.ts";
 import { HeaderList, type ReceivedLines } from "../../plugin/headers.ts";
@@ -11,6 +13,7 @@ import type { ClientConnection } from "../client-connection.ts";
 import { type OwnAnswer, pageAnswer } from "../gateway-pages.ts";
 import type { Reason } from "../gateway-reasons.ts";
 import type { GatewaySettings } from "../gateway-settings.ts";
+import type { ErrorLog } from "../log/error-log.ts";
 import type { IncomingBody } from "./request-body.ts";
 import type { HeaderScan } from "./request-headers.ts";
 
@@ -61,7 +64,8 @@ export function refusal(reason: Reason): OwnAnswer {
   return answer;
 }
 
-export function readRequest(raw: RawHead, settings: GatewaySettings): ReadRequest | OwnAnswer {
+/** @param errors told of what is believed in doubt; absent: nobody is */
+export function readRequest(raw: RawHead, settings: GatewaySettings, errors?: ErrorLog): ReadRequest | OwnAnswer {
   const { connection, scan } = raw;
   const { lines } = scan;
   let hostHeader = scan.host;
@@ -99,7 +103,7 @@ export function readRequest(raw: RawHead, settings: GatewaySettings): ReadReques
     strict: settings.paths.strict === true,
     startedMs: raw.startedMs,
   });
-  if (connection.realIpTrusted) applyRealIp(view, settings);
+  if (connection.realIpTrusted) applyRealIp(view, settings, errors);
   return { view, matchPath: normal.matchPath };
 }
 
@@ -121,15 +125,31 @@ function replaceHost(lines: string[], value: string): void {
 }
 
 /** Source: nginx realip module with its defaults; docs/spec/proxy.md section 1. */
-function applyRealIp(view: RequestView, settings: GatewaySettings): void {
+function applyRealIp(view: RequestView, settings: GatewaySettings, errors: ErrorLog | undefined): void {
   const { realIpHeader } = settings;
   if (!view.headers.has(realIpHeader)) return;
   const trusted = settings.realIpRecursive ? settings.realIpTrusted : undefined;
   const found = forwardedAddress(realIpHeader, view.headers.getAll(realIpHeader), trusted);
   if (!found) return;
+  if (settings.realIpAssumed && errors) doubt(view, realIpHeader, found.address, errors);
   view.clientAddress = found.address;
   view.clientPort = found.port ?? 0;
 }
+
+/** A balancer continues X-Forwarded-For; one that means another address by its last entry has passed its caller's header on. */
+function doubt(view: RequestView, header: string, believed: string, errors: ErrorLog): void {
+  if (header === FORWARDED_FOR || !view.headers.has(FORWARDED_FOR)) return;
+  const tell = (): Fields | undefined => {
+    const address = forwardedAddress(FORWARDED_FOR, view.headers.getAll(FORWARDED_FOR), undefined)?.address;
+    return address === undefined || address === believed ? undefined : { header, believed, forwardedFor: address };
+  };
+  errors.warnOnce("real_ip_doubtful", tell, DOUBT);
+}
+
+const FORWARDED_FOR = "x-forwarded-for";
+const DOUBT =
+  "a peer on loopback names two addresses of its client, and the header is believed: a balancer that passes it on lets callers " +
+  "choose their address. Have it delete the header, or set real_ip.header to X-Forwarded-For; setting real_ip.trusted ends this line";
 
 /**
  * What a request head may be before anything reads it: the same limits and refusals on every lane.

@@ -172,7 +172,7 @@ export class Http2Session {
       ? new IncomingBody(announced, reply, context.settings.bodyBytes, context.bodies)
       : new IncomingBody(0, undefined, 0);
     const request = { method, target, httpVersion: "2.0", lines, scan, connection, body, startedMs } as const;
-    const read = readRequest(request, context.settings);
+    const read = readRequest(request, context.settings, context.errors);
     if (!("view" in read)) {
       this.#refuse(stream, method, read);
       return;

@@ -19,6 +19,7 @@ export class ErrorLog {
   readonly #log: Log;
   readonly #clock: Clock;
   readonly #windows = new Map<OwnReason, Window>();
+  readonly #warned = new Set<OwnReason>();
 
   constructor(log: Log, clock: Clock) {
     this.#log = log;
@@ -34,6 +35,15 @@ export class ErrorLog {
   error(reason: OwnReason, fields: Fields, message: string): void {
     const dropped = this.#admit(reason);
     if (dropped !== undefined) this.#log.error(this.#facts(reason, fields, dropped), message);
+  }
+
+  /** What one line of a process says once and for all. @param tell its facts; undefined: there is nothing to say yet */
+  warnOnce(reason: OwnReason, tell: () => Fields | undefined, message: string): void {
+    if (this.#warned.has(reason)) return;
+    const fields = tell();
+    if (!fields) return;
+    this.#warned.add(reason);
+    this.warn(reason, fields, message);
   }
 
   #facts(reason: OwnReason, fields: Fields, dropped: number): Fields {
