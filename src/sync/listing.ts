@@ -16,8 +16,10 @@ export interface ListResult {
 
 /** A diff this small is applied in one turn, deletes included. */
 const ONE_TURN = 256;
-/** While loading, nothing serves yet; small pieces keep turns short. */
-const LOAD_CHUNK = 8;
+/** Changes applied in one go where atomicity does not matter (nothing serves from the table yet): turns stay short. */
+export const LOAD_CHUNK = 8;
+/** A record so long is the last of its piece: thousands of revoked tokens may be in it. */
+export const LOAD_CHUNK_BYTES = 16 * 1024;
 
 export class Listing {
   readonly #table: Table;
@@ -56,7 +58,8 @@ export class Listing {
         this.#put++;
         this.#diff.push({ type: "put", key: kv.key, kv });
       }
-      if (!this.#serving && this.#diff.length >= LOAD_CHUNK) this.#apply(this.#take());
+      const isFull = this.#diff.length >= LOAD_CHUNK || kv.value.length >= LOAD_CHUNK_BYTES;
+      if (!this.#serving && isFull) this.#apply(this.#take());
       if (this.#slice.isOver()) await this.#slice.yield();
     }
     if (!this.#serving) this.#apply(this.#take());

@@ -9,7 +9,7 @@ import { isPlaceholder } from "../model/record.ts";
 import type { Change, Revision } from "../store/store.ts";
 import { Slice } from "../store/store-follow.ts";
 import { ConfigHash } from "./config-hash.ts";
-import { Listing, type ListResult } from "./listing.ts";
+import { Listing, type ListResult, LOAD_CHUNK, LOAD_CHUNK_BYTES } from "./listing.ts";
 
 export type TableRecord = PackedRecord;
 
@@ -48,9 +48,6 @@ export interface RestoredRecord {
   readonly record: TableRecord;
   readonly lastGood?: TableRecord | undefined;
 }
-
-/** Changes applied in one go where atomicity does not matter (nothing serves from the table yet). */
-const LOAD_CHUNK = 8;
 
 export class Table {
   readonly #records = new PackedMap();
@@ -166,7 +163,7 @@ export class Table {
     };
     for (const record of records) {
       chunk.push(record);
-      if (chunk.length < LOAD_CHUNK) continue;
+      if (chunk.length < LOAD_CHUNK && record.record.value.length < LOAD_CHUNK_BYTES) continue;
       flush();
       if (slice.isOver()) await slice.yield();
     }

@@ -20,7 +20,7 @@ interface Segment {
   words: Uint32Array;
   used: number;
   /** How many of the first bits its fingerprints have in common. */
-  readonly depth: number;
+  depth: number;
 }
 
 export class FingerprintTable {
@@ -76,8 +76,9 @@ export class FingerprintTable {
 
   #forgetIn(segment: Segment, untilBefore: number): void {
     const before = segment.words;
-    segment.words = new Uint32Array(before.length);
     const used = segment.used;
+    if (!hasEnded(before, untilBefore)) return;
+    segment.words = new Uint32Array(before.length);
     segment.used = 0;
     for (let at = 0; at < before.length; at += SLOT) {
       const until = before[at + 4] ?? 0;
@@ -106,20 +107,31 @@ export class FingerprintTable {
       this.#directory = this.#directory.flatMap((one) => [one, one]);
       this.#depth++;
     }
-    const depth = segment.depth + 1;
-    const halves = [openSegment(depth, SPLIT_SLOTS), openSegment(depth, SPLIT_SLOTS)] as const;
-    const { words } = segment;
-    for (let at = 0; at < words.length; at += SLOT) {
-      if (words[at + 4] === 0) continue;
-      const half = halves[((words[at] ?? 0) >>> (32 - depth)) & 1 ? 1 : 0];
-      copy(words, at, half.words);
-      half.used++;
-    }
-    this.#words += halves[0].words.length;
     const span = 2 ** (this.#depth - segment.depth);
     const first = indexOf(a, segment.depth) * span;
-    for (let i = 0; i < span; i++) this.#directory[first + i] = halves[i < span / 2 ? 0 : 1];
+    // One half stays where it is: what every split leaves behind would be as much again, until the collector comes.
+    const other = openSegment(++segment.depth, SPLIT_SLOTS);
+    const { words } = segment;
+    const before = scratchOf(words);
+    words.fill(0);
+    segment.used = 0;
+    for (let at = 0; at < before.length; at += SLOT) {
+      if (before[at + 4] === 0) continue;
+      const half = ((before[at] ?? 0) >>> (32 - segment.depth)) & 1 ? other : segment;
+      copy(before, at, half.words);
+      half.used++;
+    }
+    this.#words += other.words.length;
+    for (let i = span / 2; i < span; i++) this.#directory[first + i] = other;
   }
+}
+
+/** For the moment of a split, and for all tables: segments that are split are of one size. */
+const scratch = new Uint32Array(SPLIT_SLOTS * SLOT);
+
+function scratchOf(words: Uint32Array): Uint32Array {
+  scratch.set(words);
+  return scratch;
 }
 
 function openSegment(depth: number, slots: number): Segment {
@@ -152,6 +164,14 @@ function fill(words: Uint32Array, at: number, a: number, b: number, c: number, d
   words[at + 2] = c;
   words[at + 3] = d;
   words[at + 4] = until;
+}
+
+function hasEnded(words: Uint32Array, untilBefore: number): boolean {
+  for (let at = 4; at < words.length; at += SLOT) {
+    const until = words[at] ?? 0;
+    if (until !== 0 && until < untilBefore) return true;
+  }
+  return false;
 }
 
 /** Into a table that it is not in yet. */

@@ -7,7 +7,7 @@
 import type { Clock } from "../../base/clock.ts";
 import { isCodedError } from "../../base/errors.ts";
 
-export const FIRST_PAGE = 100;
+export const FIRST_PAGE = 32;
 const SMALLEST = 10;
 /** Decoding a page of it is a turn of a few milliseconds. */
 const PAGE_BYTES = 2 ** 20;
