@@ -121,7 +121,8 @@ export class ResponseRelay implements ResponseSink, TunnelSink, BodyOrigin {
     // Nothing but the head itself and settings says what the client gets.
     const isPlain = head.status < 500 && !context.settings.showUpstreamStatus && !hasHeaderFilters(life);
     const sent = isPlain ? head.sent : undefined;
-    const response = new ResponseView(head.status, new HeaderList((sent ?? head).lines.slice()), "upstream");
+    const headers = new HeaderList((sent ?? head).lines.slice());
+    const response = new ResponseView(head.status, headers, "upstream", head.lines);
     this.#response = response;
     this.#hasDate = head.hasDate;
     if (head.status === 101) {

@@ -1,6 +1,7 @@
 /**
  * What every process of a node makes of its settings in the same way.
  */
+import { join } from "node:path";
 import { catalogOf } from "../admin/plugin-catalog.ts";
 import { keyringCodec } from "../admin/sealing/keyring-codec.ts";
 import type { CheckEnv } from "../admin/write/candidate-check.ts";
@@ -9,7 +10,7 @@ import { compileIpSet } from "../base/net/ip.ts";
 import { makeStringsFast } from "../base/v8-tuning.ts";
 import { type GatewaySettings, trustedWithUnix } from "../gateway/gateway-settings.ts";
 import { type ServerCertificateOptions, tlsHostError } from "../gateway/tls/server-certificate.ts";
-import { entryOf, type PluginSettings } from "../plugin/plugin.ts";
+import { type CacheZone, entryOf, type PluginSettings, type WriteContext } from "../plugin/plugin.ts";
 import { observeTokenPlaces, TokenPlaces } from "../plugin/variables/token-places.ts";
 import { PLUGINS } from "../plugins/index.ts";
 import { loadOwnPlugins } from "../plugins/own/own-plugins.ts";
@@ -44,6 +45,7 @@ export async function makeParts(settings: Settings): Promise<NodeParts> {
     deniedAddresses: settings.tokens.denyAddresses,
     nameServers: settings.dns.resolvers,
     signEndpoint: settings.jwtAuth.signEndpoint,
+    cache: { ttlMs: settings.proxyCache.cacheTtlMs, zones: cacheZonesOf(settings) },
   };
   const own = await loadOwnPlugins(settings.plugins, PLUGINS);
   makeStringsFast(); // all modules of a worker are loaded, those of plugins aside
@@ -65,6 +67,18 @@ function prometheusSettings({ prometheus }: Settings): PluginSettings["prometheu
     return [name, { extraLabels, expireMs: expire * 1_000 }] as const;
   });
   return { exportUri: prometheus.exportUri, buckets: prometheus.defaultBuckets, metrics: Object.fromEntries(metrics) };
+}
+
+function cacheZonesOf({ dataDir, proxyCache }: Settings): readonly CacheZone[] {
+  return proxyCache.zones.map(({ name, memoryBytes, diskBytes, diskPath }) => ({
+    ...{ name, memoryBytes },
+    disk: diskBytes === undefined ? undefined : { bytes: diskBytes, path: diskPath ?? join(dataDir, "cache", name) },
+  }));
+}
+
+/** How this node's Admin API writes. */
+export function writeContextOf(settings: Settings): WriteContext {
+  return { compat: settings.compat, cacheZones: cacheZonesOf(settings) };
 }
 
 /** undefined: no keyring, fields are stored as they are. */
@@ -90,7 +104,7 @@ export function verdictChecksOf(
 
 /** What judges records as this node's Admin API would. */
 export function checkEnvOf(settings: Settings, registry: PluginRegistry): CheckEnv {
-  const catalog = catalogOf(registry, { compat: settings.compat }, verdictChecksOf(settings, registry));
+  const catalog = catalogOf(registry, writeContextOf(settings), verdictChecksOf(settings, registry));
   const keyring = keyringOf(settings);
   const codec = keyring && keyringCodec(keyring, pluginFieldsOf(registry), settings.prefix, catalog.declared);
   return { catalog, openKey: codec?.openKey ?? (() => undefined) };

@@ -131,8 +131,19 @@ export interface PluginSettings {
   readonly deniedAddresses: readonly string[];
   /** Who is asked for names in calls for tokens; default: the system. */
   readonly nameServers?: readonly string[];
+  /** Zones of proxy-cache, and how long one on disk keeps what does not say so itself; default: one in memory. */
+  readonly cache?: { readonly ttlMs: number; readonly zones: readonly CacheZone[] };
   /** Whom jwt-auth's signing endpoint serves; default: whoever knows a key. */
   readonly signEndpoint?: "open" | "authenticated" | "off";
+}
+
+/** A place that proxy-cache keeps responses in. */
+export interface CacheZone {
+  readonly name: string;
+  /** Of a zone in memory, in each process. */
+  readonly memoryBytes: number;
+  /** undefined: it is kept in memory. */
+  readonly disk: { readonly path: string; readonly bytes: number } | undefined;
 }
 
 /** What `prometheus.*` of the settings says to the plugin of that name. */
@@ -162,6 +173,8 @@ export interface CompileEnv extends NodeEnv {
 /** How an admin writes; absent where a stored record is read. */
 export interface WriteContext {
   readonly compat: PluginSettings["compat"];
+  /** Zones of proxy-cache on the admin's node; undefined: nobody knows. */
+  readonly cacheZones?: readonly CacheZone[] | undefined;
 }
 
 /** How long the former key goes on when a new one comes. */
@@ -251,8 +264,9 @@ export interface PluginDefinition<S extends TSchema = TSchema, C extends TSchema
   /**
    * Rules beyond the schema, at write and before compile; returns the exact error text.
    * @param find the loaded plugins, for plugins that hold configurations of others (multi-auth)
+   * @param write given when an admin writes
    */
-  check?(conf: Static<S>, find?: FindPlugin): string | undefined;
+  check?(conf: Static<S>, find?: FindPlugin, write?: WriteContext): string | undefined;
   /**
    * Called at write with each other configuration of this plugin that is stored: rules between two of them
    * (limit-count groups). Both have defaults filled. Returns the exact error text.
@@ -294,7 +308,7 @@ export type FindPlugin = (name: string) => Plugin | undefined;
 // The variance of `compile` and `check` makes a plain union impossible; the registry always validates before calling.
 export interface Plugin extends Omit<PluginDefinition, "check" | "conflict" | "compile" | "credential"> {
   readonly credential?: AnyCredential;
-  check?(conf: unknown, find?: FindPlugin): string | undefined;
+  check?(conf: unknown, find?: FindPlugin, write?: WriteContext): string | undefined;
   conflict?(conf: unknown, other: unknown): string | undefined;
   compile(conf: unknown, env: CompileEnv): PluginPhases;
 }

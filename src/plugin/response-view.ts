@@ -9,6 +9,7 @@ import { bytesOf } from "./request-view.ts";
 type BodyStage = BodyFilter | BodyTransform;
 
 const NO_STAGES: readonly BodyStage[] = Object.freeze([]);
+const NO_LINES: readonly string[] = Object.freeze([]);
 const NO_CODINGS: readonly ContentCoding[] = Object.freeze([]);
 
 export class ResponseView {
@@ -25,10 +26,19 @@ export class ResponseView {
   /** Nobody knows its length before its end, as a stage changes it. */
   isChanged = false;
 
-  constructor(status: number, headers: HeaderList, source: "upstream" | "gateway") {
+  /** The header lines as the upstream sent them, without framing; shared, nobody changes them. Empty for answers of the gateway. */
+  readonly receivedLines: readonly string[];
+
+  constructor(
+    status: number,
+    headers: HeaderList,
+    source: "upstream" | "gateway",
+    receivedLines: readonly string[] = NO_LINES,
+  ) {
     this.status = status;
     this.headers = headers;
     this.source = source;
+    this.receivedLines = receivedLines;
   }
 
   /** Sends these bytes instead of the body, past what was asked for it so far. Content-Length is made anew by the lane. */

@@ -54,6 +54,7 @@ export const PLUGINS: readonly BuiltIn[] = Object.freeze([
   inFolder("openid-connect", 2599),
   inFolder("opentelemetry", 12_009),
   inFolder("prometheus", 500, { hasApis: true }),
+  inFolder("proxy-cache", 1085),
   inFolder("proxy-mirror", 1010),
   inFolder("proxy-rewrite", 1008),
   inFile("public-api", 501),

@@ -192,6 +192,11 @@ export function structure<Value>(wants: string, accepts: (value: unknown) => val
   });
 }
 
+/** The same, read into a shape of its own. */
+export function structured<Value>(wants: string, read: (value: unknown) => Value | undefined): SettingKind<Value> {
+  return kind(wants, (input) => read(typeof input === "string" ? parseText(input) : input));
+}
+
 function splitText(input: unknown): readonly unknown[] {
   if (typeof input !== "string") return [input];
   return input

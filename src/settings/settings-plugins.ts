@@ -1,8 +1,10 @@
 /**
  * Settings of single plugins: what APISIX has under `plugin_attr`.
  */
+
 import { group, optional, setting } from "./setting.ts";
-import { choice, countedMetrics, integer, listOf, text } from "./setting-kinds.ts";
+import { choice, countedMetrics, duration, integer, listOf, text } from "./setting-kinds.ts";
+import { cacheZones } from "./zone-setting.ts";
 
 export const prometheus = group(
   "What the `prometheus` plugin counts, and under which names; APISIX's `plugin_attr.prometheus`.",
@@ -34,6 +36,19 @@ export const prometheus = group(
     ),
   },
 );
+
+export const proxyCache = group("The `proxy-cache` plugin; APISIX's `apisix.proxy_cache`.", {
+  cache_ttl: setting(
+    duration,
+    "10s",
+    "How long a zone on disk keeps a response that does not say so itself; a zone in memory: `cache_ttl` of the plugin.",
+  ),
+  zones: setting(
+    cacheZones,
+    '[{"name":"disk_cache_one","disk_size":"1GiB"},{"name":"memory_cache","memory_size":"50MiB"}]',
+    "Where responses are kept: `memory_size` of each process, or `disk_size` with `disk_path` (default: `cache/<name>` in `data_dir`), which all processes of a machine share.",
+  ),
+});
 
 export const redirect = group("The `redirect` plugin; APISIX's `plugin_attr.redirect`.", {
   https_port: optional(

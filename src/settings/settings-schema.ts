@@ -21,7 +21,7 @@ import {
 } from "./setting-kinds.ts";
 import { limits } from "./settings-limits.ts";
 import { admin, control, gateway, status } from "./settings-listeners.ts";
-import { jwtAuth, prometheus, redirect } from "./settings-plugins.ts";
+import { jwtAuth, prometheus, proxyCache, redirect } from "./settings-plugins.ts";
 
 const path = text("a path", /^[^\0]+$/);
 const headerText = text("printable ASCII text", /^[\x21-\x7e](?:[\x20-\x7e]{0,254}[\x21-\x7e])?$/);
@@ -84,6 +84,7 @@ export const SettingsSchema = Type.Object({
   status,
   jwt_auth: jwtAuth,
   prometheus,
+  proxy_cache: proxyCache,
   redirect,
   control,
   history: group("What was written through the Admin API, by whom.", {

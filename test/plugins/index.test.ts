@@ -40,6 +40,7 @@ const PRIORITIES: Readonly<Record<string, number>> = {
   "attach-consumer-label": 2399,
   "forward-auth": 2002,
   opa: 2001,
+  "proxy-cache": 1085,
   "proxy-mirror": 1010,
   "proxy-rewrite": 1008,
   workflow: 1006,

@@ -24,7 +24,7 @@ import { openSecretProbe } from "../../secret/secret-probe.ts";
 import { processEnvironment, type Settings } from "../../settings/settings.ts";
 import type { Store, StoreSource } from "../../store/store.ts";
 import type { NamedKey } from "../admin-keys.ts";
-import { keyringOf, verdictChecksOf } from "../node-parts.ts";
+import { keyringOf, verdictChecksOf, writeContextOf } from "../node-parts.ts";
 import { readPem, requirePair } from "../store-source.ts";
 
 interface AdminPlaneOptions {
@@ -82,7 +82,7 @@ export async function openAdminPlane(options: AdminPlaneOptions): Promise<AdminP
   const environment = processEnvironment();
   const barrier = new Barrier({ source: options.source, store, prefix, clock, log });
   const keyring = keyringOf(settings);
-  const catalog = catalogOf(options.registry, { compat: settings.compat }, verdictChecksOf(settings, options.registry));
+  const catalog = catalogOf(options.registry, writeContextOf(settings), verdictChecksOf(settings, options.registry));
   const adminKey = options.keys.find(({ role }) => role === "admin");
   const link = options.isTerminal && admin.console && adminKey ? makeOneTimeLink(adminKey.key, clock) : undefined;
   const server = await openAdminServer({

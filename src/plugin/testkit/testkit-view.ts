@@ -60,10 +60,13 @@ export interface ResponseInput {
 
 /** A response before header filters; from the upstream unless the input says otherwise. */
 export function makeResponse(input: ResponseInput = {}): ResponseView {
+  const source = input.source ?? "upstream";
+  const lines = linesOf(input.headers ?? {});
   return new ResponseView(
     input.status ?? 200,
-    new HeaderList(linesOf(input.headers ?? {})),
-    input.source ?? "upstream",
+    new HeaderList(lines.slice()),
+    source,
+    source === "upstream" ? lines : [],
   );
 }
 

@@ -159,7 +159,7 @@ function confError(
     compileSchema(schema, { references: true }).check(conf) ??
     (credential
       ? credential.check?.(withDefaults(credential.schema, conf), write)
-      : plugin.check?.(withDefaults(plugin.schema, conf), find));
+      : plugin.check?.(withDefaults(plugin.schema, conf), find, write));
   if (error !== undefined) return `failed to check the configuration of plugin ${name} err: ${error}`;
   const wrong = meta["filter"] === undefined ? undefined : checkExpression(meta["filter"]);
   return wrong === undefined ? undefined : `failed to validate the 'vars' expression: ${wrong}`;
