@@ -16,7 +16,7 @@ import type { Store } from "../store/store.ts";
 import type { History } from "./history/history.ts";
 import type { NodeList } from "./node-list.ts";
 import type { ClusterPulse } from "./overview/cluster-pulse.ts";
-import type { Expiring } from "./overview/expiring.ts";
+import type { EndingSoon } from "./overview/expiring.ts";
 import type { PluginCatalog } from "./plugin-catalog.ts";
 import type { RecordLists } from "./read/record-lists.ts";
 import type { StoredMembers } from "./read/stored-record.ts";
@@ -127,6 +127,6 @@ export interface AdminContext extends WriteSide {
   readonly pulse: ClusterPulse;
   /** Lists that are kept for who pages through them. */
   readonly lists: RecordLists;
-  /** Certificates that end soon. */
-  readonly expiring: () => Promise<readonly Expiring[]>;
+  /** Certificates and keys that end soon. */
+  readonly expiring: () => Promise<EndingSoon>;
 }

@@ -3,6 +3,7 @@
  * Promise: bounded in time and bytes; nothing of the caller goes along but the question; what fails is told with its cure.
  */
 import { messageOf } from "../base/errors.ts";
+import { Limiter } from "../base/limiter.ts";
 import type { NodeKeyring } from "../cluster/node-key.ts";
 import { listNodes, type RegisteredNode, readNode } from "../cluster/registry.ts";
 import type { StoreSide } from "./admin-context.ts";
@@ -10,6 +11,8 @@ import { type AdminAnswer, refuse } from "./admin-response.ts";
 
 const NODE_MS = 6_000;
 const ANSWER_MAX = 4_194_304;
+/** Of all nodes. */
+const ASKED_AT_ONCE = 64;
 /** Nodes that are tried one after the other where any may answer. */
 const TRIED_MAX = 3;
 const UNSPECIFIED = new Set(["0.0.0.0", "[::]", ""]);
@@ -54,13 +57,35 @@ export async function askAny(admin: AskSide, question: Question): Promise<AdminA
   return answer;
 }
 
-/** All nodes at once. */
+export interface Told<Used> {
+  /** Of the node. */
+  readonly id: string;
+  readonly answer: Used;
+}
+
+/**
+ * All nodes, a bounded number at the same time.
+ * @param use what is kept of an answer, so that long ones of many nodes are not held together
+ */
+export async function askAll(admin: AskSide, question: Question): Promise<readonly Told<AdminAnswer>[]>;
+export async function askAll<Used>(
+  admin: AskSide,
+  question: Question,
+  use: (answer: AdminAnswer) => Used,
+): Promise<readonly Told<Used>[]>;
 export async function askAll(
   admin: AskSide,
   question: Question,
-): Promise<readonly { readonly id: string; readonly answer: AdminAnswer }[]> {
+  use: (answer: AdminAnswer) => unknown = (answer) => answer,
+): Promise<readonly Told<unknown>[]> {
   const { nodes } = await listNodes(admin.store, admin.prefix);
-  return Promise.all(nodes.map(async (node) => ({ id: node.id, answer: await ask(admin, node, question) })));
+  const limiter = new Limiter(ASKED_AT_ONCE);
+  return Promise.all(
+    nodes.map(async (node) => ({
+      id: node.id,
+      answer: await limiter.run(async () => use(await ask(admin, node, question))),
+    })),
+  );
 }
 
 async function ask(

@@ -2,7 +2,7 @@
  * `jotgate status`: the cluster on one screen, out of what an admin's overview says, and an exit code for whoever watches it.
  */
 import { setTimeout as pause } from "node:timers/promises";
-import { rolesAt, type SigningKey, timesOf } from "../model/signing-key.ts";
+import { type EndingKey, endingKeys, type SigningKey } from "../model/signing-key.ts";
 import { type AdminReply, askAdmin, DEFAULT_ADMIN } from "./admin-call.ts";
 import { type CommandIo, EXIT_DONE, EXIT_USAGE } from "./command-io.ts";
 
@@ -53,13 +53,6 @@ interface Problem {
   readonly reason: string;
   readonly blocks: boolean;
   readonly nodes: readonly string[];
-}
-
-interface EndingKey {
-  readonly server: string;
-  readonly algorithm: string;
-  /** Seconds since 1970; it has ended where nothing else signs. */
-  readonly ends: number;
 }
 
 export interface ClusterState {
@@ -149,27 +142,9 @@ async function readState(admin: string, key: string, io: CommandIo): Promise<Clu
     keys: endingKeys(
       records.map(({ value }) => value),
       Date.now() / 1_000,
+      SOON_SECONDS,
     ),
   };
-}
-
-/** Of each server and algorithm the end of what signs, where it is near and nothing is there to follow. */
-function endingKeys(records: readonly SigningKey[], now: number): readonly EndingKey[] {
-  const groups = new Map<string, SigningKey[]>();
-  for (const record of records) {
-    const name = `${record.authorization_server ?? ""} ${record.algorithm}`;
-    groups.set(name, [...(groups.get(name) ?? []), record]);
-  }
-  return [...groups.values()].flatMap((group) => {
-    const keys = group.map((record) => timesOf(record.kid ?? "", record));
-    const { signer } = rolesAt(keys, now);
-    const ends = signer?.signUntil;
-    const isFollowed = keys.some(
-      ({ signFrom, revokedAt }) => signFrom > now && ends !== undefined && signFrom <= ends && !revokedAt,
-    );
-    if (ends === undefined || ends > now + SOON_SECONDS || isFollowed) return [];
-    return [{ server: group[0]?.authorization_server ?? "", algorithm: group[0]?.algorithm ?? "", ends }];
-  });
 }
 
 /** What somebody should know, the worst first. */

@@ -110,6 +110,32 @@ export function stateAt(key: KeyTimes, signer: KeyTimes | undefined, now: number
   return now < key.signFrom ? "next" : "retiring";
 }
 
+export interface EndingKey {
+  readonly server: string;
+  readonly algorithm: string;
+  /** Seconds since 1970; it has ended where nothing else signs. */
+  readonly ends: number;
+}
+
+/** Of each server and algorithm the end of what signs, where it is near and nothing is there to follow. */
+export function endingKeys(records: readonly SigningKey[], now: number, soonSeconds: number): readonly EndingKey[] {
+  const groups = new Map<string, SigningKey[]>();
+  for (const record of records) {
+    const name = `${record.authorization_server ?? ""} ${record.algorithm}`;
+    groups.set(name, [...(groups.get(name) ?? []), record]);
+  }
+  return [...groups.values()].flatMap((group) => {
+    const keys = group.map((record) => timesOf(record.kid ?? "", record));
+    const { signer } = rolesAt(keys, now);
+    const ends = signer?.signUntil;
+    const isFollowed = keys.some(
+      ({ signFrom, revokedAt }) => signFrom > now && ends !== undefined && signFrom <= ends && !revokedAt,
+    );
+    if (ends === undefined || ends > now + soonSeconds || isFollowed) return [];
+    return [{ server: group[0]?.authorization_server ?? "", algorithm: group[0]?.algorithm ?? "", ends }];
+  });
+}
+
 const SLACK_SECONDS = 60;
 
 /** The second at which nothing that was signed until `signUntil` is good any more, nor remembered as published. */

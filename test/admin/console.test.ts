@@ -219,6 +219,21 @@ jotgate_http_request_duration_seconds_bucket{route="a",le="+Inf"} ${requests}
     expect(body.expiring).toEqual([{ key: "/apisix/ssls/old", names: ["a.example"], ends: ENDS_MS / 1_000 }]);
   });
 
+  test("signing keys that end soon and that no other follows are told, by server", async () => {
+    const now = clock.nowMs() / 1_000;
+    const key = (sign_from: number, more = {}) => ({ algorithm: "ES256", private_key: "$ENV://K", sign_from, ...more });
+    await write(
+      world.store,
+      put("/apisix/signing_keys/main/k1", key(1, { sign_until: now + 86_400 })),
+      put("/apisix/signing_keys/kept/k1", key(1, { sign_until: now + 86_400 })),
+      put("/apisix/signing_keys/kept/k2", key(now + 3_600)),
+      put("/apisix/signing_keys/odd/k1", "no json"),
+    );
+    clock.advance(60_000);
+    const { body } = await world.call("GET", "/overview");
+    expect(body.keys).toEqual([{ server: "main", algorithm: "ES256", ends: now + 86_400 }]);
+  });
+
   test("who asks is told by the name of the key", async () => {
     expect((await world.call("GET", "/whoami")).body).toMatchObject({ name: "ops", role: "admin" });
     const viewer = await world.call("GET", "/whoami", { headers: { "X-API-KEY": VIEWER_KEY } });

@@ -132,7 +132,7 @@ export class ConsoleWorld {
     const path = join(SHOTS, `${name}.png`);
     mkdirSync(SHOTS, { recursive: true });
     await this.page.screenshot({ path, type: "png" });
-    expect(statSync(path).size).toBeLessThan(102_400);
+    expect(statSync(path).size).toBeLessThan(163_840);
   };
 }
 

@@ -5,11 +5,8 @@ import { type ReactNode, useState } from "react";
 import { Link } from "wouter";
 import { useNodes, useOverview, useProblems } from "../api/queries.ts";
 import { Badge, Empty, inWords, Notice, Page, Query, RecordRef, Table, Time } from "../ui/parts.tsx";
-import { Sparkline } from "../ui/sparkline.tsx";
-
-const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
-const perSecond = (value: number): string => `${number.format(value)}/s`;
-const duration = (seconds: number | null): string => (seconds === null ? "–" : `${number.format(seconds * 1_000)} ms`);
+import { duration, perSecond } from "../ui/units.ts";
+import { OverviewCharts } from "./overview-charts.tsx";
 
 export function Overview(): ReactNode {
   const overview = useOverview();
@@ -20,28 +17,16 @@ export function Overview(): ReactNode {
       <Query of={overview}>
         {({ points, requests, refused, tokens }) => {
           const last = points.at(-1);
-          const total = last?.requests ?? 0;
           return (
             <>
               <div className="tiles">
-                <Tile
-                  name="Requests"
-                  value={last ? perSecond(total) : "…"}
-                  points={points.map((one) => one.requests)}
-                />
-                <Tile
-                  name="Errors (5xx)"
-                  value={last ? perSecond(last.failed) : "…"}
-                  points={points.map((one) => one.failed)}
-                />
-                <Tile
-                  name="Refused by the gateway"
-                  value={last ? perSecond(last.refused) : "…"}
-                  points={points.map((one) => one.refused)}
-                />
-                <Tile name="p50" value={last ? duration(last.p50) : "…"} points={points.map((one) => one.p50 ?? 0)} />
-                <Tile name="p99" value={last ? duration(last.p99) : "…"} points={points.map((one) => one.p99 ?? 0)} />
+                <Tile name="Requests" value={last ? perSecond(last.requests) : "…"} />
+                <Tile name="Errors (5xx)" value={last ? perSecond(last.failed) : "…"} />
+                <Tile name="Refused" value={last ? perSecond(last.refused) : "…"} />
+                <Tile name="p50" value={last ? duration(last.p50) : "…"} />
+                <Tile name="p99" value={last ? duration(last.p99) : "…"} />
               </div>
+              {points.length > 1 && <OverviewCharts points={points} />}
               {!last && (
                 <p className="muted">
                   Counting begins when somebody looks, and goes on for an hour after: the first numbers come within five
@@ -50,11 +35,7 @@ export function Overview(): ReactNode {
               )}
               <div className="columns">
                 <Rates title="Answers" of={requests} empty="No requests in the last seconds." />
-                <Rates
-                  title="Refusals by reason"
-                  of={refused}
-                  empty="The gateway refused nothing in the last seconds."
-                />
+                <Rates title="Refusals by reason" of={refused} empty="Nothing was refused in the last seconds." />
                 <Rates title="Tokens" of={tokens} empty="No tokens were judged in the last seconds." />
               </div>
             </>
@@ -171,16 +152,27 @@ function Attention(): ReactNode {
           </p>
         </Notice>
       ))}
+      {seen?.keys.map(({ server, algorithm, ends }) => (
+        <Notice
+          key={`${server} ${algorithm}`}
+          tone="warn"
+          title={ends * 1_000 < Date.now() ? "A signing key has ended" : "A signing key ends soon"}
+        >
+          <p>
+            The {algorithm} key of <RecordRef of={`authorization_servers/${server}`} />: <Time at={ends} /> (
+            {inWords(ends - Date.now() / 1_000)}), and none follows.
+          </p>
+        </Notice>
+      ))}
     </>
   );
 }
 
-function Tile(props: { readonly name: string; readonly value: string; readonly points: readonly number[] }): ReactNode {
+function Tile(props: { readonly name: string; readonly value: string }): ReactNode {
   return (
     <section className="tile" aria-label={props.name}>
       <h2>{props.name}</h2>
       <p>{props.value}</p>
-      <Sparkline points={props.points} label={`${props.name} over the last hour`} />
     </section>
   );
 }

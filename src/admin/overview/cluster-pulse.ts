@@ -5,13 +5,15 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
-import { type AskSide, askAll } from "../ask-node.ts";
+import type { AdminAnswer } from "../admin-response.ts";
+import { type AskSide, askAll, type Told } from "../ask-node.ts";
 import { addTallies, type MetricsTally, quantileOf, sinceTally, tallyOf } from "./metrics-tally.ts";
 
 const EVERY_MS = 5_000;
 const KEPT = 720; // an hour
 const WATCHED_MS = 3_600_000;
 const METRICS_MAX = 16_777_216;
+const REASONS_MAX = 8;
 
 /** One step of the last hour; rates are per second. */
 interface PulsePoint {
@@ -20,6 +22,8 @@ interface PulsePoint {
   readonly requests: number;
   readonly failed: number;
   readonly refused: number;
+  /** Refusals by reason: the most frequent ones, the rest under `other`. */
+  readonly reasons: Readonly<Record<string, number>>;
   readonly p50: number | null;
   readonly p99: number | null;
 }
@@ -78,14 +82,16 @@ export function openClusterPulse(side: AskSide & { readonly clock: Clock }): Clu
 
   async function look(): Promise<void> {
     const [metrics, health] = await Promise.all([
-      askAll(side, { path: "/metrics", textMax: METRICS_MAX }),
+      askAll(side, { path: "/metrics", textMax: METRICS_MAX }, ({ status, body }) =>
+        status === 200 && typeof body === "string" ? tallyOf(body) : undefined,
+      ),
       askAll(side, { path: "/healthcheck" }),
     ]);
     const atMs = clock.monotonicMs();
     const tallies = new Map<string, MetricsTally>();
     const silent: string[] = [];
     for (const { id, answer } of metrics) {
-      if (answer.status === 200 && typeof answer.body === "string") tallies.set(id, tallyOf(answer.body));
+      if (answer) tallies.set(id, answer);
       else silent.push(id);
     }
     const seconds = last ? (atMs - last.atMs) / 1_000 : 0;
@@ -149,7 +155,7 @@ function ratesOf(
   const refused = rates("refused");
   const point = {
     ...{ time: Math.round(time), requests: sum(requests), failed: requests["5xx"] ?? 0, refused: sum(refused) },
-    ...{ p50: quantileOf(0.5, all), p99: quantileOf(0.99, all) },
+    ...{ reasons: mostOf(refused), p50: quantileOf(0.5, all), p99: quantileOf(0.99, all) },
   };
   const oldest = point.time - WATCHED_MS / 1_000;
   return {
@@ -164,12 +170,18 @@ function ratesOf(
   };
 }
 
+function mostOf(rates: Readonly<Record<string, number>>): Readonly<Record<string, number>> {
+  const sorted = Object.entries(rates).sort(([, a], [, b]) => b - a);
+  const rest = sorted.slice(REASONS_MAX).reduce((sum, [, rate]) => sum + rate, 0);
+  return Object.fromEntries([...sorted.slice(0, REASONS_MAX), ...(rest > 0 ? [["other", rest] as const] : [])]);
+}
+
 interface Checker {
   readonly name: string;
   readonly nodes: readonly { readonly ip: string; readonly port: number; readonly status: string }[];
 }
 
-function unhealthyIn(health: Awaited<ReturnType<typeof askAll>>): readonly UnhealthyTarget[] {
+function unhealthyIn(health: readonly Told<AdminAnswer>[]): readonly UnhealthyTarget[] {
   const found = new Map<string, UnhealthyTarget & { readonly nodes: string[] }>();
   for (const { id, answer } of health) {
     if (answer.status !== 200 || !Array.isArray(answer.body)) continue;

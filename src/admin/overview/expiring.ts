@@ -1,9 +1,11 @@
 /**
- * Certificates that end soon, as the records under `ssls` have them. Read at most once a minute, however many ask.
+ * What ends soon: certificates, as the records under `ssls` have them, and signing keys that no other follows. Read at most
+ * once a minute, however many ask.
  */
 import { X509Certificate } from "node:crypto";
 import type { Clock } from "../../base/clock.ts";
 import { dirOf, parseKey } from "../../model/keys.ts";
+import { type EndingKey, endingKeys, type SigningKey } from "../../model/signing-key.ts";
 import { prefixRange } from "../../store/store.ts";
 import type { StoreSide } from "../admin-context.ts";
 import { toStored } from "../read/stored-record.ts";
@@ -12,7 +14,12 @@ const KEPT_MS = 60_000;
 const SOON_MS = 30 * 86_400_000;
 const SHOWN_MAX = 100;
 
-export interface Expiring {
+export interface EndingSoon {
+  readonly certificates: readonly Expiring[];
+  readonly keys: readonly EndingKey[];
+}
+
+interface Expiring {
   /** Of the record. */
   readonly key: string;
   readonly names: readonly string[];
@@ -20,18 +27,37 @@ export interface Expiring {
   readonly ends: number;
 }
 
-export function openExpiring(side: StoreSide): () => Promise<readonly Expiring[]> {
-  let kept: { readonly list: Promise<readonly Expiring[]>; readonly untilMs: number } | undefined;
+export function openExpiring(side: StoreSide): () => Promise<EndingSoon> {
+  let kept: { readonly list: Promise<EndingSoon>; readonly untilMs: number } | undefined;
   return () => {
     const now = side.clock.monotonicMs();
     if (kept && kept.untilMs > now) return kept.list;
-    const mine = { list: readExpiring(side, side.clock), untilMs: now + KEPT_MS };
+    const mine = { list: readEndingSoon(side), untilMs: now + KEPT_MS };
     kept = mine;
     mine.list.catch(() => {
       if (kept === mine) kept = undefined;
     });
     return mine.list;
   };
+}
+
+async function readEndingSoon(side: StoreSide): Promise<EndingSoon> {
+  const [certificates, keys] = await Promise.all([readExpiring(side, side.clock), readEndingKeys(side)]);
+  return { certificates, keys };
+}
+
+async function readEndingKeys({ store, prefix, clock }: StoreSide): Promise<readonly EndingKey[]> {
+  const records: SigningKey[] = [];
+  for await (const page of store.list(prefixRange(dirOf(prefix, "signing_key")))) {
+    for (const kv of page.kvs) {
+      const parsed = parseKey(prefix, kv.key);
+      const { value } = toStored(kv);
+      const [server = "", kid = ""] = parsed?.id.split("/") ?? [];
+      // True enough: times that are no numbers make comparisons false, and nodes refuse such a record.
+      if (value && parsed) records.push({ authorization_server: server, kid, ...(value as unknown as SigningKey) });
+    }
+  }
+  return endingKeys(records, clock.nowMs() / 1_000, SOON_MS / 1_000).slice(0, SHOWN_MAX);
 }
 
 /** The soonest first. */

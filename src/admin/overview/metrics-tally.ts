@@ -5,14 +5,14 @@
 
 /** Counters since the start of a node, summed over its routes. */
 export interface MetricsTally {
-  /** By name: `requests 2xx`, `refused bad_host`, `tokens jwt-auth expired`. */
+  /** By name: `requests 2xx`, `refused bad_host` (by the gateway), `refused key-auth key_missing` (by a plugin), `tokens jwt-auth expired`. */
   readonly counts: ReadonlyMap<string, number>;
   /** Cumulative, by upper bound in seconds. */
   readonly buckets: ReadonlyMap<number, number>;
 }
 
 const LINE =
-  /^jotgate_(http_requests_total|http_request_duration_seconds_bucket|gateway_errors_total|jwt_total|access_token_total)\{(.*)\} (\S+)/gm;
+  /^jotgate_(http_requests_total|http_request_duration_seconds_bucket|gateway_errors_total|refusals_total|jwt_total|access_token_total)\{(.*)\} (\S+)/gm;
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
 
 export function tallyOf(text: string): MetricsTally {
@@ -27,6 +27,7 @@ export function tallyOf(text: string): MetricsTally {
       buckets.set(bound, (buckets.get(bound) ?? 0) + value);
       continue;
     }
+    if (family === "refusals_total" && (label.get("plugin") ?? "") === "") continue; // the gateway's own, counted above
     const name = nameOf(family, label);
     counts.set(name, (counts.get(name) ?? 0) + value);
   }
@@ -39,6 +40,8 @@ function nameOf(family: string | undefined, label: ReadonlyMap<string, string>):
       return `requests ${label.get("status")?.[0] ?? "?"}xx`;
     case "gateway_errors_total":
       return `refused ${label.get("reason") ?? ""}`;
+    case "refusals_total":
+      return `refused ${label.get("plugin") ?? ""} ${label.get("reason") ?? ""}`;
     default:
       return `tokens ${family === "jwt_total" ? "jwt-auth" : "access-token"} ${label.get("outcome") ?? ""}`;
   }

@@ -25,7 +25,17 @@ const WHO = object({ name: TEXT, role: { enum: ["admin", "viewer"] }, version: T
 
 const OVERVIEW = object({
   points: {
-    ...array(object({ time: INTEGER, requests: NUMBER, failed: NUMBER, refused: NUMBER, p50: SECONDS, p99: SECONDS })),
+    ...array(
+      object({
+        time: INTEGER,
+        requests: NUMBER,
+        failed: NUMBER,
+        refused: NUMBER,
+        reasons: RATES,
+        p50: SECONDS,
+        p99: SECONDS,
+      }),
+    ),
     description:
       "The last hour, a point about every five seconds; collected while somebody looks and for an hour after.",
   },
@@ -37,6 +47,10 @@ const OVERVIEW = object({
   expiring: {
     ...array(object({ key: TEXT, names: TEXTS, ends: INTEGER })),
     description: "Certificates that end within 30 days.",
+  },
+  keys: {
+    ...array(object({ server: TEXT, algorithm: TEXT, ends: INTEGER })),
+    description: "Signing keys that end within 30 days and that no other follows, by authorization server.",
   },
   silent: { ...TEXTS, description: "Nodes that did not answer." },
 });
@@ -56,7 +70,10 @@ function whoAsks({ prefix }: AdminContext, { actor }: AdminRequest): AdminAnswer
 
 async function overview({ pulse, expiring }: AdminContext): Promise<AdminAnswer> {
   const [{ nodes, ...seen }, soon] = await Promise.all([pulse.read(), expiring()]);
-  return { status: 200, body: { ...seen, nodes: Object.fromEntries(nodes), expiring: soon } };
+  return {
+    status: 200,
+    body: { ...seen, nodes: Object.fromEntries(nodes), expiring: soon.certificates, keys: soon.keys },
+  };
 }
 
 interface Problem {

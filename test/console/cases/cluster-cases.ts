@@ -25,6 +25,14 @@ export function clusterCases(started: () => ConsoleWorld): void {
       60_000,
       200,
     );
+    const chart = world.page.getByRole("img", {
+      name: /^Errors by reason, per second: 5xx now .*jwt-auth jwt missing now [\d.]+\/s/,
+    });
+    await chart.waitFor();
+    await chart.locator(".u-legend").getByText("jwt-auth jwt missing").waitFor();
+    // Something is drawn: axes and lines.
+    const drawn = "document.querySelector('.chart canvas').toDataURL().length";
+    expect(await world.page.evaluate<number>(drawn)).toBeGreaterThan(2_000);
     await world.fine("overview");
   });
 

@@ -1,11 +1,51 @@
 /**
  * What is away, and what is kept meanwhile.
  */
-import { test } from "vitest";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { expect, test } from "vitest";
 import type { ConsoleWorld } from "../../support/console-world.ts";
+import { openDirect } from "../../support/history.ts";
 import { admin, until } from "../../support/process.ts";
+import { put, remove, write } from "../../support/stores.ts";
 
 export function faultsCases(started: () => ConsoleWorld): void {
+  test("with 200 nodes the overview names those that are away, and finds one", async () => {
+    const world = started();
+    const status = createServer((request, response) => {
+      response.writeHead(200, { "content-type": "application/json" });
+      response.end(request.url === "/metrics" ? "" : request.url === "/problems" ? '{"list":[],"total":0}' : "[]");
+    });
+    await new Promise<void>((done) => status.listen(0, "127.0.0.1", done));
+    const { port } = status.address() as AddressInfo;
+    const store = openDirect(world.etcd.endpoints);
+    const keys = Array.from({ length: 198 }, (_, at) => `/apisix-jotgate/nodes/many-${at}`);
+    for (const some of [keys.slice(0, 100), keys.slice(100)])
+      await write(
+        store,
+        ...some.map((key, at) =>
+          put(key, {
+            ...{ version: "1", startedMs: Date.now(), applied: "1" },
+            address: `127.0.0.1:${at === 0 ? 1 : port}`,
+          }),
+        ),
+      );
+    await world.open("/");
+    await world.page.getByText(/^200 nodes/).waitFor();
+    await until(
+      "both that are away are named",
+      async () => (await world.page.getByText("does not answer").count()) === 2,
+    );
+    await world.page.getByLabel("Filter nodes").fill("many-77");
+    await world.page.getByRole("region", { name: "Gateway nodes" }).getByRole("row").nth(1).waitFor();
+    expect(await world.page.getByRole("region", { name: "Gateway nodes" }).getByRole("row").count()).toBe(2);
+    await world.fine("many-nodes");
+    for (const some of [keys.slice(0, 100), keys.slice(100)]) await write(store, ...some.map(remove));
+    await store.close();
+    status.closeAllConnections();
+    status.close();
+  });
+
   test("a node that is gone, etcd away, the admin gone: each is said with its cure, and what is typed is kept", async () => {
     const world = started();
     await world.open("/records/routes/orders-write");
