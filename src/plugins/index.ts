@@ -33,6 +33,7 @@ export const PLUGINS: readonly BuiltIn[] = Object.freeze([
   inFile("cors", 4000),
   inFile("csrf", 2980),
   inFile("echo", 412),
+  inFile("error-page", 450),
   inFile("fault-injection", 11_000),
   inFile("file-logger", 399),
   inFile("forward-auth", 2002),

@@ -56,6 +56,7 @@ const PRIORITIES: Readonly<Record<string, number>> = {
   "authorization-server": 502, // ours alone
   "public-api": 501,
   prometheus: 500,
+  "error-page": 450,
   "loki-logger": 414,
   echo: 412,
   "http-logger": 410,
