@@ -9,6 +9,7 @@ import { attachConsumer, openRefusals } from "../plugin/caller-identity.ts";
 import { Defaulted, definePlugin } from "../plugin/plugin.ts";
 import type { Credential } from "../plugin/plugin-consumer.ts";
 import type { RequestView } from "../plugin/request-view.ts";
+import { readBasicCredentials } from "./shared/basic-credentials.ts";
 import { AnonymousConsumer, Realm } from "./shared/schema-parts.ts";
 
 const schema = Type.Object(
@@ -89,17 +90,13 @@ export const basicAuth = definePlugin({
 const NO_DIGEST = Buffer.alloc(32);
 
 function readLogin(header: string, strict: boolean): Login | undefined {
-  const encoded = /^basic[ \t]+([A-Za-z0-9+/]+)={0,2}[ \t]*$/i.exec(header)?.[1];
-  if (encoded === undefined || encoded.length % 4 === 1) return undefined;
-  const text = Buffer.from(encoded, "base64").toString();
-  const colon = text.indexOf(":");
-  if (colon < 0) return undefined;
-  const exact = text.slice(colon + 1);
-  const digests = [digestOf(exact)];
+  const sent = readBasicCredentials(header);
+  if (!sent) return undefined;
+  const { username, password } = sent;
+  const digests = [digestOf(password)];
   // APISIX ends the password at a second colon and ignores white space; RFC 7617 does neither.
-  const loose = (exact.split(":")[0] ?? "").replace(/\s+/g, "");
-  if (!strict && loose !== exact) digests.push(digestOf(loose));
-  const username = text.slice(0, colon);
+  const loose = (password.split(":")[0] ?? "").replace(/\s+/g, "");
+  if (!strict && loose !== password) digests.push(digestOf(loose));
   return { username: strict ? username : username.replace(/\s+/g, ""), digests };
 }
 

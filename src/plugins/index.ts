@@ -44,6 +44,7 @@ export const PLUGINS: readonly BuiltIn[] = Object.freeze([
   inFile("jwe-decrypt", 2509, { hasCredential: true }),
   inFolder("jwt-auth", 2510, { hasCredential: true, hasApis: true }),
   inFile("key-auth", 2500, { hasCredential: true }),
+  inFolder("ldap-auth", 2540, { hasCredential: true }),
   inFile("limit-conn", 1003),
   inFile("limit-count", 1002),
   inFile("limit-req", 1001),

@@ -28,6 +28,7 @@ const PRIORITIES: Readonly<Record<string, number>> = {
   "request-validation": 2800,
   "multi-auth": 2600,
   "openid-connect": 2599,
+  "ldap-auth": 2540,
   "hmac-auth": 2530,
   "basic-auth": 2520,
   "access-token": 2512, // ours alone, beside jwt-auth

@@ -83,7 +83,8 @@ function placesIn(text: string): readonly string[] {
   }
   // An answer that is written out.
   for (const [, reason = ""] of text.matchAll(/\bstatus: [^{}]*\breason: ("[^"]*")/g)) found.push(reason);
-  if (text.includes("openRefusals(")) found.push('"anonymous_consumer_missing"');
+  if (text.includes("openRefusals(") && !text.includes("anonymousConsumer: undefined"))
+    found.push('"anonymous_consumer_missing"');
   return found;
 }
 

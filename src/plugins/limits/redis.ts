@@ -3,12 +3,11 @@
  * Promise: while redis is away commands fail at once, and it is tried again in the background with growing pauses.
  */
 import { createHash } from "node:crypto";
-import { createRequire } from "node:module";
 import type { Cluster, Redis } from "ioredis";
 import { CodedError, messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
-import { makeStringsFast } from "../../base/v8-tuning.ts";
 import type { NodeEnv } from "../../plugin/plugin.ts";
+import { library } from "../shared/library.ts";
 import { confHash } from "../shared/schema-parts.ts";
 
 /** Members of a configuration that say which redis; which of them are there depends on `policy`. */
@@ -137,19 +136,8 @@ function retryDelay(attempt: number): number {
   return most / 2 + (Math.random() * most) / 2;
 }
 
-let loaded: typeof import("ioredis") | undefined;
-
-/** The first configuration that wants it waits for it; who has none never pays. */
-function library(): typeof import("ioredis") {
-  if (loaded !== undefined) return loaded;
-  // True: the package is written for `require`.
-  loaded = createRequire(import.meta.url)("ioredis") as typeof import("ioredis");
-  makeStringsFast();
-  return loaded;
-}
-
 function openClient(conf: RedisConf): Redis | Cluster {
-  const { Cluster, Redis } = library();
+  const { Cluster, Redis } = library<typeof import("ioredis")>("ioredis");
   const timeoutMs = conf.redis_timeout ?? conf.redis_read_timeout ?? DEFAULT_TIMEOUT_MS;
   const shared = {
     ...(conf.redis_username === undefined ? {} : { username: conf.redis_username }),
