@@ -19,6 +19,7 @@ import type {
   Txn,
   TxnResult,
 } from "../../src/store/store.ts";
+import { watchBytes } from "../support/etcd-wire.ts";
 import type { LoggedRevision, SimEtcd } from "./sim-etcd.ts";
 
 const RPC_MS = 5_000;
@@ -291,7 +292,7 @@ export class SimStream extends EventEmitter {
   #deliver(message: object): void {
     if (!this.#open || this.lost) return;
     if (this.#link.mode === "silent" || this.#held.length > 0) this.#held.push(message);
-    else queueMicrotask(() => this.#open && this.emit("data", message));
+    else queueMicrotask(() => this.#open && this.emit("data", watchBytes(message)));
   }
 }
 

@@ -7,8 +7,10 @@ import { systemClock } from "../../src/base/clock.ts";
 import { watchEtcd } from "../../src/store/etcd/etcd-watch.ts";
 import type { Change, Revision } from "../../src/store/store.ts";
 
+import { watchBytes } from "../support/etcd-wire.ts";
+
 test.each([
-  [20_000, "in the turn after it was read"],
+  [20_000, "after turns in which it was read"],
   [2, "at once"],
 ])("a revision of %i deletions is applied whole, in one turn, %s", async (count) => {
   const stream = Object.assign(new PassThrough({ objectMode: true }), { cancel() {} });
@@ -27,15 +29,17 @@ test.each([
   const ended = watchEtcd(client, systemClock, order, sink, stopper.signal);
   await nextTurn();
   expect(written).toHaveLength(1);
-  stream.emit("data", { created: true, header: { revision: "6" }, events: [] });
+  stream.emit("data", watchBytes({ created: true, header: { revision: "6" } }));
   const events = Array.from({ length: count }, (_, n) => ({
     type: "Delete",
     kv: { key: Buffer.from(`/a/${n}`), mod_revision: "6" },
   }));
-  stream.emit("data", { header: { revision: "6" }, events });
+  stream.emit("data", watchBytes({ header: { revision: "6" }, events }));
   const whole = [[6n, count]];
   expect(batches).toEqual(count > 1_000 ? [] : whole);
-  await nextTurn();
+  let turns = 0;
+  for (; batches.length === 0 && turns < 1_000; turns++) await nextTurn();
+  expect(turns > 10).toBe(count > 1_000); // each reads a thousand at most
   expect(batches).toEqual(whole);
   stopper.abort();
   expect(await ended).toEqual({ kind: "stopped" });

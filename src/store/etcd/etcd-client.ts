@@ -1,6 +1,7 @@
 /**
  * One etcd3 client for one member, with everything that hides failures turned off:
- * no retries, no circuit breaker, no shared sockets, no call without a deadline, no stream from a member without a leader.
+ * no retries, no circuit breaker, no shared sockets, no call without a deadline, no stream from a member without a leader. Watches
+ * give their messages as bytes (watch-response.ts).
  */
 
 import { rootCertificates } from "node:tls";
@@ -34,6 +35,17 @@ const needLeader: Interceptor = (options, nextCall) =>
     },
   });
 
+/** Messages stay bytes: how long a turn it takes to read them is for their reader to decide. */
+const unread: Interceptor = (options, nextCall) => {
+  // Made for this call alone.
+  if (options.method_definition) Object.assign(options.method_definition, { responseDeserialize: asItCame });
+  return new InterceptingCall(nextCall(options));
+};
+
+function asItCame(bytes: Buffer): Buffer {
+  return bytes;
+}
+
 /** gRPC compares deadlines with the machine's clock, so this one cannot be injected. */
 export function deadlineIn(ms: number): number {
   return Date.now() + ms;
@@ -50,7 +62,9 @@ export function openEtcd(host: string, access: EtcdAccess, rpcMs: number): Etcd3
     ...credentialsOf(access),
     faultHandling: { host: () => noop, global: noop },
     defaultCallOptions: (context): CallOptions =>
-      context.isStream ? { interceptors: [needLeader] } : { deadline: deadlineIn(rpcMs) },
+      context.isStream
+        ? { interceptors: context.service === "Watch" ? [needLeader, unread] : [needLeader] }
+        : { deadline: deadlineIn(rpcMs) },
     grpcOptions: {
       "grpc.use_local_subchannel_pool": 1, // closing this client really forgets its sockets
       "grpc.keepalive_time_ms": 10_000,

@@ -4,26 +4,26 @@
  * It starts AT the last applied revision and drops what is known: from the future, newer servers answer no progress request.
  */
 
-import type { Etcd3, IEvent, IWatchResponse } from "etcd3";
+import type { Etcd3 } from "etcd3";
 import type { Clock, Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { Change, KeyRange, Revision, WatchEnd, WatchSink } from "../store.ts";
 import { Slice } from "../store-follow.ts";
 import { translate } from "./etcd-errors.ts";
-import { toKeyValue } from "./etcd-values.ts";
+import { readWatchResponse, type WatchResponse } from "./watch-response.ts";
 
 /** How often the member is asked for a sign of life. */
 const BEAT_MS = 2_000;
 /** Silence longer than this ends the watch, once the member has shown that it answers. */
 const DEAD_MS = 6_000;
-/** To read a message with more events took a turn of its own; they are applied in the next one. */
-const LARGE_EVENTS = 1_000;
+/** A revision with more changes is applied in a turn of its own. */
+const LARGE_CHANGES = 1_000;
 /** A timer this late means that our own loop was blocked; silence proves nothing then. */
 const LATE_MS = 1_000;
 
 interface RevisionBatch {
   readonly revision: Revision;
-  readonly changes: readonly Change[];
+  readonly changes: Change[];
 }
 
 /** What a gRPC stream is beside etcd3's narrow type of it: a Node stream that can be held back. */
@@ -75,10 +75,14 @@ class Watch {
   readonly #sink: WatchSink;
   readonly #signal: AbortSignal;
   readonly #slice: Slice;
-  #queue: RevisionBatch[] = [];
+  /** Messages that are not read to their end, and how many events of the first one are. */
+  #messages: WatchResponse[] = [];
+  #read = 0;
+  /** The revision that is being read. */
+  #growing: RevisionBatch | undefined;
+  /** It is complete, and to be delivered next. */
+  #whole: RevisionBatch | undefined;
   #draining = false;
-  /** Events of a response that is not complete yet. */
-  #pending: IEvent[] = [];
   #next: Revision;
   #lastByteMs: number;
   #lastTickMs: number;
@@ -112,7 +116,8 @@ class Watch {
       this.#timer = this.#clock.every(BEAT_MS, () => this.#tick());
       this.#stream.on("error", (thrown) => this.#finish(endOf(thrown))); // stays attached: cancel() emits one more
       this.#stream.on("end", () => this.#fail("etcd ended the watch"));
-      this.#stream.on("data", (message) => this.#read(message));
+      // True: openEtcd leaves the messages of watches as they are.
+      this.#stream.on("data", (message) => this.#hear(message as unknown as Buffer));
       this.#stream.write({
         create_request: {
           key: Buffer.from(range.start, "utf8"),
@@ -125,26 +130,31 @@ class Watch {
     });
   }
 
-  #read(message: IWatchResponse): void {
+  #hear(bytes: Buffer): void {
     if (this.#done) return;
     this.#lastByteMs = this.#clock.monotonicMs();
     try {
+      const message = readWatchResponse(bytes);
       if (message.canceled) this.#cancelled(message);
-      else if (message.created) this.#opened(BigInt(message.header.revision));
-      else if (message.events.length === 0) {
+      else if (message.created) this.#opened(message.revision);
+      else if (message.count === 0) {
         this.#answers = true;
         // It says that everything before was shown; of that, what still waits here has not been passed on.
-        if (this.#queue.length === 0) this.#sink.progress(BigInt(message.header.revision));
-      } else this.#receive(message);
+        if (this.#messages.length === 0 && !this.#growing && !this.#whole) this.#sink.progress(message.revision);
+      } else {
+        this.#messages.push(message);
+        if (this.#draining) return;
+        this.#slice.restart();
+        this.#drain();
+      }
     } catch (thrown) {
       this.#fail(`a change could not be applied: ${messageOf(thrown)}`, thrown);
     }
   }
 
-  #cancelled(message: IWatchResponse): void {
-    const at = BigInt(message.compact_revision);
+  #cancelled({ compactRevision: at, cancelReason }: WatchResponse): void {
     this.#finish(
-      at > 0n ? { kind: "compacted", at } : { kind: "refused", reason: message.cancel_reason || "cancelled by etcd" },
+      at > 0n ? { kind: "compacted", at } : { kind: "refused", reason: cancelReason || "cancelled by etcd" },
     );
   }
 
@@ -157,43 +167,50 @@ class Watch {
     }
   }
 
-  #receive(message: IWatchResponse): void {
-    const events = this.#pending.length === 0 ? message.events : this.#pending.concat(message.events);
-    this.#pending = [];
-    const last = events.at(-1)?.kv.mod_revision;
-    for (let i = 0, j = 0; i < events.length; i = j) {
-      const revision = events[i]?.kv.mod_revision;
-      while (j < events.length && events[j]?.kv.mod_revision === revision) j++;
-      if (message.fragment && revision === last)
-        this.#pending = events.slice(i, j); // the rest of it is still to come
-      else this.#queue.push({ revision: BigInt(revision ?? 0), changes: events.slice(i, j).map(toChange) });
-    }
-    if (this.#draining || this.#queue.length === 0) return;
-    if (events.length > LARGE_EVENTS) {
+  /** Reads and delivers for one slice of time; holds the stream back while there is more than that. */
+  #drain(): void {
+    while (!this.#done && (this.#deliver() || this.#readOn())) {
+      const isLarge = this.#whole !== undefined && this.#whole.changes.length > LARGE_CHANGES;
+      if (!isLarge && !this.#slice.isOver()) continue;
       this.#drainLater();
       return;
     }
-    this.#slice.restart();
-    this.#drain();
+    if (this.#done || !this.#draining) return;
+    this.#draining = false;
+    this.#flow().resume();
   }
 
-  /** Delivers for one slice of time; holds the stream back while there is more than that. */
-  #drain(): void {
-    let done = 0;
-    for (const { revision, changes } of this.#queue) {
-      if (this.#done) return;
-      if (done > 0 && this.#slice.isOver()) break;
-      done++;
-      if (revision < this.#next) continue;
-      this.#sink.batch(revision, changes);
-      this.#next = revision + 1n;
+  /** @returns whether a revision was complete */
+  #deliver(): boolean {
+    if (!this.#whole) return false;
+    const { revision, changes } = this.#whole;
+    this.#whole = undefined;
+    if (revision < this.#next) return true;
+    this.#sink.batch(revision, changes);
+    this.#next = revision + 1n;
+    return true;
+  }
+
+  /** Reads one event, or leaves a message that has no more. @returns whether there was one */
+  #readOn(): boolean {
+    const [message] = this.#messages;
+    if (!message) return false;
+    if (this.#read === message.count) {
+      this.#messages.shift();
+      this.#read = 0;
+      if (!message.fragment) this.#complete(); // else the rest of it is still to come
+      return true;
     }
-    this.#queue = done === this.#queue.length ? [] : this.#queue.slice(done);
-    if (this.#queue.length > 0) this.#drainLater();
-    else if (this.#draining) {
-      this.#draining = false;
-      this.#flow().resume();
-    }
+    const { revision, change } = message.event(this.#read++);
+    if (this.#growing && this.#growing.revision !== revision) this.#complete();
+    this.#growing ??= { revision, changes: [] };
+    this.#growing.changes.push(change);
+    return true;
+  }
+
+  #complete(): void {
+    this.#whole = this.#growing;
+    this.#growing = undefined;
   }
 
   #drainLater(): void {
@@ -239,14 +256,9 @@ class Watch {
     this.#done = true;
     this.#timer?.cancel();
     this.#signal.removeEventListener("abort", this.#stop);
-    this.#queue = [];
+    this.#messages = [];
+    this.#growing = undefined;
     this.#stream.cancel();
     this.#resolve(end);
   }
-}
-
-function toChange(event: IEvent): Change {
-  if (event.type === "Delete") return { type: "delete", key: event.kv.key.toString("utf8"), kv: undefined };
-  const kv = toKeyValue(event.kv);
-  return { type: "put", key: kv.key, kv };
 }
