@@ -32,7 +32,9 @@ import {
   SERVICE_MISSING,
 } from "./gateway-pages.ts";
 import type { OwnReason } from "./gateway-reasons.ts";
+import { answerGrpc, failGrpc } from "./grpc-answer.ts";
 import { chooseCoding } from "./http/content-coding.ts";
+import { isGrpc } from "./http/grpc.ts";
 import type { Framing } from "./http/message.ts";
 import type { IncomingBody } from "./http/request-body.ts";
 import { addCharset, dropUnsendable } from "./http/response-edit.ts";
@@ -236,7 +238,9 @@ export class Exchange implements Life {
 
   /** Only where nothing of this request changes what the client gets. */
   #finishedOf(answer: Answer): FinishedAnswer | undefined {
-    if (this.#forwarding || hasHeaderFilters(this) || this.view.head.method === "HEAD") return undefined;
+    const { method } = this.view.head;
+    if (this.#forwarding || hasHeaderFilters(this) || method === "HEAD") return undefined;
+    if (method === "POST" && isGrpc(this.view.header("content-type"))) return undefined;
     const { answers, settings } = this.context;
     return answers.find(answer, settings.ownHeaders, this.reply.statusMax);
   }
@@ -267,6 +271,11 @@ export class Exchange implements Life {
   }
 
   sendWhole(response: ResponseView, bytes: Buffer, hasDate: boolean): void {
+    if (response.source === "gateway" && answerGrpc(this.reply, this.view, response, bytes, hasDate)) {
+      this.#answered = true;
+      this.close();
+      return;
+    }
     if (response.stages.length > 0 && !isBodiless(this.view.head.method, response.status)) {
       const chain = this.openChain(response, bytes.length, hasDate);
       chain.write(bytes);
@@ -298,7 +307,8 @@ export class Exchange implements Life {
     if (this.over) return;
     this.view.reason = reason;
     this.context.metrics.error(reason);
-    this.reply.destroy();
+    if (failGrpc(this.reply, this.view, reason === "grpc_deadline" ? 504 : 502)) this.reply.end();
+    else this.reply.destroy();
     this.#finish(this.view.response?.status ?? 0);
   }
 

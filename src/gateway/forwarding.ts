@@ -1,33 +1,35 @@
 /**
- * Sends one request upstream: tries targets, decides what may be tried again, streams the request's body.
+ * Sends one request upstream: tries targets, and decides what may be tried again.
  * Promise: a try is repeated only when nothing was sent or the method is idempotent and the body is still here; never
  * after a response head. Each target is reported once. Source: docs/spec/proxy.md section 4.
  */
-import type { CodedError } from "../base/errors.ts";
 import type { AttemptOutcome, Attempts, Target, Timeouts, UpstreamUnit } from "../runtime/upstream/upstream-unit.ts";
 import { requestFields } from "./exchange-end.ts";
 import {
   failureAnswer,
+  GRPC_DEADLINE,
+  GRPC_TIMEOUT,
+  type OwnAnswer,
   UPSTREAM_EXHAUSTED,
   UPSTREAM_OVERLOADED,
   UPSTREAM_RETRY_TIMEOUT,
   UPSTREAM_UNRESOLVED,
 } from "./gateway-pages.ts";
-import type { BodySink } from "./http/request-body.ts";
+import { isGrpc, readGrpcTimeout } from "./http/grpc.ts";
 import type { Life } from "./reply.ts";
+import { RequestRelay } from "./request-relay.ts";
 import { ResponseRelay } from "./response-relay.ts";
-import { announcedLength, FAILED, isIdempotent } from "./retry-rules.ts";
-import type { UpstreamCall, UpstreamFailure, UpstreamLink } from "./upstream/upstream-call.ts";
-import { isConfiguredName, serverNameOf, upstreamHost, writeUpstreamHead } from "./upstream/upstream-head.ts";
+import { FAILED, isIdempotent } from "./retry-rules.ts";
+import { Deadline } from "./timer-wheel.ts";
+import type { StreamLink, UpstreamCall, UpstreamFailure, UpstreamLink } from "./upstream/upstream-call.ts";
+import { isConfiguredName, serverNameOf, upstreamHost } from "./upstream/upstream-head.ts";
 
-/** Bodies up to this size go out in one piece with the head. */
-const JOINED_BYTES = 8192;
-
-export class Forwarding implements UpstreamCall, BodySink {
+export class Forwarding implements UpstreamCall {
   readonly method: string;
   readonly upgrade: string | undefined;
   /** The way back of what is sent here. */
   readonly response: ResponseRelay;
+  readonly #request: RequestRelay;
   readonly #life: Life;
   readonly #unit: UpstreamUnit;
   readonly #attempts: Attempts;
@@ -42,9 +44,8 @@ export class Forwarding implements UpstreamCall, BodySink {
   #startMs = 0;
   /** The connection is being established. */
   #waiting = false;
-  #streamed = false;
-  #chunked = false;
   #reported = true;
+  #deadline: Deadline | undefined;
 
   constructor(life: Life, unit: UpstreamUnit, attempts: Attempts, timeouts: Timeouts) {
     this.#life = life;
@@ -53,6 +54,7 @@ export class Forwarding implements UpstreamCall, BodySink {
     this.#timeouts = timeouts;
     this.method = life.view.method;
     this.response = new ResponseRelay(life, this.method);
+    this.#request = new RequestRelay(life, this.response);
     this.upgrade = life.route?.websocket === true ? life.view.head.upgrade : undefined;
   }
 
@@ -66,12 +68,35 @@ export class Forwarding implements UpstreamCall, BodySink {
   /** Begins: small bodies are read first, so that they can be sent again. */
   run(): void {
     const { body, context } = this.#life;
+    const late = this.#unit.http2 ? this.#armDeadline() : undefined;
+    if (late) {
+      this.#life.answerSelf(late);
+      return;
+    }
     const { bufferedBodyBytes } = context.settings;
     const announced = body.length;
-    const pending =
-      announced !== undefined && announced > bufferedBodyBytes ? undefined : body.prepare(bufferedBodyBytes);
+    const isStreamed = announced === undefined ? this.#unit.http2 : announced > bufferedBodyBytes;
+    const pending = isStreamed ? undefined : body.prepare(bufferedBodyBytes);
     if (pending === undefined) this.#begin();
     else void pending.then(() => this.#begin());
+  }
+
+  /** The time that a gRPC call gives counts from its arrival. @returns the answer when there is none left */
+  #armDeadline(): OwnAnswer | undefined {
+    const { context, view } = this.#life;
+    const text = view.header("grpc-timeout");
+    if (text === undefined || !isGrpc(view.header("content-type"))) return undefined;
+    const givenMs = readGrpcTimeout(text);
+    if (givenMs === undefined) return GRPC_TIMEOUT;
+    const leftMs = view.startedMs + givenMs - context.clock.monotonicMs();
+    if (leftMs <= 0) return GRPC_DEADLINE;
+    this.#deadline = new Deadline(() => {
+      this.#report({ kind: "aborted" });
+      this.cancel();
+      this.response.broken(GRPC_DEADLINE);
+    });
+    context.wheel.arm(this.#deadline, leftMs);
+    return undefined;
   }
 
   /** The client can take more. */
@@ -81,7 +106,8 @@ export class Forwarding implements UpstreamCall, BodySink {
 
   /** The exchange is over. @param aborted by the client */
   ended(aborted: boolean): void {
-    const { view } = this.#life;
+    const { context, view } = this.#life;
+    if (this.#deadline) context.wheel.remove(this.#deadline);
     const { headMs, sentMs, statuses } = view.upstream;
     const status = statuses.at(-1) ?? 0;
     if (headMs > 0 && status > 0) this.#report({ kind: "response", status, latencyMs: headMs - sentMs });
@@ -93,76 +119,41 @@ export class Forwarding implements UpstreamCall, BodySink {
   cancel(): void {
     this.#link?.abandon(this);
     this.#link = undefined;
+    this.#request.stop();
   }
 
   onConnected(link: UpstreamLink): void {
+    this.#connected(link, () => this.#request.send(link, this.#host, this.upgrade));
+  }
+
+  onStream(link: StreamLink): void {
+    const scheme = this.#unit.tls ? "https" : "http";
+    this.#connected(link, () => this.#request.open(link, this.#host, scheme));
+  }
+
+  #connected(link: UpstreamLink, send: () => void): void {
     this.#link = link;
-    const { body, context, view } = this.#life;
+    const { context, view } = this.#life;
     // A connection that waited is given in the same turn.
     const nowMs = this.#waiting ? context.clock.monotonicMs() : this.#startMs;
     view.upstream.connectMs = nowMs - this.#startMs;
     view.upstream.sentMs = nowMs;
-    const bytes = body.bytes;
-    const length = bytes ? announcedLength(bytes.length, view.method) : (body.length ?? "unknown");
-    let head: string | undefined;
     try {
-      head = writeUpstreamHead(view, this.#host, length, this.upgrade, context.metrics.droppedHeaders);
-      if (head === undefined) throw new TypeError("a plugin set a method or host that cannot be sent");
+      send();
     } catch (error) {
       // Called by a socket: what a plugin put into the view must not get past here.
       this.#life.crash(error);
-      return;
     }
-    if (!bytes) {
-      this.#streamed = true;
-      this.#chunked = length === "unknown";
-      link.write(head);
-      body.stream(this);
-      return;
-    }
-    if (bytes.length === 0) link.write(head);
-    else if (bytes.length <= JOINED_BYTES) link.write(head + bytes.toString("latin1"));
-    else {
-      link.cork();
-      link.write(head);
-      link.write(bytes);
-      link.uncork();
-    }
-    link.finish();
-  }
-
-  onBody(chunk: Buffer): boolean {
-    const link = this.#link;
-    if (!link || chunk.length === 0) return true;
-    if (!this.#chunked) return link.write(chunk);
-    link.cork();
-    link.write(`${chunk.length.toString(16)}\r\n`);
-    link.write(chunk);
-    const flowing = link.write("\r\n");
-    link.uncork();
-    return flowing;
-  }
-
-  onBodyEnd(): void {
-    const link = this.#link;
-    if (!link) return;
-    if (this.#chunked) link.write("0\r\n\r\n");
-    link.finish();
-  }
-
-  onBodyTooLarge(error: CodedError): void {
-    this.#life.reply.endAfterThis();
-    this.response.broken(failureAnswer(error));
   }
 
   onDrain(): void {
-    const { body, reply } = this.#life;
-    if (this.response.isTunnel) reply.resumeTunnel();
-    else if (this.#streamed) body.resume();
+    if (this.response.isTunnel) this.#life.reply.resumeTunnel();
+    else this.#request.resume();
   }
 
   onFailed(failure: UpstreamFailure): void {
     this.#link = undefined;
+    this.#request.stop();
     if (this.#life.over) return;
     const { context, view } = this.#life;
     view.upstream.failure = failure.kind;
@@ -246,7 +237,7 @@ export class Forwarding implements UpstreamCall, BodySink {
 
   #failed(failure: UpstreamFailure): void {
     const target = this.#target as Target; // true: a call was made
-    const repeatable = !this.#streamed && (!failure.sent || isIdempotent(this.#life.view.method));
+    const repeatable = this.#request.isRepeatable && (!failure.sent || isIdempotent(this.#life.view.method));
     if (repeatable && failure.reused && !failure.answered && failure.kind === "reset") {
       // The keep-alive race: the upstream closed while we wrote. Says nothing about the target.
       this.#send(target, true);

@@ -98,6 +98,10 @@ export const UPSTREAM_EXHAUSTED = pageAnswer("upstream_exhausted");
 export const UPSTREAM_UNRESOLVED = pageAnswer("upstream_unresolved");
 export const UPSTREAM_OVERLOADED = pageAnswer("upstream_connections");
 export const UPSTREAM_RETRY_TIMEOUT = pageAnswer("upstream_retry_timeout");
+/** The time that a gRPC call gave was over. */
+export const GRPC_DEADLINE = pageAnswer("grpc_deadline");
+/** That time was none. */
+export const GRPC_TIMEOUT = pageAnswer("grpc_timeout");
 export const PLUGIN_FAILED = pageAnswer("plugin_failed");
 export const BODY_TIMEOUT = pageAnswer("request_body_timeout");
 export const RESPONSE_TOO_LARGE = pageAnswer("response_filter_limit");

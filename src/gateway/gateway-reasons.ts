@@ -71,6 +71,8 @@ export const REASONS = {
   upstream_reset: upstream(502),
   upstream_bad_response: upstream(502),
   upstream_retry_timeout: upstream(502),
+  grpc_deadline: upstream(504),
+  grpc_timeout: caller(400),
   // This program.
   plugin_failed: operator(500),
   client_aborted: caller(499),

@@ -1,6 +1,7 @@
 /**
  * Opens the gateway: its lanes, its client for upstreams, its listeners, plain and TLS; and closes them again.
  */
+import type { Socket } from "node:net";
 import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { Metrics } from "../base/metrics.ts";
@@ -18,6 +19,7 @@ import { openGeneralLane } from "./general/general-lane.ts";
 import { HeadMemory } from "./http/remembered-bytes.ts";
 import { BodyMemory } from "./http/request-body.ts";
 import { openHttp2Lane } from "./http2/http2-lane.ts";
+import { isHttp2Preface, readPreface } from "./http2/http2-preface.ts";
 import type { AccessLog } from "./log/access-log.ts";
 import { ErrorLog } from "./log/error-log.ts";
 import { RecentRefusals } from "./log/refusals.ts";
@@ -128,10 +130,24 @@ export async function openGatewayServer(options: GatewayOptions): Promise<Gatewa
   const context: GatewayContext = { ...parts, bodies: new BodyMemory(settings.bodiesBytes), draining: false };
   const known = new KnownConnections(settings, options.plainGuard);
   const general = openGeneralLane(context, (socket) => known.factsOf(socket));
-  const fast = settings.fastLane ? openFastLane(context, (socket) => general.accept(socket)) : undefined;
   const http2 = openHttp2Lane(context);
+  const accept = (socket: Socket, isHttp2: boolean): void => {
+    if (!isHttp2) {
+      general.accept(socket);
+      return;
+    }
+    socket.pause(); // else what was put back flows to nobody before the session takes it
+    http2.accept(socket, known.factsOf(socket));
+  };
+  const fast = settings.fastLane
+    ? openFastLane(context, (socket, unread) => {
+        const isFirst = socket.bytesRead === unread.length && known.factsOf(socket).scheme === "http";
+        accept(socket, isFirst && isHttp2Preface(unread));
+      })
+    : undefined;
   const handOff: HandOff = (socket, connection) => {
     if (fast) fast.accept(socket, connection);
+    else if (connection.scheme === "http") readPreface(context, socket, accept);
     else general.accept(socket);
   };
   const closeIdle = (alsoUnused: boolean): void => {

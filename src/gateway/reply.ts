@@ -31,6 +31,12 @@ export interface Reply {
    * @returns false when the client is slow: wait for `Exchange.clientDrained`
    */
   data(chunk: Buffer, start: number, end: number, lifetime: Lifetime): boolean;
+  /**
+   * Goes out with the end, to clients that can take it.
+   * @param lines flat [name, value, …], sendable
+   * @returns whether the client gets them, and the end may come at any point
+   */
+  trailers(lines: readonly string[]): boolean;
   end(): void;
   /** The exchange is over, its log phase too: the lane may begin the next request. Called once, after `end`. */
   release(): void;

@@ -55,6 +55,7 @@ export class ResponseRelay implements ResponseSink, TunnelSink, BodyOrigin {
     const life = this.#life;
     const { body, context, reply, view } = life;
     this.#link = link;
+    body.letGo();
     view.upstream.headMs = context.clock.monotonicMs();
     view.upstream.statuses.push(head.status);
     // An early reply: the rest of the body goes nowhere, so the client's connection must not be used again.
@@ -81,8 +82,9 @@ export class ResponseRelay implements ResponseSink, TunnelSink, BodyOrigin {
     }
   }
 
-  onEnd(): void {
+  onEnd(trailers: readonly string[]): void {
     try {
+      if (trailers.length > 0 && !this.#response?.replacement) this.#life.reply.trailers(trailers);
       this.#finish();
     } catch (error) {
       this.#life.crash(error);
@@ -138,7 +140,7 @@ export class ResponseRelay implements ResponseSink, TunnelSink, BodyOrigin {
       life.filterHead(response, head.length >= 0 ? head.length : undefined);
       if (isPlain && head.recurs) head.sent = new SentHead(response.headers.lines.slice());
     }
-    const bodiless = this.#upstreamMethod === "HEAD" || head.status === 204 || head.status === 304;
+    const bodiless = this.#upstreamMethod === "HEAD" || head.ends || head.status === 204 || head.status === 304;
     if (response.replacement) this.#mode = DROP;
     else if (response.stages.length > 0 && !bodiless && !isBodiless(view.head.method, response.status)) {
       this.#mode = CHAIN;

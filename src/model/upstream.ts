@@ -145,6 +145,12 @@ export const Upstream = Type.Object(
         enum: ["grpc", "grpcs", "http", "https", "tcp", "tls", "udp", "kafka"],
       }),
     ),
+    http2: Type.Optional(
+      Type.Boolean({
+        description:
+          "Not of APISIX: speak HTTP/2 to an `http` upstream (with prior knowledge) or an `https` upstream (by ALPN, without going back to HTTP/1.1). `grpc` and `grpcs` always do.",
+      }),
+    ),
     discovery_type: Type.Optional(Type.String({ description: "discovery type" })),
     discovery_args: Type.Optional(
       Type.Object({

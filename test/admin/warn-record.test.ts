@@ -104,8 +104,8 @@ test.each([
   },
   {
     path: "/upstreams/u",
-    body: { ...upstream, scheme: "grpc" },
-    want: "without_effect: scheme grpc does not work yet: this gateway speaks no gRPC to upstreams",
+    body: { ...upstream, scheme: "udp" },
+    want: "without_effect: scheme udp is for stream routes, which have no effect: no route can use it",
   },
   {
     path: "/stream_routes/s",

@@ -25,7 +25,7 @@ describe("a write that nodes will refuse or not enforce says so", () => {
     ["a uri that never matches", "/routes/w", { uri: "a", upstream }, /^299 - "uri_never_matches: .*write \\"\/a\\""$/],
     ["a host with a port", "/routes/w", { uri: "/a", host: "a.com:80", upstream }, /"host_never_matches: /],
     ["a stream route", "/stream_routes/w", { upstream }, /"without_effect: /],
-    ["an upstream for gRPC", "/upstreams/w", { scheme: "grpc", nodes }, /"without_effect: /],
+    ["an upstream for TCP", "/upstreams/w", { scheme: "tcp", nodes }, /"without_effect: /],
     ["an upstream without nodes", "/upstreams/w", { nodes: {} }, /"upstream_without_nodes: /],
     [
       "a variable that is not set",

@@ -42,6 +42,7 @@ export interface UpstreamInput {
   readonly pool?: Partial<UpstreamUnit["pool"]>;
   readonly scheme?: UpstreamUnit["scheme"];
   readonly tls?: UpstreamUnit["tls"];
+  readonly http2?: boolean;
   readonly late?: boolean;
 }
 
@@ -82,6 +83,7 @@ export function upstreamOf(ports: readonly number[], input: UpstreamInput = {}):
     id: "u",
     name: "",
     scheme: input.scheme ?? "http",
+    http2: input.http2 ?? input.scheme?.startsWith("grpc") === true,
     passHost: input.passHost ?? "pass",
     upstreamHost: input.upstreamHost ?? "",
     timeouts: { connectMs: 2000, sendMs: 2000, readMs: 2000, ...input.timeouts },

@@ -39,6 +39,7 @@ function open(): {
     method: "GET",
     upgrade: undefined,
     onConnected: nothing,
+    onStream: nothing,
     response: { onInterim: nothing, onHead: nothing, onData: nothing, onEnd: nothing, onFlush: nothing },
     onDrain: nothing,
     onFailed: (failure) => void failures.push(failure),

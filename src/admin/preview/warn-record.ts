@@ -173,8 +173,6 @@ function textFaults(admin: RuleSide, text: string, path: string): RecordFault[] 
 }
 
 const SCHEMES_WITHOUT_EFFECT: Readonly<Record<string, string>> = {
-  grpc: "does not work yet: this gateway speaks no gRPC to upstreams",
-  grpcs: "does not work yet: this gateway speaks no gRPC to upstreams",
   tcp: "is for stream routes, which have no effect: no route can use it",
   udp: "is for stream routes, which have no effect: no route can use it",
   tls: "is for stream routes, which have no effect: no route can use it",

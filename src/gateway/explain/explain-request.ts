@@ -252,6 +252,10 @@ class DryReply implements Reply {
     return true;
   }
 
+  trailers(): boolean {
+    return false;
+  }
+
   end(): void {}
   release(): void {}
   flush(): void {}

@@ -96,8 +96,9 @@ class ExplainedRoute implements Route {
       const preview = unit.preview?.(view);
       return unit.preview && !preview ? undefined : this.#named({ unit, preview });
     };
-    const { id, name, scheme, passHost, upstreamHost, timeouts, pool, tls } = unit;
-    return { kind: "upstream", unit: { id, name, scheme, passHost, upstreamHost, timeouts, pool, tls, start } };
+    const { id, name, scheme, http2, passHost, upstreamHost, timeouts, pool, tls } = unit;
+    const facts = { id, name, scheme, http2, passHost, upstreamHost, timeouts, pool, tls };
+    return { kind: "upstream", unit: { ...facts, start } };
   }
 
   /** Attempts that never give a target: whoever explains ends the exchange when the first is asked for. */

@@ -27,7 +27,7 @@ export interface FastContext {
   readonly context: GatewayContext;
   readonly date: DateLine;
   /** Takes a connection whose unread bytes were put back. */
-  handOver(socket: Socket): void;
+  handOver(socket: Socket, unread: Buffer): void;
   /** The connection is not the fast lane's any more. */
   left(connection: FastConnection): void;
 }
@@ -104,6 +104,11 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
 
   data(chunk: Buffer, start: number, end: number, lifetime: Lifetime): boolean {
     return this.#writer.data(chunk, start, end, lifetime) || this.#slow();
+  }
+
+  /** Who takes trailers is served by the general lane. */
+  trailers(): boolean {
+    return false;
   }
 
   end(): void {
@@ -247,7 +252,7 @@ export class FastConnection extends Timed implements Reply, InputOwner, SocketOw
     this.#leave();
     this.#context.metrics.handedOver.inc();
     this.#flow.release(unread);
-    this.#shared.handOver(this.#socket);
+    this.#shared.handOver(this.#socket, unread);
   }
 
   #refuseHeadTimeout(): void {

@@ -14,8 +14,8 @@ interface FastLane {
   closeIdle(alsoUnused: boolean): void;
 }
 
-/** @param handOver takes sockets that the general lane must serve */
-export function openFastLane(context: GatewayContext, handOver: (socket: Socket) => void): FastLane {
+/** @param handOver takes sockets that another lane must serve; unread bytes were put back */
+export function openFastLane(context: GatewayContext, handOver: (socket: Socket, unread: Buffer) => void): FastLane {
   const open = new Set<FastConnection>();
   const shared: FastContext = {
     context,

@@ -95,7 +95,7 @@ export class HeadReader {
     scan.begin(this.#connection);
     const end = readHeaderBlock(bytes, blockAt, headerLines, scan);
     if (end < 0 || end - 4 > headBytes || scan.finish() !== undefined) return -1;
-    if (scan.chunked || scan.expect !== undefined || scan.upgrade !== undefined) return -1;
+    if (scan.chunked || scan.takesTrailers || scan.expect !== undefined || scan.upgrade !== undefined) return -1;
     this.received = undefined;
     if (this.#blocks.miss()) {
       const received = new ReceivedLines(scan.lines.slice());

@@ -17,6 +17,7 @@ import type { Deferred } from "../write-scheduler.ts";
 
 /** Chunks below are held for a moment, so that head and a small body leave in one write. */
 const HELD_BYTES = 16_384;
+const TAKES_TRAILERS = /(?:^|,)\s*trailers\s*(?:[,;]|$)/i;
 /** Status line, Date and the empty line, about. */
 const STATUS_LINE_BYTES = 30;
 
@@ -148,6 +149,14 @@ export class GeneralReply implements Reply, BodySource, Deferred {
       return !(this.#response.socket ?? this.#response).writableNeedDrain;
     }
     return this.#write(ownPiece(chunk, start, end, lifetime));
+  }
+
+  trailers(lines: readonly string[]): boolean {
+    if (!this.#chunked || !TAKES_TRAILERS.test(String(this.#request.headers["te"]))) return false;
+    const pairs: [string, string][] = [];
+    for (let i = 0; i < lines.length; i += 2) pairs.push([lines[i] as string, lines[i + 1] as string]);
+    this.#response.addTrailers(pairs);
+    return true;
   }
 
   flush(): void {

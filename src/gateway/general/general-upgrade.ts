@@ -210,6 +210,10 @@ class UpgradeReply implements Reply {
     return this.#write("\r\n");
   }
 
+  trailers(): boolean {
+    return false;
+  }
+
   end(): void {
     if (this.#done) return;
     this.#done = true;

@@ -1,5 +1,5 @@
 /**
- * Decodes the chunked coding of responses (RFC 9112 section 7.1): sizes strict, extensions and trailers dropped.
+ * Decodes the chunked coding of responses (RFC 9112 section 7.1): sizes strict, extensions dropped.
  * Promise: bytes in any slicing give the same data; nothing that is not chunked coding is passed on.
  */
 const EXTENSION_MAX = 4096; // of one chunk; nobody sends more than a signature
@@ -30,6 +30,8 @@ export class ChunkedDecoder {
   #digits = 0;
   #zeros = 0;
   #extra = 0;
+  /** Lines of the trailer section, as they came, each with its CR. */
+  trailer = "";
 
   reset(): void {
     this.#state = SIZE;
@@ -37,6 +39,7 @@ export class ChunkedDecoder {
     this.#digits = 0;
     this.#zeros = 0;
     this.#extra = 0;
+    this.trailer = "";
   }
 
   get done(): boolean {
@@ -85,9 +88,11 @@ export class ChunkedDecoder {
         return byte === 0x0a;
       case TRAILER_START:
         this.#state = byte === 0x0d ? LAST_LF : TRAILER;
+        this.trailer += String.fromCharCode(byte);
         return byte !== 0x0a && ++this.#extra <= TRAILER_MAX;
       case TRAILER:
         if (byte === 0x0d) this.#state = TRAILER_LF;
+        this.trailer += String.fromCharCode(byte);
         return byte !== 0x0a && byte !== 0 && ++this.#extra <= TRAILER_MAX;
       case TRAILER_LF:
         this.#state = TRAILER_START;

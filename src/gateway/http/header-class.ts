@@ -30,9 +30,12 @@ export const PROXY_CONNECTION = 17;
 /** Client-Cert, Client-Cert-Chain: what a proxy says of its client's certificate (RFC 9440). */
 export const CLIENT_CERT = 18;
 
+/** Hop-by-hop as well; says whether a client takes trailers. */
+export const TE = 19;
+
 /** The names above by their lower-case spelling with dashes. */
 const KNOWN: ReadonlyMap<string, number> = new Map([
-  ["te", HOP],
+  ["te", TE],
   ["trailer", HOP],
   ["keep-alive", HOP],
   ["proxy-connection", PROXY_CONNECTION],

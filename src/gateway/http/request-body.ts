@@ -61,6 +61,14 @@ export class IncomingBody implements RequestBody {
   #whole: Buffer | undefined;
   #paused = false;
   #observers: readonly BodyObserver[] = NO_OBSERVERS;
+  /** Of what was given away so much may be wanted again; 0: nothing of it is here any more. */
+  #keepBytes = 0;
+  /** Lane: the client announced trailers. */
+  expectsTrailers = false;
+  /** Lane: those of the client, before `finish`; flat [name, value, …] that may go further. */
+  trailers: readonly string[] = [];
+  /** It is as long as a conversation: nobody waits for its end. */
+  isUnhurried = false;
 
   /**
    * @param announced  Content-Length, undefined when chunked
@@ -154,12 +162,16 @@ export class IncomingBody implements RequestBody {
     });
   }
 
-  /** Hands everything to the sink, what is held first; the sink gets the rest as it comes. Call once. */
-  stream(sink: BodySink): void {
+  /**
+   * Hands everything to the sink, what is held first; the sink gets the rest as it comes.
+   * @param keepBytes so much stays here while `isKept`, so that it can be called once more
+   */
+  stream(sink: BodySink, keepBytes = 0): void {
     this.#sink = sink;
+    this.#keepBytes = this.#held <= keepBytes ? keepBytes : 0;
     let flowing = true;
     for (const chunk of this.#chunks) flowing = sink.onBody(chunk) && flowing;
-    this.release();
+    if (this.#keepBytes === 0) this.release();
     if (this.#complete) {
       sink.onBodyEnd();
       return;
@@ -167,6 +179,18 @@ export class IncomingBody implements RequestBody {
     this.#begin();
     if (flowing) this.#flow();
     else this.#pause();
+  }
+
+  /** All that was given away is still here. */
+  get isKept(): boolean {
+    return this.#keepBytes > 0;
+  }
+
+  /** What was given away is wanted no more. */
+  letGo(): void {
+    if (this.#keepBytes === 0) return;
+    this.#keepBytes = 0;
+    this.release();
   }
 
   /** The sink can take more. */
@@ -177,6 +201,7 @@ export class IncomingBody implements RequestBody {
   /** Nobody wants the rest: it is read and thrown away, or never read at all when it was not begun. */
   discard(): void {
     this.#sink = undefined;
+    this.#keepBytes = 0;
     this.#discarding = true;
     this.#leaveObservers();
     this.release();
@@ -195,12 +220,12 @@ export class IncomingBody implements RequestBody {
     }
     for (const observer of this.#observers) observer.write(chunk);
     if (this.#sink) {
+      if (this.#held + chunk.length > this.#keepBytes || this.#memory?.isFull === true) this.letGo();
+      else this.#hold(chunk);
       if (!this.#sink.onBody(chunk)) this.#pause();
       return;
     }
-    this.#chunks.push(chunk);
-    this.#held += chunk.length;
-    this.#memory?.add(chunk.length);
+    this.#hold(chunk);
     this.#isCrowded = this.#memory?.isFull === true;
     if (this.#held > this.#wantBytes || this.#isCrowded) {
       this.#pause();
@@ -239,9 +264,16 @@ export class IncomingBody implements RequestBody {
    * each 16 KiB.
    */
   patienceMs(limits: { readonly bodyTimeoutMs: number; readonly bodyTotalMs: number }, nowMs: number): number {
+    if (this.isUnhurried) return Number.POSITIVE_INFINITY;
     this.#sinceMs ??= nowMs;
     const leftMs = this.#sinceMs + limits.bodyTotalMs + this.received / SLOWEST - nowMs;
     return Math.max(1, Math.min(limits.bodyTimeoutMs, leftMs));
+  }
+
+  #hold(chunk: Buffer): void {
+    this.#chunks.push(chunk);
+    this.#held += chunk.length;
+    this.#memory?.add(chunk.length);
   }
 
   #settled(bytes: number): boolean {

@@ -16,6 +16,7 @@ import {
   HOST,
   PLAIN,
   PROXY_CONNECTION,
+  TE,
   TRANSFER_ENCODING,
   UPGRADE,
   X_FORWARDED_FOR,
@@ -65,6 +66,8 @@ export class HeaderScan {
   upgradeAsked = false;
   upgrade: string | undefined;
   expect: string | undefined;
+  /** The client takes trailers. */
+  takesTrailers = false;
   #trust: ForwardedTrust = "no";
   #realIpHeader = "";
   #authorized = false;
@@ -80,6 +83,7 @@ export class HeaderScan {
     this.upgradeAsked = false;
     this.upgrade = undefined;
     this.expect = undefined;
+    this.takesTrailers = false;
     this.#trust = peer.forwardedTrust;
     this.#realIpHeader = peer.realIpHeader;
     this.#authorized = false;
@@ -101,6 +105,7 @@ export class HeaderScan {
     this.upgradeAsked = false;
     this.upgrade = undefined;
     this.expect = undefined;
+    this.takesTrailers = false;
   }
 
   /** @returns a snake_case word for what is wrong, which is a 400 */
@@ -146,6 +151,9 @@ export class HeaderScan {
         return false;
       case EXPECT:
         this.expect = value;
+        return false;
+      case TE:
+        if (hasToken(value.toLowerCase(), "trailers")) this.takesTrailers = true;
         return false;
       // Empty ones say nothing: they are made anew, as if they had not been sent.
       case X_FORWARDED_FOR:

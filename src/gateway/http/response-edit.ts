@@ -11,6 +11,7 @@ import {
   classifyHeader,
   HOP,
   PROXY_CONNECTION,
+  TE,
   TRANSFER_ENCODING,
   UPGRADE,
 } from "./header-class.ts";
@@ -43,6 +44,7 @@ function isFraming(kind: number): boolean {
     kind === CONNECTION ||
     kind === UPGRADE ||
     kind === HOP ||
+    kind === TE ||
     kind === PROXY_CONNECTION
   );
 }

@@ -13,6 +13,7 @@ import {
   EXPECT,
   HOP,
   PROXY_CONNECTION,
+  TE,
   TRANSFER_ENCODING,
   UPGRADE,
 } from "./header-class.ts";
@@ -51,6 +52,8 @@ export class ResponseHead {
   /** It came before, and may come again. */
   recurs = false;
   sent: SentHead | undefined = undefined;
+  /** No body follows, though none was announced: it ended an HTTP/2 stream. */
+  ends = false;
 
   constructor(
     status: number,
@@ -130,6 +133,7 @@ export function readResponseHead(text: string, linesMax: number): ResponseHead |
       case PROXY_CONNECTION:
       case EXPECT:
       case ALIAS:
+      case TE:
         break;
       default:
         if (name.length === 4 && isNamed(name, "Date", "date")) hasDate = true;
@@ -143,7 +147,7 @@ export function readResponseHead(text: string, linesMax: number): ResponseHead |
 }
 
 /** Equal repetitions in one value count once (RFC 9110 section 8.6). @returns -1 when it is no length */
-function readLength(value: string): number {
+export function readLength(value: string): number {
   if (!value.includes(",")) return value.length <= LENGTH_DIGITS_MAX ? readDigits(value, 0, value.length) : -1;
   const lengths = new Set(value.split(",").map((part) => readLength(part.trim())));
   const [only = -1] = lengths;

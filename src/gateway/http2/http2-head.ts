@@ -4,6 +4,7 @@
  * refuses most of it before, this file does not rely on that. Source: RFC 9113 sections 8.2 and 8.3.
  */
 import { METHODS } from "node:http";
+import { CONNECTION_FIELDS, FIELD_NAME, FIELD_VALUE } from "../http/http2-fields.ts";
 
 export interface Http2Head {
   readonly method: string;
@@ -15,21 +16,9 @@ export interface Http2Head {
   readonly bytes: number;
 }
 
-const NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
-const VALUE = /^(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?$/;
 const TARGET = /^(?:\/[\x21-\x7e\x80-\xff]*|\*)$/;
 const METHOD = /^[A-Z-]+$/;
 const AUTHORITY = /^[\x21-\x7e]+$/;
-/** Headers that speak about one connection of HTTP/1.1 (RFC 9113 section 8.2.2). */
-const FORBIDDEN: ReadonlySet<string> = new Set([
-  "connection",
-  "keep-alive",
-  "proxy-connection",
-  "transfer-encoding",
-  "upgrade",
-  "http2-settings",
-]);
-
 const known: ReadonlySet<string> = new Set(METHODS);
 
 /** Methods that HTTP/1.1 connections may use, too; others are answered 400. */
@@ -56,7 +45,7 @@ export function readHttp2Head(raw: readonly string[]): Http2Head | undefined {
       pseudo.set(name, value);
       continue;
     }
-    if (!NAME.test(name) || !VALUE.test(value) || FORBIDDEN.has(name)) return undefined;
+    if (!FIELD_NAME.test(name) || !FIELD_VALUE.test(value) || CONNECTION_FIELDS.has(name)) return undefined;
     if (name === "te" && value.toLowerCase() !== "trailers") return undefined;
     if (name === "host") {
       if (host !== undefined) return undefined;

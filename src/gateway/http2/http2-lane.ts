@@ -1,7 +1,7 @@
 /**
- * HTTP/2 for connections of the TLS listener that agreed on it: all sessions of the gateway, begun and drained together.
+ * HTTP/2 for connections that agreed on it, by TLS or by their first bytes: all sessions of the gateway, begun and drained together.
  */
-import type { TLSSocket } from "node:tls";
+import type { Socket } from "node:net";
 import type { ClientConnection } from "../client-connection.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { Http2Session } from "./http2-session.ts";
@@ -9,7 +9,7 @@ import { Http2Session } from "./http2-session.ts";
 interface Http2Lane {
   /** Open connections. */
   readonly count: number;
-  accept(socket: TLSSocket, connection: ClientConnection): void;
+  accept(socket: Socket, connection: ClientConnection): void;
   /** Closes each connection in its next quiet moment. */
   announceEnd(): void;
   /**

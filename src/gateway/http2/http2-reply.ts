@@ -3,11 +3,12 @@
  * Promise: the body is read only when wanted and never beyond what was announced; a response that broke off ends with
  * RST_STREAM, a request body nobody wants is ended without hurting the other streams.
  */
-import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from "node:http2";
+import { constants, type ServerHttp2Stream } from "node:http2";
 import { CodedError } from "../../base/errors.ts";
 import type { Exchange } from "../exchange.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { BODY_TIMEOUT } from "../gateway-pages.ts";
+import { foldLines, readTrailers } from "../http/http2-fields.ts";
 import { type Framing, type Lifetime, ownPiece } from "../http/message.ts";
 import type { BodySource, IncomingBody } from "../http/request-body.ts";
 import type { Reply } from "../reply.ts";
@@ -33,6 +34,10 @@ export class Http2Reply implements Reply, BodySource {
   /** The response will not be complete. */
   #broken = false;
   #held: Buffer | undefined;
+  #trailers: readonly string[] = [];
+  /** The head said nothing of a length. */
+  #isOpenEnded = false;
+  #endsInTrailers = false;
   readonly #sending: Deadline;
   readonly #receiving: Deadline;
 
@@ -68,7 +73,9 @@ export class Http2Reply implements Reply, BodySource {
     });
     // Node ends a stream before it resets it: without this, a response that broke off would look complete (20.20).
     this.#stream.on("wantTrailers", () => {
-      if (!this.#broken && !this.#isGone()) this.#stream.sendTrailers({});
+      if (this.#broken || this.#isGone()) return;
+      this.#stream.sendTrailers(foldLines(this.#trailers));
+      setImmediate(() => this.#refuseRest()); // else the reset overtakes the trailers
     });
     this.#stream.on("drain", () => {
       wheel.disarm(this.#sending);
@@ -86,6 +93,9 @@ export class Http2Reply implements Reply, BodySource {
       this.#armReceiving();
       if (this.#announced !== undefined && body.received + chunk.length > this.#announced) this.#lied();
       else body.push(chunk);
+    });
+    stream.on("trailers", (_headers: unknown, _flags: number, raw?: string[]) => {
+      body.trailers = readTrailers(raw ?? []);
     });
     stream.on("end", () => {
       this.#context.wheel.remove(this.#receiving);
@@ -111,15 +121,19 @@ export class Http2Reply implements Reply, BodySource {
   head(status: number, lines: string[], framing: Framing): void {
     this.headSent = true;
     this.#bodiless = framing === "none";
+    this.#isOpenEnded = framing === "unknown";
     if (this.#isGone()) return;
-    if (typeof framing === "number") lines.push("content-length", String(framing));
+    // gRPC's answer without messages is a head that says nothing of a body.
+    if (typeof framing === "number" && !(framing === 0 && lines.includes("grpc-status")))
+      lines.push("content-length", String(framing));
     const headers = foldLines(lines);
     headers[":status"] = status;
     for (const text of lines) this.sentBytes += text.length;
     const ends = this.#bodiless || framing === 0;
     const waits = typeof framing !== "number" || framing > HELD_BYTES;
+    this.#endsInTrailers = waits && !ends;
     // Node adds a date where there is none.
-    this.#stream.respond(headers, { endStream: ends, waitForTrailers: waits && !ends });
+    this.#stream.respond(headers, { endStream: ends, waitForTrailers: this.#endsInTrailers });
   }
 
   data(chunk: Buffer, start: number, end: number, lifetime: Lifetime): boolean {
@@ -131,6 +145,11 @@ export class Http2Reply implements Reply, BodySource {
       return !this.#stream.writableNeedDrain;
     }
     return this.#write(bytes);
+  }
+
+  trailers(lines: readonly string[]): boolean {
+    this.#trailers = lines;
+    return this.#isOpenEnded;
   }
 
   flush(): void {
@@ -149,8 +168,7 @@ export class Http2Reply implements Reply, BodySource {
     if (stream.destroyed) return;
     if (!stream.writableEnded) stream.end(held);
     this.#context.wheel.arm(this.#sending, this.#context.settings.sendTimeoutMs);
-    // Closes when the response is out; the rest of the request is not wanted (RFC 9113 section 8.1).
-    if (this.#body?.complete === false) stream.close(NGHTTP2_NO_ERROR);
+    if (!this.#endsInTrailers) this.#refuseRest();
   }
 
   release(): void {}
@@ -179,6 +197,11 @@ export class Http2Reply implements Reply, BodySource {
     this.#reset(NGHTTP2_PROTOCOL_ERROR);
   }
 
+  /** Closes when the response is out; the rest of the request is not wanted (RFC 9113 section 8.1). */
+  #refuseRest(): void {
+    if (this.#body?.complete === false) this.#reset(NGHTTP2_NO_ERROR);
+  }
+
   #reset(code: number): void {
     if (!this.#stream.destroyed) this.#stream.close(code);
   }
@@ -199,18 +222,4 @@ export class Http2Reply implements Reply, BodySource {
     const body = this.#body;
     if (body?.complete === false) wheel.arm(this.#receiving, body.patienceMs(settings, wheel.nowMs));
   }
-}
-
-/** Names in lower case, values of equal names joined; cookies stay apart (RFC 9110 section 5.3). */
-export function foldLines(lines: readonly string[]): OutgoingHttpHeaders {
-  const headers: OutgoingHttpHeaders = Object.create(null);
-  for (let i = 0; i < lines.length; i += 2) {
-    const name = (lines[i] as string).toLowerCase();
-    const value = lines[i + 1] as string;
-    const before = headers[name];
-    if (before === undefined) headers[name] = name === "set-cookie" ? [value] : value;
-    else if (Array.isArray(before)) before.push(value);
-    else headers[name] = `${before}, ${value}`;
-  }
-  return headers;
 }

@@ -4,19 +4,23 @@
  * protocol asks for is told ENHANCE_YOUR_CALM and closed. Source: RFC 9113 sections 6.8 and 10.5.
  */
 import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
-import type { TLSSocket } from "node:tls";
+import type { Socket } from "node:net";
 import type { ClientConnection } from "../client-connection.ts";
 import { Exchange } from "../exchange.ts";
 import { recordRefusal } from "../exchange-end.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { type OwnAnswer, pageOf } from "../gateway-pages.ts";
 import type { Reason } from "../gateway-reasons.ts";
+import { statusLines } from "../grpc-answer.ts";
+import { Allowance } from "../http/allowance.ts";
+import { isGrpc } from "../http/grpc.ts";
+import { foldLines } from "../http/http2-fields.ts";
 import { IncomingBody } from "../http/request-body.ts";
 import { headFault, readRequest, refusal } from "../http/request-head.ts";
 import { scanHeaders } from "../http/request-headers.ts";
 import { Deadline } from "../timer-wheel.ts";
 import { type Http2Head, isKnownMethod, readHttp2Head } from "./http2-head.ts";
-import { foldLines, Http2Reply } from "./http2-reply.ts";
+import { Http2Reply } from "./http2-reply.ts";
 
 /** Fields of a request that are not header lines. */
 const PSEUDO_FIELDS = 4;
@@ -50,7 +54,7 @@ export class Http2Session {
   /** @param received told of each request @param closed told once */
   constructor(
     context: GatewayContext,
-    socket: TLSSocket,
+    socket: Socket,
     connection: ClientConnection,
     received: () => void,
     closed: () => void,
@@ -153,7 +157,7 @@ export class Http2Session {
     const scan = scanHeaders(lines, connection);
     const refused = typeof scan === "string" ? refusal(scan) : this.#refused(head, raw.length / 2);
     if (refused || typeof scan === "string") {
-      this.#refuse(stream, method, refused ?? refusal("request"));
+      this.#refuse(stream, head, refused ?? refusal("request"));
       return;
     }
     if (target === "*") {
@@ -162,7 +166,7 @@ export class Http2Session {
     }
     const expects = scan.expect?.toLowerCase();
     if (expects !== undefined && expects !== "100-continue") {
-      this.#refuse(stream, method, refusal("expectation"));
+      this.#refuse(stream, head, refusal("expectation"));
       return;
     }
     const hasBody = !stream.endAfterHeaders;
@@ -171,10 +175,11 @@ export class Http2Session {
     const body = hasBody
       ? new IncomingBody(announced, reply, context.settings.bodyBytes, context.bodies)
       : new IncomingBody(0, undefined, 0);
+    body.expectsTrailers = lines.includes("trailer");
     const request = { method, target, httpVersion: "2.0", lines, scan, connection, body, startedMs } as const;
     const read = readRequest(request, context.settings, context.errors);
     if (!("view" in read)) {
-      this.#refuse(stream, method, read);
+      this.#refuse(stream, head, read);
       return;
     }
     read.view.receivedBytes = head.bytes;
@@ -192,9 +197,19 @@ export class Http2Session {
   }
 
   /** Answers a request that never becomes an exchange. */
-  #refuse(stream: ServerHttp2Stream, method: string, answer: OwnAnswer): void {
+  #refuse(stream: ServerHttp2Stream, { lines: received, method }: Http2Head, answer: OwnAnswer): void {
     const { settings } = this.#context;
     recordRefusal(this.#context, this.#connection, method, answer);
+    if (isGrpc(fieldOf(received, "content-type"))) {
+      const fields = [
+        "content-type",
+        "application/grpc",
+        ...statusLines(answer.status, answer.reason, pageOf(answer.status)),
+      ];
+      stream.respond({ ...foldLines([...settings.ownHeaders, ...fields]), ":status": 200 }, { endStream: true });
+      if (!stream.endAfterHeaders) stream.close(NGHTTP2_NO_ERROR);
+      return;
+    }
     const body = typeof answer.body === "string" ? answer.body : pageOf(answer.status);
     const lines = [...settings.ownHeaders, ...answer.headers];
     lines.push("content-length", String(Buffer.byteLength(body)));
@@ -219,25 +234,8 @@ export class Http2Session {
   }
 }
 
-/** A bucket of things a client may do. */
-class Allowance {
-  readonly #burst: number;
-  readonly #perMs: number;
-  #left: number;
-  #atMs: number;
-
-  constructor(burst: number, perSecond: number, nowMs: number) {
-    this.#burst = burst;
-    this.#perMs = perSecond / 1000;
-    this.#left = burst;
-    this.#atMs = nowMs;
-  }
-
-  take(nowMs: number): boolean {
-    this.#left = Math.min(this.#burst, this.#left + (nowMs - this.#atMs) * this.#perMs);
-    this.#atMs = nowMs;
-    if (this.#left < 1) return false;
-    this.#left--;
-    return true;
-  }
+/** @param lower the name, as HTTP/2 has it */
+function fieldOf(lines: readonly string[], lower: string): string | undefined {
+  for (let i = 0; i < lines.length; i += 2) if (lines[i] === lower) return lines[i + 1];
+  return undefined;
 }

@@ -1,5 +1,5 @@
 /**
- * The HTTP/1.1 client both lanes forward with: finds the pool of a target and gives out its connections.
+ * The client of all lanes, for HTTP/1.1 and HTTP/2: finds the pool of a target and gives out its connections.
  * Promise: connections are shared only under the same pool key, address and TLS name; pools without connections vanish;
  * at the limit a connection that waits makes room for one that is needed.
  */
@@ -15,11 +15,11 @@ import type {
 import type { HeadMemory } from "../http/remembered-bytes.ts";
 import type { TimerWheel } from "../timer-wheel.ts";
 import type { WriteScheduler } from "../write-scheduler.ts";
-import type { UpstreamCall } from "./upstream-call.ts";
-import type { UpstreamConnection } from "./upstream-connection.ts";
+import type { CallPool, UpstreamCall, UpstreamLink } from "./upstream-call.ts";
 import { IdleAddresses } from "./upstream-idle.ts";
 import { type PoolContext, UpstreamPool } from "./upstream-pool.ts";
 import type { ResponseLimits } from "./upstream-response.ts";
+import { UpstreamSessions } from "./upstream-sessions.ts";
 
 interface ClientLimits extends ResponseLimits {
   /** Most connections to all upstreams together; may change. */
@@ -27,7 +27,7 @@ interface ClientLimits extends ResponseLimits {
 }
 
 interface Bound {
-  readonly pool: UpstreamPool;
+  readonly pool: CallPool;
   readonly facts: PoolSettings;
   readonly address: string;
   readonly serverName: string | undefined;
@@ -39,7 +39,7 @@ export class UpstreamClient implements PoolContext {
   readonly writes: WriteScheduler;
   readonly limits: ClientLimits;
   readonly heads: HeadMemory;
-  readonly #pools = new Map<string, UpstreamPool>();
+  readonly #pools = new Map<string, CallPool>();
   readonly #idle = new IdleAddresses();
   /** The pool a target led to last; most targets lead to one for life. */
   readonly #bound = new WeakMap<Target, Bound>();
@@ -72,7 +72,7 @@ export class UpstreamClient implements PoolContext {
     timeouts: Timeouts,
     fresh: boolean,
     call: UpstreamCall,
-  ): UpstreamConnection | undefined {
+  ): UpstreamLink | undefined {
     const name = unit.scheme === "https" || unit.scheme === "grpcs" ? shownName(unit, serverName) : undefined;
     const isKept = isNamed || !name;
     const bound = this.#bound.get(target);
@@ -97,11 +97,11 @@ export class UpstreamClient implements PoolContext {
     return true;
   }
 
-  released(pool: UpstreamPool): void {
+  released(pool: CallPool): void {
     this.open--;
     if (pool.open > 0 || this.#pools.get(pool.key) !== pool) return;
     this.#pools.delete(pool.key);
-    pool.heads.forget();
+    pool.forget();
     this.#idle.release(pool.resting);
   }
 
@@ -118,7 +118,7 @@ export class UpstreamClient implements PoolContext {
     for (const pool of [...this.#pools.values()]) pool.destroy();
   }
 
-  #pool(unit: UpstreamUnit, target: Target, serverName: string | undefined, isKept: boolean): UpstreamPool {
+  #pool(unit: UpstreamUnit, target: Target, serverName: string | undefined, isKept: boolean): CallPool {
     const place = `${unit.pool.key} ${target.address} ${target.port}${isKept ? "" : " not kept"}`;
     const key = `${place} ${serverName ?? ""}`;
     const known = this.#pools.get(key);
@@ -128,7 +128,9 @@ export class UpstreamClient implements PoolContext {
         ? undefined
         : { serverName, verify: unit.tls?.verify === true, context: this.#context(unit.tls) };
     const resting = this.#idle.hold(place, isKept ? unit.pool.size : 0);
-    const pool = new UpstreamPool(key, this, unit.pool, { address: target.address, port: target.port, tls }, resting);
+    const options = { address: target.address, port: target.port, tls };
+    const Pool = unit.http2 ? UpstreamSessions : UpstreamPool;
+    const pool = new Pool(key, this, unit.pool, options, resting);
     this.#pools.set(key, pool);
     return pool;
   }

@@ -237,7 +237,7 @@ export class UpstreamConnection extends Timed implements UpstreamLink, SocketUse
     const call = this.#call;
     if (!call) return;
     this.#call = undefined;
-    const { head } = this.#reader;
+    const { head, trailers } = this.#reader;
     const isSent = this.#sentAll && !this.#sending && this.#held === "" && this.#writeError === undefined;
     const reusable = clean && head?.keepAlive === true && isSent;
     this.#reader.stop();
@@ -247,7 +247,7 @@ export class UpstreamConnection extends Timed implements UpstreamLink, SocketUse
     }
     this.#state = IDLE;
     if (!reusable || !this.#home.keep(this, head.idleMs)) this.#close();
-    call.response.onEnd();
+    call.response.onEnd(trailers);
   }
 
   #ended(): void {
@@ -257,7 +257,7 @@ export class UpstreamConnection extends Timed implements UpstreamLink, SocketUse
       call.response.onFlush();
     } else if (call && this.#reader.isTunnel) {
       this.destroy();
-      call.response.onEnd();
+      call.response.onEnd([]);
     } else this.#fail("reset", this.#writeError ?? "upstream closed the connection");
   }
 

@@ -71,10 +71,22 @@ export function writeUpstreamHead(
   upgrade: string | undefined,
   dropped: DropCounter,
 ): string | undefined {
-  const received = view.head;
-  if (view.method !== received.method && !isToken(view.method)) return undefined;
-  if (host !== received.hostHeader && !isFieldValue(host)) return undefined;
-  let head = `${view.method} ${safeTarget(view)} HTTP/1.1\r\nHost: ${host}\r\n`;
+  if (!isSendable(view, host)) return undefined;
+  let head = `${view.method} ${safeTarget(view)} HTTP/1.1\r\nHost: ${host}\r\n${endToEndText(view, dropped)}`;
+  if (upgrade !== undefined) head += `Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n`;
+  if (typeof framing === "number") return `${head}Content-Length: ${framing}\r\n\r\n`;
+  return framing === "unknown" ? `${head}Transfer-Encoding: chunked\r\n\r\n` : `${head}\r\n`;
+}
+
+/** Whether method and host, which plugins may have set, can be sent at all. */
+export function isSendable(view: RequestView, host: string): boolean {
+  const { hostHeader, method } = view.head;
+  return (view.method === method || isToken(view.method)) && (host === hostHeader || isFieldValue(host));
+}
+
+/** The lines of the head that are neither Host nor framing, each with its CRLF; the same for every protocol. */
+export function endToEndText(view: RequestView, dropped: DropCounter): string {
+  let head = "";
   const { lines, received: again } = view.headers;
   let forwardedFor: string | undefined;
   let seen = 0;
@@ -101,10 +113,7 @@ export function writeUpstreamHead(
     }
     head += `${name}: ${value}\r\n`;
   }
-  head += forwardedLines(view, forwardedFor, seen);
-  if (upgrade !== undefined) head += `Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n`;
-  if (typeof framing === "number") return `${head}Content-Length: ${framing}\r\n\r\n`;
-  return framing === "unknown" ? `${head}Transfer-Encoding: chunked\r\n\r\n` : `${head}\r\n`;
+  return head + forwardedLines(view, forwardedFor, seen);
 }
 
 /** Kinds beside PLAIN that go upstream as they stand, as far as they were let in. */
@@ -159,7 +168,7 @@ function forwardedLines(view: RequestView, forwardedFor: string | undefined, see
 }
 
 /** Path and query; what RFC 3986 allows in neither is escaped, whoever put it there. */
-function safeTarget(view: RequestView): string {
+export function safeTarget(view: RequestView): string {
   const { head, query, upstreamPath } = view;
   // As the client sent it, parsed and escaped: nothing left to look for.
   const isChecked = upstreamPath === head.escapedPath;

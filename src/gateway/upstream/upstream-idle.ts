@@ -2,7 +2,10 @@
  * Idle connections by address: the bound of a pool's facts holds for an address, whatever TLS names its connections
  * carry, and when no further connection may be opened those that wait are let go first, of any pool.
  */
-import type { UpstreamConnection } from "./upstream-connection.ts";
+/** A connection on which nothing runs. */
+interface IdleConnection {
+  destroy(): void;
+}
 
 /** All idle connections of one client. */
 export class IdleAddresses {
@@ -43,7 +46,7 @@ export class IdleConnections {
   users = 0;
   readonly #size: number;
   readonly #siblings: Set<IdleConnections>;
-  readonly #oldestFirst = new Set<UpstreamConnection>();
+  readonly #oldestFirst = new Set<IdleConnection>();
 
   constructor(key: string, size: number, siblings: Set<IdleConnections>) {
     this.key = key;
@@ -56,7 +59,7 @@ export class IdleConnections {
   }
 
   /** Lets the oldest go where there are too many. @returns false when none may wait */
-  add(connection: UpstreamConnection): boolean {
+  add(connection: IdleConnection): boolean {
     if (this.#size <= 0) return false;
     if (this.#oldestFirst.size >= this.#size) this.closeOldest();
     if (this.#oldestFirst.size === 0) this.#siblings.add(this);
@@ -64,7 +67,7 @@ export class IdleConnections {
     return true;
   }
 
-  delete(connection: UpstreamConnection): boolean {
+  delete(connection: IdleConnection): boolean {
     const wasHere = this.#oldestFirst.delete(connection);
     if (wasHere && this.#oldestFirst.size === 0) this.#siblings.delete(this);
     return wasHere;

@@ -7,7 +7,7 @@ import type { PoolSettings, Timeouts } from "../../runtime/upstream/upstream-uni
 import type { HeadMemory } from "../http/remembered-bytes.ts";
 import type { TimerWheel } from "../timer-wheel.ts";
 import type { WriteScheduler } from "../write-scheduler.ts";
-import type { UpstreamCall } from "./upstream-call.ts";
+import type { CallPool, UpstreamCall } from "./upstream-call.ts";
 import { type ConnectionHome, UpstreamConnection } from "./upstream-connection.ts";
 import type { IdleConnections } from "./upstream-idle.ts";
 import { RememberedHead, type ResponseLimits } from "./upstream-response.ts";
@@ -22,10 +22,10 @@ export interface PoolContext {
   /** Counts an opened connection. @returns false when there are too many */
   admit(): boolean;
   /** A connection of that pool is gone. */
-  released(pool: UpstreamPool): void;
+  released(pool: CallPool): void;
 }
 
-export class UpstreamPool implements ConnectionHome {
+export class UpstreamPool implements ConnectionHome, CallPool {
   readonly wheel: TimerWheel;
   readonly writes: WriteScheduler;
   readonly limits: ResponseLimits;
@@ -115,5 +115,9 @@ export class UpstreamPool implements ConnectionHome {
   /** Closes everything at once. */
   destroy(): void {
     for (const connection of [...this.#all]) connection.destroy();
+  }
+
+  forget(): void {
+    this.heads.forget();
   }
 }

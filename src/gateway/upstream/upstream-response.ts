@@ -3,6 +3,7 @@
  * Promise: one final head, then no byte more than its framing says; what could be read in two ways is a fault.
  */
 import { ChunkedDecoder, type ChunkSink } from "../http/chunked-decoder.ts";
+import { readTrailers } from "../http/http2-fields.ts";
 import type { Lifetime } from "../http/message.ts";
 import { type HeadMemory, Recurrence, RememberedBytes } from "../http/remembered-bytes.ts";
 import { canBecomeHead, type ResponseHead, readResponseHead } from "../http/response-head.ts";
@@ -62,6 +63,8 @@ export class RememberedHead {
 
 const INTERIM_MAX = 16; // 1xx responses before the real one
 
+const NO_TRAILERS: readonly string[] = Object.freeze([]);
+
 const HEAD = 0;
 const LENGTH = 1;
 const CHUNKED = 2;
@@ -108,6 +111,14 @@ export class ResponseReader implements ChunkSink {
     this.#state = HEAD;
     this.#interim = 0;
     this.head = undefined;
+  }
+
+  /** What came behind the body, and may go further. */
+  get trailers(): readonly string[] {
+    const text = this.#state === CHUNKED ? this.#chunks.trailer : "";
+    if (text.length < 2) return NO_TRAILERS;
+    const lines = text.split("\r").map((line) => /^([^:]+):[\t ]*(.*?)[\t ]*$/.exec(line));
+    return readTrailers(lines.flatMap((line) => (line ? [line[1] as string, line[2] as string] : [])));
   }
 
   /** Nobody wants more of this response. */

@@ -62,19 +62,30 @@ function openPlain(options: ConnectOptions, connection: SocketUser): void {
 }
 
 function openTls(options: ConnectOptions, tls: TlsOptions, connection: SocketUser): void {
+  const socket = dialTls(options, tls, ["http/1.1"]);
+  readAfterFailedWrite(socket, connection);
+  connection.attach(socket);
+  socket.on("secureConnect", () => connection.opened());
+  socket.on("data", (chunk: Buffer) => connection.received(chunk, "kept"));
+}
+
+/** A socket that is still connecting. @param protocols agreed on by TLS */
+export function connectUpstream(options: ConnectOptions, protocols: string[]): Socket {
+  if (options.tls) return dialTls(options, options.tls, protocols);
+  return connectPlain({ host: options.address, port: options.port, noDelay: true });
+}
+
+function dialTls(options: ConnectOptions, tls: TlsOptions, protocols: string[]): Socket {
   const socket = connectTls({
     host: options.address,
     port: options.port,
     secureContext: tls.context,
     rejectUnauthorized: tls.verify,
     ...(isIP(tls.serverName) === 0 ? { servername: tls.serverName } : {}),
-    ALPNProtocols: ["http/1.1"],
+    ALPNProtocols: protocols,
   });
   socket.setNoDelay(true);
-  readAfterFailedWrite(socket, connection);
-  connection.attach(socket);
-  socket.on("secureConnect", () => connection.opened());
-  socket.on("data", (chunk: Buffer) => connection.received(chunk, "kept"));
+  return socket;
 }
 
 /**

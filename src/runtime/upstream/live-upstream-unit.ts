@@ -27,6 +27,7 @@ import {
   readRetryRules,
   readTimeouts,
   readTls,
+  speaksHttp2,
 } from "./upstream-settings.ts";
 import {
   type Attempts,
@@ -89,6 +90,7 @@ export class LiveUpstreamUnit implements UpstreamUnit {
   readonly key: string;
   readonly name: string;
   readonly scheme: Scheme;
+  readonly http2: boolean;
   readonly passHost: "pass" | "node" | "rewrite";
   readonly upstreamHost: string;
   readonly timeouts: Timeouts;
@@ -115,11 +117,12 @@ export class LiveUpstreamUnit implements UpstreamUnit {
     this.name = ids.name;
     this.#env = env;
     this.scheme = readScheme(record.scheme);
+    this.http2 = speaksHttp2(this.scheme, record.http2);
     this.passHost = readPassHost(record);
     this.upstreamHost = record.upstream_host ?? "";
     this.timeouts = readTimeouts(record.timeout);
     this.tls = readTls(record.tls, this.scheme, env.certificate);
-    this.pool = readPool(record.keepalive_pool, this.scheme, this.tls);
+    this.pool = readPool(record.keepalive_pool, this.scheme, this.http2, this.tls);
     this.#checks = readChecks(record);
     const specs = readTargets(record.nodes, this.scheme);
     refuseDenied(specs, env.denied);

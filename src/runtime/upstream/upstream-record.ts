@@ -17,6 +17,7 @@ export type UpstreamRecord = Pick<
   | "type"
   | "nodes"
   | "scheme"
+  | "http2"
   | "hash_on"
   | "key"
   | "retries"

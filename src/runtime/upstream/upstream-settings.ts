@@ -48,17 +48,28 @@ export function readTls(
   return Object.freeze({ verify: tls?.verify ?? false, cert: pair?.cert, key: pair?.key });
 }
 
+/** @param wanted member `http2` of the record */
+export function speaksHttp2(scheme: Scheme, wanted: boolean | undefined): boolean {
+  return scheme === "grpc" || scheme === "grpcs" || wanted === true;
+}
+
 /** Connections are shared between upstreams that agree on everything that shapes a connection. */
 export function readPool(
   keepalive: UpstreamRecord["keepalive_pool"],
   scheme: Scheme,
+  http2: boolean,
   tls: UpstreamTls | undefined,
 ): PoolSettings {
   const size = keepalive?.size ?? 320;
   const idleMs = (keepalive?.idle_timeout ?? 60) * 1000;
   const requests = keepalive?.requests ?? 1000;
   const identity = tls ? `${tls.verify ? "verified" : "open"}:${identityOf(tls)}` : "";
-  return Object.freeze({ key: `${scheme}|${identity}|${size}|${idleMs}|${requests}`, size, idleMs, requests });
+  return Object.freeze({
+    key: `${scheme}|${http2 ? "2" : "1"}|${identity}|${size}|${idleMs}|${requests}`,
+    size,
+    idleMs,
+    requests,
+  });
 }
 
 /** Names a client certificate without telling its key. */

@@ -73,6 +73,8 @@ export interface UpstreamUnit {
   readonly id: string;
   readonly name: string;
   readonly scheme: "http" | "https" | "grpc" | "grpcs";
+  /** Its nodes are spoken to in HTTP/2: those of gRPC always, others where the record says so. */
+  readonly http2: boolean;
   readonly passHost: "pass" | "node" | "rewrite";
   readonly upstreamHost: string;
   readonly timeouts: Timeouts;

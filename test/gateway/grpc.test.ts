@@ -1,0 +1,177 @@
+/** gRPC through the gateway: `@grpc/grpc-js` on both sides, over HTTP/2 with prior knowledge. */
+import { connect } from "node:http2";
+import { Metadata, type StatusObject } from "@grpc/grpc-js";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { PluginPhases } from "../../src/plugin/plugin.ts";
+import { type GrpcClient, type GrpcServer, openGrpcClient, openGrpcServer } from "../support/grpc.ts";
+import { openTestGateway, routingOf, type TestGateway, upstreamOf, waitFor } from "./support.ts";
+
+let server: GrpcServer;
+let gateway: TestGateway;
+let client: GrpcClient;
+
+beforeAll(async () => {
+  server = await openGrpcServer();
+  const upstream = upstreamOf([server.port], { scheme: "grpc" });
+  gateway = await openTestGateway(routingOf({ "*": { upstream } }));
+  client = openGrpcClient(gateway.port);
+});
+
+afterAll(async () => {
+  client.close();
+  await gateway.close(0);
+  server.close();
+});
+
+function metadata(fields: Readonly<Record<string, string>> = {}): Metadata {
+  const made = new Metadata();
+  for (const [name, value] of Object.entries(fields)) made.set(name, value);
+  return made;
+}
+
+describe("calls", () => {
+  test("a unary call brings its message, metadata both ways, trailers and status", async () => {
+    const got = await client.call("one", "hello", metadata({ "x-mine": "1" }));
+    expect(got.text).toBe("hello!");
+    expect(got.status.code).toBe(0);
+    expect(got.status.metadata.get("x-trailer")).toEqual(["t"]);
+    expect(got.head?.get("x-head")).toEqual(["h"]);
+    expect(server.calls.at(-1)?.get("x-mine")).toEqual(["1"]);
+    expect(server.calls.at(-1)?.get("x-forwarded-proto")).toEqual(["http"]);
+  });
+
+  test("an error status and its message come back as they are", async () => {
+    const got = await client.call("fail", "x", metadata());
+    expect(got.status).toMatchObject({ code: 9, details: "no: x ä" });
+  });
+
+  test("a server stream of 10,000 messages comes whole", async () => {
+    const stream = client.many("10000 40", metadata());
+    let count = 0;
+    stream.on("data", () => count++);
+    const status = await new Promise<StatusObject>((resolve) => stream.on("status", resolve));
+    expect([status.code, count]).toEqual([0, 10_000]);
+  });
+
+  test("a client stream is summed up", async () => {
+    const sum = client.sum(metadata());
+    for (let at = 0; at < 1_000; at++) sum.send("m");
+    expect(await sum.end()).toBe("1000");
+  });
+
+  test("in a two-way stream each message is answered before the next one is sent", async () => {
+    const chat = client.chat(metadata());
+    const got: string[] = [];
+    let turns = 0;
+    chat.on("data", (text: string) => {
+      got.push(text);
+      if (++turns < 20) chat.write(`m${turns}`);
+      else chat.end();
+    });
+    chat.write("m0");
+    const status = await new Promise<StatusObject>((resolve) => chat.on("status", resolve));
+    expect(status.code).toBe(0);
+    expect(got).toEqual(Array.from({ length: 20 }, (_, at) => `re m${at}`));
+  });
+
+  test("a call that the client cancels is cancelled upstream", async () => {
+    const before = server.cancelled();
+    const call = client.client.makeUnaryRequest(
+      "/echo.Echo/Wait",
+      (text: string) => Buffer.from(text),
+      String,
+      "x",
+      () => {},
+    );
+    const came = server.calls.length;
+    await waitFor(() => server.calls.length > came);
+    call.cancel();
+    await waitFor(() => server.cancelled() > before);
+  });
+});
+
+describe("what the gateway says itself", () => {
+  const refusing = (status: number, body: string): PluginPhases => ({
+    rewrite: () => ({ status, headers: ["WWW-Authenticate", "Bearer"], body, reason: "refused" }),
+  });
+  let own: TestGateway;
+  let caller: GrpcClient;
+  const routes: Parameters<typeof routingOf>[0] = {
+    "a.A": { plugins: [refusing(401, '{"message":"Missing JWT token in 100% of request ä"}\n')] },
+    "b.B": { plugins: [refusing(403, "no")] },
+    "c.C": { upstream: upstreamOf([1], { scheme: "grpc" }) },
+    "d.D": { plugins: [refusing(429, "slow down\n")] },
+    "e.E": { upstream: upstreamOf([], { scheme: "grpc" }) },
+  };
+
+  beforeAll(async () => {
+    own = await openTestGateway(
+      routingOf({ ...routes, "echo.Echo": { upstream: upstreamOf([server.port], { scheme: "grpc" }) } }),
+    );
+    caller = openGrpcClient(own.port);
+  });
+
+  afterAll(async () => {
+    caller.close();
+    await own.close(0);
+  });
+
+  function statusOf(path: string, fields = {}, options = {}): Promise<StatusObject> {
+    const bytes = (text: string): Buffer => Buffer.from(text);
+    return new Promise((resolve) =>
+      caller.client
+        .makeUnaryRequest(path, bytes, String, "x", metadata(fields), options, () => {})
+        .on("status", resolve),
+    );
+  }
+
+  test.each([
+    { path: "/a.A/M", code: 16, details: "Missing JWT token in 100% of request ä" },
+    { path: "/b.B/M", code: 7, details: "no" },
+    { path: "/c.C/M", code: 14, details: "502 Bad Gateway" },
+    { path: "/d.D/M", code: 14, details: "slow down" },
+    { path: "/e.E/M", code: 14, details: "503 Service Temporarily Unavailable" },
+    { path: "/none.N/M", code: 12, details: "404 Route Not Found" },
+  ])("$path ends with status $code", async ({ path, code, details }) => {
+    const got = await statusOf(path);
+    expect([got.code, got.details]).toEqual([code, details]);
+  });
+
+  test("its head is HTTP 200 without a message, and others still get the page", async () => {
+    const session = connect(`http://127.0.0.1:${own.port}`);
+    const ask = (type: string) =>
+      new Promise<Record<string, unknown>>((resolve) => {
+        const stream = session.request({ ":method": "POST", ":path": "/a.A/M", "content-type": type });
+        stream.on("response", (headers, flags) => resolve({ ...headers, ends: (flags & 1) === 1 }));
+        stream.end();
+        stream.resume();
+      });
+    expect(await ask("application/grpc+proto")).toMatchObject({
+      ":status": 200,
+      "grpc-status": "16",
+      "grpc-message": "Missing JWT token in 100%25 of request %C3%A4",
+      "www-authenticate": "Bearer",
+      ends: true,
+    });
+    expect(await ask("application/json")).toMatchObject({ ":status": 401, ends: false });
+    session.destroy();
+    expect(await own.scrape()).toMatch(/jotgate_http_requests_total\{route="a.A",status="401"\} 3/);
+  });
+
+  test("a call that takes longer than it gave ends with DEADLINE_EXCEEDED, and is cancelled upstream", async () => {
+    const before = server.cancelled();
+    expect(await statusOf("/echo.Echo/Wait", { "grpc-timeout": "200m" })).toMatchObject({ code: 4 });
+    await waitFor(() => server.cancelled() > before);
+    const stream = caller.chat(metadata({ "grpc-timeout": "300m" }));
+    stream.on("error", () => {});
+    const got: string[] = [];
+    stream.on("data", (text: string) => got.push(text));
+    stream.write("a");
+    const status = await new Promise<StatusObject>((resolve) => stream.on("status", resolve));
+    expect([got, status.code]).toEqual([["re a"], 4]);
+  });
+
+  test.each(["", "1", "1s", "123456789S", "-1S", "1.5S", "1S 2S"])("%j is no time: INTERNAL", async (text) => {
+    expect(await statusOf("/echo.Echo/One", { "grpc-timeout": text })).toMatchObject({ code: 13 });
+  });
+});
