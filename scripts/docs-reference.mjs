@@ -173,14 +173,22 @@ function meanings(page) {
   return found;
 }
 
+/** Meanings that stand in no schema, by plugin and path: src/plugins/member-texts.ts, which the OpenAPI description shows. */
+const texts = {};
+
 function pluginPages() {
   const parts = [];
   for (const plugin of PLUGINS.map((entry) => entry.load()).sort((one, other) => (one.name < other.name ? -1 : 1))) {
     const page = join(ROOT, `docs/plugins/${plugin.name}.md`);
     const known = meanings(readFileSync(page, "utf8"));
     const prose = IN_PROSE[plugin.name] ?? {};
-    const meaning = (path, member) =>
-      member.description ?? prose[path] ?? known.get(path) ?? known.get(path.split(/[.[\]]+/).at(-1));
+    const own = {};
+    const meaning = (path, member) => {
+      if (member.description !== undefined) return member.description;
+      const text = prose[path] ?? known.get(path) ?? known.get(path.split(/[.[\]]+/).at(-1));
+      if (text !== undefined) own[path] = text.replace(/\[([^\]]+)\]\([^)]+\)/g, "$1"); // links lead nowhere elsewhere
+      return text;
+    };
     parts.push(`## ${plugin.name}`, `Priority ${plugin.priority}. [How it works](../plugins/${plugin.name}.md).`);
     for (const [title, schema] of [
       ["On routes, services and the like", plugin.schema],
@@ -190,8 +198,23 @@ function pluginPages() {
       const rows = schema ? rowsOf(schema, meaning) : [];
       if (rows.length > 0) parts.push(`${title}:`, table(HEAD, rows));
     }
+    if (Object.keys(own).length > 0) texts[plugin.name] = own;
   }
   write("plugins.md", "Plugins", ...parts);
+  writeTexts();
+}
+
+const TEXTS = `/**
+ * What members of plugins mean where their schemas do not say it, from the tables of docs/plugins: APISIX's clients compare the
+ * schemas that \`/schema\` serves, so the texts stand apart. Written by \`npm run docs:reference\`; changes made here are lost.
+ */`;
+
+/** Beside the pages, where they are written into a folder that is named. */
+function writeTexts() {
+  const place =
+    process.argv[2] === undefined ? join(ROOT, "src/plugins/member-texts.ts") : join(folder, "member-texts.ts");
+  const type = "Readonly<Record<string, Readonly<Record<string, string>>>>";
+  writeFileSync(place, `${TEXTS}\nexport const MEMBER_TEXTS: ${type} = ${JSON.stringify(texts, undefined, 2)};\n`);
 }
 
 const METRIC =

@@ -176,11 +176,18 @@ function wildcards(path: string): string[] {
 
 /** A copy of a kind's schema in which every member that is known here is described. */
 export function describeSchema(kind: KindName, schema: object): object {
-  return described(kind, schema, "") as object;
+  return described(schema, "", (path) => descriptionOf(kind, path), "") as object;
 }
 
-function described(kind: KindName, schema: unknown, path: string): unknown {
-  if (Array.isArray(schema)) return schema.map((one) => described(kind, one, path));
+type TextOf = (path: string) => string | undefined;
+
+/** A copy of a schema in which members have these texts, where they have none. @param textOf of `a.b`; `a[].b` in lists */
+export function describeMembers(schema: object, textOf: TextOf): object {
+  return described(schema, "", textOf, "[]") as object;
+}
+
+function described(schema: unknown, path: string, textOf: TextOf, item: string): unknown {
+  if (Array.isArray(schema)) return schema.map((one) => described(one, path, textOf, item));
   if (typeof schema !== "object" || schema === null) return schema;
   const copy: Record<string, unknown> = {};
   for (const [keyword, value] of Object.entries(schema)) {
@@ -188,15 +195,16 @@ function described(kind: KindName, schema: unknown, path: string): unknown {
       copy[keyword] = Object.fromEntries(
         Object.entries(value).map(([name, member]) => {
           const at = path === "" ? name : `${path}.${name}`;
-          const text = descriptionOf(kind, at);
-          const inner = described(kind, member, at) as { readonly description?: unknown };
+          const text = textOf(at);
+          const inner = described(member, at, textOf, item) as { readonly description?: unknown };
           return [
             name,
             text === undefined || inner.description !== undefined ? inner : { ...inner, description: text },
           ];
         }),
       );
-    } else if (["items", "anyOf", "oneOf", "allOf"].includes(keyword)) copy[keyword] = described(kind, value, path);
+    } else if (keyword === "items") copy[keyword] = described(value, path + item, textOf, item);
+    else if (["anyOf", "oneOf", "allOf"].includes(keyword)) copy[keyword] = described(value, path, textOf, item);
     else copy[keyword] = value;
   }
   return copy;

@@ -202,6 +202,16 @@ describe("the description", () => {
     walk(document, "");
   });
 
+  test("says what members of plugins mean, which /schema leaves away: clients compare it with APISIX's", async () => {
+    const described = document.components.schemas["Plugin_limit-count"] as {
+      readonly properties: Readonly<Record<string, { readonly description?: string }>>;
+    };
+    const plain = (await world.call("GET", "/schema/plugins/limit-count")).body;
+    for (const name of Object.keys(plain.properties).filter((one) => one !== "_meta"))
+      expect(described.properties[name]?.description, name).toMatch(/\w/);
+    expect(plain.properties.count.description).toBeUndefined();
+  });
+
   test("gives the answer of a write one shape, dry run or not, and names the header of its warnings", () => {
     const resolved = (schema: Readonly<Record<string, unknown>> = {}): object => {
       const name = String(schema["$ref"] ?? "").replace("#/components/schemas/", "");

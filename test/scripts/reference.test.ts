@@ -17,6 +17,9 @@ test("the pages are as new as the code (npm run docs:reference)", () => {
       cwd: ROOT,
     });
     expect(made.stderr).toBe("");
+    const texts = "member-texts.ts";
+    expect(read(join(folder, texts))).toBe(read(join(ROOT, "src/plugins", texts)));
+    rmSync(join(folder, texts));
     expect(readdirSync(folder).sort()).toEqual(readdirSync(PAGES).sort());
     for (const name of readdirSync(folder)) expect(read(join(PAGES, name)), name).toBe(read(join(folder, name)));
   } finally {

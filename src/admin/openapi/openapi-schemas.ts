@@ -3,8 +3,9 @@
  * Promise: what may be written is described as it is checked; what is answered is described as it is stored: references
  * and sealed texts where a pattern was, private keys missing.
  */
-import { describeSchema } from "../../model/descriptions.ts";
+import { describeMembers, describeSchema } from "../../model/descriptions.ts";
 import { KINDS, type Kind, secretSchema } from "../../model/kinds.ts";
+import { MEMBER_TEXTS } from "../../plugins/member-texts.ts";
 import type { CatalogPlugin, PluginCatalog } from "../plugin-catalog.ts";
 
 export type Json = Readonly<Record<string, unknown>>;
@@ -50,10 +51,16 @@ export function componentSchemas(catalog: PluginCatalog): Json {
       ["Consumer", plugin.consumerSchema],
       ["Metadata", plugin.metadataSchema],
     ] as const) {
-      if (schema) schemas[`${prefix}_${plugin.name}`] = modern(schema);
+      if (schema) schemas[`${prefix}_${plugin.name}`] = modern(describePlugin(plugin.name, schema));
     }
   }
   return schemas;
+}
+
+/** With the texts of the plugin's page, which `/schema` leaves away; a member of the same name elsewhere means the same. */
+function describePlugin(name: string, schema: object): object {
+  const texts = MEMBER_TEXTS[name];
+  return texts === undefined ? schema : describeMembers(schema, (path) => texts[path]);
 }
 
 /** What a write may have made beside the record. */

@@ -1,6 +1,7 @@
 /**
  * One request's trace: what is noted while it runs, and the spans made of that when it is over.
- * Promise: an unsampled one notes nothing; the number of spans is bounded. Source: OpenTelemetry semantic conventions, HTTP spans.
+ * Promise: one that is not sampled is its `traceparent` and nothing else; the number of spans is bounded.
+ * Source: OpenTelemetry semantic conventions, HTTP spans; W3C Trace Context.
  */
 import { randomFillSync } from "node:crypto";
 import type { Attributes, Context, HrTime, Span } from "@opentelemetry/api";
@@ -32,22 +33,40 @@ interface Try {
   failure: string;
 }
 
+/** A trace that is passed on and not recorded. */
+export class PassedTrace implements RequestTrace {
+  readonly parent: string;
+  readonly hasVariables: boolean;
+  readonly waits = undefined;
+
+  constructor(traceId: string, hasVariables: boolean) {
+    this.parent = `00-${traceId}-${newSpanId()}-00`;
+    this.hasVariables = hasVariables;
+  }
+
+  get traceId(): string {
+    return this.parent.slice(3, 35);
+  }
+
+  get spanId(): string {
+    return this.parent.slice(36, 52);
+  }
+}
+
 export class CallTrace implements RequestTrace {
   readonly traceId: string;
   readonly spanId = newSpanId();
   readonly hasVariables: boolean;
-  readonly waits: Wait[] | undefined;
+  readonly waits: Wait[] = [];
   readonly #parts: TraceParts;
   /** Of the caller's span, if there is one. */
   readonly #context: Context;
-  readonly #tries: Try[] | undefined;
+  readonly #tries: Try[] = [];
   #isOver = false;
 
-  constructor(parts: TraceParts, traceId: string, context: Context, isSampled: boolean) {
+  constructor(parts: TraceParts, traceId: string, context: Context) {
     this.traceId = traceId;
     this.hasVariables = parts.hasVariables;
-    this.waits = isSampled ? [] : undefined;
-    this.#tries = isSampled ? [] : undefined;
     this.#parts = parts;
     this.#context = context;
   }
@@ -59,7 +78,7 @@ export class CallTrace implements RequestTrace {
   /** Each try is a span of its own, and the parent of what the upstream does for it. */
   beginTry(view: RequestView): void {
     const tries = this.#tries;
-    if (tries === undefined || tries.length >= TRIES_MAX) return;
+    if (tries.length >= TRIES_MAX) return;
     this.#endTry(view);
     const { address, node, port, statuses } = view.upstream;
     const spanId = newSpanId();
@@ -71,7 +90,7 @@ export class CallTrace implements RequestTrace {
 
   /** The request is over: its spans are made and handed on. */
   end(view: RequestView): void {
-    if (this.#tries === undefined || this.#isOver) return;
+    if (this.#isOver) return;
     this.#isOver = true;
     this.#endTry(view);
     const { attributesOf, clock, exporting } = this.#parts;
@@ -85,7 +104,7 @@ export class CallTrace implements RequestTrace {
       at(view.startedMs),
       attributesOf(view),
     );
-    for (const wait of this.waits ?? []) {
+    for (const wait of this.waits) {
       const attributes: Attributes = wait.plugin === "" ? {} : { "jotgate.plugin": wait.plugin };
       const name = wait.plugin === "" ? "body" : `plugin ${wait.plugin}`;
       exporting.startWait(context, newSpanId(), name, at(wait.startMs), attributes).end(at(wait.endMs));
@@ -105,11 +124,11 @@ export class CallTrace implements RequestTrace {
   }
 
   #parentOf(spanId: string): string {
-    return `00-${this.traceId}-${spanId}-${this.#tries === undefined ? "00" : "01"}`;
+    return `00-${this.traceId}-${spanId}-01`;
   }
 
   #endTry({ upstream }: RequestView): void {
-    const last = this.#tries?.at(-1);
+    const last = this.#tries.at(-1);
     if (!last || last.endMs > 0) return;
     last.endMs = upstream.endMs;
     last.failure = upstream.failure;
@@ -117,8 +136,8 @@ export class CallTrace implements RequestTrace {
 
   /** What the upstream said to try `n`; undefined: nothing. */
   #statusOf({ upstream: { statuses } }: RequestView, n: number): number | undefined {
-    const before = this.#tries?.[n]?.before ?? 0;
-    const until = this.#tries?.[n + 1]?.before ?? statuses.length;
+    const before = this.#tries[n]?.before ?? 0;
+    const until = this.#tries[n + 1]?.before ?? statuses.length;
     return until > before ? statuses[before] || undefined : undefined;
   }
 }
@@ -170,6 +189,13 @@ function randomHex(length: number): string {
 /** 32 hexadecimal digits. */
 export function newTraceId(): string {
   return randomHex(32);
+}
+
+/** Four words of 32 bits, as the official sampler by ratio looks at an id: their exclusive or. */
+export function traceIdSum(traceId: string): number {
+  let sum = 0;
+  for (let at = 0; at < 32; at += 8) sum ^= Number.parseInt(traceId.slice(at, at + 8), 16);
+  return sum >>> 0;
 }
 
 /** 16 hexadecimal digits. */

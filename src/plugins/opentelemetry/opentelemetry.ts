@@ -8,10 +8,10 @@ import type { Sampler } from "@opentelemetry/sdk-trace-base";
 import { type Static, Type } from "typebox";
 import { withDefaults } from "../../base/schema/schema-defaults.ts";
 import { type CompileEnv, Defaulted, definePlugin } from "../../plugin/plugin.ts";
-import type { RequestView } from "../../plugin/request-view.ts";
+import type { RequestTrace, RequestView } from "../../plugin/request-view.ts";
 import { requestIdOf } from "../../plugin/variables/variables.ts";
 import { Words } from "../shared/schema-parts.ts";
-import { CallTrace, newTraceId } from "./call-trace.ts";
+import { CallTrace, newTraceId, PassedTrace, traceIdSum } from "./call-trace.ts";
 import { compileRequestAttributes } from "./span-attributes.ts";
 import { collectorSchema, loadPackages, type Packages, SpanExport } from "./span-export.ts";
 
@@ -56,6 +56,11 @@ export const opentelemetry = definePlugin({
   preferRoute: true,
   schema,
   metadataSchema,
+  /** What the first request would wait for is loaded when a configuration names it. */
+  check() {
+    loadPackages();
+    return undefined;
+  },
   compile(conf, env) {
     const metadata = withDefaults<Static<typeof metadataSchema>>(metadataSchema, env.metadata("opentelemetry") ?? {});
     const packages = loadPackages();
@@ -84,12 +89,12 @@ function openTraces(
   exporting: SpanExport,
   packages: Packages,
   env: CompileEnv,
-): (view: RequestView) => CallTrace {
+): (view: RequestView) => RequestTrace {
   const { ROOT_CONTEXT, SpanKind, trace } = packages.api;
   const { parseTraceParent } = packages.core;
   const sampler = samplerOf(conf.sampler, packages);
-  // What a sampler by parents asks where there is none; asked at once, it need not look for one.
-  const begins = conf.sampler.name === "parent_base" ? rootOf(conf.sampler, packages) : sampler;
+  // Where there is no parent, ids below this are sampled.
+  const bound = boundOf(conf.sampler);
   const shared = {
     exporting,
     attributesOf: compileRequestAttributes(conf, env),
@@ -97,9 +102,10 @@ function openTraces(
     hasVariables: metadata.set_ngx_var,
   };
   const fromRequestId = metadata.trace_id_source === "x-request-id";
+  const { RECORD_AND_SAMPLED } = packages.sdk.SamplingDecision;
   const isSampled = (context: Context, traceId: string): boolean =>
-    (context === ROOT_CONTEXT ? begins : sampler).shouldSample(context, traceId, "", SpanKind.SERVER, NOTHING, NO_LINKS)
-      .decision === packages.sdk.SamplingDecision.RECORD_AND_SAMPLED;
+    sampler.shouldSample(context, traceId, "", SpanKind.SERVER, NOTHING, NO_LINKS).decision === RECORD_AND_SAMPLED;
+  const { hasVariables } = shared;
   return (view) => {
     const received = view.headers.only("traceparent");
     const parent = received ? (parseTraceParent(received) ?? undefined) : undefined;
@@ -109,7 +115,8 @@ function openTraces(
       context = trace.setSpanContext(ROOT_CONTEXT, withState(parent, view, packages));
     } else view.headers.remove("tracestate"); // belongs to a parent
     const traceId = parent?.traceId ?? ((fromRequestId && traceIdOf(view)) || newTraceId());
-    const made = new CallTrace(shared, traceId, context, isSampled(context, traceId));
+    const isRecorded = parent === undefined ? isBelow(traceId, bound) : isSampled(context, traceId);
+    const made = isRecorded ? new CallTrace(shared, traceId, context) : new PassedTrace(traceId, hasVariables);
     if (received === undefined) view.headers.append("traceparent", made.parent);
     else view.headers.set("traceparent", made.parent, "traceparent");
     return made;
@@ -138,6 +145,19 @@ function samplerOf({ name, options }: SamplerConf, packages: Packages): Sampler 
 function rootOf({ options }: SamplerConf, packages: Packages): Sampler {
   // True: what is under `root` are members of a sampler too, without a root of its own.
   return samplerOf(options.root as SamplerConf, packages);
+}
+
+/** As `TraceIdRatioBasedSampler` has it. */
+function boundOf({ name, options }: SamplerConf): number {
+  if (name === "parent_base") return boundOf(options.root as SamplerConf);
+  if (name === "trace_id_ratio") return Math.floor(options.fraction * 0xffffffff);
+  return name === "always_on" ? ALL : 0;
+}
+
+const ALL = 2 ** 32;
+
+function isBelow(traceId: string, bound: number): boolean {
+  return bound === ALL || (bound > 0 && traceIdSum(traceId) < bound);
 }
 
 /** The request's id as the id of its trace; undefined where it is no such number of 16 bytes. */
