@@ -39,6 +39,8 @@ export interface CatalogPlugin {
     | undefined;
   /** Gives a consumer's configuration a new secret or key; undefined when this plugin has none that could be rotated. */
   readonly rotate: CredentialDefinition["rotate"];
+  /** Signs a token to try routes with; undefined when this plugin's credentials sign none. */
+  readonly mint: CredentialDefinition["mint"];
   /** What is weak about a consumer's configuration as it was written. */
   readonly doubt: CredentialDefinition["doubt"];
   /** Why two configurations in different records cannot stand together; undefined when this plugin has no such rule. */
@@ -129,6 +131,7 @@ function describe(registry: PluginRegistry, name: string, write: WriteContext): 
       plugin.conflict &&
       ((conf, other) => plugin.conflict?.(withDefaults(plugin.schema, conf), withDefaults(plugin.schema, other))),
     rotate: credential?.rotate,
+    mint: credential?.mint,
     doubt: credential?.doubt,
     unshownMembers: new Set(credential?.unshownFields ?? []),
     complete:

@@ -195,6 +195,18 @@ export interface Rotated {
   readonly generated: Readonly<Record<string, string>>;
 }
 
+/** Seconds since 1970, and how long the token lives. */
+export interface MintTimes {
+  readonly nowSeconds: number;
+  readonly lifetimeSeconds: number;
+}
+
+export interface Minted {
+  readonly token: string;
+  /** Seconds since 1970. */
+  readonly expires: number;
+}
+
 /** The consumer side of an authentication plugin. */
 export interface CredentialDefinition<S extends TSchema = TSchema, Data = unknown> {
   readonly schema: S;
@@ -240,6 +252,15 @@ export interface CredentialDefinition<S extends TSchema = TSchema, Data = unknow
     given: Readonly<Record<string, unknown>>,
     rotation: Rotation,
   ): Rotated | string;
+  /**
+   * Signs a token as this credential's owner could, to try routes with.
+   * @param claims beside the registered ones that it sets itself @returns text: why it cannot be
+   */
+  mint?(
+    conf: Readonly<Record<string, unknown>>,
+    claims: Readonly<Record<string, unknown>>,
+    times: MintTimes,
+  ): Promise<Minted | string>;
   /** Called with every reference resolved and defaults filled; throws CodedError RECORD_INVALID when unusable. */
   compile(conf: Static<S>, env: NodeEnv): Data;
 }

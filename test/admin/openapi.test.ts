@@ -415,6 +415,10 @@ describe("real answers are as described", () => {
     await call("PUT", "/consumers/jack/credentials/rotated", conf);
     expect((await call("POST", "/consumers/jack/credentials/rotated/rotate?dry_run=1")).status).toBe(200);
     expect((await call("POST", "/consumers/jack/credentials/rotated/rotate")).status).toBe(200);
+    expect((await call("POST", "/consumers/jack/credentials/rotated/token", { lifetime: 60 })).status).toBe(200);
+    expect((await call("POST", "/consumers/jack/credentials/rotated/token", { lifetime: 0 })).status).toBe(400);
+    expect((await call("POST", "/consumers/jack/credentials/none/token")).status).toBe(404);
+    expect((await call("POST", "/consumers/jack/token", { claims: [] })).status).toBe(400);
     expect((await call("POST", "/consumers/jack/credentials/rotated/rotate?wait=all&timeout=50ms")).status).toBe(202);
     expect((await call("POST", "/consumers/jack/rotate?overlap=x")).status).toBe(400);
     expect((await call("POST", "/consumers/nobody/rotate")).status).toBe(404);

@@ -7,14 +7,16 @@ import { ask, call } from "../api/client.ts";
 import type { Place } from "../api/kinds.ts";
 import { type RecordList, useMayWrite } from "../api/queries.ts";
 import { Badge, CopyButton, Failure, inWords, Notice, Query, Table, Time } from "../ui/parts.tsx";
+import { MintPanel } from "./mint-token.tsx";
 
 export function RecordPanel(props: { readonly place: Place }): ReactNode {
-  const { kind, id = "", list } = props.place;
+  const { place } = props;
+  const { kind, id = "", list } = place;
   switch (kind.dir) {
     case "consumers":
-      return <KeyPanel consumer={id} />;
+      return <CallerPanels path={place.path} consumer={id} />;
     case "credentials":
-      return <KeyPanel consumer={list.split("/")[1] ?? ""} credential={id} />;
+      return <CallerPanels path={place.path} consumer={list.split("/")[1] ?? ""} credential={id} />;
     case "token_issuers":
       return <IssuerPanel id={id} />;
     case "authorization_servers":
@@ -22,6 +24,20 @@ export function RecordPanel(props: { readonly place: Place }): ReactNode {
     default:
       return null;
   }
+}
+
+function CallerPanels(props: {
+  readonly path: string;
+  readonly consumer: string;
+  readonly credential?: string;
+}): ReactNode {
+  const { path, ...caller } = props;
+  return (
+    <>
+      <KeyPanel {...caller} />
+      {useMayWrite() && <MintPanel path={path} {...caller} />}
+    </>
+  );
 }
 
 /** Last use, and a new key beside which the former is taken for a while. */

@@ -11,6 +11,7 @@ import { EXPLAIN_ROUTES } from "./explain-routes.ts";
 import { EXPORT_ROUTES } from "./export-routes.ts";
 import { HISTORY_ROUTES } from "./history-routes.ts";
 import { ISSUER_ROUTES } from "./issuer-routes.ts";
+import { MINT_ROUTES } from "./mint-routes.ts";
 import { NODE_ROUTES } from "./node-routes.ts";
 import { OVERVIEW_ROUTES } from "./overview-routes.ts";
 import { recordRoutes } from "./record-routes.ts";
@@ -41,6 +42,7 @@ export function adminRoutes(options: AdminRouteOptions): readonly AdminRoute[] {
     ...HISTORY_ROUTES,
     ...REVOCATION_ROUTES,
     ...ROTATE_ROUTES,
+    ...MINT_ROUTES,
     ...ISSUER_ROUTES,
     ...USAGE_ROUTES,
     get("/openapi.json", readOperation("getOpenApi", "Read this description.", { type: "object" }), ({ catalog }) =>

@@ -26,6 +26,7 @@ import { isSealed, looksLegacy } from "../../base/keyring.ts";
 import { openLimitedWarn, type Warn } from "../../base/log.ts";
 import { isReference } from "../../base/reference.ts";
 import { type CredentialDefinition, Defaulted, type NodeEnv, type WriteContext } from "../../plugin/plugin.ts";
+import { mintToken } from "./mint-token.ts";
 import { rotateKey } from "./rotate-key.ts";
 
 const KeyId = Type.String({ minLength: 1, maxLength: 256 });
@@ -106,6 +107,7 @@ export const jwtCredential: CredentialDefinition<typeof ConsumerConf, JwtCredent
   check: (conf, write) => checkConf(conf, write) ?? previousError(conf, write),
   prepare: prepareConf,
   rotate: rotateKey,
+  mint: mintToken,
   doubt: secretDoubt,
   compile: compileConf,
 };

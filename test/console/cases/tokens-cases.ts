@@ -2,7 +2,7 @@
  * Tokens and keys of callers.
  */
 import { expect, test } from "vitest";
-import { type ConsoleWorld, JWT_SECRET, jwtOf } from "../../support/console-world.ts";
+import { type ConsoleWorld, HOSTILE, JWT_SECRET, jwtOf } from "../../support/console-world.ts";
 
 export function tokensCases(started: () => ConsoleWorld): void {
   test("a token is decoded, judged on a route, revoked, and said to be", async () => {
@@ -25,6 +25,28 @@ export function tokensCases(started: () => ConsoleWorld): void {
     await said.getByText("It is revoked").waitFor();
     expect((await call()).status).toBe(401);
     expect(world.page.url()).not.toContain(token.slice(0, 20));
+  });
+
+  test("a test token is signed with a consumer's key, handed to the tokens page, and taken by a route", async () => {
+    const world = started();
+    const { page } = world;
+    await world.open("/records/consumers/jack");
+    const panel = page.getByRole("region", { name: "Test token" });
+    await panel.getByLabel("More claims (JSON)").fill("{half");
+    await panel.getByRole("button", { name: "Sign a test token" }).click();
+    await panel.getByText("The claims are no JSON").waitFor();
+    await panel.getByLabel("More claims (JSON)").fill(JSON.stringify({ role: HOSTILE, key: "somebody-else" }));
+    await panel.getByRole("button", { name: "Sign a test token" }).click();
+    const token = (await panel.locator("code.token").textContent()) ?? "";
+    await world.fine("mint");
+    await panel.getByRole("button", { name: "Read and judge it" }).click();
+    const said = page.getByRole("region", { name: "What the token says" });
+    await said.getByText("jack-key").waitFor();
+    await said.getByText("onerror=").waitFor();
+    expect(await page.title()).not.toContain("owned");
+    expect(page.url()).not.toContain(token.slice(0, 20));
+    const headers = { Authorization: `Bearer ${token}` };
+    expect((await fetch(`${world.gateways[0].gateway}/orders/1`, { headers })).status).toBe(200);
   });
 
   test("a rule ends a consumer's tokens, and is taken back; its key is rotated and shown once", async () => {
