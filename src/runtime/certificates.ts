@@ -80,14 +80,18 @@ export interface ClientCertificates {
   set(id: string, value: StoredValue | undefined): void;
   /** PEM texts, or why there are none. */
   find(id: string): CertificatePair | string;
+  /** Resolves when no value that a record refers to is under way; what is wrong has been reported then. */
+  settled(): Promise<unknown>;
 }
 
 interface ClientCertificatesOptions {
   readonly secrets: SecretUsers;
   /** What is found under this id is another now. */
   changed(id: string): void;
-  /** What is wrong with a record, and undefined when nothing is. */
-  report(id: string, problem: string | undefined): void;
+  /** The newest that is being applied. */
+  revision(): bigint;
+  /** What is wrong with a record that came with `revision`, and undefined when nothing is. */
+  report(id: string, problem: string | undefined, revision: bigint): void;
 }
 
 interface CertificateEntry {
@@ -96,34 +100,48 @@ interface CertificateEntry {
   readonly release: () => void;
 }
 
-export function openClientCertificates({ secrets, changed, report }: ClientCertificatesOptions): ClientCertificates {
+export function openClientCertificates(options: ClientCertificatesOptions): ClientCertificates {
+  const { secrets, changed, report } = options;
   const entries = new Map<string, CertificateEntry>();
-  const refresh = (id: string, value: StoredValue, references: readonly string[], release: () => void): void => {
+  const underWay = new Set<Promise<void>>();
+  const refresh = (
+    id: string,
+    value: StoredValue,
+    references: readonly string[],
+    release: () => void,
+    at: bigint,
+  ): void => {
     const former = entries.get(id)?.pair;
-    const take = (values: ReadonlyMap<string, unknown> | undefined, problem: string): void => {
-      const read = values ? readPair(value, values) : problem;
+    // References name places, not values, so they may be told.
+    const unresolved = `unresolved: ${references.join(", ")}`;
+    const take = (values: ReadonlyMap<string, unknown> | undefined): void => {
+      const read = values ? readPair(value, values) : unresolved;
       const isGood = typeof read === "object";
-      const entry = { pair: isGood ? read : former, problem: isGood ? "" : read, release };
-      entries.set(id, entry);
-      report(id, isGood ? undefined : `client certificate: ${read}`);
+      entries.set(id, { pair: isGood ? read : former, problem: isGood ? "" : read, release });
+      report(id, isGood ? undefined : `client certificate: ${read}`, at);
     };
     const known = references.length === 0 ? new Map<string, unknown>() : secrets.peek(references);
-    // References name places, not values, so they may be told.
-    take(known, `unresolved: ${references.join(", ")}`);
-    if (known) return;
-    const waiting = entries.get(id);
-    void secrets.resolve(references).then((values) => {
-      if (!values || entries.get(id) !== waiting) return;
-      take(values, "");
+    if (known) {
+      take(known);
+      return;
+    }
+    const waiting = { pair: former, problem: unresolved, release };
+    entries.set(id, waiting);
+    const reading = secrets.resolve(references).then((values) => {
+      underWay.delete(reading);
+      if (entries.get(id) !== waiting) return;
+      take(values);
       changed(id);
     });
+    underWay.add(reading);
   };
   return {
     set(id, value) {
+      const at = options.revision();
       const before = entries.get(id);
       before?.release();
       if (value?.["type"] !== "client") {
-        if (before) report(id, undefined);
+        if (before) report(id, undefined, at);
         if (value) entries.set(id, { pair: undefined, problem: "it is not of type client", release: nothing });
         else entries.delete(id);
         return;
@@ -131,15 +149,16 @@ export function openClientCertificates({ secrets, changed, report }: ClientCerti
       const references = referencesIn([value["cert"], value["key"]]);
       const release = references.length === 0 ? nothing : secrets.use(references, () => renew());
       const renew = (): void => {
-        refresh(id, value, references, release);
+        refresh(id, value, references, release, at);
         changed(id);
       };
-      refresh(id, value, references, release);
+      refresh(id, value, references, release, at);
     },
     find(id) {
       const entry = entries.get(id);
       return entry === undefined ? "there is no such ssl record" : (entry.pair ?? entry.problem);
     },
+    settled: () => Promise.all(underWay),
   };
 }
 

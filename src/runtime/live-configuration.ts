@@ -88,6 +88,10 @@ export interface LiveConfiguration {
   refusals(): readonly Problem[];
   /** What upstreams show under this id, or why there is nothing. */
   clientCertificate(id: string): CertificatePair | string;
+  /** Resolves when no value that a client certificate refers to is under way. */
+  clientCertificatesSettled(): Promise<unknown>;
+  /** Those of `refusals` that are of ssl records. */
+  clientCertificateRefusals(): readonly Problem[];
   ssls(): IterableIterator<[string, StoredValue]>;
   onSslChange(listener: SslListener): () => void;
   /** Gives back everything counted; for the end of the process. */

@@ -44,10 +44,11 @@ export function openLive(options: LiveOptions): LiveConfiguration {
   const certificates = openClientCertificates({
     secrets,
     changed: (id) => certificateChanged(id, slots),
-    report(id, problem) {
+    revision: () => revision,
+    report(id, problem, at) {
       const key = keyOf(prefix, "ssl", id);
       if (problem === undefined) problems.clear(key, "client certificate");
-      else problems.set(key, "client certificate", revision, problem);
+      else problems.set(key, "client certificate", at, problem);
     },
   });
   const upstreams = new Map<string, UpstreamSlot>();
@@ -282,6 +283,8 @@ export function openLive(options: LiveOptions): LiveConfiguration {
     problems: () => problems.list(),
     refusals: () => problems.refusals(),
     clientCertificate: (id) => certificates.find(id),
+    clientCertificatesSettled: () => certificates.settled(),
+    clientCertificateRefusals: () => problems.refusals().filter(({ key }) => parseKey(prefix, key)?.kind === "ssl"),
     ssls: () => ssls.entries(),
     onSslChange: (listener) => ssls.onChange(listener),
     close() {

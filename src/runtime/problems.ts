@@ -100,7 +100,7 @@ export function openProblems(log: Log, clock: Clock): Problems {
               },
               blocks,
             };
-      if (blocks || topic === "record" || topic === "upstream") {
+      if (blocks || topic === "record" || topic === "upstream" || topic === "client certificate") {
         if (refusals.length >= REFUSALS_MAX) refusals.shift();
         refusals.push(problem);
       }

@@ -41,7 +41,8 @@ describe.skipIf(!etcdAvailable())("a write that one node refuses", () => {
       ...["--gateway-tls-min-version", version],
     ];
     adminNode = await start("admin", ["--plugins", plugin]);
-    await start("gateway", ["--plugins", plugin, "--workers", "1", ...(await tls("TLSv1.2"))], variables);
+    const all = { ...variables, ONLY_KEY: good.key };
+    await start("gateway", ["--plugins", plugin, "--workers", "1", ...(await tls("TLSv1.2"))], all);
     const faulty = { ...variables, LATER_KEY: variables["OTHER_KEY"] };
     await start("gateway", ["--workers", "1", ...(await tls("TLSv1.3"))], faulty);
     await start("gateway", ["--workers", "2", ...(await tls("TLSv1.3"))], faulty);
@@ -72,6 +73,18 @@ describe.skipIf(!etcdAvailable())("a write that one node refuses", () => {
       "/ssls/later",
       () => ({ cert: "$env://LATER_CERT", key: "$env://LATER_KEY", snis: ["later.test"] }),
       /private key does not belong to the certificate/,
+    ],
+    [
+      "a client certificate whose key is another's there",
+      "/ssls/client",
+      () => ({ type: "client", cert: "$env://LATER_CERT", key: "$env://LATER_KEY" }),
+      /^client certificate: .*private key does not belong to the certificate/,
+    ],
+    [
+      "a client certificate whose variable is not set there",
+      "/ssls/unset",
+      () => ({ type: "client", cert: "$env://LATER_CERT", key: "$env://ONLY_KEY" }),
+      /^client certificate: unresolved: \$env:\/\/LATER_CERT, \$env:\/\/ONLY_KEY$/,
     ],
   ])("for %s", async (_says, path, body, reason) => {
     const answer = await admin(adminNode, "PUT", `${path}?wait=all&timeout=10s`, body());

@@ -4,7 +4,7 @@
  * for the store to start or to stop.
  */
 import { isDeepStrictEqual } from "node:util";
-import type { Clock } from "../../base/clock.ts";
+import { type Clock, sleep } from "../../base/clock.ts";
 import { type Log, unfailing } from "../../base/log.ts";
 import type { Counter, Family, Metrics } from "../../base/metrics.ts";
 import { makeDnsLookup } from "../../base/net/dns-lookup.ts";
@@ -184,13 +184,19 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     ? openTlsCertificates({ ...tlsOptions(settings), source: live, secrets: resolver, clock, log, metrics })
     : undefined;
 
+  const judged = async (): Promise<void> => {
+    const late = new AbortController();
+    const clients = Promise.race([live.clientCertificatesSettled(), sleep(clock, JUDGED_WITHIN_MS, late.signal)]);
+    await Promise.all([clients, certificates?.settled(JUDGED_WITHIN_MS)]);
+    late.abort();
+  };
   const plainGuard = settings.gateway.mtlsOverPlain ? undefined : openPlainGuard(live);
 
   await compileChecks();
   const follower = await followStore({
     ...{ settings, source, folder: options.folder, membership: options.membership, clock, log },
     consumer: live,
-    judged: certificates && (() => certificates.settled(JUDGED_WITHIN_MS)),
+    judged,
     refusals: () => [...live.refusals(), ...(certificates?.refusals() ?? [])],
     series: metrics,
     takeUses: () => live.uses.take(Number.POSITIVE_INFINITY),
@@ -231,8 +237,9 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
       return typeof shown === "string" ? shown : { ...shown, revision: Number(live.revision) };
     },
     async certificateRefusals() {
-      await certificates?.settled(JUDGED_WITHIN_MS);
-      return certificates?.refusals().map(({ key, revision, reason }) => ({ key, revision, reason })) ?? [];
+      await judged();
+      const refused = [...live.clientCertificateRefusals(), ...(certificates?.refusals() ?? [])];
+      return refused.map(({ key, revision, reason }) => ({ key, revision, reason }));
     },
     issuers: () => (keepers ? keyFacts(keepers) : []),
     problems: () => [

@@ -34,8 +34,8 @@ export function openRecordJudge(
   };
   return {
     refusals: () => refusals,
-    note(refusals) {
-      for (const one of refusals)
+    note(found) {
+      for (const one of found)
         if (!refusals.some(({ key, revision }) => key === one.key && revision === one.revision)) note(one);
     },
     apply({ changes }, taken) {

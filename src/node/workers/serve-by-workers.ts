@@ -127,7 +127,6 @@ export async function serveByWorkers(options: ServingOptions, count: number): Pr
 
   const settled = async (revision: Revision): Promise<void> => {
     if (view.applied() < revision) await waiters.wait(revision, SETTLE_MS);
-    if (sslError === undefined) return;
     for (const refusals of await Promise.allSettled(view.serving.map((worker) => worker.certificateRefusals())))
       if (refusals.status === "fulfilled") judge.note(refusals.value);
   };

@@ -107,8 +107,9 @@ function readPair(
 /** Why a pair cannot be shown to an upstream: asked when the configuration changes, and not by each request. */
 export function clientPairError({ cert, key }: CertificatePair): string | undefined {
   try {
-    createSecureContext({ cert, key });
-    return pairMismatch(new X509Certificate(cert), createPrivateKey(key));
+    const mismatch = pairMismatch(new X509Certificate(cert), createPrivateKey(key)); // OpenSSL's words name no cure
+    if (mismatch === undefined) createSecureContext({ cert, key });
+    return mismatch;
   } catch {
     // The cause stays here: OpenSSL's texts are about key material.
     return "the client certificate and its key cannot be used";
