@@ -27,6 +27,7 @@ export const PLUGINS: readonly BuiltIn[] = Object.freeze([
   inFile("attach-consumer-label", 2399),
   inFolder("authorization-server", 502, { hasApis: true }),
   inFile("basic-auth", 2520, { hasCredential: true }),
+  inFolder("body-transformer", 1080),
   inFile("brotli", 996),
   inFile("client-control", 22_000),
   inFile("consumer-restriction", 2400),

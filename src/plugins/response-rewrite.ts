@@ -4,9 +4,8 @@
  * Source: docs/spec/plugins.md section 9, APISIX 3.18.
  */
 import { isUtf8 } from "node:buffer";
-import { brotliDecompressSync, gunzipSync, inflateSync } from "node:zlib";
 import { type Static, Type } from "typebox";
-import { CodedError, messageOf } from "../base/errors.ts";
+import { isCodedError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { compilePattern, type Pattern, patternError } from "../base/regex.ts";
 import { checkExpression } from "../model/expression.ts";
@@ -22,6 +21,7 @@ import {
   headerError,
 } from "./shared/header-operations.ts";
 import { HeaderMap, Vars, Words } from "./shared/schema-parts.ts";
+import { unpackBody } from "./shared/unpacked-body.ts";
 
 interface EditForm {
   readonly add?: readonly string[];
@@ -194,27 +194,14 @@ function replaceIn(plain: Buffer, replacements: readonly Replacement[]): Buffer 
  * @returns undefined when the body cannot be decoded
  * @throws CodedError when it unpacks to more than the limit: nobody has looked at what a filter should have changed
  */
-function decode(bytes: Buffer, encoding: string | undefined, maxOutputLength: number, log: Log): Buffer | undefined {
+function decode(bytes: Buffer, encoding: string | undefined, limitBytes: number, log: Log): Buffer | undefined {
   try {
-    switch (encoding?.toLowerCase()) {
-      case undefined:
-      case "identity":
-        return bytes;
-      case "gzip":
-        return gunzipSync(bytes, { maxOutputLength });
-      case "deflate":
-        return inflateSync(bytes, { maxOutputLength });
-      case "br":
-        return brotliDecompressSync(bytes, { maxOutputLength });
-      default:
-        log.error({ plugin: "response-rewrite", encoding }, "filters cannot read this content encoding");
-        return undefined;
-    }
+    const plain = unpackBody(bytes, encoding, limitBytes);
+    if (plain === undefined)
+      log.error({ plugin: "response-rewrite", encoding }, "filters cannot read this content encoding");
+    return plain;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE")
-      throw new CodedError("BAD_RESPONSE", {
-        message: `the body unpacks to more than ${maxOutputLength} bytes`,
-      });
+    if (isCodedError(error)) throw error;
     log.error({ plugin: "response-rewrite", encoding, error: messageOf(error) }, "the body could not be decoded");
     return undefined;
   }

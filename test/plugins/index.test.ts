@@ -42,6 +42,7 @@ const PRIORITIES: Readonly<Record<string, number>> = {
   "forward-auth": 2002,
   opa: 2001,
   "proxy-cache": 1085,
+  "body-transformer": 1080,
   "proxy-mirror": 1010,
   "proxy-rewrite": 1008,
   workflow: 1006,
