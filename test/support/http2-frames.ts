@@ -1,6 +1,7 @@
 /**
  * HTTP/2 as bytes, for clients that do what no library would: frames written by hand, frames read back.
  */
+import { createServer, type Socket } from "node:net";
 import { connect, type TLSSocket } from "node:tls";
 
 export const FRAME = {
@@ -95,4 +96,92 @@ export function openFrameClient(port: number, servername: string): Promise<Frame
       });
     });
   });
+}
+
+export interface FrameServerConnection {
+  readonly socket: Socket;
+  readonly frames: readonly Frame[];
+  /** Which of all connections, from 0. */
+  readonly index: number;
+  send(...frames: Buffer[]): void;
+}
+
+export interface FrameServer {
+  readonly port: number;
+  readonly connections: readonly FrameServerConnection[];
+  close(): Promise<void>;
+}
+
+/**
+ * An upstream that speaks frames. It sends these SETTINGS and acknowledges its peer's; the rest is `serve`'s, which is
+ * called for each frame.
+ * @param settings "none": none are sent or acknowledged
+ */
+export function openFrameServer(
+  serve: (frame: Frame, connection: FrameServerConnection) => void,
+  settings: Buffer | "none" = Buffer.alloc(0),
+): Promise<FrameServer> {
+  const connections: FrameServerConnection[] = [];
+  const server = createServer((socket) => {
+    const frames: Frame[] = [];
+    let held = Buffer.alloc(0);
+    let greeted = false;
+    const connection: FrameServerConnection = {
+      socket,
+      frames,
+      index: connections.length,
+      send: (...more) => void socket.write(Buffer.concat(more)),
+    };
+    connections.push(connection);
+    socket.on("error", () => socket.destroy());
+    if (settings !== "none") connection.send(frame(FRAME.SETTINGS, 0, 0, settings));
+    socket.on("data", (chunk: Buffer) => {
+      held = Buffer.concat([held, chunk]);
+      if (!greeted && held.length >= PREFACE.length) {
+        greeted = true;
+        held = held.subarray(PREFACE.length);
+      }
+      while (greeted && held.length >= 9) {
+        const end = 9 + held.readUIntBE(0, 3);
+        if (held.length < end) return;
+        const [type = 0, flags = 0] = [held[3], held[4]];
+        const got = { type, flags, stream: held.readUInt32BE(5), payload: Buffer.from(held.subarray(9, end)) };
+        held = held.subarray(end);
+        frames.push(got);
+        if (type === FRAME.SETTINGS && flags === 0 && settings !== "none")
+          connection.send(frame(FRAME.SETTINGS, ACK, 0));
+        serve(got, connection);
+      }
+    });
+  });
+  return new Promise((resolve) =>
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      resolve({
+        port: typeof address === "object" && address ? address.port : 0,
+        connections,
+        close: () =>
+          new Promise((done) => {
+            for (const { socket } of connections) socket.destroy();
+            server.close(() => done());
+          }),
+      });
+    }),
+  );
+}
+
+/** HEADERS and DATA of a whole answer. */
+export function answerFrames(stream: number, body = "ok", fields: readonly (readonly [string, string])[] = []): Buffer {
+  return Buffer.concat([
+    frame(FRAME.HEADERS, END_HEADERS, stream, headerBlock([[":status", "200"], ...fields])),
+    frame(FRAME.DATA, END_STREAM, stream, Buffer.from(body)),
+  ]);
+}
+
+/** One entry of SETTINGS. */
+export function setting(id: number, value: number): Buffer {
+  const bytes = Buffer.alloc(6);
+  bytes.writeUInt16BE(id, 0);
+  bytes.writeUInt32BE(value, 2);
+  return bytes;
 }

@@ -65,6 +65,7 @@ export class UpstreamSession extends Timed {
   /** Why it is lost, or could not be opened. */
   lostBy: string | undefined;
   nameRefused = false;
+  timedOut = false;
 
   constructor(home: SessionHome, options: ConnectOptions, timeouts: Timeouts) {
     super();
@@ -162,8 +163,10 @@ export class UpstreamSession extends Timed {
   }
 
   override onDeadline(): void {
-    if (!this.#isReady) this.#lose("connect timed out");
-    else if (this.#streams === 0) this.close();
+    if (!this.#isReady) {
+      this.timedOut = true;
+      this.#lose("connect timed out");
+    } else if (this.#streams === 0) this.close();
     else if (this.#pinging) this.#lose("no answer to a PING");
     else this.#lookForLife();
   }

@@ -98,7 +98,8 @@ export class UpstreamSessions implements CallPool {
     if (this.#usable.size > 0) return;
     // Who waits has waited for this one.
     const message = session.lostBy ?? "connection closed";
-    for (const stream of [...this.#waiting]) stream.fail("connect", message, session.nameRefused);
+    const kind = session.timedOut ? "connect_timeout" : "connect";
+    for (const stream of [...this.#waiting]) stream.fail(kind, message, session.nameRefused);
   }
 
   closeIdle(): void {

@@ -43,6 +43,8 @@ export class UpstreamStream extends Timed implements StreamLink {
   #session: UpstreamSession | undefined;
   #stream: ClientHttp2Stream | undefined;
   #interim = 0;
+  /** Bytes of the body that may still come. */
+  #left = 0;
   #answered = false;
   /** The upstream has ended its side. */
   #ended = false;
@@ -178,12 +180,7 @@ export class UpstreamStream extends Timed implements StreamLink {
     on("trailers", (_headers, _flags, raw) => {
       this.#trailers = readTrailers(raw);
     });
-    stream.on("data", (chunk: Buffer) => {
-      this.#watch();
-      const call = this.#call;
-      call?.response.onData(chunk, 0, chunk.length, "kept");
-      call?.response.onFlush();
-    });
+    stream.on("data", (chunk: Buffer) => this.#onData(chunk));
     stream.on("end", () => this.#onEnd());
     stream.on("drain", () => {
       this.#sending = false;
@@ -215,14 +212,33 @@ export class UpstreamStream extends Timed implements StreamLink {
     else if (this.#answered || head.status < 200) this.fail("bad_response", "bad response head");
     else {
       this.#answered = true;
+      const isBodiless = ends || this.#call?.method === "HEAD" || head.status === 204 || head.status === 304;
+      this.#left = isBodiless ? 0 : head.length >= 0 ? head.length : Number.POSITIVE_INFINITY;
       this.#call?.response.onHead(head, this);
     }
+  }
+
+  #onData(chunk: Buffer): void {
+    this.#watch();
+    const call = this.#call;
+    if (!call) return;
+    this.#left -= chunk.length;
+    if (this.#left < 0) {
+      this.fail("bad_response", "response longer than its Content-Length");
+      return;
+    }
+    call.response.onData(chunk, 0, chunk.length, "kept");
+    call.response.onFlush();
   }
 
   #onEnd(): void {
     const call = this.#call;
     const stream = this.#stream;
     if (!call || !this.#ended || !this.#answered) return; // else "close" says why
+    if (this.#left > 0 && this.#left < Number.POSITIVE_INFINITY) {
+      this.fail("bad_response", "response shorter than its Content-Length");
+      return;
+    }
     this.#leave();
     // The rest of the request is not wanted, as the answer is here.
     if (stream && !stream.closed && !(this.#sentAll && stream.writableFinished)) stream.close(NGHTTP2_CANCEL);
