@@ -4,13 +4,13 @@
 import { isMembers, type Members } from "../base/json/members.ts";
 import { structured } from "./setting-kinds.ts";
 
-interface ZoneSetting {
+type ZoneSetting = {
   readonly name: string;
   readonly memoryBytes: number;
   /** undefined: it is kept in memory. */
   readonly diskBytes: number | undefined;
   readonly diskPath: string | undefined;
-}
+};
 
 const MEMBERS: ReadonlySet<string> = new Set(["name", "memory_size", "disk_size", "disk_path", "cache_levels"]);
 const NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$/;
