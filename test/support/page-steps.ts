@@ -19,29 +19,46 @@ function stepsOf(page: string): Step[] {
   const steps: { line: number; command: string; printed: string[] }[] = [];
   const lines = page.split("\n");
   for (let i = 0; i < lines.length; i++) {
-    const fence = /^```(bash|text)$/.exec(lines[i] ?? "");
+    const fence = /^( *)```(bash|text)$/.exec(lines[i] ?? "");
     if (!fence) continue;
     const begin = i + 1;
-    const end = lines.indexOf("```", begin);
+    const end = lines.indexOf(`${fence[1]}\`\`\``, begin);
     const block = lines.slice(begin, end);
-    if (fence[1] === "bash") steps.push({ line: begin, command: block.join("\n"), printed: [] });
+    if (fence[2] === "bash") steps.push({ line: begin, command: block.join("\n"), printed: [] });
     else steps.at(-1)?.printed.push(...block);
     i = end;
   }
   return steps;
 }
 
+/** The texts of a page's blocks in a language. */
+export function blocksOf(page: string, language: string): readonly string[] {
+  return [...page.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\`$`, "gm"))].map(
+    ([, text]) => text ?? "",
+  );
+}
+
+interface PageOptions {
+  /** Where commands run; default: where the tests do. */
+  readonly folder?: string;
+  /** Commands whose code may be other than 0; default: all of them. */
+  readonly mayFail?: RegExp | undefined;
+}
+
 /** A shell that keeps its variables from one command to the next. */
 class Shell {
-  readonly #child = spawn("bash", ["--noprofile", "--norc"], { stdio: ["pipe", "pipe", "pipe"] });
+  readonly #child: ReturnType<typeof spawnShell>;
   #text = "";
   #turn = 0;
 
-  constructor(variables: Readonly<Record<string, string>>) {
+  /** @param folder undefined: what fails is not said either */
+  constructor(variables: Readonly<Record<string, string>>, folder: string | undefined) {
+    this.#child = spawnShell(folder);
     this.#child.stdout.on("data", (chunk: Buffer) => {
       this.#text += chunk.toString("utf8");
     });
     this.#child.stderr.resume();
+    if (folder !== undefined) this.#child.stdin.write(`exec 2>&1; trap 'echo "${FAILED}$BASH_COMMAND"' ERR\n`);
     for (const [name, value] of Object.entries(variables)) this.#child.stdin.write(`export ${name}='${value}'\n`);
   }
 
@@ -58,6 +75,15 @@ class Shell {
   }
 }
 
+const FAILED = "--failed: ";
+
+function spawnShell(cwd: string | undefined) {
+  return spawn("bash", ["--noprofile", "--norc"], {
+    stdio: ["pipe", "pipe", "pipe"],
+    ...(cwd !== undefined && { cwd }),
+  });
+}
+
 function pattern(printed: string): RegExp {
   const parts = printed.split("…").map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
   return new RegExp(parts.join("[\\s\\S]*?"));
@@ -68,18 +94,24 @@ export async function runPage(
   path: string,
   replaced: ReadonlyMap<string, string>,
   variables: Readonly<Record<string, string>>,
+  { folder, mayFail }: PageOptions = {},
 ): Promise<number> {
   const steps = stepsOf(readFileSync(join(ROOT, path), "utf8"));
-  const shell = new Shell(variables);
+  const shell = new Shell(variables, folder);
   try {
     for (const step of steps) {
-      let command = step.command;
-      for (const [from, to] of replaced) command = command.replaceAll(from, to);
+      const here = (text: string): string => [...replaced].reduce((all, [from, to]) => all.replaceAll(from, to), text);
+      const command = here(step.command);
       const where = `${path} line ${step.line}`;
       // A change reaches the gateway within milliseconds; a reader's typing takes longer than that.
       const asPrinted = async (): Promise<boolean> => {
         const output = await shell.run(command);
-        for (const printed of step.printed) expect(output, where).toMatch(pattern(printed));
+        const failed = output.split("\n").filter((one) => one.startsWith(FAILED));
+        expect(
+          failed.filter((one) => mayFail?.test(one.slice(FAILED.length)) !== true),
+          `${where}\n${output}`,
+        ).toEqual([]);
+        for (const printed of step.printed) expect(output, where).toMatch(pattern(here(printed)));
         return true;
       };
       await until(where, asPrinted, 3_000, 100);
