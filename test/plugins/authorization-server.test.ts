@@ -169,9 +169,14 @@ test.each([
 
 test("another type than a form is 400, a body above 32 KiB 413, and the query counts for nothing", async () => {
   const { ask, token } = await openWorld();
-  const json = await token("{}", { ...basic("batch", SECRET), "content-type": "application/json" });
-  expect(json.status).toBe(400);
+  const typed = await token("{}", { ...basic("batch", SECRET), "content-type": "application/json" });
+  expect(typed.status).toBe(400);
   expect((await token(`${GRANT}&x=${"a".repeat(40_000)}`)).status).toBe(413);
+  for (const coding of ["gzip", "br", "x", "gzip, identity"]) {
+    const coded = await token(GRANT, { ...basic("batch", SECRET), "content-encoding": coding });
+    expect([coded.status, json(coded)["error"]]).toEqual([400, "invalid_request"]);
+  }
+  expect((await token(GRANT, { ...basic("batch", SECRET), "content-encoding": "Identity" })).status).toBe(200);
   const headers = { "content-type": FORM, ...basic("batch", SECRET) };
   expect((await ask({ method: "POST", target: `/oauth2/token?${GRANT}`, headers, body: "" })).status).toBe(400);
 });

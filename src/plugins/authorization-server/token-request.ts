@@ -11,6 +11,8 @@ import { errorAnswer, invalidRequest } from "./oauth-answers.ts";
 const FORM_MAX_BYTES = 32 * 1_024;
 const TOO_LARGE = errorAnswer(413, "invalid_request", "The body is above 32 KiB", [], "request_too_large");
 const NO_FORM = invalidRequest("Content-Type is not application/x-www-form-urlencoded");
+/** Who looks at requests in front of us may read the body as what it unpacks to. */
+const CODED = invalidRequest("The body has a Content-Encoding");
 const FORM_TYPE = "application/x-www-form-urlencoded";
 const SEVERAL_MAX = 8;
 
@@ -24,6 +26,7 @@ export interface TokenForm {
 /** @returns the answer that refuses it */
 export async function formOf(view: RequestView): Promise<TokenForm | Answer> {
   if (!isForm(view.header("content-type"))) return NO_FORM;
+  if ((view.header("content-encoding") ?? "identity").toLowerCase() !== "identity") return CODED;
   const body = await readBody(view);
   if (body === undefined) return TOO_LARGE;
   const form = readForm(body);
