@@ -79,6 +79,22 @@ async function dateFor(
 }
 
 const ID_BYTES = 16;
+/** The system is asked for 256 ids at a time: once for each costs a tenth of its signature. */
+const POOL_BYTES = 256 * ID_BYTES;
+let pool = Buffer.alloc(0);
+let poolAt = 0;
+
+function makeId(): string {
+  if (poolAt === pool.length) {
+    pool = randomBytes(POOL_BYTES);
+    poolAt = 0;
+  }
+  const end = poolAt + ID_BYTES;
+  const id = pool.toString("base64url", poolAt, end);
+  pool.fill(0, poolAt, end); // given once
+  poolAt = end;
+  return id;
+}
 
 function claimsOf(
   { client, granted, subject, binding, act }: TokenContent,
@@ -93,7 +109,7 @@ function claimsOf(
     client_id: client.key,
     iat: issued,
     exp: issued + granted.lifetimeSeconds,
-    jti: randomBytes(ID_BYTES).toString("base64url"),
+    jti: makeId(),
     ...(granted.scope !== "" && { scope: granted.scope }),
     ...(binding !== NOT_BOUND && { cnf: binding }),
     ...(act !== undefined && { act }),
@@ -101,21 +117,20 @@ function claimsOf(
   };
 }
 
+const HEADERS = [...JSON_TYPE, ...NO_STORE];
+
 function tokenAnswer(
   token: string,
   { granted: { scope, lifetimeSeconds }, binding, issuedType }: TokenContent,
   server: AuthorizationServer,
 ): Answer {
   const type = binding.jkt === undefined ? "Bearer" : "DPoP";
-  const body = {
-    ...{ access_token: token, token_type: type, expires_in: lifetimeSeconds },
-    ...(scope !== "" && { scope }),
-    ...(issuedType !== undefined && { issued_token_type: issuedType }),
-  };
+  // The token needs no escapes; to look for them in it would cost more than the rest.
+  const more = `${scope === "" ? "" : `,"scope":${JSON.stringify(scope)}`}${issuedType === undefined ? "" : `,"issued_token_type":"${issuedType}"`}`;
+  const body = `{"access_token":"${token}","token_type":"${type}","expires_in":${lifetimeSeconds}${more}}`;
   // The next proof needs none of an earlier minute (RFC 9449 section 8.2).
   const nonce = binding.jkt === undefined ? undefined : server.dpopNonces?.current();
-  const nonceLines = nonce === undefined ? [] : ["DPoP-Nonce", nonce];
-  return textAnswer(200, JSON.stringify(body), "token_issued", [...JSON_TYPE, ...NO_STORE, ...nonceLines]);
+  return textAnswer(200, body, "token_issued", nonce === undefined ? HEADERS : [...HEADERS, "DPoP-Nonce", nonce]);
 }
 
 function encode(value: object): string {

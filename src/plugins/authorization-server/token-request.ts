@@ -46,15 +46,17 @@ async function readBody(view: RequestView): Promise<Buffer | undefined> {
 
 /** Whether a Content-Type says that the body is a form; parameters of it mean nothing here. */
 function isForm(contentType: string | undefined): boolean {
-  return contentType?.split(";", 1)[0]?.trim().toLowerCase() === FORM_TYPE;
+  return contentType === FORM_TYPE || contentType?.split(";", 1)[0]?.trim().toLowerCase() === FORM_TYPE;
 }
 
 /** @returns text: what is wrong, as `error_description` may say it */
 function readForm(bytes: Buffer): TokenForm | string {
-  if (!isUtf8(bytes)) return "The body is no UTF-8";
+  const text = bytes.toString("utf8");
+  // Only what is no UTF-8 becomes this, unless it was sent.
+  if (text.includes("\ufffd") && !isUtf8(bytes)) return "The body is no UTF-8";
   const single = new Map<string, string>();
   const several = { resource: [] as string[], audience: [] as string[] };
-  for (const part of bytes.toString("utf8").split("&")) {
+  for (const part of text.split("&")) {
     if (part === "") continue;
     const equals = part.indexOf("=");
     const name = decode(equals < 0 ? part : part.slice(0, equals));
