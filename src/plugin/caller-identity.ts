@@ -7,7 +7,7 @@
 
 import type { NodeEnv } from "./plugin.ts";
 import { type Answer, jsonAnswer } from "./plugin-answer.ts";
-import type { Consumer, Credential } from "./plugin-consumer.ts";
+import type { CallerLines, Consumer, Credential } from "./plugin-consumer.ts";
 import type { RequestView } from "./request-view.ts";
 
 /**
@@ -23,9 +23,33 @@ export function attachConsumer(
   view.consumer = consumer;
   view.credentialId = credentialId;
   view.identifiedBy = by;
-  put(view, "X-Consumer-Username", "x-consumer-username", consumer.username);
-  put(view, "X-Credential-Identifier", "x-credential-identifier", credentialId);
-  put(view, "X-Consumer-Custom-ID", "x-consumer-custom-id", consumer.customId);
+  const caller = callerLinesOf(consumer, credentialId);
+  view.callerLines = caller;
+  const { headers } = view;
+  for (const lower of IDENTITY) headers.remove(lower);
+  for (const text of caller.lines) headers.lines.push(text);
+}
+
+const IDENTITY = ["x-consumer-username", "x-credential-identifier", "x-consumer-custom-id"] as const;
+
+const known = new WeakMap<Consumer, CallerLines>();
+
+/** @returns what was made for its last request where that came with the same credential */
+function callerLinesOf(consumer: Consumer, credentialId: string | undefined): CallerLines {
+  const before = known.get(consumer);
+  if (before && before.credentialId === credentialId) return before;
+  const lines: string[] = [];
+  const add = (name: string, value: string | undefined): void => {
+    if (value !== undefined && isHeaderValue(value)) lines.push(name, value);
+  };
+  add("X-Consumer-Username", consumer.username);
+  add("X-Credential-Identifier", credentialId);
+  add("X-Consumer-Custom-ID", consumer.customId);
+  let text = "";
+  for (let i = 0; i < lines.length; i += 2) text += `${lines[i]}: ${lines[i + 1]}\r\n`;
+  const made = { credentialId, lines, text };
+  known.set(consumer, made);
+  return made;
 }
 
 /** Whether a text can be a header value: no CR, LF, NUL or other control, nothing outside latin1, no blank at an end. */
@@ -35,11 +59,6 @@ export function isHeaderValue(text: string): boolean {
     if ((code < 0x20 && code !== 0x09) || code === 0x7f || code > 0xff) return false;
   }
   return text === text.trim() && text !== "";
-}
-
-function put(view: RequestView, name: string, lower: string, value: string | undefined): void {
-  if (value !== undefined && isHeaderValue(value)) view.headers.set(name, value, lower);
-  else view.headers.remove(lower);
 }
 
 /** What the challenge of a bearer token says beside the realm (RFC 6750 section 3.1). */

@@ -15,11 +15,20 @@ function sameName(name: string, lower: string): boolean {
   return true;
 }
 
+/** All lines that went upstream, with what they were made of beside those received. */
+interface SentBlock {
+  readonly caller: string;
+  readonly forwarded: string;
+  readonly text: string;
+}
+
 /** Lines as a client sends them again and again, with texts that are made of them once. Nobody changes them. */
 export class ReceivedLines {
   readonly lines: readonly string[];
   /** How the gateway sends them on; "": not in the same way each time; undefined: not made yet. */
   sentText: string | undefined = undefined;
+  /** The block that was sent last. */
+  sent: SentBlock | undefined = undefined;
   #value = "";
   #start = 0;
   #rest = "";

@@ -12,6 +12,15 @@ export interface Consumer extends Partial<Used> {
   readonly labels: Readonly<Record<string, string>>;
 }
 
+/** How an upstream is told who calls; the same for each request of one caller. */
+export interface CallerLines {
+  readonly credentialId: string | undefined;
+  /** Flat [name, value, …]. */
+  readonly lines: readonly string[];
+  /** The same as lines of a head. */
+  readonly text: string;
+}
+
 /** One credential of one plugin, ready to verify with. `data` is what the plugin's `compileCredential` returned. */
 export interface Credential<Data = unknown> extends Used {
   readonly consumer: Consumer;

@@ -6,7 +6,7 @@
 import type { BodyObserver } from "./body-stages.ts";
 import type { ClientCertificate } from "./client-certificate.ts";
 import type { HeaderList } from "./headers.ts";
-import type { Consumer, Credential } from "./plugin-consumer.ts";
+import type { CallerLines, Consumer, Credential } from "./plugin-consumer.ts";
 import type { ResponseView } from "./response-view.ts";
 
 /** Facts of the client's connection; one object serves all its requests. */
@@ -132,6 +132,8 @@ export class RequestView {
   credentialId: string | undefined = undefined;
   /** That credential, or the consumer's own; undefined where the plugin does not say which it was. */
   identifiedBy: Credential | undefined = undefined;
+  /** What was added to `headers` for that caller. */
+  callerLines: CallerLines | undefined = undefined;
   /** An upstream chosen by a plugin (traffic-split); opaque handle made by CompileEnv.upstream. */
   upstreamChoice: unknown = undefined;
   /** The answer of whichever phase ended the request; undefined when the upstream answers. */

@@ -6,7 +6,7 @@ import type { Socket } from "node:net";
 import type { FinishedAnswer } from "../finished-answers.ts";
 import { type Framing, type Lifetime, ownPiece } from "../http/message.ts";
 import type { SentHead } from "../http/response-head.ts";
-import { type DateLine, responseHeadText } from "../http/response-text.ts";
+import { type DateLine, flatText, responseHeadText } from "../http/response-text.ts";
 
 /** Up to this size bytes are joined to the text that waits; Node writes such a text without allocating. */
 const JOINED_BYTES = 16_000;
@@ -44,11 +44,16 @@ export class FastWriter {
     this.headSent = true;
     this.#chunked = framing === "unknown";
     this.#bodiless = framing === "none";
-    const keeps = sent !== undefined && hasDate && !close;
-    let text = keeps ? sent.text : "";
+    const dateLine = hasDate ? "" : this.#date.line;
+    const keeps = sent !== undefined && !close;
+    let text = keeps && sent.dateLine === dateLine ? sent.text : "";
     if (text === "") {
-      text = responseHeadText(status, lines, framing, hasDate ? "" : this.#date.line, close ? "close" : "keep-alive");
-      if (keeps) sent.text = text;
+      text = responseHeadText(status, lines, framing, dateLine, close ? "close" : "keep-alive");
+      if (keeps) {
+        text = flatText(text);
+        sent.text = text;
+        sent.dateLine = dateLine;
+      }
     }
     this.sentBytes += text.length;
     this.#text += text;

@@ -27,8 +27,10 @@ const LENGTH_DIGITS_MAX = 15; // stays below 2^53
 /** A head as clients get it where nothing that a request brings changes it: made once for one that comes again. */
 export class SentHead {
   readonly lines: readonly string[];
-  /** The whole text, with the date of the upstream, for a connection that stays; "": not made. */
+  /** The whole text for a connection that stays; "": not made. */
   text = "";
+  /** In that text, where the upstream sent no date. */
+  dateLine = "";
 
   constructor(lines: readonly string[]) {
     this.lines = lines;

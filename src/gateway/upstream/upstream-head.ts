@@ -4,6 +4,7 @@
  * header is left out and counted, framing headers come from here alone. Source: docs/spec/proxy.md section 1.
  */
 import { escapeIllegal } from "../../base/net/path.ts";
+import type { ReceivedLines } from "../../plugin/headers.ts";
 import type { RequestView } from "../../plugin/request-view.ts";
 import type { Target, UpstreamUnit } from "../../runtime/upstream/upstream-unit.ts";
 import { type ClientConnection, forwardedHost } from "../client-connection.ts";
@@ -20,6 +21,7 @@ import {
   X_FORWARDED_PROTO,
 } from "../http/header-class.ts";
 import { type Framing, isFieldValue, isToken } from "../http/message.ts";
+import { flatText } from "../http/response-text.ts";
 
 /** Counts what was left out. */
 export interface DropCounter {
@@ -93,8 +95,12 @@ export function endToEndText(view: RequestView, dropped: DropCounter): string {
   let first = 0;
   if (again?.begin(lines)) {
     again.sentText ??= linesText(again.lines);
+    if (again.sentText !== "") {
+      first = again.lines.length;
+      const caller = callerText(view, first);
+      if (caller !== undefined) return blockText(again, caller, forwardedLines(view, undefined, 0));
+    }
     head += again.sentText;
-    if (again.sentText !== "") first = again.lines.length;
   }
   for (let i = first; i < lines.length; i += 2) {
     const name = lines[i] as string;
@@ -114,6 +120,24 @@ export function endToEndText(view: RequestView, dropped: DropCounter): string {
     head += `${name}: ${value}\r\n`;
   }
   return head + forwardedLines(view, forwardedFor, seen);
+}
+
+/** Lines from `first` on as text where they say who calls, and nothing else; undefined: they are to be looked at. */
+function callerText({ callerLines, headers: { lines } }: RequestView, first: number): string | undefined {
+  if (lines.length === first) return "";
+  if (!callerLines || callerLines.lines.length !== lines.length - first) return undefined;
+  const own = callerLines.lines;
+  for (let i = 0; i < own.length; i++) if (lines[first + i] !== own[i]) return undefined;
+  return callerLines.text;
+}
+
+/** All of it in one piece; that of the last request where it is the same. */
+function blockText(again: ReceivedLines, caller: string, forwarded: string): string {
+  const { sent } = again;
+  if (sent && sent.caller === caller && sent.forwarded === forwarded) return sent.text;
+  const text = flatText(`${again.sentText}${caller}${forwarded}`);
+  again.sent = { caller, forwarded, text };
+  return text;
 }
 
 /** Kinds beside PLAIN that go upstream as they stand, as far as they were let in. */
