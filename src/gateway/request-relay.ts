@@ -65,9 +65,11 @@ export class RequestRelay implements BodySink {
     this.#link = link;
     const { bytes } = body;
     const length = this.#length(bytes);
-    const fields = upstreamFields(view, host, scheme, length, context.metrics.droppedHeaders);
+    const isCall = isGrpc(view.header("content-type"));
+    // gRPC's messages say their own length; a header that says it again would be metadata to its servers.
+    const fields = upstreamFields(view, host, scheme, isCall ? "unknown" : length, context.metrics.droppedHeaders);
     if (!fields) throw unsendable();
-    const isOpenEnded = length === "unknown" && isGrpc(view.header("content-type"));
+    const isOpenEnded = length === "unknown" && isCall;
     link.open({ fields, body: bytes, isOpenEnded, hasTrailers: bytes === undefined && body.expectsTrailers });
     if (bytes) return;
     if (isOpenEnded) body.isUnhurried = true;

@@ -84,7 +84,10 @@ export class ResponseRelay implements ResponseSink, TunnelSink, BodyOrigin {
 
   onEnd(trailers: readonly string[]): void {
     try {
-      if (trailers.length > 0 && !this.#response?.replacement) this.#life.reply.trailers(trailers);
+      if (trailers.length > 0 && this.#response && !this.#response.replacement) {
+        this.#response.trailers = trailers;
+        this.#life.reply.trailers(trailers);
+      }
       this.#finish();
     } catch (error) {
       this.#life.crash(error);

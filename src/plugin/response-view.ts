@@ -23,6 +23,8 @@ export class ResponseView {
   stages: readonly BodyStage[] = NO_STAGES;
   /** Those that plugins offer. */
   codings: readonly ContentCoding[] = NO_CODINGS;
+  /** Of the upstream's response, once its body has ended: flat [name, value, …]. */
+  trailers: readonly string[] = [];
   /** Nobody knows its length before its end, as a stage changes it. */
   isChanged = false;
 

@@ -39,6 +39,7 @@ export const PLUGINS: readonly BuiltIn[] = Object.freeze([
   inFile("file-logger", 399),
   inFile("forward-auth", 2002),
   inFile("gzip", 995),
+  inFile("grpc-web", 505),
   inFile("hmac-auth", 2530, { hasCredential: true }),
   inFile("http-logger", 410),
   inFile("ip-restriction", 3000),

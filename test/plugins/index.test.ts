@@ -29,6 +29,7 @@ const PRIORITIES: Readonly<Record<string, number>> = {
   "multi-auth": 2600,
   "openid-connect": 2599,
   "ldap-auth": 2540,
+  "grpc-web": 505,
   "hmac-auth": 2530,
   "basic-auth": 2520,
   "access-token": 2512, // ours alone, beside jwt-auth

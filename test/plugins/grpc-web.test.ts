@@ -1,0 +1,128 @@
+/** grpc-web in front of a gRPC server: binary and text, unary and server streams, and what is refused. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { PluginPhases } from "../../src/plugin/plugin.ts";
+import { makeEnv } from "../../src/plugin/testkit/testkit.ts";
+import { cors } from "../../src/plugins/cors.ts";
+import { grpcWeb } from "../../src/plugins/grpc-web.ts";
+import { openTestGateway, type RouteInput, routeOf, type TestGateway, upstreamOf } from "../gateway/support.ts";
+import { type GrpcServer, openGrpcServer } from "../support/grpc.ts";
+
+let server: GrpcServer;
+let gateway: TestGateway;
+
+beforeAll(async () => {
+  server = await openGrpcServer();
+  const env = makeEnv();
+  const compiled = (conf: object, ...more: PluginPhases[]): RouteInput => ({
+    upstream: upstreamOf([server.port], { scheme: "grpc" }),
+    plugins: [...more, env.compile(grpcWeb, conf)],
+  });
+  const routes: Record<string, RouteInput & { readonly uri: string }> = {
+    web: { uri: "/web/*", ...compiled({}) },
+    all: { uri: "/all/*", ...compiled({ enable_in_body_trailers_on_success: true }) },
+    "echo.Echo": { uri: "/echo.Echo/*", ...compiled({ strip_path: true }) },
+    exact: { uri: "/exact", ...compiled({}) },
+    cors: { uri: "/cors/*", ...compiled({}, env.compile(cors, { allow_origins: "http://a.test" })) },
+    away: { uri: "/away/*", ...compiled({}), upstream: upstreamOf([1], { scheme: "grpc" }) },
+  };
+  const nothing = routeOf("", {}).pipeline;
+  gateway = await openTestGateway({
+    match: (view) => {
+      const input = routes[view.path.split("/")[1] ?? ""];
+      const unit = input && routeOf("r", input);
+      return unit && { unit, facts: { ...unit.facts, matchedUri: input.uri } };
+    },
+    globalPipeline: () => nothing,
+  });
+});
+
+afterAll(async () => {
+  await gateway.close(0);
+  server.close();
+});
+
+const frameOf = (text: string, kind = 0): Buffer => {
+  const head = Buffer.alloc(5);
+  head[0] = kind;
+  head.writeUInt32BE(text.length, 1);
+  return Buffer.concat([head, Buffer.from(text, "latin1")]);
+};
+
+function framesOf(bytes: Buffer): [number, string][] {
+  const frames: [number, string][] = [];
+  for (let at = 0; at < bytes.length; ) {
+    const end = at + 5 + bytes.readUInt32BE(at + 1);
+    frames.push([bytes[at] as number, bytes.toString("latin1", at + 5, end)]);
+    at = end;
+  }
+  return frames;
+}
+
+async function call(path: string, body: Buffer | string, type = "application/grpc-web+proto", more: RequestInit = {}) {
+  const headers = { "content-type": type, ...(more.headers as Record<string, string>) };
+  const response = await fetch(`http://127.0.0.1:${gateway.port}${path}`, { method: "POST", body, ...more, headers });
+  const raw = Buffer.from(await response.arrayBuffer());
+  const pieces = type.includes("text") ? raw.toString("latin1").match(/[A-Za-z0-9+/]+=*/g) : undefined;
+  const bytes = pieces ? Buffer.concat(pieces.map((piece) => Buffer.from(piece, "base64"))) : raw;
+  return { status: response.status, headers: response.headers, bytes };
+}
+
+describe.each([
+  { kind: "binary", type: "application/grpc-web+proto", send: (bytes: Buffer) => bytes },
+  { kind: "text", type: "application/grpc-web-text", send: (bytes: Buffer) => bytes.toString("base64") },
+])("$kind", ({ type, send }) => {
+  test("a unary call, with and without trailers in its body", async () => {
+    const got = await call("/web/echo.Echo/One", send(frameOf("hi")), type);
+    expect([got.status, got.headers.get("content-type"), framesOf(got.bytes)]).toEqual([200, type, [[0, "hi!"]]]);
+    expect(got.headers.get("access-control-allow-origin")).toBe("*");
+    expect(got.headers.get("access-control-expose-headers")).toBe("grpc-status,grpc-message");
+    const all = framesOf((await call("/all/echo.Echo/One", send(frameOf("hi")), type)).bytes);
+    expect(all[0]).toEqual([0, "hi!"]);
+    expect(all[1]?.[0]).toBe(0x80);
+    expect(all[1]?.[1]).toMatch(/^grpc-status:0\r\ngrpc-message:OK\r\n(?:.*\r\n)*x-trailer:t\r\n/);
+  });
+
+  test("a server stream", async () => {
+    const got = await call("/echo.Echo/Many", send(frameOf("300 50")), type);
+    expect(framesOf(got.bytes)).toEqual(Array.from({ length: 300 }, () => [0, "m".repeat(50)]));
+  });
+
+  test("a call that fails says so where browsers read it", async () => {
+    const got = await call("/web/echo.Echo/Fail", send(frameOf("x")), type);
+    const inHead = got.headers.get("grpc-status");
+    const inBody = framesOf(got.bytes).find(([frame]) => frame === 0x80)?.[1];
+    expect(inHead === "9" || inBody?.includes("grpc-status:9\r\n")).toBe(true);
+  });
+});
+
+test("a text may come in pieces with padding; what is no base64 is 400", async () => {
+  const [a, b] = [frameOf("hello").subarray(0, 4), frameOf("hello").subarray(4)];
+  const pieces = a.toString("base64") + b.toString("base64");
+  expect(framesOf((await call("/web/echo.Echo/One", pieces, "application/grpc-web-text")).bytes)).toEqual([
+    [0, "hello!"],
+  ]);
+  for (const bad of ["!", "abc", "ab=c", "YQ==="])
+    expect((await call("/web/echo.Echo/One", bad, "application/grpc-web-text")).status).toBe(400);
+});
+
+test("a preflight is answered; other methods, types and routes are 400, all with CORS", async () => {
+  const preflight = await fetch(`http://127.0.0.1:${gateway.port}/web/a.A/M`, { method: "OPTIONS" });
+  expect([preflight.status, preflight.headers.get("access-control-allow-methods")]).toEqual([204, "POST, OPTIONS"]);
+  expect(preflight.headers.get("access-control-allow-headers")).toContain("x-grpc-web");
+  const get = await fetch(`http://127.0.0.1:${gateway.port}/web/a.A/M`);
+  expect([get.status, get.headers.get("access-control-allow-origin")]).toEqual([400, "*"]);
+  const json = await call("/web/a.A/M", "{}", "application/json");
+  expect([json.status, json.headers.get("content-type")]).toEqual([400, "application/json"]);
+  expect((await call("/exact", frameOf("x"))).status).toBe(400);
+});
+
+test("an origin that cors has set stays; an upstream that is away is a status in the head", async () => {
+  const got = await call("/cors/echo.Echo/One", frameOf("x"), undefined, { headers: { origin: "http://a.test" } });
+  expect([got.status, got.headers.get("access-control-allow-origin")]).toEqual([200, "http://a.test"]);
+  const away = await call("/away/echo.Echo/One", frameOf("x"));
+  expect([away.status, away.headers.get("grpc-status"), away.headers.get("content-type")]).toEqual([
+    200,
+    "14",
+    "application/grpc-web+proto",
+  ]);
+});
