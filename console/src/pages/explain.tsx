@@ -5,6 +5,7 @@ import { useMutation, useQuery } from "@tanstack/react-query";
 import { type FormEvent, type ReactNode, useState } from "react";
 import { ask } from "../api/client.ts";
 import { useMayWrite, useNodes } from "../api/queries.ts";
+import { useKept } from "../drafts.ts";
 import { CopyButton, Empty, Failure, Notice, Page, Query, RecordRef, Table, Time } from "../ui/parts.tsx";
 import { Verdict } from "./verdict.tsx";
 
@@ -38,9 +39,9 @@ function curlOf({ method, url, headers }: Asked): string {
 }
 
 export function Explain(): ReactNode {
-  const [method, setMethod] = useState("GET");
-  const [address, setAddress] = useState("http://localhost/hello");
-  const [headers, setHeaders] = useState("");
+  const [method, setMethod] = useKept("explain method", "GET");
+  const [address, setAddress] = useKept("explain address", "http://localhost/hello");
+  const [headers, setHeaders] = useKept("explain headers");
   const [node, setNode] = useState("");
   const nodes = useNodes();
   const mayAsk = useMayWrite();

@@ -6,7 +6,7 @@ import { type ReactNode, useState } from "react";
 import { useLocation } from "wouter";
 import { ask } from "../api/client.ts";
 import { useRecord } from "../api/queries.ts";
-import { handToken } from "../handed.ts";
+import { keepText } from "../drafts.ts";
 import { CopyButton, Failure, inWords, Notice } from "../ui/parts.tsx";
 
 interface MintProps {
@@ -104,7 +104,7 @@ function MintJwt(props: MintProps): ReactNode {
             <button
               type="button"
               onClick={() => {
-                handToken(mint.data.token);
+                keepText("token", mint.data.token);
                 go("/tokens");
               }}
             >

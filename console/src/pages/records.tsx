@@ -1,7 +1,7 @@
 /**
  * Records: lists with search and paging by the server, and the way to each of them.
  */
-import { type ReactNode, useState } from "react";
+import type { ReactNode } from "react";
 import { Link, useLocation, useSearchParams } from "wouter";
 import { ApiError } from "../api/client.ts";
 import { KINDS, type Place, placeOf, recordLink } from "../api/kinds.ts";
@@ -14,6 +14,7 @@ import {
   useRecords,
   useWho,
 } from "../api/queries.ts";
+import { keepText, useKept } from "../drafts.ts";
 import { Badge, Empty, Failure, Loading, Notice, Page, Query, Table, Time } from "../ui/parts.tsx";
 import { RecordEditor } from "./record-editor.tsx";
 import { RecordPanel } from "./record-panels.tsx";
@@ -253,7 +254,7 @@ function NewRecord(props: { readonly place: Place }): ReactNode {
   const [, go] = useLocation();
   const copied = params.get("from");
   const source = useRecord(copied ?? "");
-  const [id, setId] = useState("");
+  const [id, setId] = useKept(`${list}?new id`);
   if (copied !== null && !source.data) return source.error ? <Failure error={source.error} /> : <Loading />;
   const { id: _id, create_time: _c, update_time: _u, ...copy } = source.data?.value ?? {};
   const path = `${list}/${id.trim()}`;
@@ -269,7 +270,10 @@ function NewRecord(props: { readonly place: Place }): ReactNode {
         draftKey={`${list}?new`}
         loaded={undefined}
         first={copied === null ? kind.example : copy}
-        reload={() => go(recordLink(path))}
+        reload={() => {
+          keepText(`${list}?new id`, "");
+          go(recordLink(path));
+        }}
       />
     </Page>
   );

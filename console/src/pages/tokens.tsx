@@ -5,7 +5,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, type ReactNode, useState } from "react";
 import { ask } from "../api/client.ts";
 import { useMayWrite } from "../api/queries.ts";
-import { takeToken } from "../handed.ts";
+import { useKept } from "../drafts.ts";
 import { Badge, Empty, Failure, inWords, Notice, Page, Query, Table, Time } from "../ui/parts.tsx";
 import { Verdict } from "./verdict.tsx";
 import { WhoServes } from "./who-serves.tsx";
@@ -27,7 +27,7 @@ function decode(token: string): { readonly header: Claims; readonly claims: Clai
 }
 
 export function Tokens(): ReactNode {
-  const [given, setGiven] = useState(takeToken);
+  const [given, setGiven] = useKept("token");
   const token = given.trim().replace(/^Bearer /i, "");
   const decoded = decode(token);
   return (

@@ -46,6 +46,35 @@ export function faultsCases(started: () => ConsoleWorld): void {
     status.close();
   });
 
+  test("answers 500, 507 and 429 say what happened and what to do, and what is typed is kept", async () => {
+    const world = started();
+    const { page } = world;
+    await world.open("/records/routes/orders-write");
+    await page.locator(".cm-content").waitFor();
+    await world.type({ uri: "/kept-over", upstream: { nodes: world.nodes } });
+    for (const [status, error_msg, cure] of [
+      [500, "boom", "The log of the admin node says why."],
+      [507, "etcd has no room", "The store is full"],
+      [429, "too many tries", "Wait a minute"],
+    ] as const) {
+      await page.route("**/apisix/admin/routes/**", (route) => route.fulfill({ status, json: { error_msg } }));
+      await world.button("Check").click();
+      const alert = page.getByRole("alert");
+      await alert.getByText(error_msg).waitFor();
+      await alert.getByText(cure).waitFor();
+      await page.unrouteAll();
+      await world.button("Try again").first().click();
+    }
+    expect(JSON.parse(await world.typed())).toMatchObject({ uri: "/kept-over" });
+    await world.button("Check").click();
+    await page.getByText("What would change").waitFor();
+    await page.getByRole("link", { name: "Explain" }).click();
+    await page.getByLabel("Address").fill("http://localhost/typed");
+    await page.getByRole("link", { name: "Problems" }).click();
+    await page.getByRole("link", { name: "Explain" }).click();
+    expect(await page.getByLabel("Address").inputValue()).toBe("http://localhost/typed");
+  });
+
   test("a node that is gone, etcd away, the admin gone: each is said with its cure, and what is typed is kept", async () => {
     const world = started();
     await world.open("/records/routes/orders-write");

@@ -42,6 +42,12 @@ export function formsCases(started: () => ConsoleWorld): void {
       plugins: { "limit-count": { count: "$http_x", time_window: 90 } },
     });
     expect(await page.title()).not.toContain("owned");
+    const hostilePlugin = HOSTILE.slice(0, 60);
+    await world.type({ ...more, plugins: { [hostilePlugin]: { a: HOSTILE } }, labels: { [HOSTILE]: HOSTILE } });
+    await form.getByText(hostilePlugin, { exact: true }).waitFor();
+    await page.getByRole("region", { name: "What is wrong" }).getByText("This node has no such plugin.").waitFor();
+    expect(await page.locator("main img, main script, main b").count()).toBe(0);
+    expect(await page.title()).not.toContain("owned");
     await world.type('{"uri": "/half", ');
     await form.getByText("The form waits for the JSON").waitFor();
     await world.type({ uri: "/formed", upstream: { nodes: world.nodes } });

@@ -83,6 +83,42 @@ export function recordsCases(started: () => ConsoleWorld): void {
     expect((await admin(world.control, "GET", "/routes/turned")).body).toMatchObject({ value: { desc: "before" } });
   });
 
+  test("a record is duplicated, disabled, and deleted when who refers to it is known", async () => {
+    const world = started();
+    const { page } = world;
+    await world.put("/upstreams/shared", { nodes: world.nodes });
+    await world.put("/routes/user", { uri: "/user", upstream_id: "shared" });
+    await world.open("/records/routes/user");
+    await page.getByRole("link", { name: "Duplicate" }).click();
+    await world.heading("Duplicate of routes/user").waitFor();
+    await page.getByLabel("Id (id)").fill("user-copy");
+    await world.button("Check").click();
+    await world.button("Save").click();
+    await world.heading("route user-copy").waitFor();
+    expect((await admin(world.control, "GET", "/routes/user-copy")).body).toMatchObject({
+      value: { upstream_id: "shared" },
+    });
+    await world.button("Disable").click();
+    await world.button("Enable").waitFor();
+    expect((await admin(world.control, "GET", "/routes/user-copy")).body).toMatchObject({ value: { status: 0 } });
+    await page.goto(`${world.control.admin}/ui/records/upstreams/shared`);
+    await world.button("Delete…").click();
+    const asked = page.getByRole("region", { name: "Delete" });
+    await asked
+      .getByText(/routes\/user\b/)
+      .first()
+      .waitFor();
+    await world.fine("delete");
+    await asked.getByRole("button", { name: "Delete", exact: true }).click();
+    await asked.getByRole("alert").waitFor(); // refused: others refer to it
+    expect((await admin(world.control, "GET", "/upstreams/shared")).status).toBe(200);
+    await asked.getByLabel("Delete it although others refer to it").check();
+    await asked.getByRole("button", { name: "Delete", exact: true }).click();
+    await world.heading("Upstreams").waitFor();
+    expect((await admin(world.control, "GET", "/upstreams/shared")).status).toBe(404);
+    for (const id of ["user", "user-copy"]) await admin(world.control, "DELETE", `/routes/${id}`);
+  });
+
   test("nothing that a record holds is markup, wherever it is shown", async () => {
     const world = started();
     await world.put("/routes/hostile", {

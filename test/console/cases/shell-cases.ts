@@ -82,5 +82,13 @@ export function shellCases(started: () => ConsoleWorld): void {
       expect([path, wide]).toEqual([path, expect.toSatisfy((one) => one <= 360)]);
       await world.fine(`narrow-${path.split("/")[1] || "overview"}`);
     }
+    // 1120 × 720 at 200 %.
+    await world.page.setViewportSize({ width: 560, height: 360 });
+    for (const path of ["/", "/records/routes/orders"]) {
+      await world.page.goto(`${world.control.admin}/ui${path}`);
+      await world.page.locator("main h1").waitFor();
+      expect(await world.page.evaluate<number>("document.documentElement.scrollWidth")).toBeLessThanOrEqual(560);
+      await world.fine("zoomed");
+    }
   });
 }
