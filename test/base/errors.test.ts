@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { CodedError, ERROR_CODES, isCodedError } from "../../src/base/errors.ts";
 import { REASONS } from "../../src/gateway/gateway-reasons.ts";
+import { TOKEN_OUTCOMES } from "../../src/plugin/judge/judge-steps.ts";
+import { compileAnswers } from "../../src/plugins/access-token/bearer-answers.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const page = readFileSync(join(ROOT, "docs/errors.md"), "utf8");
@@ -47,4 +49,31 @@ test("an error carries the facts of its code and keeps its cause", () => {
   expect(error).toMatchObject({ code: "STORE_FULL", status: 507, cause });
   expect(isCodedError(error, "STORE_FULL")).toBe(true);
   expect(isCodedError(error, "STORE_CLOSED")).toBe(false);
+});
+
+/** Reason → status, of the table behind this heading. */
+const tokenRows = (prefix: RegExp): ReadonlyMap<string, number> =>
+  new Map(
+    [...page.slice(page.indexOf("## Tokens")).matchAll(/^\| `([a-z_]+)` (\d{3}) \|/gm)]
+      .filter(([, reason = ""]) => prefix.test(reason))
+      .map(([, reason = "", status]) => [reason, Number(status)]),
+  );
+
+test("docs/errors.md has a row for each refusal of an access token, with its status", () => {
+  const answerTo = compileAnswers({ realm: "api", scopes: [], resource: undefined, needsProof: false });
+  const refusals = TOKEN_OUTCOMES.flatMap((why) => (why === "ok" ? [] : [answerTo(why)]));
+  expect(tokenRows(/^access_token_/)).toEqual(new Map(refusals.map(({ reason, status }) => [reason, status])));
+});
+
+test("docs/errors.md has a row for each refusal of the endpoints of an authorization server", () => {
+  const pageOfPlugin = readFileSync(join(ROOT, "docs/plugins/authorization-server.md"), "utf8");
+  const [listed = ""] = /Reasons in the access log [^\n]*[^.]*\./.exec(pageOfPlugin) ?? [];
+  const served = new Set(
+    "jwks jwks_not_modified metadata nothing_revoked token_active token_inactive token_issued token_revoked".split(" "),
+  );
+  const reasons = [...listed.matchAll(/`([a-z_]+)`/g)].flatMap(([, reason = ""]) =>
+    served.has(reason) ? [] : [reason],
+  );
+  expect(reasons.length).toBeGreaterThan(20);
+  expect([...tokenRows(/^(?!access_token_)/).keys()].sort()).toEqual(reasons.sort());
 });

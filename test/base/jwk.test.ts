@@ -10,6 +10,7 @@ const rsa = (modulusLength: number, publicExponent = 65_537): KeyObject =>
 const jwk = (key: KeyObject): object => key.export({ format: "jwk" });
 
 const P256 = ec("P-256");
+const P256_PEM = P256.export({ type: "spki", format: "pem" }).toString();
 const RSA = rsa(2_048);
 const read = (...keys: unknown[]) => readJwkSet(Buffer.from(JSON.stringify({ keys })), ALL);
 const skippedOf = (key: unknown): string | undefined => {
@@ -110,4 +111,13 @@ describe("a document is no good set", () => {
   ])("%s", (_name, text, why) => {
     expect(readJwkSet(Buffer.from(text), ALL)).toBe(why);
   });
+});
+
+test.each([
+  [P256_PEM.replaceAll("\n", "\\n"), /^it cannot be read as a PEM key: its line breaks are the two characters/],
+  [P256_PEM.replaceAll("\n", " "), /^it cannot be read as a PEM key: it stands on one line/],
+  ["MFkwEwYHKoZIzj0CAQ", /^it is not a PEM public key or certificate: it has no line -----BEGIN/],
+  [ec("secp256k1").export({ type: "spki", format: "pem" }).toString(), /^a key on curve secp256k1 verifies no token$/],
+])("a PEM text that is none says why and how to cure it", (pem, says) => {
+  expect(pemKeyOf(pem, ALL)).toMatch(says);
 });

@@ -5,6 +5,7 @@
  */
 import { createPublicKey, hash, type JsonWebKey, type KeyObject } from "node:crypto";
 import { isMembers, type Members } from "../json/members.ts";
+import { withCure } from "../pem.ts";
 import { KEY_PAIR_ALGORITHMS, type KeyPairAlgorithm, RSA_LEAST_BITS } from "./algorithms.ts";
 import { parseObject } from "./token.ts";
 
@@ -78,16 +79,17 @@ export function pemKeyOf(pem: string, accepted: AcceptedAlgorithms): PublicJwk |
   const text = pem.trim();
   if (/PRIVATE KEY-----/.test(text)) return "it is a private key";
   if (!/^-----BEGIN (?:PUBLIC KEY|RSA PUBLIC KEY|CERTIFICATE)-----/.test(text))
-    return "it is not a PEM public key or certificate";
+    return withCure("it is not a PEM public key or certificate", text);
   try {
     const key = createPublicKey(text);
     const type = key.asymmetricKeyType;
     const kty = type === "ec" ? "EC" : type === "ed25519" || type === "ed448" ? "OKP" : "RSA";
     if (kty === "RSA" && type !== "rsa") return `a key of type ${type} verifies no token`;
     const curve = key.asymmetricKeyDetails?.namedCurve ?? "";
+    if (kty === "EC" && BY_NAMED_CURVE[curve] === undefined) return `a key on curve ${curve} verifies no token`;
     return madeKey(undefined, kty, fittingOf(kty, BY_NAMED_CURVE[curve]), undefined, key, accepted);
   } catch {
-    return "it cannot be read as a PEM key"; // OpenSSL's texts may quote the input
+    return withCure("it cannot be read as a PEM key", text); // OpenSSL's texts may quote the input
   }
 }
 
