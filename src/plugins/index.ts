@@ -26,6 +26,7 @@ export const PLUGINS: readonly BuiltIn[] = Object.freeze([
   inFile("api-breaker", 1005),
   inFile("attach-consumer-label", 2399),
   inFolder("authorization-server", 502, { hasApis: true }),
+  inFolder("authz-casbin", 2560),
   inFile("basic-auth", 2520, { hasCredential: true }),
   inFolder("body-transformer", 1080),
   inFile("brotli", 996),

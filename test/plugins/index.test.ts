@@ -28,6 +28,7 @@ const PRIORITIES: Readonly<Record<string, number>> = {
   "request-validation": 2800,
   "multi-auth": 2600,
   "openid-connect": 2599,
+  "authz-casbin": 2560,
   "ldap-auth": 2540,
   "grpc-web": 505,
   "hmac-auth": 2530,
