@@ -1,6 +1,6 @@
 /**
  * The rules of the house that no linter knows: which floor may import which, that `base` has no word of the
- * domain, that every page and file a comment cites exists, that file names are unique enough to be read in a stack trace, that names
+ * domain, that every page and file a comment cites exists, and every source that the pages on the architecture name, that file names are unique enough to be read in a stack trace, that names
  * mean what docs/glossary.md says, and how long a commit's subject may be. Says file, line, rule; exits 1 when one is broken. `npm run lint` runs it.
  */
 import { execFileSync } from "node:child_process";
@@ -135,7 +135,23 @@ function unusedExports(texts) {
   }
 }
 
+/** Pages that lead through the sources. */
+const GUIDES = ["docs/architecture.md", "docs/request-lifecycle.md", "docs/config-lifecycle.md", "docs/glossary.md"];
+
+/** Each file they name is one, in the folder they name. */
+function guides(all) {
+  for (const page of GUIDES) {
+    const lines = readFileSync(join(ROOT, page), "utf8").split("\n");
+    lines.forEach((line, index) => {
+      for (const [name] of line.matchAll(/(?<![\w<>*.-])[\w./-]*\w[\w.-]*\.(?:ts|mjs)\b/g))
+        if (!all.some((file) => file === name || file.endsWith(`/${name}`)))
+          say(page, index + 1, `there is no ${name}`);
+    });
+  }
+}
+
 const all = files();
+guides(all);
 const names = new Map();
 const texts = new Map();
 for (const file of all.filter((name) => /\.(ts|mjs)$/.test(name) && !name.startsWith("test/conformance/"))) {
