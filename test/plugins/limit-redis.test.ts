@@ -158,24 +158,58 @@ describe.skipIf(!hasRedis)("limits in redis (skipped without /usr/bin/redis-serv
     await guarded.stop();
   });
 
-  test("a cluster is asked by its own protocol", async () => {
-    const node = await start(undefined, ["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"]);
-    await askRedis(node.port, "CLUSTER ADDSLOTSRANGE 0 16383");
-    await until("the cluster is ready", async () =>
-      (await askRedis(node.port, "CLUSTER INFO")).includes("cluster_state:ok"),
+  test("the nodes of a cluster share the keys of all three limits; one that is gone takes its own keys with it", async () => {
+    const nodes = await Promise.all(
+      ["0 5460", "5461 10922", "10923 16383"].map(async (slots) => {
+        const args = [
+          "--cluster-enabled",
+          "yes",
+          "--cluster-announce-ip",
+          "127.0.0.1",
+          "--cluster-node-timeout",
+          "2000",
+        ];
+        const node = await start(undefined, [...args, "--cluster-require-full-coverage", "no"]);
+        await askRedis(node.port, `CLUSTER ADDSLOTSRANGE ${slots}`);
+        return node;
+      }),
     );
-    const conf = {
+    const [first, second, third] = nodes as [RedisServer, RedisServer, RedisServer];
+    for (const { port } of [second, third]) await askRedis(first.port, `CLUSTER MEET 127.0.0.1 ${port}`);
+    for (const { port } of nodes)
+      await until("the cluster is ready", async () => {
+        const [info, slots] = [await askRedis(port, "CLUSTER INFO"), await askRedis(port, "CLUSTER SLOTS")];
+        return info.includes("cluster_state:ok") && info.includes("cluster_size:3") && slots.startsWith("*3");
+      });
+    const cluster = {
       policy: "redis-cluster",
-      redis_cluster_nodes: [`127.0.0.1:${node.port}`],
+      redis_cluster_nodes: [`127.0.0.1:${first.port}`],
       redis_cluster_name: "test",
-      count: 1,
-      time_window: 60,
+      key: "arg_id",
       rejected_code: 429,
     };
-    const phases = makeEnv().compile(limitCount, conf);
-    expect([await ask(phases), await ask(phases)]).toEqual([200, 429]);
-    phases.close?.();
-    await node.stop();
+    const env = makeEnv();
+    const compileOn = (plugin: typeof limitCount, conf: object): PluginPhases => {
+      const phases = env.compile(plugin, { ...cluster, ...conf });
+      opened.push(phases);
+      return phases;
+    };
+    const ids = Array.from({ length: 30 }, (_, id) => id);
+    const askEach = (phases: PluginPhases): Promise<readonly number[]> =>
+      Promise.all(ids.map(async (id) => (await phases.access?.(makeView({ target: `/?id=${id}` })))?.status ?? 200));
+    const all = (status: number): readonly number[] => ids.map(() => status);
+    const counting = compileOn(limitCount, { count: 1, time_window: 60 });
+    expect([await askEach(counting), await askEach(counting)]).toEqual([all(200), all(429)]);
+    for (const { port } of nodes) expect(await askRedis(port, "DBSIZE")).not.toBe(":0\r\n");
+    const pouring = compileOn(limitReq, { rate: 0.01, burst: 0 });
+    expect([await askEach(pouring), await askEach(pouring)]).toEqual([all(200), all(429)]);
+    const entering = compileOn(limitConn, { conn: 1, burst: 0, default_conn_delay: 0.1 });
+    expect([await askEach(entering), await askEach(entering)]).toEqual([all(200), all(429)]);
+    expect(env.heldStates).toBe(1); // one client for all of them
+
+    await third.stop();
+    const after = await askEach(counting);
+    expect([after.filter((status) => status === 429).length > 0, new Set(after)]).toEqual([true, new Set([429, 500])]);
   });
 
   test("a sentinel is asked where the master is", async () => {
