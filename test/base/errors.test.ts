@@ -67,7 +67,7 @@ test("docs/errors.md has a row for each refusal of an access token, with its sta
 
 test("docs/errors.md has a row for each refusal of the endpoints of an authorization server", () => {
   const pageOfPlugin = readFileSync(join(ROOT, "docs/plugins/authorization-server.md"), "utf8");
-  const [listed = ""] = /Reasons in the access log [^\n]*[^.]*\./.exec(pageOfPlugin) ?? [];
+  const [listed = ""] = /Reasons in the access log: [^.]*\./.exec(pageOfPlugin) ?? [];
   const served = new Set(
     "jwks jwks_not_modified metadata nothing_revoked token_active token_inactive token_issued token_revoked".split(" "),
   );
