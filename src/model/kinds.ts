@@ -203,6 +203,8 @@ export const PLACEHOLDER_DIRS: readonly string[] = [
 
 const SECRET_SCHEMAS: Readonly<Record<string, TSchema>> = { vault: VaultSecret, aws: AwsSecret, gcp: GcpSecret };
 
+export const SECRET_MANAGERS: readonly string[] = Object.keys(SECRET_SCHEMAS);
+
 /** The schema of a secret manager, or undefined when it is none of ours. */
 export function secretSchema(manager: string): TSchema | undefined {
   return Object.hasOwn(SECRET_SCHEMAS, manager) ? SECRET_SCHEMAS[manager] : undefined;

@@ -16,6 +16,7 @@ const OURS = new Set([
   ...own,
   "key_of_another_algorithm",
   "reference_inside_text",
+  "reference_malformed",
   "variable_not_set",
   "without_effect",
   "weak_secret",
@@ -97,6 +98,24 @@ test.each([
     body: route({ plugins: { "proxy-rewrite": { headers: { set: { Authorization: "Bearer $env://TOKEN" } } } } }),
     want: "reference_inside_text: plugins.proxy-rewrite.headers.set.Authorization holds a reference that is not its whole text, and is taken as it stands: make the whole member a reference",
   },
+  ...["$SECRET://vault/1/a/b", "$secret:/vault/1/a/b", "$env:NAME", " $env://NAME", "$secrets://vault/1/a/b"].map(
+    (key) => ({
+      path: "/consumers/c",
+      body: { username: "c", plugins: { "key-auth": { key } } },
+      want: "reference_malformed: plugins.key-auth.key looks like a reference and is none (it begins otherwise), so it is taken as it stands: write $env://NAME or $secret://manager/id/path/key",
+    }),
+  ),
+  ...(
+    [
+      ["$secret://vault", "no secret manager"],
+      ["$secret://vault/1", "no secret conf id"],
+      ["$env://", "no environment variable name"],
+    ] as const
+  ).map(([key, why]) => ({
+    path: "/consumers/c",
+    body: { username: "c", plugins: { "key-auth": { key } } },
+    want: `reference_malformed: plugins.key-auth.key looks like a reference and is none (${why}), so it never has a value: write $env://NAME or $secret://manager/id/path/key`,
+  })),
   {
     path: "/consumers/c",
     body: { username: "c", plugins: { "key-auth": { key: "$ENV://NOT_THERE" } } },

@@ -19,6 +19,7 @@ export interface RecordFault {
     | "certificate"
     | "key_of_another_algorithm"
     | "reference_inside_text"
+    | "reference_malformed"
     | "variable_not_set"
     | "without_effect"
     | "signing_keys_unsealed"
@@ -151,6 +152,8 @@ function hostFaults(value: Members): RecordFault[] {
 }
 
 const REFERENCE = /\$(?:env|secret):\/\//i;
+/** What was probably meant to be one. */
+const NEARLY_REFERENCE = /^\s*\$(?:env|secrets?):{1,2}\/*/i;
 
 function referenceFaults(admin: RuleSide, value: unknown, path = ""): RecordFault[] {
   if (typeof value === "string") return textFaults(admin, value, path);
@@ -160,14 +163,23 @@ function referenceFaults(admin: RuleSide, value: unknown, path = ""): RecordFaul
   );
 }
 
+/** @param so what becomes of it */
+function malformed(path: string, why: string, so: string): RecordFault {
+  const message = `${path} looks like a reference and is none (${why}), so it ${so}: write $env://NAME or $secret://manager/id/path/key`;
+  return { code: "reference_malformed", message };
+}
+
 function textFaults(admin: RuleSide, text: string, path: string): RecordFault[] {
   if (!isReference(text)) {
+    if (NEARLY_REFERENCE.test(text)) return [malformed(path, "it begins otherwise", "is taken as it stands")];
     if (!REFERENCE.test(text)) return [];
     const message = `${path} holds a reference that is not its whole text, and is taken as it stands: make the whole member a reference`;
     return [{ code: "reference_inside_text", message }];
   }
   const reference = parseReference(text);
-  if (typeof reference === "string" || reference.kind !== "env" || admin.isVariableSet(reference.name)) return [];
+  if (typeof reference === "string")
+    return [malformed(path, reference.replace("error format: ", ""), "never has a value")];
+  if (reference.kind !== "env" || admin.isVariableSet(reference.name)) return [];
   const message = `${path} refers to the variable ${reference.name}, which is not set for this admin node: every gateway node needs it`;
   return [{ code: "variable_not_set", message }];
 }

@@ -13,9 +13,10 @@ import { readStored, type StoredMembers } from "../read/stored-record.ts";
 import type { ResourceTarget } from "../request-target.ts";
 import { prepareConsumer } from "./candidate-check.ts";
 import { maskError, putBack } from "./put-back.ts";
+import { refuseWrite } from "./refusal-hint.ts";
 import { preconditionRefusal } from "./write-options.ts";
 import { Plan } from "./write-plan.ts";
-import { refuseWrite, shapeRefused } from "./write-steps.ts";
+import { shapeRefused } from "./write-steps.ts";
 
 type DraftMethod = WriteMethod | "DELETE";
 

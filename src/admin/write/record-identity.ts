@@ -16,6 +16,7 @@ export interface RecordIdentity {
 }
 
 const ID = compileSchema(Id);
+const SECRET_PATH = "a secret is written to /secrets/{manager}/{id}, such as /secrets/vault/1";
 
 /** The identity that a PUT names by its path and body; for consumers, the path's name (the body is checked later). */
 export function identityOfPut(target: ResourceTarget, body: Members): RecordIdentity | AdminAnswer {
@@ -35,7 +36,8 @@ export function identityOfPut(target: ResourceTarget, body: Members): RecordIden
 }
 
 function identityOfSecret(target: ResourceTarget, body: Members): RecordIdentity | AdminAnswer {
-  if (target.localId === undefined) return refuse(400, `missing ${target.kind.message} id`);
+  if (target.localId === undefined)
+    return refuse(400, `missing ${target.kind.message} id`, { description: SECRET_PATH });
   const id = recordId(target, target.localId);
   const named = own(body, "id");
   if (named !== undefined && named !== null && String(named) !== id)

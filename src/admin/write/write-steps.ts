@@ -4,17 +4,17 @@
  * Promise: what a step has found true is part of the plan, so it is still true when the plan is committed, or nothing is.
  * Source: docs/spec/admin-api.md section 5.
  */
-import { type Members, own, ownMembers } from "../../base/json/members.ts";
-import { wanted } from "../../base/schema/schema-wanted.ts";
+import type { Members } from "../../base/json/members.ts";
 import { keyOf } from "../../model/keys.ts";
-import { type Kind, strictValidator } from "../../model/kinds.ts";
+import type { Kind } from "../../model/kinds.ts";
 import type { LeaseId } from "../../store/store.ts";
-import type { RecordChange, RuleSide, WriteSide } from "../admin-context.ts";
+import type { RecordChange, WriteSide } from "../admin-context.ts";
 import { type AdminAnswer, refuse } from "../admin-response.ts";
 import { planKeys, planKeysGone } from "../keys/key-steps.ts";
 import { readStored } from "../read/stored-record.ts";
 import { referenceGuardKey } from "../store-paths.ts";
 import { contentError, shapeError } from "./candidate-check.ts";
+import { refuseWrite } from "./refusal-hint.ts";
 import { planGlobalRule, planIssuer, planPluginGroups } from "./spanning-rules.ts";
 import type { Plan } from "./write-plan.ts";
 
@@ -110,31 +110,4 @@ export function checkEnv({ catalog, codec }: Pick<WriteSide, "catalog" | "codec"
 
 function withoutId({ id: _, ...rest }: Members): Members {
   return rest;
-}
-
-/**
- * What was wanted, beside the sentence that tools compare: `description` of a refused write.
- */
-
-const HASH_KEY =
-  "a chash upstream needs key: what is hashed, such as remote_addr or arg_id; with hash_on header or cookie its name";
-const PUBLIC_KEY = "algorithms RS*, ES*, PS* and EdDSA verify with public_key, a PEM text; HS* with secret";
-
-/** 400 with the sentence, and a description where there is more to say. @param id as keys have it */
-export function refuseWrite(admin: RuleSide, kind: Kind, id: string, value: Members, error: string): AdminAnswer {
-  const description = hintOf(admin, kind, id, value, error);
-  return refuse(400, error, description === undefined ? {} : { description });
-}
-
-function hintOf(admin: RuleSide, kind: Kind, id: string, value: Members, error: string): string | undefined {
-  if (error === "missing key") return HASH_KEY;
-  const name = /configuration of plugin ([\w-]+) err: /.exec(error)?.[1];
-  if (name !== undefined) {
-    const plugin = admin.catalog.get(name);
-    const schema = (kind.pluginSide === "consumer" ? plugin?.consumerSchema : undefined) ?? plugin?.schema;
-    const found = wanted(schema, own(ownMembers(value, "plugins"), name), `plugins.${name}`);
-    return found ?? (error.includes("public_key") ? PUBLIC_KEY : undefined);
-  }
-  if (kind.name === "secret" || kind.id === "plugin" || !error.startsWith("invalid configuration: ")) return undefined;
-  return wanted(strictValidator(kind, id).schema, value, kind.name);
 }

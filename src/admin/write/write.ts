@@ -17,10 +17,11 @@ import { forbiddenTime } from "./candidate-check.ts";
 import { Draft, makeOut, openValue } from "./draft.ts";
 import { mayComeBack, putBack } from "./put-back.ts";
 import { generatedId, identityOfPut, postNamesId, type RecordIdentity } from "./record-identity.ts";
+import { refuseShape, refuseWrite } from "./refusal-hint.ts";
 import { commitWrite } from "./write-commit.ts";
 import { preconditionRefusal } from "./write-options.ts";
 import { Plan } from "./write-plan.ts";
-import { refuseWrite, shapeRefused } from "./write-steps.ts";
+import { shapeRefused } from "./write-steps.ts";
 
 /** A parsed body: `undefined` when there was none. */
 export type Body = { readonly value: unknown } | undefined;
@@ -34,7 +35,7 @@ export async function putRecord(
   target: ResourceTarget,
   body: Body,
 ): Promise<AdminAnswer> {
-  const given = objectOf(body);
+  const given = objectOf(target, body);
   if ("status" in given) return given;
   const identity = identityOfPut(target, given.value);
   if ("status" in identity) return identity;
@@ -47,7 +48,7 @@ export async function postRecord(
   target: ResourceTarget,
   body: Body,
 ): Promise<AdminAnswer> {
-  const given = objectOf(body);
+  const given = objectOf(target, body);
   if ("status" in given) return given;
   const named = postNamesId(target, given.value);
   if (named) return named;
@@ -72,12 +73,12 @@ async function nextRevision(admin: StoreSide): Promise<bigint> {
   return (await admin.store.txn(plan.toTxn())).revision;
 }
 
-function objectOf(body: Body): { readonly value: Members } | AdminAnswer {
+function objectOf(target: ResourceTarget, body: Body): { readonly value: Members } | AdminAnswer {
   if (!body) return refuse(400, "missing configurations");
   const { value } = body;
   if (Array.isArray(value) && value.length === 0) return { value: {} };
   if (isMembers(value)) return { value: value as Members };
-  return refuse(400, `invalid configuration: wrong type: expected object, got ${luaType(value)}`);
+  return refuseShape(luaType(value), target.kind, recordId(target, target.localId ?? ""));
 }
 
 function earlyError(admin: WriteSide, target: ResourceTarget, id: string, body: Members): AdminAnswer | undefined {

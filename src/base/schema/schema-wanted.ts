@@ -4,6 +4,7 @@
  */
 import { didYouMean } from "../suggest.ts";
 import { membersOf } from "./lua-values.ts";
+import { schemaPattern } from "./schema-format.ts";
 import { explain, type JsonSchema } from "./schema-text.ts";
 
 /** @param path how the value is called @returns undefined when it is fine, or nothing more can be said than its error says */
@@ -54,12 +55,18 @@ function inside(schema: JsonSchema, value: unknown, path: string): string | unde
     }
     return undefined;
   }
-  const properties = membersOf(schema["properties"]);
+  const properties = membersOf(schema["properties"]) ?? {};
   const members = membersOf(value);
-  if (!properties || !members) return undefined;
+  if (!members) return undefined;
   for (const [name, inner] of Object.entries(properties)) {
     const found = Object.hasOwn(members, name) ? wanted(inner, members[name], `${path}.${name}`) : undefined;
     if (found !== undefined) return found;
+  }
+  for (const [pattern, inner] of Object.entries(membersOf(schema["patternProperties"]) ?? {})) {
+    for (const name of Object.keys(members).filter((one) => schemaPattern(pattern).test(one))) {
+      const found = wanted(inner, members[name], `${path}.${name.slice(0, 64)}`);
+      if (found !== undefined) return found;
+    }
   }
   return undefined;
 }
