@@ -3,6 +3,7 @@
  */
 import { cpus } from "node:os";
 import { accessTokenRoute, arrived, bearer, jwtRoute, plainRoute, put } from "./case-parts.ts";
+import { scrapes } from "./cases-of-scrapes.ts";
 import { changes, tables } from "./cases-on-etcd.ts";
 import { HTTP2 } from "./http2.ts";
 import { requestsFile } from "./request-lines.ts";
@@ -248,5 +249,6 @@ export const SERIES: readonly Series[] = [
     { case: "half load", server: FAST.name },
   ),
   changes,
+  scrapes,
   tables,
 ];
