@@ -17,10 +17,12 @@ import {
   HAPROXY,
   HAPROXY_404,
   HAPROXY_JWT,
+  ITEMS,
   jotgate,
   LOAD_CORE,
   NGINX,
   NGINX_EQUAL,
+  NGINX_GZIP,
   NO_GATEWAY,
   SECRET,
   SERVER_CORE,
@@ -174,6 +176,17 @@ const tracedRuns = runsOf("traces 1 % sampled", [FAST, GENERAL], async (server, 
   return requestsFile(folder, "traced", ["/plain/x"]);
 });
 
+/** The same level on both sides; nginx in the way of its manual. */
+const gzipRuns = runsOf(
+  "gzip 16 KiB of JSON",
+  [NGINX_GZIP, FAST, GENERAL],
+  async (server, upstream, folder) => {
+    await plainRoute(server, upstream, { gzip: { types: ["application/json"], comp_level: 1 } });
+    return requestsFile(folder, "gzip", ["/plain/items\t\tgzip"]);
+  },
+  { answerBytes: ITEMS.length },
+);
+
 /** One upload in chunks among a hundred requests; it is handed over, and its connection closes behind it. */
 const MIXED = Array.from({ length: 100 }, (_, n) => (n === 99 ? "/plain/x\t\tchunked" : "/plain/x"));
 const mixedRuns = runsOf("1 in 100 handed over", [NGINX, ...OURS], async (server, upstream, folder) => {
@@ -231,6 +244,7 @@ export const SERIES: readonly Series[] = [
   series("bodies", [
     ...pathRuns("response 1 KiB", [NGINX, ...OURS], "/plain/1k", { answerBytes: 1_024 }),
     ...pathRuns("response 64 KiB", [NGINX, ...OURS], "/plain/64k", { answerBytes: 65_536 }),
+    ...gzipRuns,
     ...pathRuns("POST 1 KiB", [NGINX, ...OURS], "/plain/x", { method: "POST", bodyBytes: 1_024 }),
     ...pathRuns("POST 64 KiB", [NGINX, FAST], "/plain/x", { method: "POST", bodyBytes: 65_536 }),
   ]),

@@ -57,8 +57,9 @@ function requestsOf(plan: OpenLoopPlan): Buffer[] {
   const host = new URL(plan.url).host;
   const body = "x".repeat(plan.bodyBytes);
   const length = plan.bodyBytes > 0 ? `Content-Length: ${plan.bodyBytes}\r\n` : "";
-  return readRequests(plan.requests).map(({ path, authorization, chunked, form }) => {
-    if (chunked || form) throw new Error("an open loop sends no chunks and no forms");
+  return readRequests(plan.requests).map(({ path, authorization, chunked, form, gzip }) => {
+    if (chunked || form || gzip)
+      throw new Error("an open loop sends no chunks and no forms, and reads nothing compressed");
     const auth = authorization === undefined ? "" : `Authorization: ${authorization}\r\n`;
     return Buffer.from(`${plan.method} ${path} HTTP/1.1\r\nHost: ${host}\r\n${auth}${length}\r\n${body}`, "latin1");
   });

@@ -25,6 +25,7 @@ async function probeOne(run: Run, server: Server, line: RequestLine): Promise<vo
     headers: {
       ...(line.authorization !== undefined && { authorization: line.authorization }),
       ...(line.form && { "content-type": FORM_TYPE }),
+      ...(line.gzip && { "accept-encoding": "gzip" }),
     },
     ...(line.form && { body: FORM_BODY }),
     ...(run.bodyBytes && { body: "x".repeat(run.bodyBytes) }),
@@ -36,6 +37,8 @@ async function probeOne(run: Run, server: Server, line: RequestLine): Promise<vo
     const wanted = `not ${run.expect.status}: ${body.slice(0, 200)}`;
     throw new Error(`${method} ${line.path} is answered ${answer.status}, ${wanted}`);
   }
+  if (line.gzip && answer.headers.get("content-encoding") !== "gzip")
+    throw new Error(`${method} ${line.path} is not answered in gzip`);
   if (run.answerBytes !== undefined && body.length !== run.answerBytes) {
     throw new Error(`${method} ${line.path} is answered with ${body.length} bytes, not ${run.answerBytes}`);
   }

@@ -71,7 +71,7 @@ function aimLines(aims: readonly AimResult[]): string[] {
 function rowLines(rows: readonly Row[]): string[] {
   const plain = rows.find((row) => row.case === "plain" && row.server === "nginx");
   const line = (row: Row): string => {
-    const base = rows.find((other) => other.case === row.case && other.server === "nginx") ?? plain;
+    const base = rows.find((other) => other.case === row.case && other.server.startsWith("nginx")) ?? plain;
     const cpus = quartiles(row.rounds.map((round) => round.cpuMicrosPerRequest));
     const ratios = base ? pairedRatios(row, base, (round) => round.cpuMicrosPerRequest) : [];
     const used = cpuOf(row) > 0; // without a gateway nothing is

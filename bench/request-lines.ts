@@ -1,7 +1,7 @@
 /**
  * Files of requests, as both load generators read them: a line is PATH, PATH <tab> AUTHORIZATION, or
  * PATH <tab> <tab> chunked, an upload in chunks on a connection that closes behind it, or PATH <tab> AUTHORIZATION
- * <tab> lines, with ten header lines, or <tab> form, which posts FORM_BODY (all three wrk only).
+ * <tab> lines, with ten header lines, or <tab> form, which posts FORM_BODY, or <tab> gzip, which accepts that (all four wrk only).
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -11,6 +11,8 @@ export interface RequestLine {
   readonly authorization: string | undefined;
   readonly chunked: boolean;
   readonly form: boolean;
+  /** The answer must come compressed. */
+  readonly gzip: boolean;
 }
 
 export const FORM_TYPE = "application/x-www-form-urlencoded";
@@ -29,5 +31,6 @@ export function readRequests(file: string): RequestLine[] {
 
 export function readLine(line: string): RequestLine {
   const [path = "/", token, how] = line.split("\t");
-  return { path, authorization: token === "" ? undefined : token, chunked: how === "chunked", form: how === "form" };
+  const authorization = token === "" ? undefined : token;
+  return { path, authorization, chunked: how === "chunked", form: how === "form", gzip: how === "gzip" };
 }

@@ -136,6 +136,17 @@ events { worker_connections 4096; }
 const nginxPaths = (folder: string): string =>
   ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((name) => `${name}_temp_path ${folder}/${name};`).join("\n");
 
+/** A page of a list as APIs give it, some 16 KiB. */
+export const ITEMS = JSON.stringify(
+  Array.from({ length: 120 }, (_, n) => ({
+    id: n * 7919,
+    name: `item ${(n * 104_729) % 9_973}`,
+    owner: `user-${(n * 31) % 17}@example.com`,
+    updated: new Date(1.7e12 + n * 86_311_000).toISOString(),
+    tags: ["new", "blue", "sale"].slice(n % 3),
+  })),
+);
+
 /** The upstream of all: nginx on core 1 with 65-byte JSON, 1 KiB and 64 KiB answers. */
 export async function startUpstream(folder: string): Promise<Server> {
   const port = await freePort();
@@ -147,12 +158,14 @@ export async function startUpstream(folder: string): Promise<Server> {
 server { listen 127.0.0.1:${port} backlog=4096;
   location / { default_type application/json; return 200 '{"message":"hello from the upstream","padding":"0123456789012345"}'; }
   location ~ /1k$ { default_type text/plain; return 200 '${"x".repeat(1024)}'; }
+  location ~ /items$ { default_type application/json; root ${folder}/www; try_files /items =404; }
   location ~ /64k$ { default_type text/plain; root ${folder}/www; try_files /64k =404; }
 } }
 `,
   );
   mkdirSync(join(folder, "www"), { recursive: true });
   writeFileSync(join(folder, "www/64k"), "x".repeat(65_536));
+  writeFileSync(join(folder, "www/items"), ITEMS);
   return launch("upstream", LOAD_CORE, "nginx", ["-p", folder, "-c", conf, "-e", `${folder}/error.log`], port);
 }
 
@@ -324,6 +337,11 @@ export const NO_GATEWAY: ServerKind = {
 };
 
 export const NGINX = nginx("nginx", "access_log off;", "");
+export const NGINX_GZIP = nginx(
+  "nginx gzip",
+  "access_log off; gzip on; gzip_comp_level 1; gzip_min_length 20; gzip_proxied any; gzip_types application/json;",
+  "",
+);
 export const NGINX_EQUAL = nginx(
   "nginx, equal features",
   `log_format j escape=json '{"t":"$msec","s":$status,"u":"$uri","rt":$request_time,"ut":"$upstream_response_time","id":"$request_id"}'; access_log FOLDER/access.log j buffer=64k;`,

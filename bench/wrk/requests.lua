@@ -1,6 +1,6 @@
 -- Sends the requests listed in a file in turn. Each line is PATH, PATH <tab> AUTHORIZATION, or PATH <tab> <tab> chunked:
 -- an upload in chunks, on a connection that closes behind it; PATH <tab> AUTHORIZATION <tab> lines: with ten header lines.
--- PATH <tab> AUTHORIZATION <tab> form posts a form. See request-lines.ts.
+-- PATH <tab> AUTHORIZATION <tab> form posts a form, <tab> gzip accepts compressed answers. See request-lines.ts.
 -- Usage: wrk -s requests.lua URL -- FILE METHOD BODY_BYTES SKIP, which begins after so many lines.
 local texts, n, at = {}, 0, 0
 
@@ -22,6 +22,7 @@ function init(args)
       headers["X-Request-Source"] = "warehouse-7"
       headers["X-Api-Version"] = "2026-11-01"
     end
+    if how == "gzip" then headers["Accept-Encoding"] = "gzip" end
     if how == "chunked" then
       headers["Transfer-Encoding"] = "chunked"
       headers["Connection"] = "close"

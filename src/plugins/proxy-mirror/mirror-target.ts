@@ -61,7 +61,7 @@ export class MirrorTarget {
     const name = this.#hostname;
     this.#isDenied = isIP(name) !== 0 && denied(name);
     this.#lookup = guardedLookup(env.settings.nameServers, NAMES_MS, denied);
-    const options = { keepAlive: true, maxSockets: UNDER_WAY_MAX, maxFreeSockets: 16, timeout: IDLE_MS };
+    const options = { keepAlive: true, maxSockets: UNDER_WAY_MAX, maxFreeSockets: 64, timeout: IDLE_MS };
     if (!host.startsWith("grpc")) this.#agent = this.#isTls ? new HttpsAgent(options) : new HttpAgent(options);
     const family = env.metrics.counter(
       "jotgate_mirrored_requests_total",
