@@ -75,6 +75,13 @@ export const MEMBER_TEXTS: Readonly<Record<string, Readonly<Record<string, strin
     "redis_ssl": "that redis, with `dpop_replay: \"redis\"` only",
     "redis_ssl_verify": "that redis, with `dpop_replay: \"redis\"` only"
   },
+  "authz-casbin": {
+    "model_path": "file of the model on each node, read when the configuration is compiled; with `policy_path`",
+    "policy_path": "file of the policy on each node, of 4 MiB at most; with `model_path`",
+    "model": "text of the model; with `policy`",
+    "policy": "text of the policy; with `model`",
+    "username": "header with the user"
+  },
   "basic-auth": {
     "hide_credentials": "`Authorization` does not go upstream",
     "realm": "name in the challenge",
