@@ -29,6 +29,7 @@ const NOW = 1_700_000_000;
 const node = openJwtNode();
 let clock = NOW;
 let secret: string = SECRET;
+let owner = "jack";
 
 const HEADS = [
   "HTTP/1.1 200 OK\r\nDate: today\r\nContent-Type: text/plain\r\n",
@@ -103,15 +104,29 @@ afterAll(async () => {
   await Promise.all([kept, fresh].map((side) => side.upstream.close()));
 });
 
-const tokens = {
+const tokens: Record<string, string> = {
   lasting: makeToken({ payload: { key: "jack-key" } }),
+  second: makeToken({ payload: { key: "second-key" } }),
+  /** Of one seed, as nothing takes back that a token was revoked. */
+  spent: "",
   short: makeToken({ payload: { key: "jack-key", exp: NOW + 100 } }),
   other: makeToken({ payload: { key: "jack-key" }, key: createSecretKey(`${SECRET}!`, "utf8") }),
   bad: `${makeToken({ payload: { key: "jack-key" } }).slice(0, -4)}AAAA`,
 };
 
+const revoked = new Set<string>();
+/** The rule that ends all tokens of jack, while it stands. */
+let rule: string | undefined;
+
+function revoke(token: string): void {
+  node.revocations.revoke(token);
+  revoked.add(token);
+}
+
 interface Asked {
   readonly method: string;
+  /** The token, on the route of jwt-auth; "" elsewhere and without one. */
+  readonly token: string;
   readonly bytes: string;
   /** It leaves the fast lane, with its connection. */
   readonly isForeign: boolean;
@@ -132,7 +147,8 @@ const pathOf = (dice: Dice): string =>
 function ask(dice: Dice, usual: string): Asked {
   const method = dice.pick(["GET", "GET", "GET", "HEAD", "POST"]);
   const path = dice.chance(3) ? usual.replace(/\w+/, () => dice.pick(ROUTES)) : usual;
-  const token = dice.chance(6) ? "" : `Authorization: Bearer ${dice.pick(Object.values(tokens))}\r\n`;
+  const carried = dice.chance(6) ? "" : dice.pick(Object.values(tokens));
+  const token = carried && `Authorization: Bearer ${carried}\r\n`;
   const isForeign = dice.chance(40);
   const framing = isForeign
     ? "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
@@ -141,28 +157,54 @@ function ask(dice: Dice, usual: string): Asked {
       : "\r\n";
   const last = dice.chance(25) ? "Connection: close\r\n" : "";
   const bytes = `${method} ${path} HTTP/1.1\r\nHost: h:80\r\n${token}${dice.pick(BLOCKS)}${last}${framing}`;
-  return { method, bytes, isForeign };
+  return { method, bytes, isForeign, token: path.startsWith("/jwt/") ? carried : "" };
+}
+
+const isRevoked = ({ token }: Asked): boolean =>
+  revoked.has(token) || (token !== "" && rule !== undefined && owner === "jack");
+
+/** The keys are somebody's, in the record itself or in one beside it. */
+function give(dice: Dice): void {
+  for (const one of ["jack", "jill"]) node.env.removeConsumer(one);
+  owner = dice.pick(["jack", "jack", "jill"]);
+  const auth = (key: string) => ({ "jwt-auth": { key, secret, algorithm: "HS256" } });
+  const second = { id: "second", auth: auth("second-key") };
+  const first = dice.chance(2) ? { auth: auth("jack-key") } : {};
+  const beside = "auth" in first ? [second] : [{ id: "first", auth: auth("jack-key") }, second];
+  node.env.setConsumer({ username: owner, ...first, credentials: beside });
 }
 
 /** What may change at any time. */
 function change(dice: Dice): void {
-  switch (dice.under(6)) {
+  switch (dice.under(10)) {
     case 0:
-      secret = secret === SECRET ? `${SECRET}!` : SECRET;
-      node.jack({ secret });
+      secret = dice.chance(3) ? `${SECRET}!` : SECRET;
+      give(dice);
       return;
     case 1:
       clock = clock === NOW ? NOW + 100 : NOW; // the short token ends, or an operator puts the clock right
       node.env.clock.jump(clock === NOW ? -100_000 : 100_000);
       return;
     case 2:
-      node.env.removeConsumer("jack");
+      node.env.removeConsumer(owner);
       return;
     case 3:
-      node.jack({ secret });
+    case 7:
+    case 8:
+      give(dice);
       return;
     case 4:
       filtered = !filtered;
+      return;
+    case 5:
+      revoke(tokens["spent"] as string); // true: each seed makes one
+      return;
+    case 6:
+      if (rule === undefined) rule = node.revocations.rule({ type: "consumer", value: "jack", issuedBefore: NOW });
+      else {
+        node.revocations.live.apply(rule, undefined);
+        rule = undefined;
+      }
       return;
     default:
       removed = dice.chance(3);
@@ -201,13 +243,16 @@ test("what came before on a connection changes no answer", async ({ task }) => {
   const statuses = new Map<string, number>();
   for (let seed = from; seed < to; seed++) {
     const dice = new Dice(seed);
+    tokens["spent"] = makeToken({ payload: { key: "jack-key", jti: String(seed) } });
     let usual = pathOf(dice);
+    let before: Asked | undefined;
     let client = await openClient(kept.gateway.port);
     for (let step = 0; step < 25; step++) {
-      if (dice.chance(4)) change(dice);
-      else if (dice.chance(3)) removed = false;
+      if (dice.chance(3)) change(dice);
+      else if (dice.chance(2)) removed = false;
       if (dice.chance(5)) usual = pathOf(dice);
-      const first = ask(dice, usual);
+      const first = before && dice.chance(2) ? before : ask(dice, usual);
+      before = isLast(first) ? undefined : first;
       const asked = [first];
       // Clients say the same again and again, and do not always wait.
       const more = dice.pick([0, 0, 1, 4]);
@@ -227,12 +272,15 @@ test("what came before on a connection changes no answer", async ({ task }) => {
       const shown = `FUZZ_SEED=${seed}, step ${step}: ${JSON.stringify(asked.map((one) => one.bytes))} cut at ${cuts.join()}`;
       expect(got, shown).toEqual(want);
       expect(kept.seen.map(lane), shown).toEqual(fresh.seen.map(lane));
+      for (const [at, one] of got.entries())
+        if (isRevoked(asked[at] as Asked) && !removed) expect(one.slice(9, 12), shown).toBe("401");
       for (const one of got) statuses.set(one.slice(9, 12), (statuses.get(one.slice(9, 12)) ?? 0) + 1);
       if (!asked.some(isLast)) continue;
       client.close();
       client = await openClient(kept.gateway.port);
     }
     client.close();
+    revoked.clear();
   }
   if (to - from > 1)
     for (const one of ["200", "204", "401", "404", "503"]) expect(statuses.get(one) ?? 0, one).toBeGreaterThan(5);

@@ -22,6 +22,16 @@ describe("attaching a consumer", () => {
     expect(view.headers.getAll("x-consumer-custom-id")).toEqual(["c-7"]);
   });
 
+  test("says each time which credential it was", () => {
+    const jack = consumer("c-7");
+    for (const id of ["one", "one", "two", undefined, "one"]) {
+      const view = makeView({ headers: {} });
+      attachConsumer(view, jack, id);
+      expect(view.headers.get("x-credential-identifier")).toBe(id);
+      expect(view.headers.get("x-consumer-custom-id")).toBe("c-7");
+    }
+  });
+
   test("removes what the consumer does not have", () => {
     const view = makeView({ headers: { "X-Credential-Identifier": "spoof", "X-Consumer-Custom-ID": "spoof" } });
     attachConsumer(view, consumer(), undefined);
