@@ -1,10 +1,14 @@
 /** gRPC through the gateway: `@grpc/grpc-js` on both sides, over HTTP/2 with prior knowledge. */
-import { connect } from "node:http2";
+import { connect, createServer as createHttp2 } from "node:http2";
+import type { AddressInfo } from "node:net";
+import { createServer as createTls } from "node:tls";
 import { Metadata, type StatusObject } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { PluginPhases } from "../../src/plugin/plugin.ts";
+import type { UpstreamUnit } from "../../src/runtime/upstream/upstream-unit.ts";
+import { type Authority, openAuthority } from "../support/authority.ts";
 import { type GrpcClient, type GrpcServer, openGrpcClient, openGrpcServer } from "../support/grpc.ts";
-import { openTestGateway, routingOf, type TestGateway, upstreamOf, waitFor } from "./support.ts";
+import { openTestGateway, routingOf, type TestGateway, type UpstreamInput, upstreamOf, waitFor } from "./support.ts";
 
 let server: GrpcServer;
 let gateway: TestGateway;
@@ -174,4 +178,100 @@ describe("what the gateway says itself", () => {
   test.each(["", "1", "1s", "123456789S", "-1S", "1.5S", "1S 2S"])("%j is no time: INTERNAL", async (text) => {
     expect(await statusOf("/echo.Echo/One", { "grpc-timeout": text })).toMatchObject({ code: 13 });
   });
+});
+
+describe("nodes with TLS", () => {
+  let authority: Authority;
+  let secure: GrpcServer;
+  let mutual: GrpcServer;
+  const named = (port: number, input: Partial<UpstreamInput>): UpstreamUnit =>
+    upstreamOf([port], { scheme: "grpcs", passHost: "rewrite", upstreamHost: "a.test", ...input });
+
+  beforeAll(async () => {
+    authority = openAuthority();
+    const pair = authority.issue(["a.test"]);
+    secure = await openGrpcServer({}, pair);
+    mutual = await openGrpcServer({}, { ...pair, ca: authority.cert });
+  });
+
+  afterAll(() => {
+    secure.close();
+    mutual.close();
+    authority.close();
+  });
+
+  async function statusThrough(upstream: UpstreamUnit): Promise<number> {
+    const own = await openTestGateway(routingOf({ "*": { upstream } }));
+    const caller = openGrpcClient(own.port);
+    const { status } = await caller.call("one", "x", metadata());
+    caller.close();
+    await own.close(0);
+    return status.code;
+  }
+
+  test("are not verified by default, and refused when they are and nobody trusts them", async () => {
+    const tls = { verify: false, cert: undefined, key: undefined };
+    expect(await statusThrough(named(secure.port, { tls }))).toBe(0);
+    expect(await statusThrough(named(secure.port, { tls: { ...tls, verify: true } }))).toBe(14);
+  });
+
+  test("that want a certificate of the client get it, and refuse who has none", async () => {
+    const client = authority.issue(["gateway.test"]);
+    const tls = { verify: false, cert: client.cert, key: client.key };
+    expect(await statusThrough(named(mutual.port, { tls }))).toBe(0);
+    const bare = { verify: false, cert: undefined, key: undefined };
+    expect(await statusThrough(named(mutual.port, { tls: bare }))).toBe(14);
+  });
+
+  test("that agree on no HTTP/2 are ones that do not answer", async () => {
+    const plain = createTls(authority.issue(["a.test"]), (socket) => socket.end("HTTP/1.1 200 OK\r\n\r\n"));
+    await new Promise<void>((resolve) => void plain.listen(0, "127.0.0.1", resolve));
+    const { port } = plain.address() as AddressInfo; // true: it listens on a port
+    expect(await statusThrough(named(port, { tls: { verify: false, cert: undefined, key: undefined } }))).toBe(14);
+    plain.close();
+  });
+});
+
+test("a reader that is slow stops its stream at the source, and no other", async () => {
+  let asked = 0;
+  const source = createHttp2((request, response) => {
+    if (request.url === "/quick") {
+      response.end("quick");
+      return;
+    }
+    const fill = (): void => {
+      while (asked < 40_000_000) {
+        asked += 65_536;
+        if (!response.write(Buffer.alloc(65_536))) {
+          response.once("drain", fill);
+          return;
+        }
+      }
+      response.end();
+    };
+    fill();
+  });
+  await new Promise<void>((resolve) => void source.listen(0, "127.0.0.1", resolve));
+  const { port } = source.address() as AddressInfo; // true: it listens on a port
+  const own = await openTestGateway(routingOf({ "*": { upstream: upstreamOf([port], { http2: true }) } }));
+  const session = connect(`http://127.0.0.1:${own.port}`);
+  const slow = session.request({ ":path": "/slow" });
+  await new Promise((resolve) => slow.once("response", resolve));
+  let last = -1;
+  await waitFor(() => {
+    const settled = asked === last;
+    last = asked;
+    return settled;
+  });
+  expect(asked).toBeLessThan(8_000_000);
+  const quick = session.request({ ":path": "/quick" });
+  let text = "";
+  for await (const chunk of quick) text += chunk;
+  expect(text).toBe("quick");
+  let read = 0;
+  for await (const chunk of slow) read += (chunk as Buffer).length;
+  expect(read).toBe(asked);
+  session.destroy();
+  await own.close(0);
+  source.close();
 });

@@ -19,9 +19,11 @@ import {
   u32,
 } from "../support/http2-frames.ts";
 import {
+  answering,
   ask,
   cutResponse,
   openClient,
+  openRawUpstream,
   openTestGateway,
   routingOf,
   send,
@@ -482,6 +484,88 @@ describe("the same answer through HTTP/1.1 and HTTP/2 upstreams, whatever the cl
       ["HTTP/2", (way: string) => overHttp2(one, way, item)],
     ] as const;
     for (const [lane, asks] of lanes) expect([lane, await asks("two")]).toEqual([lane, await asks("one")]);
+  });
+});
+
+describe("trailers and early hints", () => {
+  const chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n";
+  const rest = "X-T: 1\r\nContent-Length: 9\r\nX-Consumer-Username: admin\r\nbroken\r\n\r\n";
+  const hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+
+  async function openBoth(fastLane: boolean): Promise<TestGateway> {
+    const one = await openRawUpstream(answering(hints + chunked + rest));
+    const two = await frames((got, { send }) => {
+      if (!isRequest(got)) return;
+      const id = got.stream;
+      const block = headerBlock([
+        ["x-t", "1"],
+        ["x-consumer-username", "admin"],
+        ["set-cookie", "a=1"],
+      ]);
+      send(
+        frame(
+          FRAME.HEADERS,
+          END_HEADERS,
+          id,
+          headerBlock([
+            [":status", "103"],
+            ["link", "</a>"],
+          ]),
+        ),
+      );
+      send(frame(FRAME.HEADERS, END_HEADERS, id, headerBlock([[":status", "200"]])));
+      send(frame(FRAME.DATA, 0, id, Buffer.from("ok")), frame(FRAME.HEADERS, END_HEADERS | END_STREAM, id, block));
+    });
+    closing.push(() => one.close());
+    const routing = routingOf({ one: { upstream: upstreamOf([one.port]) }, two: { upstream: http2(two.port) } });
+    const gateway = await openTestGateway(routing, { fastLane });
+    closing.push(() => gateway.close(0));
+    return gateway;
+  }
+
+  test.each([
+    { way: "one", fastLane: true },
+    { way: "one", fastLane: false },
+    { way: "two", fastLane: true },
+    { way: "two", fastLane: false },
+  ])("from $way to clients that take them (fast lane: $fastLane)", async ({ way, fastLane }) => {
+    const gateway = await openBoth(fastLane);
+    const get = (te: string) => `GET /${way} HTTP/1.1\r\nHost: h\r\n${te}\r\n`;
+    const isDone = (text: string): boolean => /\r\n0\r\n(?:[^\r]+\r\n)*\r\n$/.test(text);
+    const taking = await send(gateway.port, get("TE: trailers\r\nConnection: TE\r\n"), isDone);
+    expect(taking).toMatch(/^HTTP\/1\.1 103 .*\r\nlink: <\/a>\r\n\r\nHTTP\/1\.1 200 /i);
+    expect(taking).toMatch(/2\r\nok\r\n0\r\nx-t: 1\r\n\r\n$/i);
+    const other = await send(gateway.port, get(""), isDone);
+    expect(other).toMatch(/2\r\nok\r\n0\r\n\r\n$/);
+    const session = connect(`http://127.0.0.1:${gateway.port}`);
+    const stream = session.request({ ":path": `/${way}` });
+    const seen: unknown[] = [];
+    stream.on("headers", (headers) => seen.push([headers[":status"], headers["link"]]));
+    stream.on("trailers", (trailers) => seen.push(Object.entries(trailers)));
+    stream.resume();
+    await new Promise((resolve) => stream.on("close", resolve));
+    session.destroy();
+    expect(seen).toEqual([[103, "</a>"], [["x-t", "1"]]]);
+  });
+
+  test("of a request to an HTTP/2 upstream, without what judges a request", async () => {
+    const blocks: Frame[] = [];
+    const server = await frames((got, connection) => {
+      if (isRequest(got)) blocks.push(got);
+      if ((got.flags & END_STREAM) !== 0 && got.stream > 0) connection.send(answerFrames(got.stream));
+    });
+    const gateway = await open(http2(server.port));
+    const session = connect(`http://127.0.0.1:${gateway.port}`);
+    const options = { waitForTrailers: true, endStream: false };
+    const stream = session.request({ ":method": "POST", ":path": "/x", trailer: "x-t" }, options);
+    stream.on("wantTrailers", () => stream.sendTrailers({ "x-t": "1", "x-consumer-username": "admin" }));
+    stream.end("body");
+    stream.resume();
+    await new Promise((resolve) => stream.on("close", resolve));
+    session.destroy();
+    expect(blocks.length).toBe(2);
+    // Huffman-coded: "x-t" and "1" are short, an identity is not.
+    expect(blocks[1]?.payload.length).toBeLessThan(12);
   });
 });
 

@@ -71,6 +71,10 @@ export class Http2Reply implements Reply, BodySource {
       body.fail(new CodedError("CLIENT_ABORTED", { message: "the client closed the stream" }));
       exchange.clientGone();
     });
+    // They may be here before anybody wants the body.
+    this.#stream.on("trailers", (_headers: unknown, _flags: number, raw?: string[]) => {
+      body.trailers = readTrailers(raw ?? []);
+    });
     // Node ends a stream before it resets it: without this, a response that broke off would look complete (20.20).
     this.#stream.on("wantTrailers", () => {
       if (this.#broken || this.#isGone()) return;
@@ -93,9 +97,6 @@ export class Http2Reply implements Reply, BodySource {
       this.#armReceiving();
       if (this.#announced !== undefined && body.received + chunk.length > this.#announced) this.#lied();
       else body.push(chunk);
-    });
-    stream.on("trailers", (_headers: unknown, _flags: number, raw?: string[]) => {
-      body.trailers = readTrailers(raw ?? []);
     });
     stream.on("end", () => {
       this.#context.wheel.remove(this.#receiving);
