@@ -9,6 +9,8 @@ export interface CommandIo {
   readonly complain: (text: string) => void;
   /** Whether `print` writes to a screen. */
   readonly isTerminal?: boolean;
+  /** Aborted once nobody reads what is printed; commands that go on until they are ended end then. */
+  readonly unread?: AbortSignal;
   /** All that is piped in, without line breaks at its end; "" where nobody pipes. Absent: nothing can be. */
   readonly read?: () => Promise<string>;
 }
@@ -22,12 +24,14 @@ export const EXIT_USAGE = 2;
 /** The io of a real process. */
 export function processIo(): CommandIo {
   // A reader that went away (`jotgate start | head`) is no reason to end a gateway.
-  process.stdout.on("error", () => {});
+  const unread = new AbortController();
+  process.stdout.on("error", () => unread.abort());
   process.stderr.on("error", () => {});
   return {
     env: process.env,
     print: (text) => void process.stdout.write(`${text}\n`),
     complain: (text) => void process.stderr.write(`jotgate: ${text.replaceAll("\n", "\njotgate: ")}\n`),
+    unread: unread.signal,
     isTerminal: process.stdout.isTTY === true,
     read: readStdin,
   };

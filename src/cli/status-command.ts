@@ -88,7 +88,8 @@ export async function statusCommand(args: readonly string[], io: CommandIo): Pro
       io.print(asked.watch && !asked.json ? (io.isTerminal ? `\u001b[H\u001b[2J${text}` : `${text}\n`) : text);
       if (!asked.watch) return exitOf(findings);
     } else if (!asked.watch) return EXIT_WRONG;
-    await pause(WATCH_MS);
+    await pause(WATCH_MS, undefined, io.unread && { signal: io.unread }).catch(() => undefined);
+    if (io.unread?.aborted) return EXIT_DONE;
   }
 }
 

@@ -1,11 +1,13 @@
 /**
  * `jotgate status` against a real node: what it shows, what it ends with, and what it says of a cluster that is not well.
  */
+import { execFile } from "node:child_process";
 import { createServer } from "node:http";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type ClusterState, judgeCluster, statusCommand } from "../../src/cli/status-command.ts";
 import { freePort } from "../support/ports.ts";
-import { type Node, startNode, VIEWER_KEY } from "../support/process.ts";
+import { type Node, ROOT, startNode, VIEWER_KEY } from "../support/process.ts";
 
 let node: Node;
 beforeAll(async () => {
@@ -39,6 +41,15 @@ test("a node that is well: its row, its traffic, exit code 0; as JSON too", asyn
   const json = await status(["--admin", node.admin, "--json"]);
   const { nodes, findings } = JSON.parse(json.printed) as ClusterState & { findings: readonly object[] };
   expect([json.code, nodes.length, findings]).toEqual([0, 1, []]);
+});
+
+test("--watch goes on as long as somebody reads: head takes two lines, and it ends", { timeout: 60_000 }, async () => {
+  const watch = `'${process.execPath}' bin/jotgate.mjs status --admin ${node.admin} --watch | head -2; echo ends`;
+  const env = { ...process.env, JOTGATE_VIEWER_KEY: VIEWER_KEY };
+  const piped = await promisify(execFile)("bash", ["-c", watch], { cwd: ROOT, env });
+  expect(piped.stdout).toMatch(/1 node[\s\S]*ends/);
+  expect(piped.stdout).not.toContain("\u001b"); // no screen is wiped where there is none
+  expect(piped.stderr).toBe("");
 });
 
 test.each([
