@@ -187,6 +187,22 @@ for (const { says, open } of STORE_WORLDS) {
       await write(store, remove("/apisix/services/s1"), remove("/apisix/services/s2"));
     });
 
+    test("where nothing may be watched the store is read", async () => {
+      const [store] = opened.stores;
+      const unwatched: Store = Object.assign(Object.create(store) as Store, {
+        get: store.get.bind(store),
+        list: store.list.bind(store),
+        watch: async () => ({ kind: "refused", reason: "permission denied" }),
+      });
+      const admin = await openAdminWorld({ store: unwatched });
+      for (const total of [1, 2]) {
+        await write(store, put(`/apisix/services/unwatched${total}`, {}));
+        expect((await page(admin, "/services")).body.total).toBe(total);
+      }
+      await admin.close();
+      await write(store, { op: "deleteRange", range: prefixRange("/apisix/services/") });
+    });
+
     test.runIf(says === "etcd")("a store that others write to shows what was written, all the same", async () => {
       const [store] = opened.stores;
       for (let turn = 0; turn < 3; turn++) {

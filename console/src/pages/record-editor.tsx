@@ -2,7 +2,7 @@
  * One record, as form and as JSON: check (diff and warnings by dry run), save under the revision that was seen, then which nodes serve it.
  */
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { lazy, type ReactNode, Suspense, useEffect, useState } from "react";
+import { lazy, type ReactNode, Suspense, useEffect, useRef, useState } from "react";
 import { Link, useLocation } from "wouter";
 import { type Answer, ApiError, call, encoded } from "../api/client.ts";
 import { type Place, recordLink } from "../api/kinds.ts";
@@ -94,37 +94,47 @@ export function RecordEditor(props: EditorProps): ReactNode {
   });
   const failure = save.error ?? check.error;
   const isConflict = failure instanceof ApiError && failure.status === 412;
+  const results = useRef<HTMLDivElement>(null);
+  // A form may be long: what a check or a save has said is brought to who asked.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: each of them is an answer
+  useEffect(() => {
+    if (results.current?.hasChildNodes()) results.current.scrollIntoView({ block: "start" });
+  }, [check.data, failure, saved, theirs]);
 
   return (
     <>
-      {isConflict && theirs && (
-        <Conflict
-          theirs={theirs}
-          takeTheirs={() => {
-            setEtag(theirs.etag);
-            setText(print(theirs.value));
-            keepDraft(draftKey, undefined);
-            for (const one of [check, save]) one.reset();
-          }}
-          keepMine={() => {
-            setEtag(theirs.etag);
-            for (const one of [check, save]) one.reset();
-          }}
-        />
-      )}
-      {failure && !isConflict && <Failure error={failure} retry={() => (save.error ? save : check).reset()} />}
-      {saved && <Saved answer={saved} />}
+      <div ref={results}>
+        {isConflict && theirs && (
+          <Conflict
+            theirs={theirs}
+            takeTheirs={() => {
+              setEtag(theirs.etag);
+              setText(print(theirs.value));
+              keepDraft(draftKey, undefined);
+              for (const one of [check, save]) one.reset();
+            }}
+            keepMine={() => {
+              setEtag(theirs.etag);
+              for (const one of [check, save]) one.reset();
+            }}
+          />
+        )}
+        {failure !== null && !isConflict && (
+          <Failure error={failure} retry={() => (save.error ? save : check).reset()} />
+        )}
+        {saved && <Saved answer={saved} />}
+        {check.data && (
+          <section className="panel" aria-label="What would change">
+            <h2>What would change</h2>
+            <Warnings of={check.data.body.warnings ?? []} />
+            <Changes of={check.data.body.changes ?? []} />
+          </section>
+        )}
+      </div>
       <Suspense fallback={<Loading />}>
         <Workbench place={place} text={text} onChange={edit} readOnly={!mayWrite} refusal={refusalIn(failure)} />
       </Suspense>
       {"wrong" in parsed && <Notice tone="bad" title={`This is no JSON: ${parsed.wrong}`} />}
-      {check.data && (
-        <section className="panel" aria-label="What would change">
-          <h2>What would change</h2>
-          <Warnings of={check.data.body.warnings ?? []} />
-          <Changes of={check.data.body.changes ?? []} />
-        </section>
-      )}
       <p className="actions bar">
         {mayWrite && (
           <>

@@ -33,8 +33,10 @@ const IDLE_MS = 15 * 60_000;
 const TIDY_MS = 60_000;
 /** How long a watch may be behind the head that was read. */
 const BEHIND_MS = 1_000;
-/** Where keeping a list came to nothing, it is tried again after this. */
-const GIVEN_UP_MS = 10_000;
+/** A watch that was behind is asked again after this. */
+const DOUBTED_MS = 10_000;
+/** What cannot be kept, as it is too large or may not be watched, is tried again after this. */
+const GIVEN_UP_MS = 600_000;
 /** Changes while a list is read. */
 const LATER_MAX = 10_000;
 
@@ -77,6 +79,7 @@ class KeptLists implements RecordLists {
   async page(kind: Kind, query: ListQuery): Promise<ListedPage | undefined> {
     if (this.#isStopped || this.#isGivenUp("") || this.#isGivenUp(kind.name)) return undefined;
     const { revision: head } = await this.#side.store.get(storeIdentityKey(this.#side.prefix));
+    if (this.#isStopped) return undefined;
     const session = this.#session ?? this.#open(head);
     const kept = session.lists.get(kind.name) ?? this.#read(session, kind);
     kept.usedMs = this.#side.clock.monotonicMs();
@@ -113,9 +116,9 @@ class KeptLists implements RecordLists {
     return (this.#givenUp.get(name) ?? 0) > this.#side.clock.monotonicMs();
   }
 
-  #giveUp(name: KindName | "", why: string): void {
+  #giveUp(name: KindName | "", why: string, forMs = GIVEN_UP_MS): void {
     this.#side.log.debug({ kind: name, why }, "a list is read from the store");
-    this.#givenUp.set(name, this.#side.clock.monotonicMs() + GIVEN_UP_MS);
+    this.#givenUp.set(name, this.#side.clock.monotonicMs() + forMs);
   }
 
   /** Watches all keys of the prefix, so that a revision of the store is one that the watch shows. */
@@ -237,7 +240,7 @@ class KeptLists implements RecordLists {
       session.waiters.add(wake);
     });
     if (isFresh()) return true;
-    this.#giveUp("", "its watch is behind the store");
+    this.#giveUp("", "its watch is behind the store", DOUBTED_MS);
     return false;
   }
 }

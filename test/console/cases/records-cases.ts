@@ -2,8 +2,12 @@
  * Records: made, checked, saved, in conflict, taken back.
  */
 import { expect, test } from "vitest";
+import { prefixRange } from "../../../src/store/store.ts";
 import { type ConsoleWorld, HOSTILE } from "../../support/console-world.ts";
+import { openDirect } from "../../support/history.ts";
+import { bounded } from "../../support/long-run.ts";
 import { ADMIN_KEY, admin, until } from "../../support/process.ts";
+import { put, write } from "../../support/stores.ts";
 
 export function recordsCases(started: () => ConsoleWorld): void {
   test("a route is made: check shows the change, save says which nodes serve it, and they do", async () => {
@@ -139,5 +143,42 @@ export function recordsCases(started: () => ConsoleWorld): void {
       expect(await world.page.title()).not.toContain("owned");
       expect(await world.page.locator("main img, main script, main b").count()).toBe(0);
     }
+  });
+
+  test("a list of very many routes is paged and searched", async () => {
+    const world = started();
+    const { page } = world;
+    const many = bounded(300, 100_000);
+    const store = openDirect(world.etcd.endpoints);
+    for (let at = 0; at < many; at += 100) {
+      const some = Array.from({ length: 100 }, (_, on) => at + on);
+      const route = (id: number) => ({
+        id: `bulk-${id}`,
+        name: `Bulk ${id}`,
+        uri: `/bulk/${id}`,
+        upstream: { nodes: world.nodes },
+      });
+      await write(store, ...some.map((id) => put(`/apisix/routes/bulk-${id}`, route(id))));
+    }
+    await world.open("/records/routes?search=bulk-");
+    await page.getByText(`Page 1 of ${many / 50}, ${many} in all`).waitFor();
+    const timed = async (what: string, act: () => Promise<void>, seen: string | RegExp): Promise<void> => {
+      const start = performance.now();
+      await act();
+      await page.getByText(seen).first().waitFor();
+      process.stdout.write(`${what} of ${many} routes: ${Math.round(performance.now() - start)} ms\n`);
+    };
+    await timed("the next page", () => world.button("Next").click(), `Page 2 of ${many / 50}`);
+    await timed(
+      "a search",
+      async () => {
+        await page.getByLabel("Search", { exact: true }).fill(`bulk-${many - 1}`);
+        await world.button("Search").click();
+      },
+      /Page 1 of 1, 1 in all/,
+    );
+    await world.fine("many-routes");
+    await write(store, { op: "deleteRange", range: prefixRange("/apisix/routes/bulk-") });
+    await store.close();
   });
 }
