@@ -96,6 +96,7 @@ describe.each(EVERY_LANE)("$lane", (lane) => {
         hidden: route({ hide_cache_headers: true }),
         shared: route({ consumer_isolation: false }),
         cookies: route({ cache_set_cookie: true }),
+        named: route({ cache_key: ["$uri", "$remote_user"] }),
         post: route({ cache_method: ["GET", "POST"] }),
         small: route({ max_resp_body_size: 10 }),
         rewritten: route({}, env.compile(responseRewrite, { headers: { set: { "X-Late": "1" } }, status_code: 201 })),
@@ -249,6 +250,9 @@ describe.each(EVERY_LANE)("$lane", (lane) => {
       expect(await states(fresh("plain"), { ...secret, ...alice }, { ...secret, ...alice })).toEqual(["MISS", "HIT"]);
       expect(await states(fresh("shared"), { ...secret, ...alice }, { ...secret, ...bob })).toEqual(["MISS", "MISS"]);
       expect(await states(fresh("shared"), alice, bob)).toEqual(["MISS", "HIT"]);
+      // A key that would say who asks, and does not know: as if it did not.
+      expect(await states(fresh("named"), secret, { Authorization: "Bearer b" })).toEqual(["MISS", "MISS"]);
+      expect(await states(fresh("named"), alice, bob)).toEqual(["MISS", "MISS"]);
       extra = { "cache-control": "public, max-age=9" };
       expect(await states(fresh("plain"), secret, {})).toEqual(["MISS", "HIT"]);
     });

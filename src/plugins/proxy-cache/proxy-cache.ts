@@ -77,7 +77,7 @@ const schema = Type.Object({
 });
 type Conf = Static<typeof schema>;
 
-/** Entries of a key that say who asks: then the key is the operator's own scheme. */
+/** Entries of a key that say who asks, where they have a value: then the key is the operator's own scheme. */
 const IDENTITIES: ReadonlySet<string> = new Set([
   "$consumer_name",
   "$consumer_group_id",
@@ -147,7 +147,7 @@ class Caching {
   readonly #keyParts: readonly Variable[];
   readonly #bypass: readonly Variable[];
   readonly #noCache: readonly Variable[];
-  readonly #hasIdentity: boolean;
+  readonly #identities: readonly Variable[];
   readonly #methods: ReadonlySet<string>;
   readonly #statuses: ReadonlySet<number>;
   readonly #bodyMax: number;
@@ -162,7 +162,7 @@ class Caching {
     this.#keyParts = conf.cache_key.map(compilePart);
     this.#bypass = (conf.cache_bypass ?? []).map(compilePart);
     this.#noCache = (conf.no_cache ?? []).map(compilePart);
-    this.#hasIdentity = conf.cache_key.some((part) => IDENTITIES.has(part));
+    this.#identities = conf.cache_key.filter((part) => IDENTITIES.has(part)).map(compilePart);
     this.#methods = new Set(conf.cache_method);
     this.#statuses = new Set(conf.cache_http_status);
     this.#bodyMax =
@@ -231,19 +231,24 @@ class Caching {
   }
 
   #pass(view: RequestView, status: CacheStatus, key: string | undefined, variant = ""): undefined {
-    const isPersonal = view.headers.has("authorization") && !this.#hasIdentity && !this.#isIsolated(view);
+    const isPersonal = view.headers.has("authorization") && !this.#isIdentified(view) && !this.#isIsolated(view);
     const lookup: Lookup = { status, key, variant, isPersonal };
     view.setNote(this.#note, lookup);
     return undefined;
   }
 
-  #isIsolated({ consumer }: RequestView): boolean {
-    return this.#conf.consumer_isolation && consumer !== undefined;
+  /** The operator's own key says who asks: one that names nobody does not. */
+  #isIdentified(view: RequestView): boolean {
+    return this.#identities.some((read) => String(read(view) ?? "") !== "");
+  }
+
+  #isIsolated(view: RequestView): boolean {
+    return this.#conf.consumer_isolation && view.consumer !== undefined && !this.#isIdentified(view);
   }
 
   /** Of routes with other guards nothing is shared, whatever their keys. */
   #keyOf(view: RequestView): string {
-    const consumer = this.#isIsolated(view) && !this.#hasIdentity ? [view.consumer?.username ?? ""] : [];
+    const consumer = this.#isIsolated(view) ? [view.consumer?.username ?? ""] : [];
     const parts = this.#keyParts.map((read) => String(read(view) ?? ""));
     return nameOf([view.route?.id ?? "", String(consumer.length), ...consumer, ...parts]);
   }
