@@ -25,6 +25,23 @@ describe("a token issuer", () => {
     expect((await world.call("DELETE", "/token_issuers/all")).status).toBe(200);
   });
 
+  test("hides from viewers and the history what its addresses, labels and description carry", async () => {
+    const value = {
+      ...{ issuer: "https://q.example", desc: "password: s3cret-0", labels: { team: "a", api_key: "s3cret-1" } },
+      discovery: "https://q.example/.well-known/openid-configuration?api_key=s3cret-2&v=1",
+    };
+    expect((await put("q", value)).status).toBe(201);
+    const viewer = { headers: { "X-API-KEY": VIEWER_KEY } };
+    const read = await world.call("GET", "/token_issuers/q", viewer);
+    for (const path of ["/token_issuers/q", "/token_issuers", "/history", "/configs/export"])
+      expect((await world.call("GET", path, viewer)).text, path).not.toContain("s3cret");
+    expect(read.body.value).toMatchObject({ issuer: "https://q.example", labels: { team: "a" } });
+    expect(read.body.value.discovery).toMatch(/\?api_key=\*+&v=1$/);
+    // As a viewer reads it, it can be written back.
+    expect((await put("q", read.body.value)).status).toBe(200);
+    expect((await world.call("GET", "/token_issuers/q")).body.value).toMatchObject(value);
+  });
+
   test("hides its bearer token from viewers, and shows its public keys", async () => {
     await put("v", { issuer: "https://v.example", bearer_token: "s3cret" });
     const { text } = await world.call("GET", "/token_issuers/v", { headers: { "X-API-KEY": VIEWER_KEY } });

@@ -7,7 +7,7 @@ import { isReference } from "../../base/reference.ts";
 import type { Kind } from "../../model/kinds.ts";
 import { replaceNamed } from "../../model/named-secrets.ts";
 import { replaceSecrets } from "../../model/secret-fields.ts";
-import { hideSecrets } from "../../model/secret-names.ts";
+import { hideSecrets, isSecretName } from "../../model/secret-names.ts";
 import type { Actor, RuleSide } from "../admin-context.ts";
 import type { PluginCatalog } from "../plugin-catalog.ts";
 
@@ -43,10 +43,10 @@ export function readableText(text: string, actor: Actor): string {
 /** The value with every secret replaced; references stay, they are no secrets. */
 export function masked(catalog: PluginCatalog, kind: Kind, value: Members): Members {
   if (kind.name === "secret") return maskExcept(value, SECRET_OPEN);
-  if (kind.name === "ssl") return withoutKeys(value);
-  // All but this is public, names like "keys" and "kid" included.
-  if (kind.name === "token_issuer") return maskMember(value, "bearer_token");
-  if (kind.name === "authorization_server") return value;
+  if (kind.name === "ssl") return withoutKeys(hideInTexts(value));
+  // All but this is public, names like "keys" and "kid" included; what stands inside of a text need not be.
+  if (kind.name === "token_issuer") return hideInTexts(maskMember(value, "bearer_token"));
+  if (kind.name === "authorization_server") return hideInTexts(value);
   if (kind.name === "signing_key") return maskMember(value, "private_key");
   const copy: Record<string, unknown> = {
     ...(kind.name === "plugin_metadata"
@@ -89,6 +89,19 @@ function leaveOut(value: unknown, path: string, paths: ReadonlySet<string>): unk
       paths.has(at(name)) ? [] : [[name, leaveOut(member, at(name), paths)]],
     ),
   );
+}
+
+/** Of records whose members are fixed: secrets inside of their own texts, such as addresses, and under labels that name them. */
+function hideInTexts(value: Members): Members {
+  const shown = (name: string, member: unknown): unknown => {
+    if (name === "labels" && isMembers(member)) {
+      return Object.fromEntries(
+        Object.entries(member).map(([label, one]) => [label, isSecretName(label) ? MASK : one]),
+      );
+    }
+    return typeof member === "string" && !member.startsWith("-----BEGIN") ? hideSecrets(member, MASK) : member;
+  };
+  return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, shown(name, member)]));
 }
 
 function maskMember(value: Members, name: string): Members {
