@@ -14,9 +14,10 @@ export function pemCure(text: string): string | undefined {
     return hasEnd(text)
       ? "it stands on one line: keep its line breaks (-----BEGIN …----- and -----END …----- are lines of their own)"
       : "it has no line -----END …-----: it was cut off";
-  return undefined;
+  return INDENTED.test(text) ? "its lines are indented: begin each in the first column" : undefined;
 }
 
+const INDENTED = /\n[ \t]+\S/;
 const ENCRYPTED = /-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: 4,ENCRYPTED/;
 
 function hasEnd(text: string): boolean {

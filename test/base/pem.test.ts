@@ -21,6 +21,7 @@ const BROKEN: readonly (readonly [string, (pem: string) => string, RegExp])[] = 
   ["with literal \\n", (pem) => pem.trim().replaceAll("\n", "\\n"), /two characters "\\n"/],
   ["on one line with blanks", (pem) => pem.trim().replaceAll("\n", " "), /stands on one line/],
   ["on one line without", (pem) => pem.trim().replaceAll("\n", ""), /stands on one line/],
+  ["whose lines are indented", (pem) => pem.trim().replaceAll("\n", "\n    "), /lines are indented/],
   ["without its last line", (pem) => pem.slice(0, pem.indexOf("-----END")), /no line -----END/],
   ["with a passphrase", locked, /passphrase/],
   ["of which only the base64 is left", (pem) => pem.replace(/-----[^-]+-----\n?/g, ""), /no line -----BEGIN/],
