@@ -161,10 +161,10 @@ export const linesRuns = (name: string, kinds: readonly ServerKind[], extra: Ext
     extra,
   );
 
-const fiveRuns = (name: string, plugins: Readonly<Record<string, unknown>>): Run[] =>
+const pluginRuns = (name: string, plugins: (upstream: string) => Readonly<Record<string, unknown>>): Run[] =>
   runsOf(name, [FAST, GENERAL], async (server, upstream, folder) => {
-    await plainRoute(server, upstream, plugins);
-    return requestsFile(folder, "five", ["/plain/x"]);
+    await plainRoute(server, upstream, plugins(upstream));
+    return requestsFile(folder, "plugins", ["/plain/x"]);
   });
 
 const SAMPLED = { name: "parent_base", options: { root: { name: "trace_id_ratio", options: { fraction: 0.01 } } } };
@@ -186,6 +186,12 @@ const gzipRuns = runsOf(
   },
   { answerBytes: ITEMS.length },
 );
+
+/** The upstream is asked, and takes the entries: it answers 200 to whatever comes. */
+const askedRuns = [
+  ...pluginRuns("forward-auth", (upstream) => ({ "forward-auth": { uri: `${upstream}/auth` } })),
+  ...pluginRuns("http-logger", (upstream) => ({ "http-logger": { uri: `${upstream}/entries` } })),
+];
 
 /** One upload in chunks among a hundred requests; it is handed over, and its connection closes behind it. */
 const MIXED = Array.from({ length: 100 }, (_, n) => (n === 99 ? "/plain/x\t\tchunked" : "/plain/x"));
@@ -240,7 +246,12 @@ export const SERIES: readonly Series[] = [
     ...runsOf("token endpoint ES256", [FAST], tokenRequests, { method: "POST" }),
   ]),
   series("refusals", [...missingRuns([HAPROXY_404, FAST, GENERAL]), ...badRuns]),
-  series("plugins", [...fiveRuns("no plugins", {}), ...fiveRuns("five plugins", FIVE_PLUGINS), ...tracedRuns]),
+  series("plugins", [
+    ...pluginRuns("no plugins", () => ({})),
+    ...pluginRuns("five plugins", () => FIVE_PLUGINS),
+    ...tracedRuns,
+    ...askedRuns,
+  ]),
   series("bodies", [
     ...pathRuns("response 1 KiB", [NGINX, ...OURS], "/plain/1k", { answerBytes: 1_024 }),
     ...pathRuns("response 64 KiB", [NGINX, ...OURS], "/plain/64k", { answerBytes: 65_536 }),
