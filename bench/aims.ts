@@ -193,6 +193,10 @@ const AIMS: readonly Aim[] = [
     ...{ case: "all metrics read, 100k series", aim: "p99 <= 1.5 x none, at the same load", limit: 1.5, unit: "x" },
     measure: ratio("scraped with 100k series", FAST, "no scrape", FAST, p99),
   },
+  {
+    ...{ case: "1M revoked tokens", aim: "CPU of a known token <= 1.02 x none revoked", limit: 1.02, unit: "x" },
+    measure: ratio("1M revoked", FAST, "none revoked", FAST),
+  },
 ];
 
 /** Resident bytes by which a big table exceeds a small one, per route or consumer: consumers are the smaller ones. */

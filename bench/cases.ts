@@ -5,6 +5,7 @@ import { cpus } from "node:os";
 import { accessTokenRoute, arrived, bearer, jwtRoute, plainRoute, put } from "./case-parts.ts";
 import { scrapes } from "./cases-of-scrapes.ts";
 import { changes, tables } from "./cases-on-etcd.ts";
+import { revoked } from "./cases-revoked.ts";
 import { HTTP2 } from "./http2.ts";
 import { requestsFile } from "./request-lines.ts";
 import { type Run, type Series, series } from "./series.ts";
@@ -275,5 +276,6 @@ export const SERIES: readonly Series[] = [
   ),
   changes,
   scrapes,
+  revoked,
   tables,
 ];
