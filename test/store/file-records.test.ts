@@ -48,6 +48,18 @@ routes:
   ]);
 });
 
+test("one mistake that the parser meets twice is said once, and an unknown plugin is named by its place", () => {
+  expect(faults("routes: [\n  {id: 1, uri: /a\n")).toEqual([
+    "gateway.yaml line 3: not valid YAML or JSON (bad indent)",
+  ]);
+  const text = "routes:\n  - id: a\n    plugins:\n      limit-cont: {count: 1}\n";
+  const [record] = read(text).records;
+  const places = new FaultPlaces([{ file: "gateway.yaml", text }]);
+  expect(record && faultText(places.fault(record, "unknown plugin [limit-cont]"))).toBe(
+    "gateway.yaml line 4: routes[0].plugins.limit-cont: unknown plugin [limit-cont]",
+  );
+});
+
 describe("values", () => {
   test.each([
     ['a: "${PORT}"', { a: "8080" }],

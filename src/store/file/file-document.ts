@@ -56,10 +56,12 @@ export function readDocument(text: string, file: string, environment: FileEnviro
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, strict: true, merge: true });
   const at = (offset: number | undefined): number => lines.linePos(offset ?? 0).line;
   const lineOf = (path: readonly (string | number)[]): number => at(offsetOf(document.contents, path));
-  const invalid = document.errors.map((error) => ({
-    ...{ file, line: at(error.pos[0]), place: "" },
-    text: `not valid YAML or JSON (${error.code.toLowerCase().replaceAll("_", " ")})`,
-  }));
+  const invalid = document.errors
+    .map((error) => ({
+      ...{ file, line: at(error.pos[0]), place: "" },
+      text: `not valid YAML or JSON (${error.code.toLowerCase().replaceAll("_", " ")})`,
+    }))
+    .filter((one, n, all) => all.findIndex(({ line, text: same }) => line === one.line && same === one.text) === n);
   if (invalid.length > 0) return { value: undefined, faults: invalid, lineOf };
   const faults: FileFault[] = [];
   const reader = new ValueReader(environment, (node, path, what) => {

@@ -139,11 +139,12 @@ export class FaultPlaces {
 }
 
 const NAMED =
-  /property "([^"]+)" (?:validation failed|is required)|configuration of plugin ([\w-]+)|failed to validate item (\d+)|found ([\w.-]+)$/g;
+  /property "([^"]+)" (?:validation failed|is required)|configuration of plugin ([\w-]+)|failed to validate item (\d+)|unknown plugin \[([\w-]+)\]|found ([\w.-]+)$/g;
 
 /** The members that a text of our schemas names on its way down. */
 function membersNamed(error: string): readonly (string | number)[] {
-  return [...error.matchAll(NAMED)].flatMap(([, member, plugin, item, unknown]): (string | number)[] => {
+  return [...error.matchAll(NAMED)].flatMap(([, member, known, item, other, unknown]): (string | number)[] => {
+    const plugin = known ?? other;
     if (plugin !== undefined) return ["plugins", plugin];
     return item === undefined ? [member ?? unknown ?? ""] : [Number(item) - 1];
   });
