@@ -8,6 +8,7 @@ import { connect as connectTls } from "node:tls";
 import type { Clock } from "../base/clock.ts";
 import type { ProbeConf } from "../runtime/upstream/health/health-conf.ts";
 import type { Probe, ProbeOutcome, ProbeTarget } from "../runtime/upstream/health/node-health.ts";
+import { askHttp2 } from "./http2-probe.ts";
 
 const MAX_STATUS_LINE = 1024;
 
@@ -30,8 +31,10 @@ export function makeProbe(clock: Clock): Probe {
       socket.on("close", () => finish({ kind: "refused" }));
       socket.once(conf.type === "https" ? "secureConnect" : "connect", () => {
         if (conf.type === "tcp") finish({ kind: "connected" });
-        else ask(socket, target, conf, finish);
+        else if (conf.http2 !== true) ask(socket, target, conf, finish);
       });
+      if (conf.http2 === true && conf.type !== "tcp")
+        askHttp2(socket, hostOf(target), conf, (status) => finish({ kind: "status", status }));
       if (signal.aborted) abort();
     });
 }
@@ -47,6 +50,7 @@ function dial(target: ProbeTarget, conf: ProbeConf): Socket {
     // An IP literal is no server name; the certificate is then checked against the address.
     ...(isIP(target.host) === 0 ? { servername: target.host } : {}),
     ...(cert === undefined ? {} : { cert, key }),
+    ...(conf.http2 === true ? { ALPNProtocols: ["h2"] } : {}),
   });
 }
 
@@ -69,11 +73,15 @@ function readStatus(line: string): number {
 
 /** The texts were checked for line breaks when the configuration was compiled. */
 function composeRequest(target: ProbeTarget, conf: ProbeConf): string | Buffer {
-  const host = isIP(target.host) === 6 ? `[${target.host}]` : target.host;
+  const host = hostOf(target);
   const ownHost = conf.headers.some((line) => /^host\s*:/i.test(line));
   const body = Buffer.from(conf.body);
   const lines = [`${conf.method} ${conf.path} HTTP/1.1`, "Connection: close", ...conf.headers];
   if (!ownHost) lines.push(`Host: ${host}`);
   if (body.length > 0) lines.push(`Content-Length: ${body.length}`);
   return Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1"), body]);
+}
+
+function hostOf({ host }: ProbeTarget): string {
+  return isIP(host) === 6 ? `[${host}]` : host;
 }

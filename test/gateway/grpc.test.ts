@@ -1,10 +1,20 @@
 /** gRPC through the gateway: `@grpc/grpc-js` on both sides, over HTTP/2 with prior knowledge. */
 import { connect, createServer as createHttp2 } from "node:http2";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, createServer as createTcp } from "node:net";
 import { createServer as createTls } from "node:tls";
-import { Metadata, type StatusObject } from "@grpc/grpc-js";
+import {
+  Metadata,
+  Server,
+  ServerCredentials,
+  type ServerUnaryCall,
+  type StatusObject,
+  type sendUnaryData,
+} from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { systemClock } from "../../src/base/clock.ts";
+import { makeProbe } from "../../src/gateway/health-probe.ts";
 import type { PluginPhases } from "../../src/plugin/plugin.ts";
+import type { ProbeConf } from "../../src/runtime/upstream/health/health-conf.ts";
 import type { UpstreamUnit } from "../../src/runtime/upstream/upstream-unit.ts";
 import { type Authority, openAuthority } from "../support/authority.ts";
 import { type GrpcClient, type GrpcServer, openGrpcClient, openGrpcServer } from "../support/grpc.ts";
@@ -274,4 +284,68 @@ test("a reader that is slow stops its stream at the source, and no other", async
   session.destroy();
   await own.close(0);
   source.close();
+});
+
+describe("a probe of an HTTP/2 node", () => {
+  const never = new AbortController();
+  const conf: ProbeConf = {
+    ...{ type: "http", http2: true, timeoutMs: 2_000, method: "GET", path: "/health", body: "", verify: true },
+    ...{ headers: ["X-Probe: 1", "Host: probe.test"], host: undefined, port: undefined },
+  };
+  const ask = (port: number, change: Partial<ProbeConf> = {}) =>
+    makeProbe(systemClock)(
+      { address: "127.0.0.1", port, host: "127.0.0.1", tls: undefined },
+      { ...conf, ...change },
+      never.signal,
+    );
+
+  test("asks for a page as over HTTP/1.1, and says what is no HTTP/2", async () => {
+    const seen: unknown[] = [];
+    const source = createHttp2((request, response) => {
+      const { ":path": path, ":authority": host, "x-probe": probe } = request.headers;
+      seen.push([path, host, probe]);
+      response.statusCode = 404;
+      response.end("x");
+    });
+    await new Promise<void>((resolve) => void source.listen(0, "127.0.0.1", resolve));
+    const { port } = source.address() as AddressInfo; // true: it listens on a port
+    expect(await ask(port)).toEqual({ kind: "status", status: 404 });
+    expect(seen).toEqual([["/health", "probe.test", "1"]]);
+    source.close();
+    const plain = createTcp((socket) => socket.end("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
+    await new Promise<void>((resolve) => void plain.listen(0, "127.0.0.1", resolve));
+    const { port: other } = plain.address() as AddressInfo; // true: it listens on a port
+    expect(["refused", "status"]).toContain((await ask(other)).kind);
+    expect(await ask(other)).not.toEqual({ kind: "status", status: 200 });
+    plain.close();
+  });
+
+  test("asks gRPC's health service for SERVING, of one service or the whole server", async () => {
+    const bytes = (value: Buffer): Buffer => value;
+    const asked: string[] = [];
+    const texts = { requestSerialize: bytes, requestDeserialize: bytes };
+    const method = { path: "/grpc.health.v1.Health/Check", requestStream: false, responseStream: false, ...texts };
+    const source = new Server();
+    source.addService(
+      { check: { ...method, responseSerialize: bytes, responseDeserialize: bytes } },
+      {
+        check(call: ServerUnaryCall<Buffer, Buffer>, done: sendUnaryData<Buffer>) {
+          const name = call.request.toString("latin1", 2);
+          asked.push(name);
+          if (name === "unknown") done({ code: 5 });
+          else done(null, Buffer.from([0x08, name === "down" ? 2 : 1]));
+        },
+      },
+    );
+    const port = await new Promise<number>((resolve) =>
+      source.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (_error, bound) => resolve(bound)),
+    );
+    const check = (body: string) => ask(port, { path: "/grpc.health.v1.Health/Check", body });
+    expect(await check("")).toEqual({ kind: "status", status: 200 });
+    expect(await check("echo.Echo")).toEqual({ kind: "status", status: 200 });
+    expect(await check("down")).toEqual({ kind: "status", status: 503 });
+    expect(await check("unknown")).toEqual({ kind: "status", status: 503 });
+    expect(asked).toEqual(["", "echo.Echo", "down", "unknown"]);
+    source.forceShutdown();
+  });
 });

@@ -91,6 +91,7 @@ const ProbedTarget = Type.Object({
 });
 const Conf = Type.Object({
   type: Type.Unsafe<ProbeConf["type"]>({ type: "string", enum: ["http", "https", "tcp"] }),
+  http2: Type.Optional(Type.Boolean()),
   timeoutMs: Count,
   method: Text,
   path: Text,

@@ -123,7 +123,7 @@ export class LiveUpstreamUnit implements UpstreamUnit {
     this.timeouts = readTimeouts(record.timeout);
     this.tls = readTls(record.tls, this.scheme, env.certificate);
     this.pool = readPool(record.keepalive_pool, this.scheme, this.http2, this.tls);
-    this.#checks = readChecks(record);
+    this.#checks = readChecks(record, this.http2);
     const specs = readTargets(record.nodes, this.scheme);
     refuseDenied(specs, env.denied);
     this.#retries = readRetryRules(record, specs.length);
@@ -136,7 +136,7 @@ export class LiveUpstreamUnit implements UpstreamUnit {
     // From here on nothing throws: what is held is released by close.
     this.#checking =
       this.#checks && this.#hold(`upstream:checking:${ids.key}`, () => ({ isAwake: false, states: new Map() }));
-    const checksText = JSON.stringify([record.checks, this.#checks?.probe.host, identityOf(this.tls)]);
+    const checksText = JSON.stringify([record.checks, this.#checks?.probe.host, this.http2, identityOf(this.tls)]);
     this.#nodes = specs.map((spec) => this.#makeNode(spec, checksText));
     this.#isAwake = this.#endings.length === 0;
     this.#goOn();

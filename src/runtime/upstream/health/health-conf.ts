@@ -21,6 +21,8 @@ export interface Thresholds {
 
 export interface ProbeConf {
   readonly type: "http" | "https" | "tcp";
+  /** `http` and `https` are asked in HTTP/2. */
+  readonly http2?: boolean | undefined;
   readonly timeoutMs: number;
   readonly method: string;
   readonly path: string;
@@ -46,11 +48,13 @@ export interface HealthConf {
 }
 
 /**
+ * @param http2 the nodes are spoken to in HTTP/2
  * @returns undefined without active checks: nothing could ever heal a node again
  * @throws CodedError CONFIG_INVALID for texts that would break out of the probe's request
  */
 export function readChecks(
   record: Pick<UpstreamRecord, "checks" | "pass_host" | "upstream_host">,
+  http2 = false,
 ): HealthConf | undefined {
   const checks = record.checks;
   if (!checks?.active) return undefined;
@@ -58,7 +62,7 @@ export function readChecks(
   const groups = { healthy: {}, unhealthy: {} };
   const active = withDefaults<FilledActive>(ActiveCheck, { ...groups, ...checks.active });
   return Object.freeze({
-    probe: readProbe(active, record.pass_host === "rewrite" ? record.upstream_host : undefined),
+    probe: readProbe(active, record.pass_host === "rewrite" ? record.upstream_host : undefined, http2),
     concurrency: Math.max(1, active.concurrency),
     healthyIntervalMs: active.healthy.interval * 1000,
     unhealthyIntervalMs: active.unhealthy.interval * 1000,
@@ -67,9 +71,10 @@ export function readChecks(
   });
 }
 
-function readProbe(active: FilledActive, rewrittenHost: string | undefined): ProbeConf {
+function readProbe(active: FilledActive, rewrittenHost: string | undefined, http2: boolean): ProbeConf {
   const probe: ProbeConf = {
     type: active.type,
+    ...(http2 ? { http2 } : {}),
     timeoutMs: active.timeout * 1000,
     method: active.http_method,
     path: active.http_path,
