@@ -4,6 +4,7 @@
  * no plugin loads none. It is loaded at once, because what is loaded in the meantime could not be told from what is missing.
  */
 import { createRequire } from "node:module";
+import { extname } from "node:path";
 import { makeStringsFast } from "../base/v8-tuning.ts";
 import type { Plugin, PluginEntry } from "../plugin/plugin.ts";
 
@@ -78,11 +79,15 @@ export const PLUGINS: readonly BuiltIn[] = Object.freeze([
   inFile("workflow", 1006),
 ]);
 
+const EXTENSION = extname(import.meta.filename);
+/** Node 22 before 22.12 requires no module of this kind. */
+const { require_module: canRequire } = process.features as { readonly require_module?: boolean };
+
 /**
  * All modules, where this is not compiled: who runs sources (tsx, vitest) loads what is required a second time, beside what is
- * imported.
+ * imported. And where they cannot be required.
  */
-const SOURCES = import.meta.filename.endsWith(".ts") ? await importAll() : undefined;
+const IMPORTED = EXTENSION === ".ts" || canRequire !== true ? await importAll() : undefined;
 
 function builtIn(name: string, priority: number, module: string, known: Known = {}): BuiltIn {
   let loaded: Plugin | undefined;
@@ -96,7 +101,7 @@ function builtIn(name: string, priority: number, module: string, known: Known = 
 }
 
 function loadModule(name: string, module: string): Plugin {
-  const exported = SOURCES?.get(module) ?? (createRequire(import.meta.url)(`./${module}.js`) as object);
+  const exported = IMPORTED?.get(module) ?? (createRequire(import.meta.url)(`./${module}${EXTENSION}`) as object);
   makeStringsFast();
   const found = Object.values(exported).find((one: { readonly name?: unknown } | undefined) => one?.name === name);
   if (found === undefined) throw new TypeError(`the module of the plugin ${name} does not export it`);
@@ -105,7 +110,7 @@ function loadModule(name: string, module: string): Plugin {
 
 async function importAll(): Promise<ReadonlyMap<string, object>> {
   const loading = PLUGINS.map(async ({ module }) => {
-    const url = new URL(`./${module}.ts`, import.meta.url).href;
+    const url = new URL(`./${module}${EXTENSION}`, import.meta.url).href;
     return [module, (await import(/* @vite-ignore */ url)) as object] as const;
   });
   return new Map(await Promise.all(loading));
