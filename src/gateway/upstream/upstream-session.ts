@@ -163,6 +163,7 @@ export class UpstreamSession extends Timed {
   }
 
   override onDeadline(): void {
+    if (this.#session.destroyed) return; // its "close" is on the way
     if (!this.#isReady) {
       this.timedOut = true;
       this.#lose("connect timed out");
