@@ -26,8 +26,14 @@ interface Account {
   readonly entriesUri: string;
 }
 
-/** Only who has this manager loads it; at once, because plugins that are loaded meanwhile may want it too. */
-const loadJose = (): typeof import("jose") => createRequire(import.meta.url)("jose") as typeof import("jose");
+/**
+ * Only who has this manager loads it; at once, because plugins that are loaded meanwhile may want it too. Node 22 before 22.12 requires
+ * no module of this kind.
+ */
+async function loadJose(): Promise<typeof import("jose")> {
+  const { require_module: canRequire } = process.features as { readonly require_module?: boolean };
+  return canRequire ? (createRequire(import.meta.url)("jose") as typeof import("jose")) : import("jose");
+}
 
 export function openGcp(conf: GcpSecret, tools: ManagerTools): SecretManager {
   const verifyTls = conf.ssl_verify !== false;
@@ -36,7 +42,7 @@ export function openGcp(conf: GcpSecret, tools: ManagerTools): SecretManager {
   let fetching: Promise<string> | undefined;
 
   const fetchToken = async (of: Account): Promise<string> => {
-    const { importPKCS8, SignJWT } = loadJose();
+    const { importPKCS8, SignJWT } = await loadJose();
     const nowSeconds = Math.floor(tools.clock.nowMs() / 1000);
     const assertion = await new SignJWT({ scope: of.scope })
       .setProtectedHeader({ alg: "RS256", typ: "JWT" })
