@@ -51,8 +51,8 @@ export default defineConfig(({ mode }) => ({
   resolve: { alias: { jotgate: `${import.meta.dirname}/src/index.ts` } },
   test: {
     pool: "forks",
-    // Two more than there are processors, for tests that wait; few, because they start processes of their own.
-    maxWorkers: Math.min(4, availableParallelism() + 2),
+    // Three more than there are processors, for tests that wait; few, because they start processes of their own.
+    maxWorkers: Math.min(5, availableParallelism() + 3),
     testTimeout: mode === "long" ? 3_600_000 : 300_000, // catches what hangs; a busy machine is no failure
     env: mode === "long" ? { LONG_RUN: "1" } : {}, // test/support/long-run.ts
     hookTimeout: 300_000,

@@ -4,9 +4,10 @@
 import { createServer, type Server } from "node:http";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type EtcdCluster, etcdAvailable, startEtcd } from "../support/etcd.ts";
+import { bounded } from "../support/long-run.ts";
 import { admin, type Node, startNode, until } from "../support/process.ts";
 
-const WRITES = 1_000;
+const WRITES = bounded(400, 1_000);
 
 let etcd: EtcdCluster;
 let adminNode: Node;
