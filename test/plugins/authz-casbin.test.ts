@@ -107,6 +107,43 @@ describe("authz-casbin", () => {
     expect(env.heldStates).toBe(0);
   });
 
+  test.each([
+    "keyMatch['__defineGetter__']('toString', 1)",
+    "!(bogus)(r.obj)",
+    "!(keyMatch)['x'](r.obj)",
+    "(r.sub == 'a' ? keyMatch : keyMatch)(r.obj, p.obj)",
+    "r.sub['x'] == 'a'",
+    "this.x",
+    "this == 1",
+    '("a").constructor',
+    "toString == 1",
+    "!r.nobody",
+    "!r2.sub",
+    "constructor(r.sub, p.sub)",
+    "toString()",
+    "g2(r.sub, p.sub)",
+    "true keyMatch",
+    "[r.sub, this.x] == 'a'",
+    "r.sub in ['a', bogus(r.obj)]",
+    "r.sub == p.sub || keyMatch(r.obj, !(bogus)(r.obj))",
+    "r.sub == p.sub ? true : !bogus",
+  ])("a matcher that is more than tests is refused: %s", (matcher) => {
+    const before = Object.getOwnPropertyNames(Function.prototype);
+    expect(() => makeEnv().compile(authzCasbin, conf({ model: sections(matcher, ROLES) }))).toThrow("the matcher ");
+    expect(Object.getOwnPropertyNames(Function.prototype)).toEqual(before);
+  });
+
+  test.each([
+    ["r.sub in ('alice', 'bob')", "p, x, /hello, GET"],
+    ['r.sub in ("alice", "bob") || g(r.sub, p.sub)', "p, x, /hello, GET"],
+    ["g(r.sub, p.sub) && keyMatch2(r.obj, p.obj) && r.act == p.act", "p, admin, /:id, GET\ng, alice, admin"],
+    ["!(r.sub != p.sub) && regexMatch(r.obj, p.obj) && (r.act == p.act || p.act == '*')", "p, alice, ^/h, *"],
+    ["(r.sub == 'root' ? true : r.sub == p.sub) && keyMatch(r.obj, p.obj)", "p, alice, /*, GET"],
+  ])("a matcher of tests only is taken: %s", async (matcher, policy) => {
+    const of = conf({ model: sections(matcher, ROLES), policy });
+    expect([await ask(of, as("alice")), (await ask(of, as("eve", "/none")))?.status]).toEqual([undefined, 403]);
+  });
+
   test.each<[string, object, string]>([
     ["no user", { model: MODEL, policy: POLICY }, 'property "username" is required'],
     ["half of a pair", { model: MODEL, username: "u" }, "a model and its policy go together"],
@@ -120,6 +157,9 @@ describe("authz-casbin", () => {
     ],
     ["a function without a bound", conf({ model: sections("globMatch(r.sub, p.sub)") }), "the matcher calls globMatch"],
     ["rules in a policy", conf({ model: sections("eval(p.sub)") }), "the matcher calls eval"],
+    ["a member of a text", conf({ model: sections('"a".constructor') }), "cannot be used"],
+    ["a rule's text within quotes", conf({ model: sections("r.sub == 'eval(p_sub)'") }), "the matcher calls eval"],
+    ["an argument too few", conf({ model: sections("regexMatch(r.obj)") }), "it takes 2"],
     [
       "a rule with a field too few",
       conf({ policy: "p, admin, *" }),

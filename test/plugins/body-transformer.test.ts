@@ -154,6 +154,29 @@ describe("formats", () => {
     expect(await request(template, { headers: { "Content-Type": type }, body }, conf)).toEqual({ text: want });
   });
 
+  const form = { "Content-Type": "application/x-www-form-urlencoded" };
+
+  test("very many values of one name are one list, and too many arguments are refused", async () => {
+    const body = Array.from({ length: 100_000 }, (_none, at) => `a=${at}`).join("&");
+    expect(await request("{{#a}} {{a[1]}} {{a[100000]}} {{b}}", { headers: form, body })).toEqual({
+      text: "100000 0 99999 ",
+    });
+    const more = await request("{{#a}}", { headers: form, body: "a&".repeat(200_000) });
+    expect([more.status, more.text]).toEqual([400, expect.stringContaining("more than 200000 arguments")]);
+    const xml = `<r>${"<a>1</a>".repeat(100_000)}</r>`;
+    expect(await request("{{#r.a}}", { headers: { "Content-Type": "text/xml" }, body: xml })).toEqual({
+      text: "100000",
+    });
+  });
+
+  test("JSON that is nested too deep to be written is a 503", async () => {
+    const body = `{"a":${"[".repeat(50_000)}${"]".repeat(50_000)}}`;
+    expect(await request("{*_escape_json(a)*}", { body })).toMatchObject({
+      status: 503,
+      text: expect.stringContaining("nested too deep"),
+    });
+  });
+
   test("a GET is read by its arguments, and gets a body", async () => {
     expect(await request("{{a}}{{b[1]}}", { method: "GET", target: "/?a=1&b=2&b=3" })).toEqual({ text: "12" });
   });

@@ -7,6 +7,7 @@ import { messageOf } from "../../base/errors.ts";
 import { compileIpSet } from "../../base/net/ip.ts";
 import { compilePattern } from "../../base/regex.ts";
 import { library } from "../shared/library.ts";
+import { matcherError } from "./casbin-matcher.ts";
 
 /** Whether the policy lets that user do that there. Throws what a policy throws that cannot be evaluated. */
 export type CasbinPolicy = (user: string, path: string, method: string) => boolean;
@@ -21,7 +22,7 @@ export function compileCasbinPolicy(modelText: string, policyText: string): Casb
   try {
     const { Enforcer: CasbinEnforcer, newModelFromString } = casbin();
     const model = newModelFromString(modelText);
-    const error = unknownCall(model) ?? loadRules(model, policyText);
+    const error = matcherError(model, FUNCTION_NAMES) ?? loadRules(model, policyText);
     if (error !== undefined) return error;
     const enforcer = new CasbinEnforcer();
     enforcer.setModel(model);
@@ -53,16 +54,6 @@ function loadRules(model: Model, policyText: string): string | undefined {
     if (fields !== undefined && fields !== wanted)
       return `line ${at + 1} of the policy has ${fields} fields, its definition ${wanted}`;
   }
-  return undefined;
-}
-
-/** The library takes the result of a function that it does not know for false, which a "!" makes true. */
-function unknownCall(model: Model): string | undefined {
-  const roles = model.model.get("g");
-  for (const { value } of model.model.get("m")?.values() ?? [])
-    for (const [, name = ""] of value.matchAll(/([A-Za-z_]\w*)\s*\(/g))
-      if (!Object.hasOwn(FUNCTIONS, name) && !roles?.has(name) && name !== "in")
-        return `the matcher calls ${name}, which is not there`;
   return undefined;
 }
 
@@ -100,6 +91,7 @@ const FUNCTIONS: Readonly<Record<string, TextTest>> = {
   regexMatch: (text, pattern) => compilePattern(pattern).test(text),
   ipMatch: (text, range) => compileIpSet([range])(text),
 };
+const FUNCTION_NAMES: ReadonlySet<string> = new Set(Object.keys(FUNCTIONS));
 
 /** Everything else is unknown to the matcher, and refused when the policy is written. */
 function takeOwnFunctions(enforcer: Enforcer): void {

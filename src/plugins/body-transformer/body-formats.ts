@@ -11,6 +11,7 @@ export type BodyFormat = (typeof FORMATS)[number];
 type Data = Readonly<Record<string, unknown>>;
 
 const PARTS_MAX = 1_000;
+const ARGUMENTS_MAX = 200_000;
 const NOTHING: Data = Object.freeze({});
 
 /** The format that a Content-Type means; undefined: the template sees the bytes only. */
@@ -58,16 +59,24 @@ function jsonOf(body: string): Data {
 }
 
 function argumentsOf(text: string): Data {
-  return collected([...new URLSearchParams(text)]);
+  if (countUpTo(text, "&", ARGUMENTS_MAX) >= ARGUMENTS_MAX) throw invalid(`more than ${ARGUMENTS_MAX} arguments`);
+  return collected(new URLSearchParams(text));
+}
+
+function countUpTo(text: string, sign: string, limit: number): number {
+  let count = 0;
+  for (let at = text.indexOf(sign); at >= 0 && count < limit; at = text.indexOf(sign, at + 1)) count++;
+  return count;
 }
 
 /** Several values of one name are a list. */
-function collected(pairs: readonly (readonly [string, string])[]): Data {
-  const data: Record<string, unknown> = Object.create(null);
+function collected(pairs: Iterable<readonly [string, string]>): Data {
+  const data: Record<string, string | string[]> = Object.create(null);
   for (const [name, value] of pairs) {
     const before = data[name];
     if (before === undefined) data[name] = value;
-    else data[name] = Array.isArray(before) ? [...before, value] : [before, value];
+    else if (typeof before === "string") data[name] = [before, value];
+    else before.push(value);
   }
   return data;
 }

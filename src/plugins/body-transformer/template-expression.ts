@@ -9,6 +9,7 @@ import {
   isEqual,
   isLess,
   isTrue,
+  jsonOf,
   lengthOf,
   memberOf,
   numberOf,
@@ -43,7 +44,7 @@ const CONCAT_POWER = 5;
 const LOGIC: Readonly<Record<string, number>> = { or: 1, and: 2 };
 
 const FUNCTIONS: Readonly<Record<string, (value: TemplateValue) => TemplateValue>> = {
-  _escape_json: (value) => JSON.stringify(value ?? null),
+  _escape_json: jsonOf,
   _escape_xml: (value) => escapeXml(textOf(value)),
   tostring: (value) => (value === undefined || value === null ? "nil" : textOf(value)),
   tonumber: (value) => (typeof value === "string" && Number.isNaN(Number(value || "x")) ? undefined : numberOf(value)),

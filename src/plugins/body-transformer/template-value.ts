@@ -46,6 +46,15 @@ export function textOf(value: TemplateValue): string {
   return typeof value === "number" ? numberText(value) : String(value);
 }
 
+/** JSON of it; bodies are read deeper than this can be written. */
+export function jsonOf(value: TemplateValue): string {
+  try {
+    return JSON.stringify(value ?? null);
+  } catch {
+    throw renderError("_escape_json: it is nested too deep");
+  }
+}
+
 /** Numbers, and texts that are some. */
 export function numberOf(value: TemplateValue): number {
   const number = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
