@@ -68,6 +68,10 @@ const byHeader: PluginPhases = {
   rewrite(view) {
     const username = view.header("x-consumer");
     if (username !== undefined) view.consumer = { username } as NonNullable<typeof view.consumer>;
+    for (const note of ["access_token_payload", "jwt_auth_claims"]) {
+      const claims = view.header(`x-${note.replaceAll("_", "-")}`);
+      if (claims !== undefined) view.setNote(note, JSON.parse(claims));
+    }
     return undefined;
   },
 };
@@ -97,6 +101,7 @@ describe.each(EVERY_LANE)("$lane", (lane) => {
         shared: route({ consumer_isolation: false }),
         cookies: route({ cache_set_cookie: true }),
         named: route({ cache_key: ["$uri", "$remote_user"] }),
+        consumer: route({ cache_key: ["$uri", "$consumer_name"] }),
         post: route({ cache_method: ["GET", "POST"] }),
         small: route({ max_resp_body_size: 10 }),
         rewritten: route({}, env.compile(responseRewrite, { headers: { set: { "X-Late": "1" } }, status_code: 201 })),
@@ -239,6 +244,9 @@ describe.each(EVERY_LANE)("$lane", (lane) => {
       const other = fresh("other");
       expect((await ask(`${other}?a=1&b=23`)).cache).toBe("MISS");
       expect((await ask(`${other}?a=12&b=3`)).cache).toBe("MISS");
+      // What a path means upstream is what it says, not what it decodes to.
+      const sent = fresh("plain");
+      expect([(await ask(`${sent}%3Fa=1`)).cache, (await ask(`${sent}?a=1`)).cache]).toEqual(["MISS", "MISS"]);
     });
 
     test("each consumer has its own; shared ones need what RFC 9111 wants beside Authorization", async () => {
@@ -258,6 +266,29 @@ describe.each(EVERY_LANE)("$lane", (lane) => {
     });
 
     test.each([
+      { says: "an access token", name: "X-Access-Token-Payload" },
+      { says: "a consumer's token", name: "X-Jwt-Auth-Claims" },
+    ])("users of one client never share by $says, wherever it stands", async ({ name }) => {
+      const of = (sub: string, jti: string, iat: number) => ({ [name]: JSON.stringify({ sub, aud: "a", jti, iat }) });
+      const [alice, again, bob] = [of("alice", "1", 1), of("alice", "2", 2), of("bob", "3", 1)];
+      const all = [alice, bob, again];
+      const alone = ["MISS", "MISS", "HIT"];
+      for (const more of [{}, { "X-Consumer": "client" }, { Cookie: "t=1" }, { Authorization: "Bearer t" }])
+        for (const route of ["plain", "consumer"])
+          expect(await states(fresh(route), ...all.map((one) => ({ ...one, ...more })))).toEqual(alone);
+      expect(await states(fresh("shared"), ...all)).toEqual(["MISS", "MISS", "MISS"]);
+      extra = { "cache-control": "public, max-age=9" };
+      expect(await states(fresh("shared"), ...all)).toEqual(["MISS", "HIT", "HIT"]);
+    });
+
+    test("a token that names no user is not kept for another", async () => {
+      const client = { "X-Access-Token-Payload": '{"active":true,"client_id":"c"}', "X-Consumer": "client" };
+      expect(await states(fresh("plain"), client, client)).toEqual(["MISS", "MISS"]);
+      const consumer = { "X-Jwt-Auth-Claims": '{"key":"c"}', "X-Consumer": "client" };
+      expect(await states(fresh("plain"), consumer, consumer)).toEqual(["MISS", "HIT"]);
+    });
+
+    test.each([
       { says: "another method in a header", headers: { "X-HTTP-Method-Override": "DELETE" } },
       { says: "another path in a header", headers: { "X-Original-URL": "/admin" } },
       { says: "a condition that the upstream judges", headers: { "If-Match": '"x"' } },
@@ -269,14 +300,16 @@ describe.each(EVERY_LANE)("$lane", (lane) => {
 
     test("a GET with a body leaves the cache out; POST is kept for the same body only, and never for GET", async () => {
       const path = fresh("post");
-      const send = async (method: string, body: string) =>
-        (await ask(path, { "Content-Length": body.length }, { method, body })).cache;
+      const send = async (method: string, body: string, more: Asked["headers"] = {}) =>
+        (await ask(path, { "Content-Length": body.length, ...more }, { method, body })).cache;
       expect(await send("GET", "poison")).toBe("BYPASS");
       expect([await send("POST", "a"), await send("POST", "b"), await send("POST", "a")]).toEqual([
         "MISS",
         "MISS",
         "HIT",
       ]);
+      expect(await send("POST", "a", { "Content-Type": "application/json" })).toBe("MISS");
+      expect(await send("POST", "a", { "Content-Encoding": "x" })).toBe("MISS");
       expect((await ask(path)).cache).toBe("MISS");
     });
 

@@ -58,6 +58,7 @@ export function compileAuthentication(parts: AuthenticationParts): PhaseHandler 
     if (failure !== undefined) return failure;
     if (revocationOf(verified, token, revocations)) return "revoked";
     attachConsumer(view, credential.consumer, credential.credentialId, credential);
+    view.setNote("jwt_auth_claims", payload); // what proxy-cache tells callers apart by
     if (parts.storeInCtx) view.setNote("jwt_auth_payload", payload);
     outcomes.count("ok");
     return undefined;

@@ -19,6 +19,7 @@ import { directivesOf, isFreshEnough, mayKeep, mustBypass, saidTtlMs } from "./c
 import { type CacheStore, findCached, keepCached, nameOf, purgeCached } from "./cache-store.ts";
 import { diskTtlMs, holdZone, zoneError, zonesOf } from "./cache-zones.ts";
 import { answerOf, type CachedResponse } from "./cached-response.ts";
+import { tokenCallerOf } from "./token-caller.ts";
 
 const PART = "(^[^\\$].+$|^\\$[0-9a-zA-Z_]+$)";
 const Parts = (description: string) => Type.Array(Type.String({ pattern: PART }), { minItems: 1, description });
@@ -72,7 +73,12 @@ const schema = Type.Object({
   cache_ttl: Defaulted(
     Type.Integer({ minimum: 1, default: 300, description: "Seconds that a zone in memory keeps a response." }),
   ),
-  consumer_isolation: Defaulted(Type.Boolean({ default: true, description: "Each consumer has a cache of its own." })),
+  consumer_isolation: Defaulted(
+    Type.Boolean({
+      default: true,
+      description: "Each consumer, and each user of a verified token, has a cache of its own.",
+    }),
+  ),
   cache_set_cookie: Defaulted(Type.Boolean({ default: false, description: "Responses with Set-Cookie are kept too." })),
 });
 type Conf = Static<typeof schema>;
@@ -83,6 +89,14 @@ const IDENTITIES: ReadonlySet<string> = new Set([
   "$consumer_group_id",
   "$remote_user",
   "$http_authorization",
+]);
+/** Of the decoded path two requests may have the same text, and another meaning upstream. */
+const SENT_PARTS: ReadonlyMap<string, Variable> = new Map<string, Variable>([
+  ...["$uri", "$document_uri"].map((name): [string, Variable] => [name, ({ head }) => head.escapedPath]),
+  [
+    "$request_uri",
+    ({ head: { escapedPath, query } }) => (query === undefined ? escapedPath : `${escapedPath}?${query}`),
+  ],
 ]);
 const DISK_BODY_MAX = 16_777_216;
 const POST_BODY_MAX = 1_048_576;
@@ -159,7 +173,7 @@ class Caching {
     this.#conf = conf;
     this.#env = env;
     this.#store = store;
-    this.#keyParts = conf.cache_key.map(compilePart);
+    this.#keyParts = conf.cache_key.map((part) => SENT_PARTS.get(part) ?? compilePart(part));
     this.#bypass = (conf.cache_bypass ?? []).map(compilePart);
     this.#noCache = (conf.no_cache ?? []).map(compilePart);
     this.#identities = conf.cache_key.filter((part) => IDENTITIES.has(part)).map(compilePart);
@@ -191,7 +205,7 @@ class Caching {
     }
     if (method !== "POST") return this.#find(view, "");
     return view.body.read(POST_BODY_MAX).then(
-      (body) => this.#find(view, `POST ${createHash("sha256").update(body).digest("hex")}`),
+      (body) => this.#find(view, postVariant(view, body)),
       (error: unknown) => {
         if (!isCodedError(error, "REQUEST_TOO_LARGE") && !isCodedError(error, "REQUEST_MEMORY_FULL")) throw error;
         return this.#pass(view, "BYPASS", undefined);
@@ -231,10 +245,15 @@ class Caching {
   }
 
   #pass(view: RequestView, status: CacheStatus, key: string | undefined, variant = ""): undefined {
-    const isPersonal = view.headers.has("authorization") && !this.#isIdentified(view) && !this.#isIsolated(view);
-    const lookup: Lookup = { status, key, variant, isPersonal };
+    const lookup: Lookup = { status, key, variant, isPersonal: this.#isPersonal(view) };
     view.setNote(this.#note, lookup);
     return undefined;
+  }
+
+  #isPersonal(view: RequestView): boolean {
+    const caller = tokenCallerOf(view);
+    if (caller !== undefined) return !this.#conf.consumer_isolation || caller.text === undefined;
+    return view.headers.has("authorization") && !this.#isIdentified(view) && !this.#isIsolated(view);
   }
 
   /** The operator's own key says who asks: one that names nobody does not. */
@@ -246,11 +265,13 @@ class Caching {
     return this.#conf.consumer_isolation && view.consumer !== undefined && !this.#isIdentified(view);
   }
 
-  /** Of routes with other guards nothing is shared, whatever their keys. */
+  /** Of routes with other guards nothing is shared, whatever their keys. A consumer may be a client with many users. */
   #keyOf(view: RequestView): string {
-    const consumer = this.#isIsolated(view) ? [view.consumer?.username ?? ""] : [];
+    const caller = this.#conf.consumer_isolation ? tokenCallerOf(view)?.text : undefined;
+    const asks = this.#isIsolated(view) ? [view.consumer?.username ?? ""] : [];
+    if (caller !== undefined) asks.push(view.consumer?.username ?? "", caller);
     const parts = this.#keyParts.map((read) => String(read(view) ?? ""));
-    return nameOf([view.route?.id ?? "", String(consumer.length), ...consumer, ...parts]);
+    return nameOf([view.route?.id ?? "", String(asks.length), ...asks, ...parts]);
   }
 
   headerFilter(view: RequestView, response: ResponseView): void {
@@ -316,6 +337,12 @@ class Caching {
       close: forget,
     };
   }
+}
+
+/** The same bytes mean something else as another type or in another coding. */
+function postVariant({ headers }: RequestView, body: Buffer): string {
+  const [type, coding] = ["content-type", "content-encoding"].map((name) => JSON.stringify(headers.getAll(name)));
+  return `POST ${createHash("sha256").update(body).digest("hex")} ${type} ${coding}`;
 }
 
 function compilePart(part: string): Variable {
