@@ -48,6 +48,8 @@ const schema = Type.Object(
 );
 type Conf = Static<typeof schema>;
 
+/** APISIX names no highest, but no answer can be sent with another. */
+const STATUS_MAX = 599;
 const UNKNOWN = jsonAnswer(401, { message: "Missing authentication." }, "acl_no_caller");
 
 /** What a caller has, by label. */
@@ -60,6 +62,7 @@ export const acl = definePlugin({
   explain: "run",
   schema,
   check(conf) {
+    if (conf.rejected_code > STATUS_MAX) return `rejected_code: no status is above ${STATUS_MAX}`;
     const { external_user_label_field: field, external_user_label_field_separator: separator } = conf;
     const path = compileJsonPath(pathOf(field));
     if (typeof path === "string") return `invalid external_user_label_field: ${path}`;

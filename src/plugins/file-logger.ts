@@ -17,7 +17,7 @@ import { responsePhases } from "./loggers/logged-response.ts";
 import { logFields, loggerError } from "./loggers/logger-schema.ts";
 
 const LogPath = Type.Optional(
-  Type.String({ minLength: 1, description: "The file; its name ends in .log, .txt, .json, .jsonl or .ndjson." }),
+  Type.String({ minLength: 1, description: "The file; its name ends in .log, .txt, .jsonl or .ndjson." }),
 );
 
 const schema = Type.Object({
@@ -83,12 +83,12 @@ function compileMatch(match: Static<typeof schema>["match"], env: NodeEnv): (vie
 }
 
 const STANDARD: Readonly<Record<string, string>> = { "/dev/stdout": "stdout", "/dev/stderr": "/dev/stderr" };
-const LOG_NAME = /[^/]\.(?:log|txt|json|jsonl|ndjson)$/;
+const LOG_NAME = /[^/]\.(?:log|txt|jsonl|ndjson)$/;
 
 function pathError(path: string): string | undefined {
   if (Object.hasOwn(STANDARD, path)) return undefined;
   if (path.includes("\0") || !LOG_NAME.test(path))
-    return "path: a log's name ends in .log, .txt, .json, .jsonl or .ndjson, or is /dev/stdout or /dev/stderr";
+    return "path: a log's name ends in .log, .txt, .jsonl or .ndjson, or is /dev/stdout or /dev/stderr";
   return undefined;
 }
 

@@ -1,6 +1,7 @@
 /**
  * jwe-decrypt: a header that holds a token encrypted with a consumer's key (JWE, `dir` with A256GCM) goes upstream in plain text.
- * Promise: what goes upstream under `forward_header` was decrypted here, or is not there; who the caller is it does not say.
+ * Promise: with a token, what goes upstream under `forward_header` was decrypted here; a request that may do without one goes on as it
+ * came, as in APISIX, but in compat strict without that header; who the caller is it does not say.
  * Source: APISIX 3.18 jwe-decrypt, whose nodes take and make tokens that leave the header unauthenticated; RFC 7516.
  */
 import { createDecipheriv, createSecretKey, type KeyObject } from "node:crypto";
@@ -63,9 +64,11 @@ export const jweDecrypt = definePlugin({
     return {
       rewrite(view) {
         const sent = view.headers.only(lower);
+        if (sent === undefined && conf.strict) return MISSING;
+        if (sent === undefined && isLoose) return undefined;
         // Nobody says upstream what was not decrypted here.
         view.headers.removeWhere((name) => name !== lower && foldHeaderName(name) === forwarded);
-        if (sent === undefined) return conf.strict ? MISSING : undefined;
+        if (sent === undefined) return undefined;
         const token = sent === null ? undefined : readToken(sent.replace(/^bearer +/i, ""));
         if (!token) return INVALID;
         const { kid } = token.header;

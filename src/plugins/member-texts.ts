@@ -76,8 +76,8 @@ export const MEMBER_TEXTS: Readonly<Record<string, Readonly<Record<string, strin
     "redis_ssl_verify": "that redis, with `dpop_replay: \"redis\"` only"
   },
   "authz-casbin": {
-    "model_path": "file of the model on each node, read when the configuration is compiled; with `policy_path`",
-    "policy_path": "file of the policy on each node, of 4 MiB at most; with `model_path`",
+    "model_path": "regular file of the model on each node, read when the configuration is compiled; with `policy_path`",
+    "policy_path": "regular file of the policy on each node, of 4 MiB at most; with `model_path`",
     "model": "text of the model; with `policy`",
     "policy": "text of the policy; with `model`",
     "username": "header with the user"
@@ -200,8 +200,8 @@ export const MEMBER_TEXTS: Readonly<Record<string, Readonly<Record<string, strin
   },
   "jwe-decrypt": {
     "header": "header that holds the token, with or without `Bearer`",
-    "forward_header": "header that the upstream gets the plain text in; what the caller sends under that name, in every spelling, is removed",
-    "strict": "a request without a token is refused; `false`: it goes on"
+    "forward_header": "header that the upstream gets the plain text in; what the caller sends under that name beside a token, in every spelling, is removed",
+    "strict": "a request without a token is refused; `false`: it goes on as it came, `forward_header` included, so an upstream must not believe that header; with the setting `compat: strict` it goes on without `forward_header`"
   },
   "jwt-auth": {
     "header": "where the token is looked for, in this order; the first that is present counts, even if empty",

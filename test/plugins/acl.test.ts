@@ -107,6 +107,8 @@ describe("acl by what a token says, where there is no consumer", () => {
 test.each([
   [{}, 'object matches none of the required: ["allow_labels"] or ["deny_labels"]'],
   [{ allow_labels: { a: ["b"] }, external_user_label_field: "$..([invalid" }, "invalid external_user_label_field: "],
+  [{ allow_labels: { a: ["b"] }, rejected_code: 600 }, "rejected_code: no status is above 599"],
+  [{ allow_labels: { a: ["b"] }, rejected_code: 199 }, "rejected_code"],
   [{ allow_labels: { a: ["b"] }, external_user_label_field_parser: "segmented_text" }, "then clause did not match"],
   [
     {

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -97,6 +98,12 @@ describe("authz-casbin", () => {
     expect((await ask({ username: "X-User" }, as("bob"), metadata))?.status).toBe(403);
     expect((await ask({ username: "X-User" }, as("alice")))?.status).toBe(503);
     expect(() => makeEnv().compile(authzCasbin, { ...files, model_path: join(folder, "none") })).toThrow("ENOENT");
+    const pipe = join(folder, "pipe");
+    execFileSync("mkfifo", [pipe]);
+    for (const odd of [pipe, folder, "/dev/zero"])
+      expect(() => makeEnv().compile(authzCasbin, { ...files, model_path: odd })).toThrow(
+        `${odd} is not a regular file`,
+      );
   });
 
   test("one policy on many routes is held once", () => {

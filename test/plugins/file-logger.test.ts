@@ -60,6 +60,7 @@ test("match: one of its expressions is enough", async () => {
 
 test.each([
   { conf: { path: "/root/.bashrc" }, error: /a log's name ends in/ },
+  { conf: { path: "package.json" }, error: /a log's name ends in/ },
   { conf: { path: ".log" }, error: /a log's name ends in/ },
   { conf: { path: "a.log", match: [[["a", "<>", "b"]]] }, error: /failed to validate the 'match' expression/ },
   { conf: { path: 1 }, error: /property "path" validation failed: wrong type: expected string, got number/ },

@@ -69,13 +69,21 @@ describe("jwe-decrypt", () => {
     const names = ["x-plain", "x_plain"];
     const with_ = await ask({ "X-Token": OF_APISIX, ...sent }, conf);
     expect(names.map((name) => with_.view.headers.getAll(name))).toEqual([["hello"], []]);
-    const without = await ask(sent, conf);
+    const without = await ask(sent, conf, { settings: { compat: "strict" } });
     expect([without.refused, names.map((name) => without.view.headers.getAll(name))]).toEqual([undefined, [[], []]]);
   });
 
   test("no token is refused, unless it may be missing", async () => {
     expect((await ask({})).refused).toEqual(refusal(403, "missing JWE token in request"));
     expect((await ask({}, { strict: false })).refused).toBeUndefined();
+  });
+
+  test("a request that may do without a token goes on as it came", async () => {
+    const { refused, view } = await ask({ Authorization: "Basic YTpi" }, { header: "X-Token", strict: false });
+    expect([refused, view.headers.getAll("authorization")]).toEqual([undefined, ["Basic YTpi"]]);
+    const strict = { settings: { compat: "strict" as const } };
+    const removed = await ask({ Authorization: "Basic YTpi" }, { header: "X-Token", strict: false }, strict);
+    expect([removed.refused, removed.view.headers.getAll("authorization")]).toEqual([undefined, []]);
   });
 
   test.each<[string, string, unknown]>([

@@ -3,7 +3,7 @@
  * Promise: a policy is judged when it is written and again when it is compiled, never per request; what it cannot judge is
  * refused, and so is a path that reads in two ways unless all may pass. Source: APISIX 3.18 authz-casbin.
  */
-import { readFileSync, statSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { type Static, Type } from "typebox";
 import { CodedError } from "../../base/errors.ts";
 import { openLimitedWarn } from "../../base/log.ts";
@@ -89,9 +89,20 @@ function textsOf(conf: Conf, metadata: Texts | undefined): Texts | undefined {
   return model !== undefined && policy !== undefined ? { model, policy } : metadata;
 }
 
+/** Of a regular file only: opening or reading another kind may never end. */
 function readText(path: string): string {
-  const { size } = statSync(path);
-  if (size > FILE_BYTES_MAX)
-    throw new CodedError("CONFIG_INVALID", { message: `${path} has more than ${FILE_BYTES_MAX} bytes` });
-  return readFileSync(path, "utf8");
+  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const facts = fstatSync(file);
+    if (!facts.isFile()) throw new CodedError("CONFIG_INVALID", { message: `${path} is not a regular file` });
+    if (facts.size > FILE_BYTES_MAX)
+      throw new CodedError("CONFIG_INVALID", { message: `${path} has more than ${FILE_BYTES_MAX} bytes` });
+    const bytes = Buffer.alloc(facts.size);
+    let length = 0;
+    for (let read = -1; read !== 0 && length < bytes.length; length += read)
+      read = readSync(file, bytes, length, bytes.length - length, length);
+    return bytes.toString("utf8", 0, length);
+  } finally {
+    closeSync(file);
+  }
 }
