@@ -1,9 +1,10 @@
 /**
  * grpc-web: lets browsers call gRPC services, in binary or as base64 text, with the CORS headers they ask for.
- * Promise: a call that fails behind its first message says so inside of the body, where browsers can read it.
+ * Promise: a call whose head has no status says in the last frame of its body how it ended, where browsers can read it.
  * Source: APISIX 3.18 grpc-web; gRPC's PROTOCOL-WEB.md.
  */
 import { type Static, Type } from "typebox";
+import { isCodedError } from "../base/errors.ts";
 import type { BodyFlow, BodyOut } from "../plugin/body-stages.ts";
 import { Defaulted, definePlugin } from "../plugin/plugin.ts";
 import { type Answer, bareAnswer } from "../plugin/plugin-answer.ts";
@@ -11,17 +12,13 @@ import type { RequestView } from "../plugin/request-view.ts";
 import type { ResponseView } from "../plugin/response-view.ts";
 
 const schema = Type.Object({
-  strip_path: Defaulted(
-    Type.Boolean({
-      default: false,
-      description:
-        "include prefix matched by path pattern in the path used for upstream call, appropriate for prefix matching path patterns with the format <package>.<service>/*",
-    }),
+  max_req_body_size: Defaulted(
+    Type.Integer({ minimum: 1, default: 67_108_864, description: "Bytes; longer bodies of requests are refused." }),
   ),
-  enable_in_body_trailers_on_success: Defaulted(
-    Type.Boolean({
-      default: false,
-      description: "append standard grpc-web in-body trailers frame in response body",
+  cors_allow_headers: Defaulted(
+    Type.String({
+      default: "content-type,x-grpc-web,x-user-agent",
+      description: "Request headers that browsers may send, separated by commas.",
     }),
   ),
 });
@@ -34,14 +31,13 @@ const TYPES: ReadonlyMap<string, boolean> = new Map([
   ["application/grpc-web+proto", false],
   ["application/grpc-web-text+proto", true],
 ]);
-/** A text body is decoded as a whole. */
-const TEXT_BYTES_MAX = 8_388_608;
-/** What of it is base64, pieces with padding one after the other. */
-const BASE64 = /^(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)*$/;
+/** A text is base64, pieces with padding one after the other; clients pad where they flush. */
+const PIECE = /[A-Za-z0-9+/]+={0,2}/y;
+const PIECES_MAX = 65_536;
 const TRAILER_FRAME = 0x80;
 
 const PREFLIGHT = bareAnswer(204, "grpc_web_preflight");
-const METHOD = bareAnswer(400, "grpc_web_method");
+const METHOD = bareAnswer(405, "grpc_web_method", ["Allow", "POST, OPTIONS"]);
 const TYPE = bareAnswer(400, "grpc_web_content_type");
 const ROUTE = bareAnswer(400, "grpc_web_route");
 const BODY = bareAnswer(400, "grpc_web_body");
@@ -57,87 +53,122 @@ export const grpcWeb = definePlugin({
   compile(conf) {
     return {
       access(view) {
-        const mime = view.header("content-type");
-        view.setNote(NOTE, mime);
         if (view.head.method === "OPTIONS") return PREFLIGHT;
         if (view.head.method !== "POST") return METHOD;
-        const isText = mime === undefined ? undefined : TYPES.get(mime);
+        const mime = view.header("content-type") ?? "";
+        const isText = TYPES.get(mime);
         if (isText === undefined) return TYPE;
-        const path = upstreamPath(conf, view);
+        const path = upstreamPath(view);
         if (path === undefined) return ROUTE;
         view.upstreamPath = path;
-        if (isText) return decode(view);
-        view.headers.set("Content-Type", "application/grpc");
+        const { length } = view.body;
+        if (isText || length === undefined || length > conf.max_req_body_size) return take(conf, view, mime, isText);
+        accept(view, mime);
         return undefined;
       },
       headerFilter(view, response) {
         const { headers } = response;
         if (view.head.method === "OPTIONS") {
-          headers.set("Access-Control-Allow-Methods", "POST, OPTIONS");
-          headers.set("Access-Control-Allow-Headers", "content-type,x-grpc-web,x-user-agent,grpc-accept-encoding");
+          headers.set("Access-Control-Allow-Methods", "POST");
+          headers.set("Access-Control-Allow-Headers", conf.cors_allow_headers);
         }
         if (!headers.has("access-control-allow-origin")) headers.set("Access-Control-Allow-Origin", "*");
-        headers.set("Access-Control-Expose-Headers", "grpc-status,grpc-message");
+        headers.set("Access-Control-Expose-Headers", "grpc-message,grpc-status");
         const mime = view.note(NOTE);
         if (typeof mime !== "string") return;
         headers.set("Content-Type", mime);
         if (response.source !== "upstream") return;
         const isText = TYPES.get(mime) === true;
-        const shown = conf.enable_in_body_trailers_on_success;
-        response.transformBody({ open: (out) => new WebBody(out, response, isText, shown) });
+        const isTold = headers.has("grpc-status");
+        response.transformBody({ open: (out) => new WebBody(out, response, isText, isTold) });
       },
     };
   },
 });
 
-/** What stands behind the route's prefix, or all of it. @returns undefined where the route is no prefix */
-function upstreamPath(conf: Conf, { head, route }: RequestView): string | undefined {
+/** What stands behind the route's prefix, or all of it. @returns undefined where the prefix is not the path's own text */
+function upstreamPath({ head: { escapedPath }, route }: RequestView): string | undefined {
   const pattern = route?.matchedUri ?? "";
+  if (!pattern.endsWith("*")) return escapedPath;
   const prefix = pattern.slice(0, -1);
-  if (!pattern.endsWith("*") || !head.escapedPath.startsWith(prefix)) return undefined;
-  const rest = head.escapedPath.slice(prefix.length);
-  if (conf.strip_path && !rest.startsWith("/")) return head.escapedPath;
+  if (!escapedPath.startsWith(prefix)) return undefined;
+  const rest = escapedPath.slice(prefix.length);
+  if (rest === "") return escapedPath;
   return rest.startsWith("/") ? rest : `/${rest}`;
 }
 
-async function decode(view: RequestView): Promise<Answer | undefined> {
-  const text = (await view.body.read(TEXT_BYTES_MAX)).toString("latin1");
-  if (!BASE64.test(text)) return BODY;
-  const pieces = text.match(/[A-Za-z0-9+/]+=*/g) ?? [];
-  view.headers.set("Content-Type", "application/grpc"); // not before: a refusal is one of HTTP
-  view.body.replace(Buffer.concat(pieces.map((piece) => Buffer.from(piece, "base64"))));
+/** Not before the request is good: a refusal is one of HTTP. */
+function accept(view: RequestView, mime: string): void {
+  view.setNote(NOTE, mime);
+  view.headers.set("Content-Type", "application/grpc");
+}
+
+async function take(conf: Conf, view: RequestView, mime: string, isText: boolean): Promise<Answer | undefined> {
+  let body: Buffer | undefined;
+  try {
+    body = await view.body.read(conf.max_req_body_size);
+  } catch (error) {
+    if (isCodedError(error, "REQUEST_TOO_LARGE")) return BODY;
+    throw error;
+  }
+  if (isText) {
+    body = decoded(body.toString("latin1"));
+    if (body === undefined) return BODY;
+    view.body.replace(body);
+  }
+  accept(view, mime);
   return undefined;
 }
 
-/** Messages as they come, and the trailers behind them as one more frame. */
+/** @returns undefined where it is no base64 */
+function decoded(text: string): Buffer | undefined {
+  const bytes = Buffer.allocUnsafe(Math.ceil((text.length * 3) / 4));
+  let length = 0;
+  for (let at = 0, pieces = 0; at < text.length; pieces++) {
+    PIECE.lastIndex = at;
+    const piece = PIECE.exec(text)?.[0] ?? "";
+    if (piece === "" || piece.length % 4 !== 0 || pieces === PIECES_MAX) return undefined;
+    length += bytes.write(piece, length, "base64");
+    at += piece.length;
+  }
+  return bytes.subarray(0, length);
+}
+
+/** Messages as they come, and the trailers behind them as one more frame, unless the head has told the status. */
 class WebBody implements BodyFlow {
   readonly #out: BodyOut;
   readonly #response: ResponseView;
   readonly #isText: boolean;
-  readonly #onSuccess: boolean;
-  #isEmpty = true;
+  readonly #isTold: boolean;
 
-  constructor(out: BodyOut, response: ResponseView, isText: boolean, onSuccess: boolean) {
+  constructor(out: BodyOut, response: ResponseView, isText: boolean, isTold: boolean) {
     this.#out = out;
     this.#response = response;
     this.#isText = isText;
-    this.#onSuccess = onSuccess;
+    this.#isTold = isTold;
   }
 
   write(piece: Buffer): boolean {
-    this.#isEmpty = false;
     return this.#out.write(this.#isText ? Buffer.from(piece.toString("base64"), "latin1") : piece);
   }
 
   end(): void {
-    const fields = new Map<string, string>([["grpc-status", "0"]]);
-    const { trailers } = this.#response;
-    for (let i = 0; i < trailers.length; i += 2) fields.set(trailers[i] as string, trailers[i + 1] as string);
-    const isFailed = fields.get("grpc-status") !== "0";
-    if (!isFailed && !fields.has("grpc-message")) fields.set("grpc-message", "OK");
-    if (isFailed || (this.#onSuccess && !this.#isEmpty)) this.write(frameOf(fields));
+    if (!this.#isTold) this.write(frameOf(fieldsOf(this.#response.trailers)));
     this.#out.end();
   }
+}
+
+/** Status and message first: both are always there. */
+function fieldsOf(trailers: readonly string[]): ReadonlyMap<string, string> {
+  const fields = new Map([
+    ["grpc-status", ""],
+    ["grpc-message", ""],
+  ]);
+  for (let i = 0; i < trailers.length; i += 2)
+    fields.set((trailers[i] as string).toLowerCase(), trailers[i + 1] as string);
+  if (fields.get("grpc-status") === "")
+    fields.set("grpc-status", "2").set("grpc-message", "upstream grpc status not received");
+  return fields;
 }
 
 function frameOf(fields: ReadonlyMap<string, string>): Buffer {
