@@ -28,6 +28,8 @@ export function answerGrpc(
 /** The same for a response that has begun and cannot be completed. @returns whether its caller can be told */
 export function failGrpc(reply: Reply, view: RequestView, status: number): boolean {
   if (view.head.httpVersion !== "2.0" || !isGrpc(view.header("content-type"))) return false;
+  // Browsers read no trailers: for them only a stream that breaks off is told from a whole one.
+  if (view.response?.headers.get("content-type")?.startsWith("application/grpc-web") === true) return false;
   return reply.trailers(statusLines(status, view.reason, view.reason.replaceAll("_", " ")));
 }
 

@@ -108,6 +108,7 @@ export class RequestRelay implements BodySink {
   /** There is nobody to send to. */
   stop(): void {
     this.#link = undefined;
+    this.#life.body.holdOn();
   }
 
   #length(bytes: Buffer | undefined): Framing {

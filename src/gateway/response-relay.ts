@@ -48,7 +48,11 @@ export class ResponseRelay implements ResponseSink, TunnelSink, BodyOrigin {
   }
 
   onInterim(head: ResponseHead): void {
-    this.#life.reply.interim(head.status, head.lines);
+    try {
+      this.#life.reply.interim(head.status, head.lines);
+    } catch (error) {
+      this.#life.noteCrash(error); // a hint may be lost, the response not
+    }
   }
 
   onHead(head: ResponseHead, link: UpstreamLink): void {

@@ -158,7 +158,7 @@ describe("sessions", () => {
       pings.push(connection.index);
       if (answers) connection.send(frame(FRAME.PING, ACK, 0, got.payload));
     });
-    const upstream = http2(server.port, { timeouts: { readMs: 1_200 } });
+    const upstream = http2(server.port, { timeouts: { readMs: 2_000 } });
     const gateway = await open(upstream);
     expect((await ask(gateway.port, POST)).status).toBe(504);
     expect(pings).toEqual([0]);

@@ -148,7 +148,7 @@ function answerOf({ status, body }: Answer): object {
 
 function refusedBy(view: RequestView, reply: DryReply, { answered }: Trace): object {
   const answer = reply.answer();
-  const status = answer?.status ?? 0;
+  const status = view.response?.status ?? answer?.status ?? 0; // what it stands for, as in the log
   return {
     verdict: status >= 400 ? "refused" : "answered",
     ...{ status, reason: view.reason },

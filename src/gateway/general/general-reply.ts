@@ -20,6 +20,8 @@ const HELD_BYTES = 16_384;
 const TAKES_TRAILERS = /(?:^|,)\s*trailers\s*(?:[,;]|$)/i;
 /** Status line, Date and the empty line, about. */
 const STATUS_LINE_BYTES = 30;
+/** The links of a Link header (RFC 8288 section 3). */
+const LINKS = /<[^>]*>(?:[^,"]|"[^"]*")*/g;
 
 export class GeneralReply implements Reply, BodySource, Deferred {
   readonly statusMax = 999;
@@ -202,7 +204,9 @@ export class GeneralReply implements Reply, BodySource, Deferred {
         const name = (lines[i] as string).toLowerCase();
         const before = hints[name];
         const value = lines[i + 1] as string;
-        hints[name] = before === undefined ? value : [before, value].flat();
+        // Node takes one link in a value; a list of them is the same (RFC 9110 section 5.3).
+        const values = name === "link" ? (value.match(LINKS) ?? []).map((link) => link.trim()) : [value];
+        hints[name] = before === undefined ? values : [before, values].flat();
       }
       if (hints["link"] !== undefined) this.#response.writeEarlyHints(hints);
     }

@@ -46,6 +46,7 @@ export class IncomingBody implements RequestBody {
   #sinceMs: number | undefined;
   /** There was no room to collect it any further. */
   #isCrowded = false;
+  #isHeldBack = false;
   #chunks: Buffer[] = [];
   #held = 0;
   /** Bytes received so far. */
@@ -168,6 +169,7 @@ export class IncomingBody implements RequestBody {
    */
   stream(sink: BodySink, keepBytes = 0): void {
     this.#sink = sink;
+    this.#isHeldBack = false;
     this.#keepBytes = this.#held <= keepBytes ? keepBytes : 0;
     let flowing = true;
     for (const chunk of this.#chunks) flowing = sink.onBody(chunk) && flowing;
@@ -181,6 +183,13 @@ export class IncomingBody implements RequestBody {
     else this.#pause();
   }
 
+  /** Who gets it has nobody to give it to until `stream` is called once more: what comes in the meantime stays here. */
+  holdOn(): void {
+    if (!this.isKept) return;
+    this.#isHeldBack = true;
+    this.#pause();
+  }
+
   /** All that was given away is still here. */
   get isKept(): boolean {
     return this.#keepBytes > 0;
@@ -190,17 +199,19 @@ export class IncomingBody implements RequestBody {
   letGo(): void {
     if (this.#keepBytes === 0) return;
     this.#keepBytes = 0;
+    this.#isHeldBack = false;
     this.release();
   }
 
   /** The sink can take more. */
   resume(): void {
-    if (this.#sink) this.#flow();
+    if (this.#sink && !this.#isHeldBack) this.#flow();
   }
 
   /** Nobody wants the rest: it is read and thrown away, or never read at all when it was not begun. */
   discard(): void {
     this.#sink = undefined;
+    this.#isHeldBack = false;
     this.#keepBytes = 0;
     this.#discarding = true;
     this.#leaveObservers();
@@ -219,6 +230,10 @@ export class IncomingBody implements RequestBody {
       return;
     }
     for (const observer of this.#observers) observer.write(chunk);
+    if (this.#isHeldBack) {
+      this.#hold(chunk); // read before the pause
+      return;
+    }
     if (this.#sink) {
       if (this.#held + chunk.length > this.#keepBytes || this.#memory?.isFull === true) this.letGo();
       else this.#hold(chunk);

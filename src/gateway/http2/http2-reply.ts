@@ -131,7 +131,7 @@ export class Http2Reply implements Reply, BodySource {
     headers[":status"] = status;
     for (const text of lines) this.sentBytes += text.length;
     const ends = this.#bodiless || framing === 0;
-    const waits = typeof framing !== "number" || framing > HELD_BYTES;
+    const waits = typeof framing !== "number" || framing > HELD_BYTES || headers["content-type"] === "application/grpc";
     this.#endsInTrailers = waits && !ends;
     // Node adds a date where there is none.
     this.#stream.respond(headers, { endStream: ends, waitForTrailers: this.#endsInTrailers });

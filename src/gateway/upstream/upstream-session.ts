@@ -27,8 +27,10 @@ const SESSION_MEBIBYTES = 64;
 const INVALID_FRAMES_MAX = 100;
 /** PING and SETTINGS frames of the peer. */
 const NOISE = { burst: 1_000, perSecond: 100 };
-/** Silence while something is due, after which a PING is sent; a quarter of the read time-out when that is shorter. */
+/** Silence while something is due, after which a PING is sent; a share of the read time-out when that is shorter. */
 const SILENCE_MS = 15_000;
+/** Bytes that say nothing, silence, and the wait for an answer to the PING take less than the whole together. */
+const SILENT_SHARE = 0.3;
 /** The same once a PING alone was answered: servers take offence at more (gRPC's default is five minutes). */
 const QUIET_MS = 300_000;
 
@@ -51,7 +53,8 @@ export class UpstreamSession extends Timed {
   readonly #home: SessionHome;
   readonly #session: ClientHttp2Session;
   readonly #socket: Socket;
-  readonly #silenceMs: number;
+  /** What the most patient of its calls allows. */
+  #silenceMs = 0;
   #limit = 0;
   #isReady = false;
   #isLeaving = false;
@@ -70,7 +73,6 @@ export class UpstreamSession extends Timed {
   constructor(home: SessionHome, options: ConnectOptions, timeouts: Timeouts) {
     super();
     this.#home = home;
-    this.#silenceMs = Math.min(SILENCE_MS, timeouts.readMs / 4);
     this.#noise = new Allowance(NOISE.burst, NOISE.perSecond, home.wheel.nowMs);
     const socket = connectUpstream(options, ["h2"]);
     this.#socket = socket;
@@ -128,8 +130,11 @@ export class UpstreamSession extends Timed {
     return this.#requests > 1;
   }
 
-  request(fields: OutgoingHttpHeaders, options: ClientSessionRequestOptions): ClientHttp2Stream {
+  /** @param readMs how long this call waits for its upstream; a dead one is found in less, unless another waits longer */
+  request(fields: OutgoingHttpHeaders, options: ClientSessionRequestOptions, readMs: number): ClientHttp2Stream {
     const stream = this.#session.request(fields, options);
+    const silenceMs = Math.min(SILENCE_MS, readMs * SILENT_SHARE);
+    this.#silenceMs = this.#streams === 0 ? silenceMs : Math.max(this.#silenceMs, silenceMs);
     this.#streams++;
     this.#requests++;
     if (this.#streams === 1) {
@@ -160,6 +165,7 @@ export class UpstreamSession extends Timed {
   destroy(): void {
     this.#leave();
     this.#session.destroy();
+    this.#home.gone(this); // its place is free now
   }
 
   override onDeadline(): void {

@@ -1,7 +1,7 @@
 /**
  * The HTTP/2 sessions to one address under one TLS identity, and the calls that wait for room on one.
- * Promise: a call gets the first stream that is free, in its turn; no more than `keepalive_pool.size` sessions are open, no
- * more than `WAITING_MAX` calls wait, and none longer than for a connection.
+ * Promise: a call gets the first stream that is free, in its turn; no more than `keepalive_pool.size` sessions take
+ * streams (those that leave end theirs beside them), no more than `WAITING_MAX` calls wait, and none longer than for a connection.
  */
 import type { PoolSettings, Timeouts } from "../../runtime/upstream/upstream-unit.ts";
 import type { TimerWheel } from "../timer-wheel.ts";
@@ -75,11 +75,12 @@ export class UpstreamSessions implements CallPool {
 
   ready(session: UpstreamSession): void {
     for (const stream of this.#waiting) {
-      if (session.room === 0) return;
+      if (session.room === 0) break;
       this.#waiting.delete(stream);
       this.resting.delete(session);
       stream.begin(session);
     }
+    this.#reachForNext();
   }
 
   rest(session: UpstreamSession): boolean {
@@ -95,7 +96,10 @@ export class UpstreamSessions implements CallPool {
     this.leaving(session);
     if (!this.#all.delete(session)) return;
     this.#context.released(this);
-    if (this.#usable.size > 0) return;
+    if (this.#usable.size > 0) {
+      this.#reachForNext();
+      return;
+    }
     // Who waits has waited for this one.
     const message = session.lostBy ?? "connection closed";
     const kind = session.timedOut ? "connect_timeout" : "connect";
@@ -117,6 +121,12 @@ export class UpstreamSessions implements CallPool {
     return undefined;
   }
 
+  /** Who still waits may need another session than those that were expected to do. */
+  #reachForNext(): void {
+    const [next] = this.#waiting;
+    if (next) this.#reach(next.timeouts);
+  }
+
   /** Sees to it that a session comes for those who wait. @returns false when none can be had */
   #reach(timeouts: Timeouts): boolean {
     let expected = 0;
@@ -125,7 +135,7 @@ export class UpstreamSessions implements CallPool {
       if (!session.isReady) expected += EXPECTED_STREAMS;
       else if (session.isShut) isShut = true;
     }
-    if (this.#waiting.size <= expected || isShut || this.#all.size >= this.facts.size) return this.#usable.size > 0;
+    if (this.#waiting.size <= expected || isShut || this.#usable.size >= this.facts.size) return this.#usable.size > 0;
     if (!this.#context.admit()) return this.#usable.size > 0;
     const session = new UpstreamSession(this, this.#options, timeouts);
     this.#all.add(session);

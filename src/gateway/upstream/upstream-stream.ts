@@ -37,7 +37,7 @@ interface StreamHome {
 
 export class UpstreamStream extends Timed implements StreamLink {
   readonly #home: StreamHome;
-  readonly #timeouts: Timeouts;
+  readonly timeouts: Timeouts;
   readonly #fresh: boolean;
   #call: UpstreamCall | undefined;
   #session: UpstreamSession | undefined;
@@ -61,13 +61,13 @@ export class UpstreamStream extends Timed implements StreamLink {
     super();
     this.#home = home;
     this.#call = call;
-    this.#timeouts = timeouts;
+    this.timeouts = timeouts;
     this.#fresh = fresh;
   }
 
   /** Waits for a session, as long as for a connection. */
   wait(): void {
-    this.#home.wheel.arm(this, this.#timeouts.connectMs);
+    this.#home.wheel.arm(this, this.timeouts.connectMs);
   }
 
   /** There is room on this session: the call sends its request. */
@@ -82,7 +82,7 @@ export class UpstreamStream extends Timed implements StreamLink {
     const ends = body?.length === 0;
     this.#isOpenEnded = isOpenEnded;
     this.#sentAll = body !== undefined;
-    const stream = session.request(fields, { endStream: ends, waitForTrailers: hasTrailers });
+    const stream = session.request(fields, { endStream: ends, waitForTrailers: hasTrailers }, this.timeouts.readMs);
     this.#stream = stream;
     this.#listen(stream);
     if (body && !ends) this.#sending = !stream.write(body);
@@ -257,8 +257,8 @@ export class UpstreamStream extends Timed implements StreamLink {
   #watch(): void {
     const { wheel } = this.#home;
     if (!this.#call) return;
-    if (this.#sending) wheel.arm(this, this.#timeouts.sendMs);
-    else if (!this.#paused && (this.#sentAll || this.#isOpenEnded)) wheel.arm(this, this.#timeouts.readMs);
+    if (this.#sending) wheel.arm(this, this.timeouts.sendMs);
+    else if (!this.#paused && (this.#sentAll || this.#isOpenEnded)) wheel.arm(this, this.timeouts.readMs);
     else wheel.disarm(this);
   }
 }
