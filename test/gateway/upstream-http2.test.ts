@@ -122,6 +122,81 @@ describe("sessions", () => {
     expect(upstream.outcomes.every(({ kind }) => kind === "response")).toBe(true);
   });
 
+  test("a body that goes out again after GOAWAY is whole, however much came while there was no connection", async () => {
+    const sent = Buffer.alloc(400_000, "0123456789abcdef");
+    let second: FrameServerConnection | undefined;
+    const settle = (connection: FrameServerConnection): void =>
+      connection.send(frame(FRAME.SETTINGS, 0, 0, setting(3, 100)), frame(FRAME.SETTINGS, ACK, 0));
+    const bodyOf = ({ frames: all }: FrameServerConnection): Buffer =>
+      Buffer.concat(all.filter(({ type }) => type === FRAME.DATA).map(({ payload }) => payload));
+    const server = await frames((got, connection) => {
+      const isFirst = connection.index === 0;
+      if (got.type === FRAME.SETTINGS && got.flags === 0) {
+        if (isFirst) settle(connection);
+        else second = connection; // silent as yet
+      } else if (isFirst && isRequest(got)) {
+        connection.send(frame(FRAME.GOAWAY, 0, 0, Buffer.concat([u32(0), u32(0)])));
+      } else if (got.type === FRAME.DATA) {
+        const room = u32(got.payload.length);
+        if (room.readUInt32BE() > 0)
+          connection.send(frame(FRAME.WINDOW_UPDATE, 0, 0, room), frame(FRAME.WINDOW_UPDATE, 0, got.stream, room));
+        if ((got.flags & END_STREAM) !== 0)
+          connection.send(answerFrames(got.stream, `${bodyOf(connection).equals(sent)}`));
+      }
+    }, "none");
+    const gateway = await open(http2(server.port, { retries: 0 }));
+    const client = await openClient(gateway.port);
+    client.send("POST /x HTTP/1.1\r\nHost: h\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n");
+    const piece = (from: number, to: number): Buffer =>
+      Buffer.concat([Buffer.from(`${(to - from).toString(16)}\r\n`), sent.subarray(from, to), Buffer.from("\r\n")]);
+    client.send(piece(0, 16));
+    await waitFor(() => second !== undefined);
+    for (let at = 16; at < sent.length; at += 16_384) client.send(piece(at, Math.min(at + 16_384, sent.length)));
+    client.send("0\r\n\r\n");
+    settle(second as unknown as FrameServerConnection);
+    expect(cutResponse(await client.until((text) => cutResponse(text) !== undefined))?.body).toBe("true");
+    client.close();
+  });
+
+  test("who waits gets a session of his own, when those that were expected to do take less", async () => {
+    const held: (() => void)[] = [];
+    const server = await frames((got, connection) => {
+      if (got.type === FRAME.SETTINGS && got.flags === 0) {
+        // Late, so that all six wait for it; one that comes later makes the test easier, never wrong.
+        setTimeout(
+          () => connection.send(frame(FRAME.SETTINGS, 0, 0, setting(3, 2)), frame(FRAME.SETTINGS, ACK, 0)),
+          200,
+        );
+      } else if (isRequest(got)) {
+        held.push(() => connection.send(answerFrames(got.stream)));
+        if (held.length === 6) for (const answer of held) answer();
+      }
+    }, "none");
+    const gateway = await open(http2(server.port));
+    const got = await Promise.all(Array.from({ length: 6 }, () => ask(gateway.port, GET)));
+    expect(got.map(({ status }) => status)).toEqual(Array.from({ length: 6 }, () => 200));
+    expect(server.connections.length).toBe(3);
+  });
+
+  test("sessions that leave, and end a long call beside it, take nobody's place", async () => {
+    const held: (() => void)[] = [];
+    const server = await frames((got, connection) => {
+      if (!isRequest(got)) return;
+      if (got.stream === 1) held.push(() => connection.send(answerFrames(got.stream)));
+      else connection.send(answerFrames(got.stream));
+    });
+    const gateway = await open(http2(server.port, { pool: { size: 1, requests: 2 } }));
+    const long: Promise<unknown>[] = [];
+    for (let round = 1; round <= 3; round++) {
+      long.push(ask(gateway.port, GET));
+      await waitFor(() => held.length === round);
+      expect((await ask(gateway.port, GET)).status).toBe(200);
+    }
+    expect(server.connections.length).toBe(3);
+    for (const answer of held) answer();
+    await Promise.all(long);
+  });
+
   test("GOAWAY with an error: what it had begun is lost, what it had not is sent again", async () => {
     const server = await frames((got, connection) => {
       if (!isRequest(got)) return;
@@ -252,6 +327,28 @@ describe("a bad upstream", () => {
       }),
     );
     closing.push(() => gateway.close(0));
+  });
+
+  test("hints with several links in one field pass to clients that take trailers, and end nothing", async () => {
+    const links = "</a.css>; rel=preload; as=style, </b.js>; rel=preload; as=script";
+    const hinting = await frames((got, connection) => {
+      if (!isRequest(got)) return;
+      const hint = headerBlock([
+        [":status", "103"],
+        ["link", links],
+      ]);
+      connection.send(frame(FRAME.HEADERS, END_HEADERS, got.stream, hint), answerFrames(got.stream));
+    });
+    const own = await open(http2(hinting.port));
+    const text = await send(
+      own.port,
+      GET.replace("\r\n\r\n", "\r\nTE: trailers\r\n\r\n"),
+      (all) => final(all) !== undefined,
+    );
+    expect(text).toMatch(/^HTTP\/1\.1 103 Early Hints\r\n/);
+    expect(text).toContain("</a.css>; rel=preload; as=style");
+    expect(text).toContain("</b.js>; rel=preload; as=script");
+    expect(text).toContain("HTTP/1.1 200 OK");
   });
 
   test.each(Object.keys(bad).map((name, at) => ({ name, at })))(
