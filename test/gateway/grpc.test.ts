@@ -104,6 +104,34 @@ describe("calls", () => {
   });
 });
 
+test.each([
+  { type: "application/grpc", length: 7 },
+  { type: "application/grpc+proto", length: 7 },
+  { type: "application/grpc", length: 0 },
+])("a status behind $length announced bytes of $type arrives", async ({ type, length }) => {
+  const upstream = createHttp2();
+  upstream.on("stream", (stream) => {
+    const head = { ":status": 200, "content-type": type, "content-length": length };
+    stream.respond(head, { waitForTrailers: true });
+    stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "5" }));
+    stream.end(Buffer.alloc(length));
+  });
+  await new Promise<void>((resolve) => upstream.listen(0, "127.0.0.1", resolve));
+  const { port } = upstream.address() as AddressInfo;
+  const own = await openTestGateway(routingOf({ "*": { upstream: upstreamOf([port], { scheme: "grpc" }) } }));
+  const session = connect(`http://127.0.0.1:${own.port}`);
+  const stream = session.request({ ":method": "POST", ":path": "/a.A/M", "content-type": type, te: "trailers" });
+  const seen: unknown[] = [];
+  stream.on("data", (chunk: Buffer) => seen.push(chunk.length));
+  stream.on("trailers", (trailers) => seen.push(trailers["grpc-status"]));
+  stream.end();
+  await new Promise((resolve) => stream.on("close", resolve));
+  session.destroy();
+  await own.close(0);
+  upstream.close();
+  expect(seen).toEqual(length === 0 ? ["5"] : [length, "5"]);
+});
+
 describe("what the gateway says itself", () => {
   const refusing = (status: number, body: string): PluginPhases => ({
     rewrite: () => ({ status, headers: ["WWW-Authenticate", "Bearer"], body, reason: "refused" }),

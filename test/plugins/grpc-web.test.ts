@@ -1,4 +1,6 @@
 /** grpc-web in front of a gRPC server: binary and text, unary and server streams, and what is refused. */
+import { connect, createServer as createHttp2 } from "node:http2";
+import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { PluginPhases } from "../../src/plugin/plugin.ts";
 import { makeEnv } from "../../src/plugin/testkit/testkit.ts";
@@ -9,10 +11,18 @@ import { openTestGateway, type RouteInput, routeOf, type TestGateway, upstreamOf
 import { type GrpcServer, openGrpcServer } from "../support/grpc.ts";
 
 let server: GrpcServer;
+/** Breaks off behind its first message. */
+const broken = createHttp2();
 let gateway: TestGateway;
 
 beforeAll(async () => {
   server = await openGrpcServer();
+  broken.on("stream", (stream) => {
+    stream.on("error", () => {});
+    stream.respond({ ":status": 200, "content-type": "application/grpc" });
+    stream.write(frameOf("half"), () => stream.session?.destroy());
+  });
+  await new Promise<void>((resolve) => broken.listen(0, "127.0.0.1", resolve));
   const env = makeEnv();
   const compiled = (conf: object, ...more: PluginPhases[]): RouteInput => ({
     upstream: upstreamOf([server.port], { scheme: "grpc" }),
@@ -22,6 +32,10 @@ beforeAll(async () => {
     web: { uri: "/web/*", ...compiled({}) },
     "echo.Echo": { uri: "/echo.Echo/One", ...compiled({ max_req_body_size: 40, cors_allow_headers: "x-own" }) },
     cors: { uri: "/cors/*", ...compiled({}, env.compile(cors, { allow_origins: "http://a.test" })) },
+    half: {
+      ...{ uri: "/half/*", ...compiled({}) },
+      upstream: upstreamOf([(broken.address() as AddressInfo).port], { scheme: "grpc" }),
+    },
     away: { uri: "/away/*", ...compiled({}), upstream: upstreamOf([1], { scheme: "grpc" }) },
   };
   const nothing = routeOf("", {}).pipeline;
@@ -38,6 +52,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await gateway.close(0);
   server.close();
+  broken.close();
 });
 
 const frameOf = (text: string, kind = 0): Buffer => {
@@ -149,4 +164,19 @@ test("an origin that cors has set stays; an upstream that is away is a status in
     "14",
     "application/grpc-web+proto",
   ]);
+});
+
+test("a stream that breaks off upstream breaks off for browsers, too: they read no trailers of HTTP/2", async () => {
+  const session = connect(`http://127.0.0.1:${gateway.port}`);
+  const type = "application/grpc-web+proto";
+  const stream = session.request({ ":method": "POST", ":path": "/half/echo.Echo/One", "content-type": type });
+  const seen: unknown[] = [];
+  stream.on("response", (headers) => seen.push(headers["content-type"]));
+  stream.on("trailers", () => seen.push("trailers"));
+  stream.on("error", () => seen.push("reset"));
+  stream.resume();
+  stream.end(frameOf("x"));
+  await new Promise((resolve) => stream.on("close", resolve));
+  session.destroy();
+  expect(seen).toEqual([type, "reset"]);
 });

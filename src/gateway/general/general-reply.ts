@@ -21,7 +21,7 @@ const TAKES_TRAILERS = /(?:^|,)\s*trailers\s*(?:[,;]|$)/i;
 /** Status line, Date and the empty line, about. */
 const STATUS_LINE_BYTES = 30;
 /** The links of a Link header (RFC 8288 section 3). */
-const LINKS = /<[^>]*>(?:[^,"]|"[^"]*")*/g;
+const LINKS = /<[^<>]*>(?:[^,"]|"[^"]*")*/g;
 
 export class GeneralReply implements Reply, BodySource, Deferred {
   readonly statusMax = 999;

@@ -8,6 +8,7 @@ import { CodedError } from "../../base/errors.ts";
 import type { Exchange } from "../exchange.ts";
 import type { GatewayContext } from "../gateway-context.ts";
 import { BODY_TIMEOUT } from "../gateway-pages.ts";
+import { isGrpc } from "../http/grpc.ts";
 import { foldLines, readTrailers } from "../http/http2-fields.ts";
 import { type Framing, type Lifetime, ownPiece } from "../http/message.ts";
 import type { BodySource, IncomingBody } from "../http/request-body.ts";
@@ -130,8 +131,9 @@ export class Http2Reply implements Reply, BodySource {
     const headers = foldLines(lines);
     headers[":status"] = status;
     for (const text of lines) this.sentBytes += text.length;
-    const ends = this.#bodiless || framing === 0;
-    const waits = typeof framing !== "number" || framing > HELD_BYTES || headers["content-type"] === "application/grpc";
+    const isOfGrpc = isGrpc(headers["content-type"] as string | undefined);
+    const ends = this.#bodiless || (framing === 0 && (!isOfGrpc || headers["grpc-status"] !== undefined));
+    const waits = typeof framing !== "number" || framing > HELD_BYTES || isOfGrpc;
     this.#endsInTrailers = waits && !ends;
     // Node adds a date where there is none.
     this.#stream.respond(headers, { endStream: ends, waitForTrailers: this.#endsInTrailers });
