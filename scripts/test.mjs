@@ -15,7 +15,7 @@ const failedSteps = [];
 const secondTries = [];
 
 /** Suites that are tried once more; in others the same input gives the same result, and a second try could only hide a failure. */
-const AGAIN = ["sockets", "contract", "conformance", "e2e", "faults"];
+const AGAIN = ["sockets", "contract", "conformance", "e2e", "faults", "soak"];
 /** More failures than these are no accident. */
 const AGAIN_MOST = 10;
 
