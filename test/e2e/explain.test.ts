@@ -60,6 +60,12 @@ afterAll(async () => {
 });
 
 describe("a request", () => {
+  test("of gRPC that is refused is said to be refused, though its caller gets a 200 with a status of gRPC", async () => {
+    const headers = { "content-type": "application/grpc" };
+    const request = { method: "POST", host: "a.example", uri: "/limited", headers };
+    expect(await explain({ request })).toMatchObject({ verdict: "refused", status: 401, answer: { status: 200 } });
+  });
+
   test("that is served is forwarded: with its plugins in order, their records, and the node whose turn it is", async () => {
     const bearer = token({ key: "jack-key", exp: 4_000_000_000 });
     const request = {
